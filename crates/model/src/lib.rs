@@ -1,0 +1,29 @@
+//! The nouns of Longshore: what every other room speaks of.
+//!
+//! Values only: no IO, no clock, no decisions. Text that came from outside (a label, a Docker
+//! name, a file) becomes one of these types by parsing, and whoever holds such a value may rely
+//! on what its type promises: a [`DomainName`] has no newline in it, a [`Weight`] is in range.
+//!
+//! Deliberately absent: how Docker or a peer spells these things (each room that talks to one
+//! translates at its own door), and what is answered over HTTP (`longshore-api`).
+
+mod container;
+mod domain;
+mod event;
+mod image;
+mod network;
+mod problem;
+mod route;
+mod world;
+
+pub use container::{Container, ContainerId, Endpoint, Health, Published, RunState, Transport};
+pub use domain::{DomainName, HostPattern, PathPrefix, TextError};
+pub use event::{ContainerEvent, EventKind};
+pub use image::{ImageReference, ImageReferenceError};
+pub use network::{Network, NetworkScope};
+pub use problem::{Problem, Subject};
+pub use route::{
+    Frontend, FrontendError, Protocol, Route, RouteKey, RouteTable, Upstream, Waiting, WaitingReason, Weight,
+    WeightError,
+};
+pub use world::{PortState, World};

@@ -1,0 +1,22 @@
+//! A Docker network, as far as it decides who can reach whom.
+
+use serde::{Deserialize, Serialize};
+
+/// Where a network's addresses mean something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NetworkScope {
+    /// The host can reach the addresses of its containers (a bridge).
+    Host,
+    /// The host itself cannot reach them (macvlan, ipvlan, overlay, none).
+    Elsewhere,
+}
+
+/// One Docker network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// Docker's name of it.
+    pub name: String,
+    /// Who can reach its addresses.
+    pub scope: NetworkScope,
+}

@@ -1,0 +1,83 @@
+//! Something that a user asked for and does not get, in words that help.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ContainerId;
+
+/// What a problem is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", tag = "kind")]
+pub enum Subject {
+    /// A container.
+    Container {
+        /// Its id.
+        id: ContainerId,
+        /// Its name when the problem was found.
+        name: String,
+    },
+    /// A port that the balancer should listen on.
+    Frontend {
+        /// As [`crate::Frontend`] is written: `http:80`.
+        frontend: String,
+    },
+    /// The Docker Engine.
+    Docker {
+        /// Where it was looked for.
+        address: String,
+    },
+    /// The engine that carries the routes.
+    Balancer {
+        /// Its name: `built-in` or `haproxy`.
+        engine: String,
+    },
+    /// A file and, where known, the line in it.
+    File {
+        /// The path as it was given.
+        path: String,
+        /// Counted from 1.
+        line: Option<usize>,
+    },
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Container { id, name } => write!(f, "container {name} ({id})"),
+            Self::Frontend { frontend } => write!(f, "frontend {frontend}"),
+            Self::Docker { address } => write!(f, "Docker at {address}"),
+            Self::Balancer { engine } => write!(f, "balancer {engine}"),
+            Self::File { path, line: Some(line) } => write!(f, "{path}:{line}"),
+            Self::File { path, line: None } => f.write_str(path),
+        }
+    }
+}
+
+/// One problem: what it is about, where it was said, what is wrong and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Problem {
+    /// What it is about.
+    pub subject: Subject,
+    /// The label or setting that says it, where one does.
+    pub key: Option<String>,
+    /// What is wrong and what follows from it, in one sentence without a final dot.
+    pub message: String,
+    /// What to do about it, where that is not plain from the message.
+    pub hint: Option<String>,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.subject)?;
+        if let Some(key) = &self.key {
+            // Label names are a stranger's text: escaped, so that one cannot forge a line of the log.
+            write!(f, "{}: ", key.escape_debug())?;
+        }
+        f.write_str(&self.message)?;
+        if let Some(hint) = &self.hint {
+            write!(f, " ({hint})")?;
+        }
+        Ok(())
+    }
+}
