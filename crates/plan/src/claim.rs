@@ -1,0 +1,235 @@
+//! Claims: what one container's labels ask of the balancer.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use longshore_model::{
+    Container, Frontend, HostPattern, PathPrefix, Problem, Protocol, RouteKey, Subject, TextError, Weight,
+};
+
+use crate::label::{self, Attribute, Key, Spelling};
+
+/// Most routes that one container may claim: a bound on what a single container can make the balancer open.
+const MAX_CLAIMS: usize = 1024;
+
+/// One route that one port of a container asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The route.
+    pub key: RouteKey,
+    /// The port inside the container.
+    pub port: u16,
+    /// Whether it wants the prefix taken off.
+    pub strip_prefix: bool,
+    /// Its share of the route's traffic.
+    pub weight: Weight,
+    /// The label that asks for it, for problems to name.
+    pub label: String,
+}
+
+/// What the labels said of one port in one protocol, before it is known whether it makes sense.
+#[derive(Default)]
+struct Draft<'a> {
+    attributes: BTreeMap<Attribute, (Spelling, &'a str, &'a str)>,
+    broken: bool,
+    /// Docker Glue's `_ports` list named it.
+    listed: bool,
+}
+
+/// Reads a container's labels: the claims that are good, and a problem for each label that is not.
+/// A bad label loses the route that it speaks of, and no other.
+pub fn claims(container: &Container) -> (Vec<Claim>, Vec<Problem>) {
+    let mut reading = Reading { container, problems: Vec::new() };
+    let drafts = reading.drafts();
+    let mut claims = Vec::new();
+    for ((protocol, port), draft) in &drafts {
+        if !draft.broken {
+            reading.claim(*protocol, *port, draft, &mut claims);
+        }
+    }
+    if claims.len() > MAX_CLAIMS {
+        let message =
+            format!("{} routes are asked for, and only the first {MAX_CLAIMS} are made", claims.len());
+        reading.problem(None, message, None);
+        claims.truncate(MAX_CLAIMS);
+    }
+    (claims, reading.problems)
+}
+
+type Drafts<'a> = BTreeMap<(Protocol, u16), Draft<'a>>;
+
+struct Reading<'a> {
+    container: &'a Container,
+    problems: Vec<Problem>,
+}
+
+impl<'a> Reading<'a> {
+    fn problem(&mut self, key: Option<&str>, message: String, hint: Option<String>) {
+        let subject = Subject::Container { id: self.container.id.clone(), name: self.container.name.clone() };
+        self.problems.push(Problem { subject, key: key.map(shown), message, hint });
+    }
+
+    fn drafts(&mut self) -> Drafts<'a> {
+        let mut drafts = Drafts::default();
+        let mut lists = BTreeMap::new();
+        for (label, value) in &self.container.labels {
+            match label::read(label) {
+                None | Some(Key::Network) => {}
+                Some(Key::Attribute(spelling, protocol, port, attribute)) => {
+                    let said = &mut drafts.entry((protocol, port)).or_default().attributes;
+                    if said.get(&attribute).is_none_or(|(other, ..)| *other < spelling) {
+                        said.insert(attribute, (spelling, label, value));
+                    }
+                }
+                Some(Key::Ports(protocol)) => {
+                    lists.insert(protocol, label.as_str());
+                    for port in self.ports(label, value) {
+                        drafts.entry((protocol, port)).or_default().listed = true;
+                    }
+                }
+                Some(Key::UnknownAttribute(protocol, port, near)) => {
+                    drafts.entry((protocol, port)).or_default().broken = true;
+                    let message =
+                        format!("unknown property: the {protocol} route to port {port} is not made");
+                    self.problem(Some(label), message, near.map(|near| format!("did you mean {near:?}?")));
+                }
+                Some(Key::Unknown(near)) => {
+                    let hint = near.map(|near| format!("did you mean {near:?}?"));
+                    self.problem(Some(label), "unknown label: it does nothing".to_owned(), hint);
+                }
+            }
+        }
+        self.drop_unlisted(&mut drafts, &lists);
+        drafts
+    }
+
+    /// Where Docker Glue's list of ports is given, its other labels speak of the listed ports only.
+    fn drop_unlisted(&mut self, drafts: &mut Drafts<'a>, lists: &BTreeMap<Protocol, &str>) {
+        for ((protocol, port), draft) in drafts.iter_mut() {
+            let Some(list) = lists.get(protocol).filter(|_| !draft.listed && !draft.broken) else { continue };
+            let ours = draft.attributes.values().any(|(spelling, ..)| *spelling == Spelling::Longshore);
+            if let (false, Some((_, label, _))) = (ours, draft.attributes.values().next()) {
+                let message = format!("it does nothing, as {list} does not list port {port}");
+                self.problem(Some(label), message, None);
+                draft.broken = true;
+            }
+        }
+    }
+
+    fn ports(&mut self, label: &str, value: &str) -> BTreeSet<u16> {
+        let mut ports = BTreeSet::new();
+        for word in value.split(',').map(str::trim).filter(|word| !word.is_empty()).take(MAX_CLAIMS) {
+            match label::port(word) {
+                Some(port) => {
+                    ports.insert(port);
+                }
+                None => {
+                    let message = format!("{} is no port: its route is not made", quoted(word));
+                    self.problem(Some(label), message, None);
+                }
+            }
+        }
+        ports
+    }
+
+    fn claim(&mut self, protocol: Protocol, port: u16, draft: &Draft<'_>, claims: &mut Vec<Claim>) {
+        let before = self.problems.len();
+        let lost = format!("the {protocol} route to port {port} is not made");
+        let said = |attribute| draft.attributes.get(&attribute).map(|(_, label, value)| (*label, *value));
+
+        let mut wanted = true;
+        if let Some((label, value)) = said(Attribute::Enabled) {
+            match truth(value) {
+                _ if value.is_empty() => {}
+                Some(on) => wanted = on,
+                None => self.problem(
+                    Some(label),
+                    format!("{} is neither true nor false: {lost}", quoted(value)),
+                    None,
+                ),
+            }
+        }
+        let weight = match said(Attribute::Weight) {
+            None => Weight::default(),
+            Some((label, value)) => value.trim().parse().unwrap_or_else(|_| {
+                let hint = Some("write a whole number from 0 to 256".to_owned());
+                self.problem(Some(label), format!("{} is no weight: {lost}", quoted(value)), hint);
+                Weight::default()
+            }),
+        };
+        let listen = match said(Attribute::Listen) {
+            None => port,
+            Some((label, value)) => label::port(value.trim()).unwrap_or_else(|| {
+                self.problem(Some(label), format!("{} is no port: {lost}", quoted(value)), None);
+                port
+            }),
+        };
+        let strip_prefix = match said(Attribute::StripPrefix) {
+            None => false,
+            Some((label, value)) => truth(value).unwrap_or_else(|| {
+                self.problem(Some(label), format!("{} is neither 1 nor 0: {lost}", quoted(value)), None);
+                false
+            }),
+        };
+        let prefix = match said(Attribute::Prefix) {
+            None => PathPrefix::default(),
+            Some((label, value)) => value.trim().parse().unwrap_or_else(|error: TextError| {
+                let message = format!("{} is no path prefix, as {error}: {lost}", quoted(value));
+                self.problem(Some(label), message, None);
+                PathPrefix::default()
+            }),
+        };
+        if self.problems.len() > before || !wanted {
+            return;
+        }
+        let frontend = Frontend { port: listen, protocol };
+        let label = draft
+            .attributes
+            .values()
+            .next()
+            .map_or_else(|| format!("glue_{protocol}_ports"), |(_, label, _)| (*label).to_owned());
+        for host in self.hosts(said(Attribute::Host), &lost) {
+            let key = RouteKey { frontend, host, prefix: prefix.clone() };
+            claims.push(Claim { key, port, strip_prefix, weight, label: label.clone() });
+        }
+    }
+
+    /// The hosts of a route: each one in the list that is good, or any where no label names one.
+    fn hosts(&mut self, said: Option<(&str, &str)>, lost: &str) -> BTreeSet<HostPattern> {
+        let Some((label, value)) = said else { return BTreeSet::from([HostPattern::Any]) };
+        let mut hosts = BTreeSet::new();
+        for word in value.split(',').take(MAX_CLAIMS) {
+            match word.trim().parse::<HostPattern>() {
+                Ok(host) => {
+                    hosts.insert(host);
+                }
+                Err(error) => {
+                    let message = format!("{} is no host name, as {error}: {lost}", quoted(word));
+                    let hint = Some("write a name such as wp1.example.com, or *.example.com".to_owned());
+                    self.problem(Some(label), message, hint);
+                }
+            }
+        }
+        hosts
+    }
+}
+
+fn truth(value: &str) -> Option<bool> {
+    match value.trim().to_ascii_lowercase().as_str() {
+        "1" | "true" | "yes" | "on" => Some(true),
+        "" | "0" | "false" | "no" | "off" => Some(false),
+        _ => None,
+    }
+}
+
+/// A stranger's text, safe to print: quoted, escaped, and of bounded length.
+fn quoted(text: &str) -> String {
+    match text.char_indices().nth(60) {
+        Some((end, _)) => format!("{:?}…", text.get(..end).unwrap_or_default()),
+        None => format!("{text:?}"),
+    }
+}
+
+/// A label's key of bounded length.
+fn shown(key: &str) -> String {
+    key.chars().take(120).collect()
+}

@@ -1,0 +1,121 @@
+//! Why a request goes where it goes.
+
+use longshore_model::{Container, Frontend, Protocol, Route, RouteTable, RunState, World};
+
+use crate::claim::claims;
+
+/// What becomes of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// A container with a share of the traffic answers it.
+    Routed,
+    /// There is a route, and no container behind it takes traffic: 503.
+    NoUpstream,
+    /// No route covers it: 404, or nothing listens there.
+    NoRoute,
+}
+
+/// A container that has to do with the request, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// Its name.
+    pub name: String,
+    /// Its short id.
+    pub id: String,
+    /// Whether it takes a share of this request's traffic.
+    pub serves: bool,
+    /// Why, or why not, in words.
+    pub why: String,
+}
+
+/// The answer to "where does this request go, and why".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// What becomes of it.
+    pub verdict: Verdict,
+    /// The route that it takes, as [`longshore_model::RouteKey`] is written.
+    pub route: Option<String>,
+    /// Containers: those that serve first, then those that would.
+    pub candidates: Vec<Candidate>,
+}
+
+/// Explains a request to `frontend` for `host` (without port) and `path` (without query).
+pub fn explain(world: &World, table: &RouteTable, frontend: Frontend, host: &str, path: &str) -> Explanation {
+    let route = table.find(frontend, host, path);
+    let mut candidates: Vec<Candidate> = route.map(|route| of_route(route)).unwrap_or_default();
+    for container in world.containers.values() {
+        if candidates.iter().all(|candidate| candidate.id != container.id.short()) {
+            candidates.extend(beside(container, route.map(AsRef::as_ref), frontend, host, path));
+        }
+    }
+    let verdict = match route {
+        None => Verdict::NoRoute,
+        Some(route) if route.upstreams.is_empty() => Verdict::NoUpstream,
+        Some(_) => Verdict::Routed,
+    };
+    Explanation { verdict, route: route.map(|route| route.key.to_string()), candidates }
+}
+
+fn of_route(route: &Route) -> Vec<Candidate> {
+    let all: u32 = route.upstreams.iter().map(|upstream| u32::from(upstream.weight.get())).sum();
+    let serving = route.upstreams.iter().map(|upstream| {
+        let weight = u32::from(upstream.weight.get());
+        // Weights that are all zero count as equal ones.
+        let share = (weight * 100).checked_div(all).unwrap_or(100 / route.upstreams.len().max(1) as u32);
+        Candidate {
+            name: upstream.name.clone(),
+            id: upstream.container.short().to_owned(),
+            serves: all == 0 || weight > 0,
+            why: format!("takes {share}% at {} (weight {weight})", upstream.address),
+        }
+    });
+    let waiting = route.waiting.iter().map(|waiting| Candidate {
+        name: waiting.name.clone(),
+        id: waiting.container.short().to_owned(),
+        serves: false,
+        why: format!("waits: {}", waiting.reason),
+    });
+    serving.chain(waiting).collect()
+}
+
+/// A container outside the route whose labels come near the request.
+fn beside(
+    container: &Container,
+    taken: Option<&Route>,
+    frontend: Frontend,
+    host: &str,
+    path: &str,
+) -> Option<Candidate> {
+    let (claims, problems) = claims(container);
+    let candidate = |why| {
+        Some(Candidate {
+            name: container.name.clone(),
+            id: container.id.short().to_owned(),
+            serves: false,
+            why,
+        })
+    };
+    let is_http = frontend.protocol == Protocol::Http;
+    let names_host = |claim: &&crate::Claim| !is_http || claim.key.host.covers(host);
+    let Some(claim) = claims
+        .iter()
+        .find(|claim| names_host(claim) && claim.key.frontend == frontend && claim.key.prefix.covers(path))
+    else {
+        if let Some(claim) = claims.iter().find(|claim| claim.key.frontend == frontend && names_host(claim)) {
+            return candidate(format!("claims {}, which does not cover {path}", claim.key));
+        }
+        if let Some(claim) = claims.iter().find(|claim| claim.key.prefix.covers(path) && names_host(claim)) {
+            return candidate(format!("claims {}, which is another frontend", claim.key));
+        }
+        return problems.first().and_then(|problem| candidate(format!("has a bad label: {problem}")));
+    };
+    if container.state != RunState::Running {
+        return candidate(format!("claims {}, and is {}", claim.key, container.state));
+    }
+    match taken {
+        Some(route) if route.key != claim.key => {
+            candidate(format!("claims {}, and the more exact {} goes before", claim.key, route.key))
+        }
+        _ => candidate(format!("claims {}, and lost it: see the problems", claim.key)),
+    }
+}

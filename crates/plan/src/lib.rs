@@ -1,0 +1,20 @@
+//! Decisions, as pure functions of World.
+//!
+//! `World → RoutePlan → RouteTable`: labels become claims, claims become routes, and every claim that
+//! cannot be met becomes a problem that names its container and label. One module a concern; each keeps
+//! what it has derived by container, so that a change to one container costs what that container costs,
+//! whatever else runs.
+//!
+//! Deliberately absent: clocks, randomness, tasks and IO. Time comes as a value of World, order comes
+//! from ids, and what is decided here is carried out elsewhere.
+
+mod claim;
+mod explain;
+mod label;
+mod reach;
+mod routes;
+
+pub use claim::{Claim, claims};
+pub use explain::{Candidate, Explanation, Verdict, explain};
+pub use reach::Vantage;
+pub use routes::{RoutePlan, RouteSettings};

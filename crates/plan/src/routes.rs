@@ -1,0 +1,367 @@
+//! The route table, kept as containers come and go.
+//!
+//! `update` looks at one container, replaces what it claimed, and decides again only the routes that it
+//! claimed before or claims from here on. The table so kept is the table that a fresh [`RoutePlan`] makes of the
+//! same World, whatever the order in which the containers came: that is a property test.
+//!
+//! Where two claims contradict each other (HTTP against TCP on one port, a stripped prefix against a kept one),
+//! the older container's stands, so that a newcomer takes nothing away.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use longshore_model::{
+    Container, ContainerId, Health, PortState, Problem, Protocol, Route, RouteKey, RouteTable, RunState,
+    Subject, Transport, Upstream, Waiting, WaitingReason, World,
+};
+
+use crate::claim::{Claim, claims};
+use crate::reach::{self, Vantage};
+
+/// What the route plan needs to know besides World.
+#[derive(Clone, Debug)]
+pub struct RouteSettings {
+    /// Where the balancer stands.
+    pub vantage: Vantage,
+    /// TCP ports that no frontend may take, with what has them.
+    pub reserved: BTreeMap<u16, String>,
+}
+
+/// One claim with what decides between it and others.
+#[derive(Clone, Debug)]
+struct Held {
+    claim: Claim,
+    address: Option<SocketAddr>,
+    waiting: Option<WaitingReason>,
+}
+
+/// What is known of a container that claims something.
+#[derive(Clone, Debug)]
+struct Holding {
+    name: String,
+    created: i64,
+    held: Vec<Held>,
+    /// Addresses whose port decides whether they take traffic.
+    checks: BTreeSet<SocketAddr>,
+    /// The container whose network it uses.
+    lender: Option<ContainerId>,
+}
+
+/// A claim's place among those for its port: by age, then id, then container port.
+type Rank = (i64, ContainerId, u16);
+type PortClaims = BTreeMap<RouteKey, BTreeSet<Rank>>;
+
+/// Routes as they follow from the containers seen so far.
+#[derive(Clone, Debug)]
+pub struct RoutePlan {
+    settings: RouteSettings,
+    table: RouteTable,
+    holdings: BTreeMap<ContainerId, Holding>,
+    by_port: BTreeMap<(Transport, u16), PortClaims>,
+    /// Containers that use another's network, by that other.
+    borrowers: BTreeMap<ContainerId, BTreeSet<ContainerId>>,
+    /// Labels that cannot be met, by container.
+    label_problems: BTreeMap<ContainerId, Vec<Problem>>,
+    /// Claims that lost against an older one, by route.
+    conflicts: BTreeMap<RouteKey, Vec<Problem>>,
+}
+
+impl RoutePlan {
+    /// A plan that has seen no container.
+    pub fn new(settings: RouteSettings) -> Self {
+        Self {
+            settings,
+            table: RouteTable::default(),
+            holdings: BTreeMap::new(),
+            by_port: BTreeMap::new(),
+            borrowers: BTreeMap::new(),
+            label_problems: BTreeMap::new(),
+            conflicts: BTreeMap::new(),
+        }
+    }
+
+    /// The plan for all of World at once.
+    pub fn of(world: &World, settings: RouteSettings) -> Self {
+        let mut plan = Self::new(settings);
+        plan.update_all(world);
+        plan
+    }
+
+    /// The routes.
+    pub fn table(&self) -> &RouteTable {
+        &self.table
+    }
+
+    /// Every claim that is not met because of what it says, in order of the containers, then of the routes.
+    pub fn problems(&self) -> impl Iterator<Item = &Problem> {
+        self.label_problems.values().flatten().chain(self.conflicts.values().flatten())
+    }
+
+    /// The addresses of a container that must be seen accepting connections before they take traffic.
+    pub fn checks(&self, container: &ContainerId) -> impl Iterator<Item = SocketAddr> {
+        self.holdings.get(container).into_iter().flat_map(|holding| holding.checks.iter().copied())
+    }
+
+    /// Whether every port that decides over a route has been looked at.
+    pub fn is_settled(&self, world: &World) -> bool {
+        let looked_at = |id: &ContainerId, address| world.ports.contains_key(&(id.clone(), address));
+        self.holdings.iter().all(|(id, holding)| holding.checks.iter().all(|check| looked_at(id, *check)))
+    }
+
+    /// Looks at one container again (and at those that use its network), and returns the routes that are
+    /// not what they were. The container may be gone from World.
+    pub fn update(&mut self, world: &World, container: &ContainerId) -> BTreeSet<RouteKey> {
+        // What the balancer's own container can reach concerns all the others.
+        if self.settings.vantage == Vantage::Container(container.clone()) {
+            return self.update_all(world);
+        }
+        self.update_one(world, container)
+    }
+
+    fn update_one(&mut self, world: &World, container: &ContainerId) -> BTreeSet<RouteKey> {
+        let mut touched = BTreeSet::new();
+        let mut queue = vec![container.clone()];
+        let mut seen = BTreeSet::new();
+        while let Some(id) = queue.pop() {
+            if seen.insert(id.clone()) {
+                self.release(&id, &mut touched);
+                self.hold(world, &id, &mut touched);
+                queue.extend(self.borrowers.get(&id).into_iter().flatten().cloned());
+            }
+        }
+        self.decide(touched)
+    }
+
+    /// Looks at every container again: after a change to networks, or to what is reachable.
+    pub fn update_all(&mut self, world: &World) -> BTreeSet<RouteKey> {
+        let known: BTreeSet<ContainerId> =
+            self.holdings.keys().chain(world.containers.keys()).cloned().collect();
+        known.iter().flat_map(|id| self.update_one(world, id)).collect()
+    }
+
+    fn release(&mut self, id: &ContainerId, touched: &mut BTreeSet<RouteKey>) {
+        self.label_problems.remove(id);
+        let Some(holding) = self.holdings.remove(id) else { return };
+        if let Some(lender) = &holding.lender
+            && let Some(others) = self.borrowers.get_mut(lender)
+        {
+            others.remove(id);
+            if others.is_empty() {
+                self.borrowers.remove(lender);
+            }
+        }
+        for held in holding.held {
+            let key = held.claim.key;
+            let space = (key.frontend.protocol.transport(), key.frontend.port);
+            if let Some(claims) = self.by_port.get_mut(&space) {
+                if let Some(ranks) = claims.get_mut(&key) {
+                    ranks.remove(&(holding.created, id.clone(), held.claim.port));
+                    if ranks.is_empty() {
+                        claims.remove(&key);
+                    }
+                }
+                if claims.is_empty() {
+                    self.by_port.remove(&space);
+                }
+            }
+            touched.insert(key);
+        }
+    }
+
+    fn hold(&mut self, world: &World, id: &ContainerId, touched: &mut BTreeSet<RouteKey>) {
+        let Some(container) = world.containers.get(id) else { return };
+        let (claims, mut problems) = claims(container);
+        let mut holding = Holding {
+            name: container.name.clone(),
+            created: container.created,
+            held: Vec::new(),
+            checks: BTreeSet::new(),
+            lender: reach::lender(container),
+        };
+        if claims.is_empty() && problems.is_empty() {
+            return;
+        }
+        if let Some(lender) = &holding.lender {
+            self.borrowers.entry(lender.clone()).or_default().insert(id.clone());
+        }
+        if container.state.is_alive() {
+            for claim in claims {
+                let frontend = claim.key.frontend;
+                let reserved = self.settings.reserved.get(&frontend.port);
+                match reserved.filter(|_| frontend.protocol.transport() == Transport::Tcp) {
+                    Some(owner) => {
+                        let message =
+                            format!("port {} is taken by {owner}: the route is not made", frontend.port);
+                        problems.push(problem_of(
+                            container,
+                            &claim,
+                            message,
+                            "choose another with longshore.<protocol>.<port>.listen",
+                        ));
+                    }
+                    None => self.take(world, container, claim, &mut holding, touched),
+                }
+            }
+        }
+        if !problems.is_empty() {
+            self.label_problems.insert(id.clone(), problems);
+        }
+        self.holdings.insert(id.clone(), holding);
+    }
+
+    fn take(
+        &mut self,
+        world: &World,
+        container: &Container,
+        claim: Claim,
+        holding: &mut Holding,
+        touched: &mut BTreeSet<RouteKey>,
+    ) {
+        let transport = claim.key.frontend.protocol.transport();
+        let address = reach::address(world, &self.settings.vantage, container, claim.port, transport);
+        let checked = container.health == Health::None && transport == Transport::Tcp;
+        if let Some(address) = address.filter(|_| checked && container.state == RunState::Running) {
+            holding.checks.insert(address);
+        }
+        let waiting = waiting(world, container, address, checked);
+        self.by_port
+            .entry((transport, claim.key.frontend.port))
+            .or_default()
+            .entry(claim.key.clone())
+            .or_default()
+            .insert((container.created, container.id.clone(), claim.port));
+        touched.insert(claim.key.clone());
+        holding.held.push(Held { claim, address, waiting });
+    }
+
+    /// Makes the touched routes again, and the others of their port where its protocol changes hands.
+    fn decide(&mut self, mut touched: BTreeSet<RouteKey>) -> BTreeSet<RouteKey> {
+        let ports: BTreeSet<(Transport, u16)> =
+            touched.iter().map(|key| (key.frontend.protocol.transport(), key.frontend.port)).collect();
+        for space in ports {
+            let Some(claims) = self.by_port.get(&space) else { continue };
+            let protocols: BTreeSet<Protocol> = claims.keys().map(|key| key.frontend.protocol).collect();
+            if protocols.len() > 1 || self.conflicts.keys().any(|key| space_of(key) == space) {
+                touched.extend(claims.keys().cloned());
+            }
+        }
+        touched.into_iter().filter(|key| self.decide_one(key)).collect()
+    }
+
+    /// Whether the route with this key is not what it was.
+    fn decide_one(&mut self, key: &RouteKey) -> bool {
+        self.conflicts.remove(key);
+        let claims = self.by_port.get(&space_of(key));
+        let Some((claims, ranks)) = claims.and_then(|claims| Some((claims, claims.get(key)?))) else {
+            return self.table.remove(key);
+        };
+        let oldest = claims.iter().filter_map(|(key, ranks)| Some((ranks.first()?, key))).min();
+        let winner = oldest.map_or(key.frontend.protocol, |(_, key)| key.frontend.protocol);
+        let mut conflicts = Vec::new();
+        let mut route =
+            Route { key: key.clone(), strip_prefix: false, upstreams: Vec::new(), waiting: Vec::new() };
+        let mut first = None;
+        for (_, id, port) in ranks {
+            let Some(holding) = self.holdings.get(id) else { continue };
+            let of_port = |held: &&Held| held.claim.key == *key && held.claim.port == *port;
+            let Some(held) = holding.held.iter().find(of_port) else { continue };
+            if winner != key.frontend.protocol {
+                let message = format!(
+                    "port {} already speaks {winner} for an older container: the route is not made",
+                    key.frontend.port
+                );
+                conflicts.push(problem_of_held(
+                    id,
+                    holding,
+                    held,
+                    message,
+                    "choose another port with longshore.<protocol>.<port>.listen",
+                ));
+                continue;
+            }
+            let decider = *first.get_or_insert(held.claim.strip_prefix);
+            if held.claim.strip_prefix != decider {
+                let done = if decider { "stripped" } else { "kept" };
+                let message =
+                    format!("route {key}: the prefix is {done} for an older container: this one is left out");
+                conflicts.push(problem_of_held(
+                    id,
+                    holding,
+                    held,
+                    message,
+                    "give all the containers of a route the same strip-prefix",
+                ));
+                continue;
+            }
+            route.strip_prefix = decider;
+            place(&mut route, id, holding, held);
+        }
+        if !conflicts.is_empty() {
+            self.conflicts.insert(key.clone(), conflicts);
+        }
+        if first.is_none() {
+            return self.table.remove(key);
+        }
+        route.upstreams.sort();
+        route.waiting.sort();
+        if self.table.get(key).is_some_and(|old| **old == route) {
+            return false;
+        }
+        self.table.insert(Arc::new(route));
+        true
+    }
+}
+
+fn place(route: &mut Route, id: &ContainerId, holding: &Holding, held: &Held) {
+    let (container, name, port) = (id.clone(), holding.name.clone(), held.claim.port);
+    match (held.waiting.clone(), held.address) {
+        (None, Some(address)) => {
+            route.upstreams.push(Upstream { container, name, port, address, weight: held.claim.weight });
+        }
+        (reason, address) => {
+            let reason = reason.unwrap_or(WaitingReason::NoAddress);
+            route.waiting.push(Waiting { container, name, port, address, reason });
+        }
+    }
+}
+
+fn waiting(
+    world: &World,
+    container: &Container,
+    address: Option<SocketAddr>,
+    checked: bool,
+) -> Option<WaitingReason> {
+    if container.state == RunState::Paused {
+        return Some(WaitingReason::Paused);
+    }
+    if container.stopping {
+        return Some(WaitingReason::Stopping);
+    }
+    if let Some(reason) = WaitingReason::of_health(container.health) {
+        return Some(reason);
+    }
+    let Some(address) = address else { return Some(WaitingReason::NoAddress) };
+    if !checked {
+        return None;
+    }
+    match world.ports.get(&(container.id.clone(), address)) {
+        Some(PortState::Open) => None,
+        Some(PortState::Closed) => Some(WaitingReason::PortClosed),
+        Some(PortState::NotOpen) | None => Some(WaitingReason::PortNotOpen),
+    }
+}
+
+fn space_of(key: &RouteKey) -> (Transport, u16) {
+    (key.frontend.protocol.transport(), key.frontend.port)
+}
+
+fn problem_of(container: &Container, claim: &Claim, message: String, hint: &str) -> Problem {
+    let subject = Subject::Container { id: container.id.clone(), name: container.name.clone() };
+    Problem { subject, key: Some(claim.label.clone()), message, hint: Some(hint.to_owned()) }
+}
+
+fn problem_of_held(id: &ContainerId, holding: &Holding, held: &Held, message: String, hint: &str) -> Problem {
+    let subject = Subject::Container { id: id.clone(), name: holding.name.clone() };
+    Problem { subject, key: Some(held.claim.label.clone()), message, hint: Some(hint.to_owned()) }
+}
