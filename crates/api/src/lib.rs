@@ -1,0 +1,25 @@
+//! What the agent answers over HTTP, and a client that reads it.
+//!
+//! The types are the wire's: they are made from the model's nouns, carry their JSON schema, and change only with
+//! care, since other people's programs read them. [`Client`] is what the command line uses.
+//!
+//! Deliberately absent: the handlers (the agent serves them) and every decision.
+
+mod client;
+mod container;
+mod event;
+mod explanation;
+mod failure;
+mod problem;
+mod route;
+
+pub use client::{Client, ClientError};
+pub use container::{Container, PublishedPort};
+pub use event::{ContainerEvent, Event, RouteEvent};
+pub use explanation::{Candidate, Explanation, Verdict};
+pub use failure::Failure;
+pub use problem::Problem;
+pub use route::{Route, Upstream, Waiting};
+
+/// Where an agent listens unless told otherwise.
+pub const DEFAULT_LISTEN: &str = "127.0.0.1:7051";

@@ -1,0 +1,34 @@
+use longshore_model as model;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Something that a user asked for and does not get.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Problem {
+    /// What it is about, for people: `container wp1 (0123456789ab)`, `frontend http:80`.
+    pub subject: String,
+    /// The container's id, where it is about one.
+    pub container: Option<String>,
+    /// The label or setting that says it.
+    pub key: Option<String>,
+    /// What is wrong and what follows from it.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl From<&model::Problem> for Problem {
+    fn from(problem: &model::Problem) -> Self {
+        let container = match &problem.subject {
+            model::Subject::Container { id, .. } => Some(id.as_str().to_owned()),
+            _ => None,
+        };
+        Self {
+            subject: problem.subject.to_string(),
+            container,
+            key: problem.key.clone(),
+            message: problem.message.clone(),
+            hint: problem.hint.clone(),
+        }
+    }
+}
