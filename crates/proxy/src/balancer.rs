@@ -1,0 +1,228 @@
+//! The handle: routes go in here, and are with every worker when the call returns.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
+use std::time::Duration;
+
+use longshore_model::{ContainerId, Frontend, RouteKey, RouteTable};
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{Mutex, mpsc, oneshot};
+
+use crate::listen;
+use crate::settings::Settings;
+use crate::stats::{self, CounterSet, Stats};
+use crate::worker::{self, Changes, Command, Worker};
+
+/// Something that the traffic showed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Observation {
+    /// An upstream refused a connection, did not answer in time, or cannot be reached. Told at
+    /// most once in 100 ms of the same upstream, a worker.
+    UpstreamFailed {
+        /// Whose address it is.
+        container: ContainerId,
+        /// What was connected to.
+        address: SocketAddr,
+        /// How it failed.
+        error: io::ErrorKind,
+    },
+}
+
+/// A running balancer. Copies are handles to the same one; when the last goes, it stops at once.
+#[derive(Clone)]
+pub struct Balancer(Arc<Shared>);
+
+struct Shared {
+    settings: Arc<Settings>,
+    workers: Vec<mpsc::UnboundedSender<Command>>,
+    carried: Mutex<Carried>,
+    counters: SyncMutex<BTreeMap<Frontend, CounterSet>>,
+}
+
+/// What the workers have been told.
+#[derive(Default)]
+struct Carried {
+    frontends: BTreeMap<Frontend, Carrying>,
+    draining: bool,
+}
+
+#[derive(Default)]
+struct Carrying {
+    keys: BTreeSet<RouteKey>,
+    listening: bool,
+}
+
+impl fmt::Debug for Balancer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Balancer").field("workers", &self.0.workers.len()).finish_non_exhaustive()
+    }
+}
+
+impl Balancer {
+    /// Starts the workers. They listen nowhere until routes are applied.
+    ///
+    /// What the traffic shows of the upstreams comes out of the receiver; it may be dropped.
+    ///
+    /// # Errors
+    /// A thread or its runtime could not be made.
+    pub fn start(settings: Settings) -> io::Result<(Self, mpsc::UnboundedReceiver<Observation>)> {
+        let settings = Arc::new(settings);
+        let (observe, observations) = mpsc::unbounded_channel();
+        let workers = (0..settings.workers.max(1))
+            .map(|index| start_worker(index, Arc::clone(&settings), observe.clone()))
+            .collect::<io::Result<_>>()?;
+        let shared = Shared { settings, workers, carried: Mutex::default(), counters: SyncMutex::default() };
+        Ok((Self(Arc::new(shared)), observations))
+    }
+
+    /// Carries `table`; `changed` names the keys that may differ from the last call. Its cost goes
+    /// with `changed`, not with `table`.
+    ///
+    /// When it returns, every worker has all of it: no request that comes later, and none that
+    /// looks for an upstream later, goes to an upstream that the table no longer has. Requests and
+    /// connections that are open stay as they are. A frontend listens from its first route on; with
+    /// its last one it stops listening, and lets what is open finish.
+    ///
+    /// Returns the frontends named by `changed` that could not be opened, and why; their routes are
+    /// kept, and the next call that names one of their keys tries again. After
+    /// [`drain`](Self::drain) it does nothing.
+    pub async fn apply(
+        &self,
+        table: &RouteTable,
+        changed: &BTreeSet<RouteKey>,
+    ) -> Vec<(Frontend, io::Error)> {
+        let mut carried = self.0.carried.lock().await;
+        if carried.draining {
+            return Vec::new();
+        }
+        let mut failed = Vec::new();
+        let mut begun = Vec::new();
+        let mut closed = Vec::new();
+        let mut opened = Vec::new();
+        let mut routes = Vec::with_capacity(changed.len());
+        let mut touched = BTreeSet::new();
+        for key in changed {
+            let route = table.get(key).cloned();
+            touched.insert(key.frontend);
+            if route.is_some() {
+                let carrying = carried.frontends.entry(key.frontend).or_insert_with(|| {
+                    begun.push(key.frontend);
+                    Carrying::default()
+                });
+                carrying.keys.insert(key.clone());
+            } else if let Some(carrying) = carried.frontends.get_mut(&key.frontend) {
+                carrying.keys.remove(key);
+            }
+            routes.push((key.clone(), route));
+        }
+        for frontend in touched {
+            let Some(carrying) = carried.frontends.get_mut(&frontend) else { continue };
+            if carrying.keys.is_empty() {
+                carried.frontends.remove(&frontend);
+                closed.push(frontend);
+            } else if !carrying.listening {
+                match listen::open(frontend, &self.0.settings) {
+                    Ok(sockets) => {
+                        carrying.listening = true;
+                        opened.push((frontend, sockets));
+                    }
+                    Err(error) => failed.push((frontend, error)),
+                }
+            }
+        }
+        self.tell(&Arc::new(routes), &begun, opened, &closed).await;
+        failed
+    }
+
+    async fn tell(
+        &self,
+        routes: &Changes,
+        begun: &[Frontend],
+        mut opened: Vec<(Frontend, Vec<listen::Sockets>)>,
+        closed: &[Frontend],
+    ) {
+        let mut waits = Vec::with_capacity(self.0.workers.len());
+        for (index, worker) in self.0.workers.iter().enumerate() {
+            let open = opened.iter_mut().filter_map(|(frontend, workers)| Some((*frontend, workers.pop()?)));
+            let (done, wait) = oneshot::channel();
+            let command = Command::Apply {
+                routes: Arc::clone(routes),
+                begin: self.counters(begun, index),
+                open: open.collect(),
+                close: closed.to_vec(),
+                done,
+            };
+            if worker.send(command).is_ok() {
+                waits.push(wait);
+            }
+        }
+        for wait in waits {
+            // A worker that ended has no routes to change.
+            let _ = wait.await;
+        }
+    }
+
+    fn counters(&self, frontends: &[Frontend], worker: usize) -> Vec<(Frontend, Arc<stats::Counters>)> {
+        let mut all = self.0.counters.lock().unwrap_or_else(PoisonError::into_inner);
+        let workers = self.0.workers.len();
+        let of_worker = |&frontend| {
+            let set = all.entry(frontend).or_insert_with(|| (0..workers).map(|_| Arc::default()).collect());
+            Some((frontend, Arc::clone(set.get(worker)?)))
+        };
+        frontends.iter().filter_map(of_worker).collect()
+    }
+
+    /// What has been done so far. Workers go on while it is read: figures of one moment may be
+    /// off by what happened in between.
+    pub fn stats(&self) -> Stats {
+        let all = self.0.counters.lock().unwrap_or_else(PoisonError::into_inner);
+        Stats { frontends: all.iter().map(|(&frontend, set)| (frontend, stats::sum(set))).collect() }
+    }
+
+    /// Stops: takes no further connection, ends idle ones at once, tells the clients of the others
+    /// (`Connection: close`, GOAWAY), and returns when all are gone, or after `grace`, which then
+    /// cuts what is left. Nothing is carried afterwards.
+    pub async fn drain(&self, grace: Duration) {
+        self.0.carried.lock().await.draining = true;
+        let waits: Vec<_> = self
+            .0
+            .workers
+            .iter()
+            .filter_map(|worker| {
+                let (done, wait) = oneshot::channel();
+                worker.send(Command::Drain { grace, done }).ok()?;
+                Some(wait)
+            })
+            .collect();
+        for wait in waits {
+            let _ = wait.await;
+        }
+    }
+}
+
+fn start_worker(
+    index: usize,
+    settings: Arc<Settings>,
+    observe: mpsc::UnboundedSender<Observation>,
+) -> io::Result<mpsc::UnboundedSender<Command>> {
+    let (send, commands) = mpsc::unbounded_channel();
+    let (report, reported) = std::sync::mpsc::sync_channel(1);
+    std::thread::Builder::new().name(format!("balancer-{index}")).spawn(move || {
+        match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+            Ok(runtime) => {
+                // The starter waits for it.
+                let _ = report.send(Ok(()));
+                runtime.block_on(worker::run(Rc::new(Worker::new(index, settings, observe)), commands));
+            }
+            Err(error) => drop(report.send(Err(error))),
+        }
+    })?;
+    match reported.recv() {
+        Ok(result) => result.map(|()| send),
+        Err(_) => Err(io::Error::other("a worker ended while it started")),
+    }
+}

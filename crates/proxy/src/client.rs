@@ -1,0 +1,191 @@
+//! What a worker knows of one client connection, so that it can count, time out and drain it
+//! without a timer or a task a connection.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::Waker;
+
+use http::HeaderValue;
+use tokio::task::AbortHandle;
+
+use crate::http::LinkParts;
+use crate::settings::Timeouts;
+use crate::site::Site;
+
+/// What the connection is doing, which says how long it may go on doing it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Open, and not a byte has come.
+    Fresh,
+    /// Between two requests.
+    Idle,
+    /// In the middle of a request's headers.
+    Head,
+    /// At least one request is being answered.
+    Busy,
+    /// Bytes are relayed, whatever they mean.
+    Tunnel,
+}
+
+/// One client connection, as its worker sees it.
+pub(crate) struct Client {
+    pub(crate) site: Rc<Site>,
+    /// The peer's address; an IPv4 peer of an IPv6 socket is written as IPv4.
+    pub(crate) peer: SocketAddr,
+    /// That address as a header value.
+    pub(crate) peer_text: HeaderValue,
+    /// Whether what the peer says of the client behind it is believed.
+    pub(crate) trusted: bool,
+    /// Where an upgrade was agreed on: the upstream's side of it.
+    pub(crate) tunnel: RefCell<Option<LinkParts>>,
+    /// Whether the client may still be sending a body that nobody will read.
+    pub(crate) unread: Cell<bool>,
+    phase: Cell<Phase>,
+    since: Cell<u64>,
+    active: Cell<u64>,
+    open: Cell<u32>,
+    multiplexed: Cell<bool>,
+    waited_for: Cell<bool>,
+    leaving: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+    abort: OnceCell<AbortHandle>,
+}
+
+impl Client {
+    /// A connection that was just accepted.
+    pub(crate) fn new(site: Rc<Site>, peer: SocketAddr) -> Self {
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let now = site.worker.now();
+        // An address prints as visible ASCII, so this is never the empty fallback.
+        let peer_text = HeaderValue::try_from(peer.ip().to_string()).unwrap_or(HeaderValue::from_static(""));
+        Self {
+            trusted: site.worker.settings.trusted.iter().any(|net| net.contains(&peer.ip())),
+            site,
+            peer,
+            peer_text,
+            tunnel: RefCell::new(None),
+            unread: Cell::new(false),
+            phase: Cell::new(Phase::Fresh),
+            since: Cell::new(now),
+            active: Cell::new(now),
+            open: Cell::new(0),
+            multiplexed: Cell::new(false),
+            waited_for: Cell::new(false),
+            leaving: Cell::new(false),
+            waker: RefCell::new(None),
+            abort: OnceCell::new(),
+        }
+    }
+
+    fn now(&self) -> u64 {
+        self.site.worker.now()
+    }
+
+    fn enter(&self, phase: Phase) {
+        self.phase.set(phase);
+        self.since.set(self.now());
+    }
+
+    /// The task that serves it, which a time-out ends.
+    pub(crate) fn served_by(&self, task: AbortHandle) {
+        // Set once, right after the task was spawned.
+        let _ = self.abort.set(task);
+    }
+
+    /// It speaks HTTP/2: bytes between requests do not begin one.
+    pub(crate) fn multiplexes(&self) {
+        self.multiplexed.set(true);
+        self.enter(Phase::Idle);
+    }
+
+    /// It relays bytes from here on.
+    pub(crate) fn relays(&self) {
+        self.enter(Phase::Tunnel);
+    }
+
+    /// A request's headers are complete. The request is open until what is returned goes.
+    pub(crate) fn begin(self: &Rc<Self>) -> Open {
+        self.open.set(self.open.get() + 1);
+        self.phase.set(Phase::Busy);
+        Open(Rc::clone(self))
+    }
+
+    /// `count` bytes came from it.
+    pub(crate) fn received(&self, count: usize) {
+        let now = self.now();
+        self.active.set(now);
+        if matches!(self.phase.get(), Phase::Fresh | Phase::Idle) && !self.multiplexed.get() {
+            self.phase.set(Phase::Head);
+            self.since.set(now);
+        }
+        self.site.counters.bytes_in.add(count as u64);
+    }
+
+    /// `count` bytes went to it.
+    pub(crate) fn sent(&self, count: usize) {
+        self.active.set(self.now());
+        self.site.counters.bytes_out.add(count as u64);
+    }
+
+    /// Whether it is the client's turn: to take what was handed over, or to send on its body.
+    pub(crate) fn waits(&self, for_client: bool) {
+        self.waited_for.set(for_client);
+    }
+
+    /// Remembers whom to wake when the connection is asked to leave.
+    pub(crate) fn watch(&self, waker: &Waker) {
+        let mut kept = self.waker.borrow_mut();
+        if !kept.as_ref().is_some_and(|k| k.will_wake(waker)) {
+            *kept = Some(waker.clone());
+        }
+    }
+
+    /// Asks it to end after the requests that are open.
+    pub(crate) fn leave(&self) {
+        self.leaving.set(true);
+        if let Some(waker) = self.waker.borrow().as_ref() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Whether it was asked to end.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.get()
+    }
+
+    /// Ends it at once.
+    pub(crate) fn abort(&self) {
+        if let Some(task) = self.abort.get() {
+            task.abort();
+        }
+    }
+
+    /// Whether it has waited longer than it may at `now` (milliseconds of the worker's clock).
+    pub(crate) fn is_overdue(&self, now: u64, timeouts: &Timeouts) -> bool {
+        let (since, limit) = match self.phase.get() {
+            Phase::Fresh | Phase::Head => (self.since.get(), timeouts.headers),
+            Phase::Idle => (self.since.get(), timeouts.idle),
+            Phase::Busy if self.waited_for.get() => (self.active.get(), timeouts.idle),
+            Phase::Busy => return false,
+            Phase::Tunnel => (self.active.get(), timeouts.tunnel),
+        };
+        u128::from(now.saturating_sub(since)) > limit.as_millis()
+    }
+}
+
+/// An open request.
+pub(crate) struct Open(Rc<Client>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let client = &self.0;
+        client.open.set(client.open.get().saturating_sub(1));
+        if client.open.get() == 0 {
+            client.waited_for.set(false);
+            if client.phase.get() == Phase::Busy {
+                client.enter(Phase::Idle);
+            }
+        }
+    }
+}

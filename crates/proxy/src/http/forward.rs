@@ -1,0 +1,213 @@
+//! One request: its route, its upstream, its response.
+//!
+//! What may be tried again, and where: an upstream that cannot be connected to has seen nothing,
+//! so the next one is tried. A connection that ended without a byte of a response may have
+//! carried the request to a program that acted on it, so it is repeated only if repeating is
+//! harmless by its method's definition (RFC 9110, 9.2.2) and none of its body is gone.
+
+use std::rc::Rc;
+
+use http::header::{ALLOW, CONTENT_TYPE, HOST, RETRY_AFTER};
+use http::uri::Authority;
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use hyper::body::{Bytes, Incoming};
+
+use super::body::{ReplyBody, RequestBody};
+use super::link::{Failure, Link};
+use super::{headers, target};
+use crate::backend::Backend;
+use crate::client::{Client, Open};
+use crate::site::{LocalRoute, MOST_RETRIES};
+
+/// Why the balancer answers itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refusal {
+    BadHost,
+    Connect,
+    NoRoute,
+    NoUpstream,
+    Unreachable,
+    Late,
+}
+
+impl Refusal {
+    fn response(self) -> Response<ReplyBody> {
+        let (status, text) = match self {
+            Self::BadHost => (StatusCode::BAD_REQUEST, "the request must name one host\n"),
+            Self::Connect => (StatusCode::METHOD_NOT_ALLOWED, "this is no forward proxy\n"),
+            Self::NoRoute => (StatusCode::NOT_FOUND, "no route for this host and path\n"),
+            Self::NoUpstream => (StatusCode::SERVICE_UNAVAILABLE, "no upstream is up\n"),
+            Self::Unreachable => (StatusCode::BAD_GATEWAY, "no upstream answered\n"),
+            Self::Late => (StatusCode::GATEWAY_TIMEOUT, "the upstream did not answer in time\n"),
+        };
+        let mut response = Response::new(ReplyBody::Own(Bytes::from_static(text.as_bytes()).into()));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        match self {
+            Self::NoUpstream => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            Self::Connect => {
+                headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE"));
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+/// Answers one request of `client`.
+pub(super) async fn forward(client: &Rc<Client>, request: Request<Incoming>) -> Response<ReplyBody> {
+    let open = client.begin();
+    let response = match carry(client, request, open).await {
+        Ok(response) => response,
+        Err(refusal) => refusal.response(),
+    };
+    client.site.counters.response(response.status());
+    response
+}
+
+async fn carry(
+    client: &Rc<Client>,
+    request: Request<Incoming>,
+    open: Open,
+) -> Result<Response<ReplyBody>, Refusal> {
+    let (mut head, incoming) = request.into_parts();
+    let body = RequestBody::of(incoming, client);
+    if head.method == Method::CONNECT {
+        return Err(Refusal::Connect);
+    }
+    let route = {
+        let host = target::host(head.version, &head.uri, &head.headers).map_err(|_| Refusal::BadHost)?;
+        let routes = client.site.routes.borrow();
+        routes.find(&host, head.uri.path()).cloned().ok_or(Refusal::NoRoute)?
+    };
+    if let Some(authority) = head.uri.authority().map(Authority::as_str)
+        && let Ok(host) = HeaderValue::from_str(authority)
+    {
+        head.headers.insert(HOST, host);
+    }
+    let upgrade = if head.version == Version::HTTP_11 { headers::upgrade(&head.headers) } else { None };
+    let upgrades = upgrade.is_some();
+    headers::to_upstream(&mut head.headers, client, upgrade);
+    let uri = target::for_upstream(head.uri, route.strips().then(|| route.prefix.as_str()));
+    let mut request = Request::new(body.clone());
+    *request.method_mut() = head.method;
+    *request.uri_mut() = uri;
+    *request.headers_mut() = head.headers;
+    let (mut response, link, backend) = send(client, &route, request, &body).await?;
+    let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    headers::to_client(response.headers_mut(), upgraded);
+    *response.version_mut() = Version::HTTP_11;
+    let (head, incoming) = response.into_parts();
+    let body = if upgraded {
+        if !upgrades {
+            return Err(Refusal::Unreachable);
+        }
+        *client.tunnel.borrow_mut() = Some(link.into_parts().await.ok_or(Refusal::Unreachable)?);
+        ReplyBody::empty()
+    } else {
+        ReplyBody::passing(incoming, link, backend, client, open)
+    };
+    Ok(Response::from_parts(head, body))
+}
+
+/// Whether an upstream may see a request twice, going by its method.
+fn is_idempotent(method: &Method) -> bool {
+    matches!(
+        *method,
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE | Method::TRACE
+    )
+}
+
+/// What a request is made of again. A list costs a fraction of a map of headers, and most copies
+/// are never used.
+struct Copied {
+    method: Method,
+    uri: Uri,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Copied {
+    fn of(request: &Request<RequestBody>) -> Self {
+        let headers = request.headers();
+        let mut copied = Vec::with_capacity(headers.len());
+        copied.extend(headers.iter().map(|(name, value)| (name.clone(), value.clone())));
+        Self { method: request.method().clone(), uri: request.uri().clone(), headers: copied }
+    }
+
+    fn again(&self, body: &RequestBody) -> Request<RequestBody> {
+        let mut request = Request::new(body.clone());
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.uri.clone();
+        for (name, value) in &self.headers {
+            request.headers_mut().append(name, value.clone());
+        }
+        request
+    }
+}
+
+type Sent = (Response<Incoming>, Box<Link>, Rc<Backend>);
+
+/// Sends a request until an upstream answers, as far as that is allowed.
+async fn send(
+    client: &Client,
+    route: &LocalRoute,
+    mut request: Request<RequestBody>,
+    body: &RequestBody,
+) -> Result<Sent, Refusal> {
+    let site = &client.site;
+    let spare = is_idempotent(request.method()).then(|| Copied::of(&request));
+    let mut tried: Vec<Rc<Backend>> = Vec::new();
+    // An upstream that closed one idle connection has probably closed them all.
+    let mut reuse = true;
+    let mut attempts = 0;
+    while attempts <= MOST_RETRIES {
+        let Some(backend) = route.pick(&tried) else {
+            return Err(if route.is_empty() { Refusal::NoUpstream } else { Refusal::Unreachable });
+        };
+        if attempts > 0 {
+            site.counters.retries.add(1);
+        }
+        attempts += 1;
+        let idle = if reuse { backend.take_idle() } else { None };
+        let reused = idle.is_some();
+        let opened = match idle {
+            Some(link) => Some(link),
+            None => connect(client, &backend).await,
+        };
+        let Some(mut link) = opened else {
+            tried.push(backend);
+            continue;
+        };
+        body.goes_over(link.state());
+        match link.exchange(request).await {
+            Ok(response) => return Ok((response, link, backend)),
+            Err(Failure::Unsent(unsent)) => request = *unsent,
+            Err(Failure::Silent) => match &spare {
+                Some(spare) if body.is_whole() => request = spare.again(body),
+                _ => return Err(Refusal::Unreachable),
+            },
+            Err(Failure::Late) => return Err(Refusal::Late),
+            Err(Failure::Broken) => return Err(Refusal::Unreachable),
+        }
+        if reused {
+            reuse = false;
+        } else {
+            tried.push(backend);
+        }
+    }
+    Err(Refusal::Unreachable)
+}
+
+async fn connect(client: &Client, backend: &Backend) -> Option<Box<Link>> {
+    let site = &client.site;
+    match backend.connect(&site.worker).await {
+        Ok(stream) => Link::over(stream, &site.worker).await.ok(),
+        Err(_) => {
+            site.counters.upstream_failures.add(1);
+            None
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! What a proxy takes off a message and adds to it (RFC 9110, 7.6; RFC 9113, 8.2).
+
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::client::Client;
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+
+/// Whether any header is one that the functions below look for. Most messages have none, and
+/// looking up each name in the map costs more than one look at the names that are there.
+fn needs_care(headers: &HeaderMap) -> bool {
+    headers.keys().any(|name| {
+        matches!(
+            name.as_str(),
+            "connection"
+                | "cookie"
+                | "expect"
+                | "forwarded"
+                | "http2-settings"
+                | "keep-alive"
+                | "proxy-authenticate"
+                | "proxy-authorization"
+                | "proxy-connection"
+                | "te"
+                | "transfer-encoding"
+                | "upgrade"
+        )
+    })
+}
+
+/// Takes off what is only for the next hop: what `Connection` names, and the headers that are so
+/// by definition.
+fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        let named: Vec<HeaderName> = listed(headers, &CONNECTION)
+            .filter_map(|name| name.parse().ok())
+            // Taking these off would change what the message says, or whom it is for.
+            .filter(|name| ![HOST, TE, CONTENT_LENGTH].contains(name))
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+        headers.remove(CONNECTION);
+    }
+    for name in [KEEP_ALIVE, PROXY_CONNECTION, TRANSFER_ENCODING, UPGRADE] {
+        headers.remove(name);
+    }
+}
+
+/// The members of a comma-separated list, over all headers of the name.
+fn listed<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'h str> {
+    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(str::trim)
+}
+
+/// The protocol that a request asks to change to, if it may: HTTP/2 over an upgrade would carry
+/// requests past the routes.
+pub(super) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
+    let protocol = headers.get(UPGRADE)?;
+    let asked = listed(headers, &CONNECTION).any(|name| name.eq_ignore_ascii_case("upgrade"));
+    let is_http = listed(headers, &UPGRADE).any(|protocol| {
+        let protocol = protocol.to_ascii_lowercase();
+        protocol.starts_with("h2") || protocol.starts_with("http")
+    });
+    let once = headers.get_all(UPGRADE).iter().nth(1).is_none();
+    (asked && once && !is_http && protocol.to_str().is_ok()).then(|| protocol.clone())
+}
+
+/// Makes a client's headers those of the request to the upstream.
+pub(super) fn to_upstream(headers: &mut HeaderMap, client: &Client, upgrade: Option<HeaderValue>) {
+    if needs_care(headers) {
+        strip_hop_by_hop(headers);
+        for name in [PROXY_AUTHORIZATION, EXPECT, HTTP2_SETTINGS] {
+            headers.remove(name);
+        }
+        if headers.contains_key(TE) {
+            let trailers = listed(headers, &TE).any(|coding| coding.eq_ignore_ascii_case("trailers"));
+            headers.remove(TE);
+            if trailers {
+                headers.insert(TE, HeaderValue::from_static("trailers"));
+            }
+        }
+        if !client.trusted {
+            headers.remove(FORWARDED);
+        }
+        join_cookies(headers);
+    }
+    if let Some(protocol) = upgrade {
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(UPGRADE, protocol);
+    }
+    name_client(headers, client);
+}
+
+/// HTTP/2 may split a cookie header; HTTP/1.1 may not.
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut cookies = headers.get_all(COOKIE).iter();
+    if cookies.next().is_none() || cookies.next().is_none() {
+        return;
+    }
+    let parts: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if let Ok(joined) = HeaderValue::from_bytes(&parts.join(&b"; "[..])) {
+        headers.insert(COOKIE, joined);
+    }
+}
+
+fn name_client(headers: &mut HeaderMap, client: &Client) {
+    let host = headers.get(HOST).cloned();
+    if client.trusted {
+        let before: Vec<&[u8]> = headers.get_all(X_FORWARDED_FOR).iter().map(HeaderValue::as_bytes).collect();
+        let chain = match before.as_slice() {
+            [] => client.peer_text.clone(),
+            before => {
+                let mut chain = before.join(&b", "[..]);
+                chain.extend_from_slice(b", ");
+                chain.extend_from_slice(client.peer_text.as_bytes());
+                HeaderValue::from_bytes(&chain).unwrap_or_else(|_| client.peer_text.clone())
+            }
+        };
+        headers.insert(X_FORWARDED_FOR, chain);
+        headers.entry(X_REAL_IP).or_insert_with(|| client.peer_text.clone());
+        headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
+        headers.entry(X_FORWARDED_PORT).or_insert_with(|| client.site.port_text.clone());
+        if let Some(host) = host {
+            headers.entry(X_FORWARDED_HOST).or_insert(host);
+        }
+        return;
+    }
+    headers.insert(X_FORWARDED_FOR, client.peer_text.clone());
+    headers.insert(X_REAL_IP, client.peer_text.clone());
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    headers.insert(X_FORWARDED_PORT, client.site.port_text.clone());
+    match host {
+        Some(host) => drop(headers.insert(X_FORWARDED_HOST, host)),
+        None => drop(headers.remove(X_FORWARDED_HOST)),
+    }
+}
+
+/// Makes an upstream's headers those of the response to the client.
+pub(super) fn to_client(headers: &mut HeaderMap, upgraded: bool) {
+    if !needs_care(headers) {
+        return;
+    }
+    let protocol = if upgraded { headers.get(UPGRADE).cloned() } else { None };
+    strip_hop_by_hop(headers);
+    headers.remove(PROXY_AUTHENTICATE);
+    headers.remove(TE);
+    if let Some(protocol) = protocol {
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(UPGRADE, protocol);
+    }
+}

@@ -1,0 +1,166 @@
+//! HTTP frontends.
+//!
+//! One task a client connection. It finds out which HTTP is spoken, and for each request takes
+//! the route ([`target`]), edits the headers ([`headers`]), and drives the upstream connection
+//! ([`link`]) itself ([`forward`], [`body`]): a request crosses no task boundary on its way.
+
+mod body;
+mod forward;
+mod headers;
+mod link;
+mod target;
+mod upgrade;
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::client::Client;
+use crate::io::ClientIo;
+
+pub(crate) use link::{Link, LinkParts, LinkState};
+
+/// How an HTTP/2 client that knows beforehand begins.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Longest request line and headers.
+const LONGEST_HEAD: usize = 64 * 1024;
+/// Most bytes held of a message while it passes through.
+const BUFFER: usize = 128 * 1024;
+/// Requests of one HTTP/2 client at a time.
+const STREAMS: u32 = 128;
+/// A client that still sends a body when it has its answer is listened to for so long, as
+/// closing on it would take the answer away from it.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Serves one connection.
+pub(crate) async fn serve(stream: TcpStream, client: Rc<Client>) {
+    let mut io = ClientIo::new(stream, Rc::clone(&client));
+    match begins_as_http2(&mut io, &client).await {
+        Some(true) => serve_http2(io, client).await,
+        Some(false) => serve_http1(io, client).await,
+        None => {}
+    }
+}
+
+/// Whether the client's first bytes are those of HTTP/2; none if it has gone, or if it has sent
+/// nothing and is to leave.
+async fn begins_as_http2(io: &mut ClientIo, client: &Client) -> Option<bool> {
+    let mut start = BytesMut::with_capacity(8 * 1024);
+    let is_http2 = loop {
+        let mut chunk = [0; 8 * 1024];
+        let mut chunk = ReadBuf::new(&mut chunk);
+        let read = poll_fn(|cx| {
+            client.watch(cx.waker());
+            match Pin::new(&mut *io).poll_read(cx, &mut chunk) {
+                Poll::Ready(result) => Poll::Ready(result.is_ok()),
+                Poll::Pending if client.is_leaving() => Poll::Ready(false),
+                Poll::Pending => Poll::Pending,
+            }
+        });
+        if !read.await || chunk.filled().is_empty() {
+            return None;
+        }
+        start.extend_from_slice(chunk.filled());
+        if start.starts_with(PREFACE) {
+            break true;
+        }
+        if !PREFACE.starts_with(&start) {
+            break false;
+        }
+    };
+    io.put_back(start.freeze());
+    Some(is_http2)
+}
+
+async fn serve_http1(io: ClientIo, client: Rc<Client>) {
+    let service = service_fn(|request| {
+        let client = Rc::clone(&client);
+        async move { Ok::<_, Infallible>(forward::forward(&client, request).await) }
+    });
+    let mut connection = http1::Builder::new()
+        // The worker's sweep keeps the time.
+        .header_read_timeout(None)
+        .max_header_size(LONGEST_HEAD)
+        .max_buf_size(BUFFER)
+        .serve_connection(TokioIo::new(io), service);
+    let mut told = false;
+    let result = poll_fn(|cx| {
+        client.watch(cx.waker());
+        loop {
+            if let Poll::Ready(result) = Pin::new(&mut connection).poll(cx) {
+                return Poll::Ready(result);
+            }
+            // After a poll, so that a request which is already here is answered first.
+            if told || !client.is_leaving() {
+                return Poll::Pending;
+            }
+            told = true;
+            Pin::new(&mut connection).graceful_shutdown();
+        }
+    });
+    if let Err(error) = result.await {
+        tracing::debug!(peer = %client.peer, %error, "an HTTP connection broke");
+    }
+    let parts = connection.into_parts();
+    let mut io = parts.io.into_inner();
+    let tunnel = client.tunnel.take();
+    if let Some(upstream) = tunnel {
+        io.put_back(parts.read_buf);
+        upgrade::relay(io, &client, upstream).await;
+    } else if client.unread.get() {
+        // Over when it is over, either way.
+        let _ = tokio::time::timeout(LINGER, discard(io)).await;
+    }
+}
+
+async fn discard(mut io: ClientIo) -> io::Result<()> {
+    let mut chunk = [0; 8 * 1024];
+    while io.read(&mut chunk).await? > 0 {}
+    Ok(())
+}
+
+async fn serve_http2(io: ClientIo, client: Rc<Client>) {
+    client.multiplexes();
+    let service = service_fn(|request| {
+        let client = Rc::clone(&client);
+        async move { Ok::<_, Infallible>(forward::forward(&client, request).await) }
+    });
+    let connection = http2::Builder::new(OnThisThread)
+        .max_header_list_size(LONGEST_HEAD as u32)
+        .max_concurrent_streams(STREAMS)
+        .serve_connection(TokioIo::new(io), service);
+    let mut connection = pin!(connection);
+    let mut told = false;
+    let result = poll_fn(|cx: &mut Context<'_>| {
+        client.watch(cx.waker());
+        if !told && client.is_leaving() {
+            told = true;
+            connection.as_mut().graceful_shutdown();
+        }
+        connection.as_mut().poll(cx)
+    });
+    if let Err(error) = result.await {
+        tracing::debug!(peer = %client.peer, %error, "an HTTP/2 connection broke");
+    }
+}
+
+/// Runs the tasks of an HTTP/2 connection on its worker's thread.
+#[derive(Clone)]
+struct OnThisThread;
+
+impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for OnThisThread {
+    fn execute(&self, task: F) {
+        tokio::task::spawn_local(task);
+    }
+}

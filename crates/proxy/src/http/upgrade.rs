@@ -1,0 +1,24 @@
+//! After an upgrade: websockets, or whatever both sides agreed on, as bytes.
+//!
+//! Such a connection stays with its upstream until either side ends it, whatever becomes of the
+//! routes.
+
+use std::rc::Rc;
+
+use tokio::io::AsyncWriteExt;
+
+use super::link::LinkParts;
+use crate::client::Client;
+use crate::io::{self, ClientIo};
+
+/// Relays until both sides have ended.
+pub(super) async fn relay(mut io: ClientIo, client: &Rc<Client>, mut upstream: LinkParts) {
+    client.relays();
+    let relayed = async {
+        io.write_all(&upstream.ahead).await?;
+        io::relay(io, &mut upstream.io).await
+    };
+    if let Err(error) = relayed.await {
+        tracing::debug!(peer = %client.peer, %error, "an upgraded connection broke");
+    }
+}

@@ -1,0 +1,122 @@
+//! The client's socket, with what was read ahead of the protocol and what the worker counts.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::client::Client;
+
+/// A client's connection: reads give `ahead` first.
+pub(crate) struct ClientIo {
+    stream: TcpStream,
+    ahead: Bytes,
+    client: Rc<Client>,
+}
+
+impl ClientIo {
+    /// The connection of `client`.
+    pub(crate) fn new(stream: TcpStream, client: Rc<Client>) -> Self {
+        Self { stream, ahead: Bytes::new(), client }
+    }
+
+    /// Puts bytes that were read back.
+    pub(crate) fn put_back(&mut self, bytes: Bytes) {
+        debug_assert!(self.ahead.is_empty(), "two protocols read ahead at once");
+        self.ahead = bytes;
+    }
+}
+
+impl AsyncRead for ClientIo {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if !self.ahead.is_empty() {
+            let count = self.ahead.len().min(buf.remaining());
+            buf.put_slice(&self.ahead.split_to(count));
+            return Poll::Ready(Ok(()));
+        }
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        let count = buf.filled().len() - before;
+        if count > 0 {
+            self.client.received(count);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for ClientIo {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let count = ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
+        self.client.sent(count);
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let count = ready!(write_gathered(&mut self.stream, cx, bufs))?;
+        self.client.sent(count);
+        Poll::Ready(Ok(count))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// Writes several pieces with one call. Short messages are copied together first: the system takes
+/// one piece a good deal faster than two.
+pub(crate) fn write_gathered(
+    stream: &mut TcpStream,
+    cx: &mut Context<'_>,
+    pieces: &[IoSlice<'_>],
+) -> Poll<io::Result<usize>> {
+    if let [piece] = pieces {
+        return Pin::new(stream).poll_write(cx, piece);
+    }
+    let mut whole = [0; SHORT];
+    let mut length = 0;
+    for piece in pieces {
+        let Some(place) = whole.get_mut(length..length + piece.len()) else {
+            return Pin::new(stream).poll_write_vectored(cx, pieces);
+        };
+        place.copy_from_slice(piece);
+        length += piece.len();
+    }
+    Pin::new(stream).poll_write(cx, whole.get(..length).unwrap_or_default())
+}
+
+/// The longest message that is copied to be written at once.
+const SHORT: usize = 2048;
+
+/// Both directions of a relay at once, each ending on its own: a half-closed side still receives.
+pub(crate) async fn relay<U>(mut client: ClientIo, upstream: &mut U) -> io::Result<()>
+where
+    U: AsyncRead + AsyncWrite + Unpin,
+{
+    if client.ahead.has_remaining() {
+        let ahead = std::mem::take(&mut client.ahead);
+        tokio::io::AsyncWriteExt::write_all(upstream, &ahead).await?;
+    }
+    const BUFFER: usize = 16 * 1024;
+    tokio::io::copy_bidirectional_with_sizes(&mut client, upstream, BUFFER, BUFFER).await?;
+    Ok(())
+}

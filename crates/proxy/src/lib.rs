@@ -1,0 +1,39 @@
+//! The built-in balancer's data plane: a route table in, traffic through.
+//!
+//! Each worker is a thread with a runtime, listeners, routes and upstream connections of its own
+//! ([`Settings::workers`]); [`Balancer::apply`] changes the routes of all of them in place and
+//! returns when they hold. So a request takes no lock and shares nothing with other threads, and
+//! open connections never notice a change.
+//!
+//! ```text
+//! Balancer::apply ──► Command ──► worker ──► Site (a frontend) ──► table ──► route ──► balance ──► backend
+//!                                   │                                                               │
+//!                       listen ─► client ─► http | tcp | udp ───────────────────────────────────────┘
+//! ```
+//!
+//! HTTP/1.1 and HTTP/2 (prior knowledge) come in; HTTP/1.1 goes to the upstreams. Requests are
+//! parsed and written by `hyper`; what is sent on is always re-encoded, never copied.
+//!
+//! Deliberately absent: Docker, health checks (an [`Observation`] says what the traffic showed;
+//! whoever owns the table decides), TLS, HTTP/2 towards upstreams (so no gRPC), response caching,
+//! compression, access logs.
+
+mod backend;
+mod balance;
+mod balancer;
+mod client;
+mod http;
+mod io;
+mod listen;
+mod settings;
+mod site;
+mod stats;
+mod table;
+mod tcp;
+mod udp;
+mod worker;
+
+pub use crate::balancer::{Balancer, Observation};
+pub use crate::settings::{Settings, Timeouts};
+pub use crate::stats::{FrontendStats, Stats};
+pub use ipnet::IpNet;

@@ -1,0 +1,197 @@
+//! A balancer on a free port, with the routes that a test wants.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use longshore_model::{
+    ContainerId, Frontend, HostPattern, PathPrefix, Protocol, Route, RouteKey, RouteTable, Upstream,
+};
+use longshore_proxy::{Balancer, FrontendStats, Observation, Settings};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+/// Nothing here takes longer, unless it hangs.
+pub const SOON: Duration = Duration::from_secs(10);
+
+pub struct Bench {
+    pub balancer: Balancer,
+    pub seen: mpsc::UnboundedReceiver<Observation>,
+    pub frontend: Frontend,
+    pub table: RouteTable,
+}
+
+pub fn settings() -> Settings {
+    Settings { bind: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)], workers: 1, ..Settings::default() }
+}
+
+/// A port of 127.0.0.1 that nobody has, for TCP and UDP.
+pub async fn free_port() -> u16 {
+    loop {
+        let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = tcp.local_addr().unwrap().port();
+        if UdpSocket::bind(("127.0.0.1", port)).await.is_ok() {
+            return port;
+        }
+    }
+}
+
+pub fn upstream(address: SocketAddr, weight: u16) -> Upstream {
+    Upstream {
+        container: ContainerId::new(format!("container-{}", address.port())),
+        name: format!("u{}", address.port()),
+        port: address.port(),
+        address,
+        weight: weight.to_string().parse().unwrap(),
+    }
+}
+
+impl Bench {
+    /// One frontend, and no route yet.
+    pub async fn new(protocol: Protocol, settings: Settings) -> Self {
+        let (balancer, seen) = Balancer::start(settings).unwrap();
+        let frontend = Frontend { port: free_port().await, protocol };
+        Self { balancer, seen, frontend, table: RouteTable::default() }
+    }
+
+    /// HTTP, one worker, one route for everything.
+    pub async fn http(upstreams: &[SocketAddr]) -> Self {
+        let mut bench = Self::new(Protocol::Http, settings()).await;
+        bench.balance(upstreams).await;
+        bench
+    }
+
+    pub fn key(&self, host: &str, prefix: &str) -> RouteKey {
+        RouteKey { frontend: self.frontend, host: host.parse().unwrap(), prefix: prefix.parse().unwrap() }
+    }
+
+    /// The frontend's whole traffic to these, in equal shares.
+    pub async fn balance(&mut self, upstreams: &[SocketAddr]) {
+        self.weigh(&upstreams.iter().map(|&address| (address, 100)).collect::<Vec<_>>()).await;
+    }
+
+    pub async fn weigh(&mut self, upstreams: &[(SocketAddr, u16)]) {
+        let upstreams = upstreams.iter().map(|&(address, weight)| upstream(address, weight)).collect();
+        let key =
+            RouteKey { frontend: self.frontend, host: HostPattern::Any, prefix: PathPrefix::default() };
+        let failed = self.put(Route { key, strip_prefix: false, upstreams, waiting: Vec::new() }).await;
+        assert!(failed.is_empty(), "{failed:?}");
+    }
+
+    /// A route to one upstream.
+    pub async fn route(&mut self, host: &str, prefix: &str, strip_prefix: bool, address: SocketAddr) {
+        let key = self.key(host, prefix);
+        let upstreams = vec![upstream(address, 100)];
+        let failed = self.put(Route { key, strip_prefix, upstreams, waiting: Vec::new() }).await;
+        assert!(failed.is_empty(), "{failed:?}");
+    }
+
+    pub async fn put(&mut self, route: Route) -> Vec<(Frontend, io::Error)> {
+        let changed = BTreeSet::from([route.key.clone()]);
+        self.table.insert(Arc::new(route));
+        self.balancer.apply(&self.table, &changed).await
+    }
+
+    pub async fn remove(&mut self, key: RouteKey) {
+        assert!(self.table.remove(&key));
+        self.balancer.apply(&self.table, &BTreeSet::from([key])).await;
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.frontend.port))
+    }
+
+    pub async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address()).await.unwrap()
+    }
+
+    pub fn stats(&self) -> FrontendStats {
+        self.balancer.stats().frontends[&self.frontend]
+    }
+
+    /// A GET on a connection of its own.
+    pub async fn get(&self, host: &str, target: &str) -> Reply {
+        self.ask(&format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")).await
+    }
+
+    /// Sends bytes on a connection of their own, and reads until the balancer closes it.
+    pub async fn ask(&self, bytes: &str) -> Reply {
+        Reply::parse(&self.ask_raw(bytes.as_bytes()).await)
+    }
+
+    pub async fn ask_raw(&self, bytes: &[u8]) -> String {
+        let mut stream = self.connect().await;
+        stream.write_all(bytes).await.unwrap();
+        let mut reply = Vec::new();
+        timeout(SOON, stream.read_to_end(&mut reply)).await.expect("the balancer does not close").unwrap();
+        String::from_utf8_lossy(&reply).into_owned()
+    }
+}
+
+/// A response, as it was on the wire.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: u16,
+    pub head: String,
+    pub body: String,
+}
+
+impl Reply {
+    pub fn parse(text: &str) -> Self {
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no response: {text:?}"));
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+        Self {
+            status: status.unwrap_or_else(|| panic!("no status: {text:?}")),
+            head: head.to_ascii_lowercase(),
+            body: body.to_owned(),
+        }
+    }
+
+    /// A header of the response.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+    }
+
+    /// A header of the request, as the upstream saw it.
+    pub fn seen(&self, name: &str) -> Option<&str> {
+        self.body.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+    }
+
+    /// The request line's method and target, as the upstream saw them.
+    pub fn request(&self) -> &str {
+        self.body.lines().find(|line| line.contains(' ')).unwrap_or_default()
+    }
+
+    /// Which upstream answered.
+    pub fn by(&self) -> u16 {
+        self.header("x-upstream").expect("no upstream answered").parse().unwrap()
+    }
+}
+
+/// Reads one response with a Content-Length from a connection that stays open.
+pub async fn read_reply(stream: &mut TcpStream) -> Reply {
+    let mut text = Vec::new();
+    let reading = async {
+        loop {
+            let mut byte = [0];
+            if stream.read(&mut byte).await.unwrap() == 0 {
+                break;
+            }
+            text.push(byte[0]);
+            if text.ends_with(b"\r\n\r\n") {
+                let head = String::from_utf8_lossy(&text).to_ascii_lowercase();
+                let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+                let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+                stream.read_exact(&mut body).await.unwrap();
+                text.extend(body);
+                break;
+            }
+        }
+    };
+    timeout(SOON, reading).await.expect("no response comes");
+    Reply::parse(&String::from_utf8_lossy(&text))
+}

@@ -1,0 +1,13 @@
+//! The balancer with real sockets on both sides.
+
+mod balancing;
+mod bench;
+mod framing;
+mod headers;
+mod lifecycle;
+mod relays;
+mod retries;
+mod routing;
+mod timeouts;
+mod upgrades;
+mod upstreams;
