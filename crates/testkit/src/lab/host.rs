@@ -1,0 +1,319 @@
+//! A host in a test's hands.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bollard::Docker;
+use bollard::models::NetworkCreateRequest;
+use futures_util::StreamExt;
+use futures_util::stream;
+use tokio::process::Command;
+
+use super::engine::{self, docker_error};
+use super::layout::{Layout, Seat};
+use super::lease::Lease;
+use super::namespace::Namespace;
+use super::process::{self, Process};
+use super::{Container, ContainerSpec, EngineOptions, LabError, Network, Relay, command, images, wiring};
+use crate::traffic::{Load, RequestBuilder, WebSocket, WebSocketError};
+
+/// A Docker host that nobody else uses. Given back, and cleared of containers and networks, when it is dropped.
+#[derive(Debug)]
+pub struct Host {
+    /// `h1`, `h2`, …
+    pub name: String,
+    /// Its network namespace, by its name in `/run/netns`.
+    pub namespace: String,
+    /// Its address on the lab's bridge, which the other hosts reach it by.
+    pub address: IpAddr,
+    /// Docker's socket, a path of the machine.
+    pub docker_socket: PathBuf,
+    layout: Layout,
+    seat: Seat,
+    options: EngineOptions,
+    docker: Docker,
+    inside: Arc<Namespace>,
+    /// Let go of after the host is cleared: fields are dropped after `Drop::drop`.
+    _lease: Lease,
+}
+
+impl Host {
+    /// Makes the host of this seat well, whatever state it was left in, and clears it.
+    pub(super) async fn take(
+        layout: &Layout,
+        seat: Seat,
+        options: EngineOptions,
+        lease: Lease,
+    ) -> Result<Self, LabError> {
+        if seat.namespace_file().exists() {
+            wiring::connect(layout, &seat).await?;
+        }
+        let mended = if engine::is_well(&seat, &options).await { clear(&seat).await } else { Ok(false) };
+        // One that cannot be cleared, for whatever reason, is made anew.
+        if !matches!(mended, Ok(true)) {
+            engine::clear(&seat).await?;
+            wiring::disconnect(&seat).await?;
+            wiring::connect(layout, &seat).await?;
+            engine::start(layout, &seat, &options).await?;
+        }
+        let docker = engine::client(&seat, 60)?;
+        images::provide(&docker, &seat.name).await?;
+        let inside = Arc::new(Namespace::enter(&seat)?);
+        Ok(Self {
+            name: seat.name.clone(),
+            namespace: seat.namespace.clone(),
+            address: seat.address,
+            docker_socket: seat.socket(),
+            docker,
+            layout: layout.clone(),
+            seat,
+            options,
+            inside,
+            _lease: lease,
+        })
+    }
+
+    /// A client of its Docker. A call may take a minute.
+    pub fn docker(&self) -> &Docker {
+        &self.docker
+    }
+
+    /// Its Docker's address as `--docker` and `DOCKER_HOST` take it.
+    pub fn docker_host(&self) -> String {
+        format!("unix://{}", self.docker_socket.display())
+    }
+
+    /// Creates and starts a container.
+    ///
+    /// # Errors
+    /// Docker's refusal.
+    pub async fn run(&self, spec: ContainerSpec) -> Result<Container, LabError> {
+        let mut container = self.create(spec).await?;
+        container.start().await?;
+        Ok(container)
+    }
+
+    /// Creates a container and does not start it.
+    ///
+    /// # Errors
+    /// Docker's refusal.
+    pub async fn create(&self, spec: ContainerSpec) -> Result<Container, LabError> {
+        Container::create(&self.docker, self.runtime(), &self.name, spec).await
+    }
+
+    /// Makes a user-defined bridge network.
+    ///
+    /// # Errors
+    /// Docker's refusal.
+    pub async fn network(&self, name: &str) -> Result<Network, LabError> {
+        let request =
+            NetworkCreateRequest { name: name.into(), driver: Some("bridge".into()), ..Default::default() };
+        let made = self.docker.create_network(request).await.map_err(self.failed("make a network"))?;
+        let (docker, host) = (self.docker.clone(), self.name.clone());
+        Ok(Network { name: name.into(), id: made.id, docker, host })
+    }
+
+    /// Runs a future inside the host's network namespace: every socket it makes is the host's.
+    ///
+    /// # Errors
+    /// [`LabError::Namespace`] if the thread inside ended. A panic of the future goes on here.
+    pub async fn inside<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, LabError> {
+        self.inside.run(future).await
+    }
+
+    /// The runtime inside the namespace, for futures that go on by themselves.
+    pub fn runtime(&self) -> tokio::runtime::Handle {
+        self.inside.handle().clone()
+    }
+
+    /// A program that will run inside the host's network namespace; its process is the program itself.
+    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net={}", self.seat.namespace_file().display())).arg("--").arg(program);
+        command.stdin(std::process::Stdio::null()).kill_on_drop(true);
+        command
+    }
+
+    /// Runs a program inside the namespace to its end and gives its standard output.
+    ///
+    /// # Errors
+    /// [`LabError::Command`] with all that it wrote, if it fails.
+    pub async fn exec_in_namespace(&self, line: &[&str]) -> Result<String, LabError> {
+        let enter = format!("--net={}", self.seat.namespace_file().display());
+        let line: Vec<&str> = [enter.as_str(), "--"].into_iter().chain(line.iter().copied()).collect();
+        command::run("nsenter", &line).await
+    }
+
+    /// A GET of this URL (`http://ADDRESS[:PORT]/PATH`, an address, not a name) from inside the namespace.
+    pub fn get(&self, url: impl Into<String>) -> RequestBuilder {
+        self.request("GET", url)
+    }
+
+    /// A POST of this URL from inside the namespace.
+    pub fn post(&self, url: impl Into<String>) -> RequestBuilder {
+        self.request("POST", url)
+    }
+
+    /// Any request of this URL from inside the namespace.
+    pub fn request(&self, method: &str, url: impl Into<String>) -> RequestBuilder {
+        RequestBuilder::from(self.runtime(), method, url.into())
+    }
+
+    /// Many requests of this URL from inside the namespace.
+    pub fn load(&self, url: impl Into<String>) -> Load {
+        Load::from(self.runtime(), url.into())
+    }
+
+    /// Opens a websocket to this URL (`http://ADDRESS[:PORT]/PATH`) with this Host header, from inside the namespace.
+    ///
+    /// # Errors
+    /// Where the server does not shake hands.
+    pub async fn websocket(&self, url: &str, host_header: &str) -> Result<WebSocket, WebSocketError> {
+        WebSocket::open(self.runtime(), url, host_header).await
+    }
+
+    /// A port that is free on the namespace's loopback at this moment.
+    ///
+    /// # Errors
+    /// Where the kernel has none.
+    pub async fn free_port(&self) -> Result<u16, LabError> {
+        let port = self.inside(async { free_port() }).await?;
+        port.map_err(LabError::file("bind a port of", &self.name))
+    }
+
+    /// A stand-in for Docker's socket that can be cut and stalled, see [`Relay`].
+    ///
+    /// # Errors
+    /// Where its sockets cannot be made.
+    pub async fn docker_relay(&self) -> Result<Relay, LabError> {
+        Relay::before(&self.docker_socket, &self.inside).await
+    }
+
+    /// Kills dockerd with SIGKILL; its containers run on until it starts again (or after it, with live-restore).
+    ///
+    /// # Errors
+    /// Where it does not end.
+    pub async fn kill_dockerd(&self) -> Result<(), LabError> {
+        engine::kill(&self.seat).await
+    }
+
+    /// Stops dockerd with SIGTERM; its containers end first, unless it has live-restore.
+    ///
+    /// # Errors
+    /// Where it does not end.
+    pub async fn stop_dockerd(&self) -> Result<(), LabError> {
+        engine::stop(&self.seat).await
+    }
+
+    /// Starts dockerd and waits until it answers.
+    ///
+    /// # Errors
+    /// Where it does not.
+    pub async fn start_dockerd(&self) -> Result<(), LabError> {
+        engine::start(&self.layout, &self.seat, &self.options).await
+    }
+
+    /// Freezes dockerd: its socket still accepts, and nothing answers.
+    pub fn freeze_dockerd(&self) {
+        engine::freeze(&self.seat);
+    }
+
+    /// Thaws dockerd.
+    pub fn thaw_dockerd(&self) {
+        engine::thaw(&self.seat);
+    }
+
+    /// Pulls the host's network cable.
+    ///
+    /// # Errors
+    /// Where `ip` fails.
+    pub async fn cut(&self) -> Result<(), LabError> {
+        wiring::set_cable(&self.seat, false).await
+    }
+
+    /// Puts the cable back.
+    ///
+    /// # Errors
+    /// Where `ip` fails.
+    pub async fn heal(&self) -> Result<(), LabError> {
+        wiring::set_cable(&self.seat, true).await
+    }
+
+    fn failed(&self, verb: &str) -> impl FnOnce(bollard::errors::Error) -> LabError + use<> {
+        docker_error(&self.seat, verb)
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        if engine::process(&self.seat).is_none() {
+            // Whoever takes it next builds it anew.
+            return;
+        }
+        engine::thaw(&self.seat);
+        let (done, cleared) = std::sync::mpsc::sync_channel(1);
+        let seat = self.seat.clone();
+        self.inside.handle().spawn(async move {
+            // What is left here is found, and cleared with its error told, by whoever takes the host next.
+            let _ = clear(&seat).await;
+            let _ = done.send(());
+        });
+        let _ = cleared.recv_timeout(Duration::from_secs(30));
+    }
+}
+
+/// Removes all containers and networks and ends strangers' processes; false if some stay.
+async fn clear(seat: &Seat) -> Result<bool, LabError> {
+    use bollard::query_parameters::{ListContainersOptions, RemoveContainerOptions};
+    let docker = engine::client(seat, 30)?;
+    let mut empty = false;
+    for _ in 0..50 {
+        let all = Some(ListContainersOptions { all: true, ..Default::default() });
+        let found = docker.list_containers(all).await.map_err(docker_error(seat, "list containers"))?;
+        empty = found.is_empty();
+        if empty {
+            break;
+        }
+        stream::iter(found.into_iter().filter_map(|c| c.id))
+            .for_each_concurrent(8, |id| {
+                let docker = docker.clone();
+                async move {
+                    let options = RemoveContainerOptions { force: true, v: true, ..Default::default() };
+                    // One that is being removed by somebody else says so; the next round sees it gone.
+                    let _ = docker.remove_container(&id, Some(options)).await;
+                }
+            })
+            .await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let networks = docker.list_networks(None).await.map_err(docker_error(seat, "list networks"))?;
+    for network in networks.into_iter().filter_map(|n| n.name) {
+        if !matches!(network.as_str(), "bridge" | "host" | "none") {
+            docker.remove_network(&network).await.map_err(docker_error(seat, "remove a network"))?;
+        }
+    }
+    for stray in strays(seat) {
+        stray.kill().await?;
+    }
+    Ok(empty)
+}
+
+/// Processes in the host's namespace that are not Docker's: agents and balancers of a test that was killed.
+fn strays(seat: &Seat) -> Vec<Process> {
+    let dockers = process::with_command_line(engine::is_dockers_own);
+    process::inside_namespace(&seat.namespace_file()).into_iter().filter(|p| !dockers.contains(p)).collect()
+}
+
+/// A TCP port that is free on the loopback at this moment.
+///
+/// # Errors
+/// Where the kernel has none.
+pub fn free_port() -> std::io::Result<u16> {
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    Ok(std::net::TcpListener::bind(any)?.local_addr()?.port())
+}

@@ -1,0 +1,29 @@
+//! Hosts: how they are laid out, wired, started, leased and cleared.
+//!
+//! [`Layout`] says where everything of a lab is; [`wiring`] makes bridge and namespaces; [`engine`] runs a `dockerd`;
+//! [`lease`] keeps two tests off one host; [`Host`] is what a test holds, [`Container`] what it runs there.
+
+mod command;
+mod container;
+mod engine;
+mod error;
+mod host;
+pub mod images;
+mod layout;
+mod lease;
+mod namespace;
+mod network;
+mod process;
+mod registry;
+mod relay;
+mod shared;
+mod wiring;
+
+pub use container::{Container, ContainerSpec};
+pub use engine::EngineOptions;
+pub use error::LabError;
+pub use host::{Host, free_port};
+pub use layout::Layout;
+pub use network::Network;
+pub use relay::Relay;
+pub use shared::{Lab, LabStatus};

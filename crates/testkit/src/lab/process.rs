@@ -1,0 +1,128 @@
+//! Processes that the lab started, told from strangers that got their number later.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal};
+use serde::{Deserialize, Serialize};
+
+use super::LabError;
+
+/// A process by its number and the moment it began, which together never come twice between two boots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Process {
+    /// Its number.
+    pub(crate) pid: i32,
+    /// When it began, in ticks since the machine started (`/proc/PID/stat`, field 22).
+    began: u64,
+}
+
+impl Process {
+    /// The running process of this number; nothing if it ended, be it that nobody has waited for it.
+    pub(crate) fn of_pid(pid: i32) -> Option<Self> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The second field is the program's name in parentheses, with any character in it.
+        let (_, rest) = stat.rsplit_once(") ")?;
+        let fields: Vec<&str> = rest.split(' ').collect();
+        let ended = matches!(fields.first(), Some(&("Z" | "X")));
+        let began = fields.get(19)?.parse().ok()?;
+        (!ended).then_some(Self { pid, began })
+    }
+
+    /// The process that a pid file names.
+    pub(crate) fn of_file(path: &Path) -> Option<Self> {
+        Self::of_pid(fs::read_to_string(path).ok()?.trim().parse().ok()?)
+    }
+
+    /// Whether it runs.
+    pub(crate) fn runs(self) -> bool {
+        Self::of_pid(self.pid) == Some(self)
+    }
+
+    /// Sends a signal, unless it has ended.
+    pub(crate) fn signal(self, signal: Signal) {
+        if let Some(pid) = Pid::from_raw(self.pid)
+            && self.runs()
+        {
+            // It may end between the look and the signal, which is what was wanted anyway.
+            let _ = rustix::process::kill_process(pid, signal);
+        }
+    }
+
+    /// Waits until it has ended; whether it did within `limit`.
+    pub(crate) async fn ended_within(self, limit: Duration) -> bool {
+        let deadline = Instant::now() + limit;
+        while self.runs() {
+            if Instant::now() > deadline {
+                return false;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        true
+    }
+
+    /// Kills it and waits for its end.
+    pub(crate) async fn kill(self) -> Result<(), LabError> {
+        self.signal(Signal::KILL);
+        if self.ended_within(Duration::from_secs(10)).await {
+            Ok(())
+        } else {
+            Err(LabError::Immortal(self.pid))
+        }
+    }
+}
+
+/// The processes whose command line this accepts.
+pub(crate) fn with_command_line(wanted: impl Fn(&[&str]) -> bool) -> Vec<Process> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|pid| {
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line);
+            let words: Vec<&str> = line.split('\0').collect();
+            wanted(&words)
+        })
+        .filter_map(Process::of_pid)
+        .collect()
+}
+
+/// The processes whose network namespace is the one that this file holds open.
+pub(crate) fn inside_namespace(file: &Path) -> Vec<Process> {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(wanted) = fs::metadata(file) else { return Vec::new() };
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|pid: &i32| {
+            fs::metadata(format!("/proc/{pid}/ns/net"))
+                .is_ok_and(|found| (found.dev(), found.ino()) == (wanted.dev(), wanted.ino()))
+        })
+        .filter_map(Process::of_pid)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_process_nobody_waited_for_counts_as_ended() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let process = Process::of_pid(child.id().cast_signed()).unwrap();
+        assert!(process.runs());
+        process.kill().await.unwrap();
+        assert!(!process.runs());
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn a_stranger_with_a_recycled_number_is_not_the_process() {
+        let own = Process::of_pid(std::process::id().cast_signed()).unwrap();
+        let stranger = Process { began: own.began + 1, ..own };
+        assert!(!stranger.runs());
+    }
+}

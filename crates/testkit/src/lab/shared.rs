@@ -1,0 +1,153 @@
+//! The lab as a whole: leases of its hosts, and its beginning and end.
+
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
+
+use futures_util::future::try_join_all;
+
+use super::layout::Seat;
+use super::{EngineOptions, Host, LabError, Layout, engine, lease, registry, wiring};
+
+/// Some hosts of the machine's lab. Dropping it gives the hosts back; the lab stays up for the next test.
+#[derive(Debug)]
+pub struct Lab {
+    layout: Layout,
+    hosts: Vec<Host>,
+}
+
+/// One host of the lab, as `cargo xtask lab status` shows it.
+#[derive(Debug)]
+pub struct LabStatus {
+    /// `h1`, `h2`, …
+    pub name: String,
+    /// Its address on the bridge.
+    pub address: IpAddr,
+    /// Whether its dockerd runs.
+    pub runs: bool,
+    /// Whether a test or a demo uses it.
+    pub leased: bool,
+    /// Its Docker's address, as `docker -H` takes it.
+    pub docker: String,
+}
+
+impl Lab {
+    /// Takes `count` hosts of the lab that `LONGSHORE_LAB` names, making what is missing: half a second a host, nothing
+    /// if the lab is up.
+    ///
+    /// # Errors
+    /// The step that failed; `cargo xtask setup` installs what is missing.
+    pub async fn up(count: usize) -> Result<Self, LabError> {
+        Self::up_with(count, &EngineOptions::default()).await
+    }
+
+    /// Like [`Lab::up`], with daemons of one's own options.
+    ///
+    /// # Errors
+    /// The step that failed.
+    pub async fn up_with(count: usize, options: &EngineOptions) -> Result<Self, LabError> {
+        let layout = Layout::from_env()?;
+        {
+            let _building = lease::take(&ground(&layout)).await?;
+            wiring::lay_bridge(&layout).await?;
+            registry::start(&layout).await?;
+        }
+        let hosts = try_join_all((0..count).map(|_| take_any(&layout, options))).await?;
+        Ok(Self { layout, hosts })
+    }
+
+    /// One of the hosts that this lab was brought up with, counted from 0.
+    ///
+    /// # Panics
+    /// Where there are not so many.
+    #[expect(clippy::indexing_slicing, reason = "a test asks for hosts that it brought up")]
+    pub fn host(&self, index: usize) -> &Host {
+        &self.hosts[index]
+    }
+
+    /// All the hosts that this lab was brought up with.
+    pub fn hosts(&self) -> &[Host] {
+        &self.hosts
+    }
+
+    /// One more host, in hands of its own.
+    ///
+    /// # Errors
+    /// The step that failed.
+    pub async fn private_host(&self, options: &EngineOptions) -> Result<Host, LabError> {
+        take_any(&self.layout, options).await
+    }
+
+    /// The registry that every host may push to and pull from, as the first part of an image's name.
+    pub fn registry(&self) -> SocketAddr {
+        self.layout.registry()
+    }
+
+    /// Ends the whole lab: daemons, containers, registry, namespaces, bridge and files. Gives the names of hosts that
+    /// somebody still uses, which stay, as do bridge and registry then.
+    ///
+    /// # Errors
+    /// The step that failed.
+    pub async fn down() -> Result<Vec<String>, LabError> {
+        let layout = Layout::from_env()?;
+        let building = lease::take(&ground(&layout)).await?;
+        let mut in_use = Vec::new();
+        for seat in seats(&layout).filter(exists) {
+            match lease::try_take(&seat.lease)? {
+                Some(_mine) => {
+                    engine::clear(&seat).await?;
+                    wiring::disconnect(&seat).await?;
+                }
+                None => in_use.push(seat.name),
+            }
+        }
+        if in_use.is_empty() {
+            registry::stop(&layout).await?;
+            wiring::take_up_bridge(&layout).await?;
+            fs::remove_dir_all(layout.root()).map_err(LabError::file("remove", layout.root()))?;
+        }
+        drop(building);
+        Ok(in_use)
+    }
+
+    /// What there is of the lab.
+    ///
+    /// # Errors
+    /// Where its files cannot be read.
+    pub fn status() -> Result<Vec<LabStatus>, LabError> {
+        let layout = Layout::from_env()?;
+        seats(&layout)
+            .filter(exists)
+            .map(|seat| {
+                Ok(LabStatus {
+                    address: seat.address,
+                    runs: engine::process(&seat).is_some(),
+                    leased: lease::try_take(&seat.lease)?.is_none(),
+                    docker: format!("unix://{}", seat.socket().display()),
+                    name: seat.name,
+                })
+            })
+            .collect()
+    }
+}
+
+fn ground(layout: &Layout) -> std::path::PathBuf {
+    layout.root().join("ground.lease")
+}
+
+fn seats(layout: &Layout) -> impl Iterator<Item = Seat> {
+    (1..=Layout::HOSTS).map(|index| layout.seat(index))
+}
+
+fn exists(seat: &Seat) -> bool {
+    seat.dir.exists() || seat.namespace_file().exists()
+}
+
+/// The first host that nobody uses, with these options if there is one; where all are in use, one more is made.
+async fn take_any(layout: &Layout, options: &EngineOptions) -> Result<Host, LabError> {
+    for seat in seats(layout) {
+        if let Some(lease) = lease::try_take(&seat.lease)? {
+            return Host::take(layout, seat, options.clone(), lease).await;
+        }
+    }
+    Err(LabError::Full(Layout::HOSTS))
+}

@@ -1,0 +1,42 @@
+//! The lab: real Docker hosts on one machine, and the words that tests speak in.
+//!
+//! A host is a network namespace on a bridge with a `dockerd` of its own. Hosts are machine-wide and outlive the test that
+//! made them: a test leases one by a file lock (which its death releases), finds it clean, and nobody else is on it
+//! meanwhile. That holds across threads, test binaries and `nextest`'s process a test.
+//!
+//! ```no_run
+//! # async fn shown() -> longshore_testkit::TestResult {
+//! use longshore_testkit::{Agent, ContainerSpec, Lab, eventually};
+//! let lab = Lab::up(1).await?;
+//! let host = lab.host(0);
+//! let web = host.run(ContainerSpec::server().label("longshore.http.80.host", "a.test")).await?;
+//! let agent = Agent::on(host).start().await?;
+//! eventually("the route leads to the container", || async {
+//!     host.get("127.0.0.1:80").header("host", "a.test").send().await.is_ok_and(|a| a.status == 200)
+//! })
+//! .await;
+//! # drop((web, agent)); Ok(()) }
+//! ```
+//!
+//! Deliberately absent: any fake of Docker, and anything that Longshore itself runs on. It is a dev-dependency, and xtask's.
+
+mod agent;
+mod eventually;
+mod lab;
+mod test_error;
+mod traffic;
+
+pub use agent::{Agent, AgentBuilder, AgentError};
+pub use eventually::{eventually, eventually_within};
+pub use lab::{
+    Container, ContainerSpec, EngineOptions, Host, Lab, LabError, LabStatus, Layout, Network, Relay,
+    free_port, images,
+};
+pub use test_error::{TestError, TestResult};
+pub use traffic::{
+    Answer, Connections, Echo, HttpError, Load, LoadReport, RequestBuilder, Running, WebSocket,
+    WebSocketError,
+};
+
+/// The bollard that [`Host::docker`] speaks, so that a test needs no dependency of its own.
+pub use bollard;

@@ -1,0 +1,289 @@
+//! Many requests at once, and an honest count of what became of them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request};
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
+
+use super::request::{HttpError, RequestBuilder};
+
+/// Whether a client uses its connection again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Connections {
+    /// As most clients do: kept until the server closes it.
+    Kept,
+    /// A connection a request.
+    Fresh,
+}
+
+/// Requests to be sent by some clients at once, each of which sends its next when it has its answer.
+#[derive(Clone, Debug)]
+pub struct Load {
+    request: RequestBuilder,
+    runtime: Handle,
+    requests: u64,
+    clients: u32,
+    connections: Connections,
+    timeout: Duration,
+    pause: Duration,
+}
+
+/// What became of a load.
+#[derive(Clone, Debug, Default)]
+pub struct LoadReport {
+    /// Answers with a status from 200 to 299.
+    pub succeeded: u64,
+    /// Everything else, by what it was: `status 503`, `refused`, `broken`, `timeout`.
+    pub failures: BTreeMap<String, u64>,
+    /// Answers by the container that the test server said it is.
+    pub by_container: BTreeMap<String, u64>,
+    /// From the first request to the last answer.
+    pub took: Duration,
+    /// How long each successful request took, in no order.
+    pub latencies: Vec<Duration>,
+}
+
+impl LoadReport {
+    /// How many requests failed.
+    pub fn failed(&self) -> u64 {
+        self.failures.values().sum()
+    }
+
+    /// The latency that this share of the successful requests did not exceed (0.5 is the median); zero without any.
+    pub fn quantile(&self, share: f64) -> Duration {
+        let mut sorted = self.latencies.clone();
+        sorted.sort_unstable();
+        let last = sorted.len().saturating_sub(1);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "an index"
+        )]
+        let index = (last as f64 * share.clamp(0.0, 1.0)).round() as usize;
+        sorted.get(index).copied().unwrap_or_default()
+    }
+
+    fn add(&mut self, other: Self) {
+        self.succeeded += other.succeeded;
+        for (kind, count) in other.failures {
+            *self.failures.entry(kind).or_default() += count;
+        }
+        for (name, count) in other.by_container {
+            *self.by_container.entry(name).or_default() += count;
+        }
+        self.latencies.extend(other.latencies);
+    }
+}
+
+impl fmt::Display for LoadReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} succeeded, {} failed {:?}, in {:?}",
+            self.succeeded,
+            self.failed(),
+            self.failures,
+            self.took
+        )
+    }
+}
+
+/// A load under way.
+#[derive(Debug)]
+pub struct Running {
+    task: tokio::task::JoinHandle<LoadReport>,
+    sent: Arc<AtomicU64>,
+    stop: Arc<AtomicU64>,
+}
+
+impl Running {
+    /// How many requests were begun so far.
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Waits until at least so many requests were begun.
+    pub async fn until_sent(&self, count: u64) {
+        while self.sent() < count && !self.task.is_finished() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// Begins no more requests; those under way are finished.
+    pub fn stop(&self) {
+        self.stop.store(0, Ordering::Relaxed);
+    }
+
+    /// Waits for the last answer.
+    ///
+    /// # Errors
+    /// [`HttpError::Gone`] where the host was given back meanwhile.
+    pub async fn report(self) -> Result<LoadReport, HttpError> {
+        self.task.await.map_err(|_| HttpError::Gone)
+    }
+}
+
+impl Load {
+    pub(crate) fn from(runtime: Handle, url: String) -> Self {
+        Self {
+            request: RequestBuilder::from(runtime.clone(), "GET", url),
+            runtime,
+            requests: 1_000,
+            clients: 8,
+            connections: Connections::Kept,
+            timeout: Duration::from_secs(10),
+            pause: Duration::ZERO,
+        }
+    }
+
+    /// How many requests; 1,000 by default.
+    pub fn requests(mut self, count: u64) -> Self {
+        self.requests = count;
+        self
+    }
+
+    /// How many clients at once; 8 by default.
+    pub fn clients(mut self, count: u32) -> Self {
+        self.clients = count;
+        self
+    }
+
+    /// Whether connections are kept; they are by default.
+    pub fn connections(mut self, connections: Connections) -> Self {
+        self.connections = connections;
+        self
+    }
+
+    /// How long a client waits between an answer and its next request; not at all by default.
+    pub fn pause(mut self, pause: Duration) -> Self {
+        self.pause = pause;
+        self
+    }
+
+    /// How long a request may take before it counts as failed; 10 seconds by default.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// A header of every request.
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.request = self.request.header(name, value);
+        self
+    }
+
+    /// The Host header of every request.
+    pub fn host(self, name: &str) -> Self {
+        self.header("host", name)
+    }
+
+    /// Sends them all and waits for the last answer.
+    ///
+    /// # Errors
+    /// Where the request itself is none.
+    pub async fn run(self) -> Result<LoadReport, HttpError> {
+        self.start()?.report().await
+    }
+
+    /// Starts sending.
+    ///
+    /// # Errors
+    /// Where the request itself is none.
+    pub fn start(self) -> Result<Running, HttpError> {
+        let (address, request) = self.request.clone().build()?;
+        let (sent, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(self.requests)));
+        let (counter, limit) = (Arc::clone(&sent), Arc::clone(&stop));
+        let task = self.runtime.clone().spawn(async move {
+            let began = Instant::now();
+            let mut clients = JoinSet::new();
+            for _ in 0..self.clients {
+                let client = Client {
+                    address,
+                    request: request.clone(),
+                    connection: None,
+                    report: LoadReport::default(),
+                };
+                clients.spawn(client.work(self.clone(), Arc::clone(&counter), Arc::clone(&limit)));
+            }
+            let mut report = LoadReport::default();
+            while let Some(done) = clients.join_next().await {
+                report.add(done.unwrap_or_default());
+            }
+            report.took = began.elapsed();
+            report
+        });
+        Ok(Running { task, sent, stop })
+    }
+}
+
+struct Client {
+    address: SocketAddr,
+    request: Request<Full<Bytes>>,
+    connection: Option<SendRequest<Full<Bytes>>>,
+    report: LoadReport,
+}
+
+impl Client {
+    async fn work(mut self, load: Load, sent: Arc<AtomicU64>, limit: Arc<AtomicU64>) -> LoadReport {
+        while sent.fetch_add(1, Ordering::Relaxed) < limit.load(Ordering::Relaxed) {
+            if load.connections == Connections::Fresh {
+                self.connection = None;
+            }
+            let began = Instant::now();
+            match tokio::time::timeout(load.timeout, self.exchange()).await {
+                Ok(Ok((status @ 200..300, headers))) => {
+                    let _ = status;
+                    self.report.succeeded += 1;
+                    self.report.latencies.push(began.elapsed());
+                    if let Some(name) = headers.get("x-container").and_then(|v| v.to_str().ok()) {
+                        *self.report.by_container.entry(name.to_owned()).or_default() += 1;
+                    }
+                }
+                Ok(Ok((status, _))) => self.failed(&format!("status {status}")),
+                Ok(Err(HttpError::Connect(_))) => self.failed("refused"),
+                Ok(Err(_)) => self.failed("broken"),
+                Err(_) => self.failed("timeout"),
+            }
+            if !load.pause.is_zero() {
+                tokio::time::sleep(load.pause).await;
+            }
+        }
+        self.report
+    }
+
+    fn failed(&mut self, kind: &str) {
+        self.connection = None;
+        *self.report.failures.entry(kind.to_owned()).or_default() += 1;
+    }
+
+    async fn exchange(&mut self) -> Result<(u16, HeaderMap), HttpError> {
+        let usable = match &mut self.connection {
+            Some(connection) => connection.ready().await.is_ok(),
+            None => false,
+        };
+        if !usable {
+            let stream = TcpStream::connect(self.address).await.map_err(HttpError::Connect)?;
+            let (sender, connection) =
+                http1::handshake(TokioIo::new(stream)).await.map_err(HttpError::Broken)?;
+            tokio::spawn(connection);
+            self.connection = Some(sender);
+        }
+        let Some(connection) = &mut self.connection else { return Err(HttpError::Gone) };
+        let response = connection.send_request(self.request.clone()).await.map_err(HttpError::Broken)?;
+        let (parts, body) = response.into_parts();
+        body.collect().await.map_err(HttpError::Broken)?;
+        Ok((parts.status.as_u16(), parts.headers))
+    }
+}

@@ -1,0 +1,11 @@
+//! Talking to what runs in the lab, from inside a host's namespace: single requests, loads of them, websockets.
+
+mod answer;
+mod load;
+mod request;
+mod websocket;
+
+pub use answer::{Answer, Echo};
+pub use load::{Connections, Load, LoadReport, Running};
+pub use request::{HttpError, RequestBuilder};
+pub use websocket::{WebSocket, WebSocketError};
