@@ -1,0 +1,152 @@
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use longshore_model::{ContainerId, Frontend, Protocol, RouteKey, RouteTable};
+use longshore_proxy::{Balancer, Observation};
+use tokio::sync::mpsc;
+
+use super::Traffic;
+use super::haproxy::{Haproxy, HaproxyError};
+use crate::agent::Start;
+use crate::config::{BalancerSettings, EngineSettings};
+
+/// Why an engine does not carry the routes.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The built-in balancer has no threads or no timers.
+    #[error("cannot start the built-in balancer")]
+    BuiltIn(#[source] std::io::Error),
+    /// HAProxy is absent, refuses its configuration or does not answer.
+    #[error(transparent)]
+    Haproxy(#[from] HaproxyError),
+}
+
+/// What an engine says by itself.
+#[derive(Debug)]
+pub(crate) enum Notice {
+    /// It could not connect to this upstream.
+    Suspect(ContainerId, SocketAddr),
+    /// It lost what it was told and wants all of it again.
+    Disturbed,
+}
+
+/// What an engine made of a table.
+#[derive(Debug)]
+pub(crate) struct Carried {
+    /// Frontends that could not be opened, and why.
+    pub(crate) failed: Vec<(Frontend, String)>,
+    /// Whether every other route is in force: a reload may be due, which [`Notice::Disturbed`] announces.
+    pub(crate) complete: bool,
+}
+
+/// The engine in use.
+pub(crate) struct Engine {
+    built_in: Balancer,
+    observations: mpsc::UnboundedReceiver<Observation>,
+    haproxy: Option<Haproxy>,
+    /// Only what would be done is of interest: nothing is done.
+    dry: Option<EngineSettings>,
+}
+
+impl Engine {
+    /// Starts what the settings name. A dry engine listens nowhere and accepts every table; a successor's listens
+    /// beside its predecessor's.
+    pub(crate) async fn start(settings: &BalancerSettings, start: Start) -> Result<Self, EngineError> {
+        let dry = start == Start::Dry;
+        let defaults = longshore_proxy::Settings::default();
+        let bind = if settings.bind.is_empty() { defaults.bind.clone() } else { settings.bind.clone() };
+        let (built_in, observations) = Balancer::start(longshore_proxy::Settings {
+            bind,
+            workers: settings.workers,
+            share_ports: start == Start::Successor,
+            ..defaults
+        })
+        .map_err(EngineError::BuiltIn)?;
+        let haproxy = match &settings.engine {
+            EngineSettings::Haproxy(settings) if !dry => Some(Haproxy::start((**settings).clone()).await?),
+            _ => None,
+        };
+        let dry = dry.then(|| settings.engine.clone());
+        Ok(Self { built_in, observations, haproxy, dry })
+    }
+
+    /// Its name, as `--balancer` has it.
+    pub(crate) fn name(&self) -> &'static str {
+        if self.haproxy.is_some() { "haproxy" } else { "built-in" }
+    }
+
+    /// What flows through it.
+    pub(crate) fn traffic(&self) -> Traffic {
+        Traffic::new(self.built_in.clone())
+    }
+
+    /// Carries `table`; `changed` names the routes that may differ since the last call that succeeded.
+    pub(crate) async fn apply(
+        &mut self,
+        table: &RouteTable,
+        changed: &BTreeSet<RouteKey>,
+    ) -> Result<Carried, EngineError> {
+        let mut carried = Carried { failed: Vec::new(), complete: true };
+        if self.dry.is_some() {
+            return Ok(carried);
+        }
+        let mut own = changed.clone();
+        if let Some(haproxy) = &mut self.haproxy {
+            let (udp, others): (BTreeSet<_>, BTreeSet<_>) =
+                own.into_iter().partition(|key| key.frontend.protocol == Protocol::Udp);
+            own = udp;
+            let applied = haproxy.apply(table, &others).await?;
+            carried = Carried { failed: applied.failed, complete: applied.pending.is_empty() };
+        }
+        let closed = self.built_in.apply(table, &own).await;
+        carried.failed.extend(closed.into_iter().map(|(frontend, error)| (frontend, error.to_string())));
+        Ok(carried)
+    }
+
+    /// Reads the engine's own files (the template) again before the next table.
+    pub(crate) fn reread(&mut self) -> Result<(), EngineError> {
+        match &mut self.haproxy {
+            Some(haproxy) => Ok(haproxy.reread()?),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits for what the engine says by itself. May be dropped at any time.
+    pub(crate) async fn notice(&mut self) -> Notice {
+        let disturbed = async {
+            match &mut self.haproxy {
+                Some(haproxy) => haproxy.disturbed().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = disturbed => Notice::Disturbed,
+            observation = self.observations.recv() => match observation {
+                Some(Observation::UpstreamFailed { container, address, .. }) => Notice::Suspect(container, address),
+                None => std::future::pending().await,
+            },
+        }
+    }
+
+    /// Ends without ending a HAProxy; for a dry engine, what would have been written for `table`.
+    pub(crate) async fn leave(self, table: &RouteTable) -> Result<Option<String>, EngineError> {
+        if let Some(haproxy) = self.haproxy {
+            haproxy.leave().await;
+        }
+        match &self.dry {
+            Some(EngineSettings::Haproxy(settings)) => Ok(Some(Haproxy::render(settings, table)?)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Takes no new work, lets open work finish for as long as `grace`, and ends.
+    pub(crate) async fn drain(self, grace: Duration) {
+        let haproxy = async {
+            if let Some(haproxy) = self.haproxy {
+                haproxy.shutdown(grace).await;
+            }
+        };
+        tokio::join!(self.built_in.drain(grace), haproxy);
+    }
+}

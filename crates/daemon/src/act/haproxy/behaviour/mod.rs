@@ -1,0 +1,10 @@
+//! What the engine does with the real HAProxy, on ports of 127.0.0.1.
+
+mod attached;
+mod faults;
+mod lab;
+mod latency;
+mod ports;
+mod routing;
+mod templates;
+mod traffic;

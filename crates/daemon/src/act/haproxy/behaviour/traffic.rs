@@ -1,0 +1,170 @@
+//! What is under way while routes change.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
+
+use super::lab::{Client, Lab, Upstream, free_port, get, read_head, to};
+
+#[tokio::test]
+async fn no_request_of_5000_fails_while_upstreams_come_and_go() {
+    let mut lab = Lab::new().await;
+    let port = free_port();
+    let mut upstreams = vec![Upstream::new("u").await];
+    let routes =
+        |upstreams: &[Upstream]| vec![to(format!("http:{port} */"), &upstreams.iter().collect::<Vec<_>>())];
+    lab.set(&routes(&upstreams)).await;
+    let done = Arc::new(AtomicUsize::new(0));
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..10 {
+        let done = done.clone();
+        clients.spawn(async move {
+            let mut client = Client::connect(port).await.unwrap();
+            for _ in 0..500 {
+                let (status, body) = client.get("x", "/").await.unwrap();
+                assert_eq!(status, 200, "{body}");
+                done.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    let mut changes = 0;
+    while done.load(Ordering::Relaxed) < 5000 {
+        if changes / 6 % 2 == 0 {
+            upstreams.push(Upstream::new("u").await);
+            lab.set(&routes(&upstreams)).await;
+        } else {
+            // Out of the routes first; it goes when its requests have ended, as a container does.
+            let going = upstreams.remove(0);
+            lab.set(&routes(&upstreams)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            drop(going);
+        }
+        changes += 1;
+        tokio::task::yield_now().await;
+        if clients.try_join_next().is_some_and(|ended| ended.is_err()) {
+            break;
+        }
+    }
+    while let Some(ended) = clients.join_next().await {
+        ended.unwrap();
+    }
+    assert_eq!(done.load(Ordering::Relaxed), 5000);
+    assert!(changes > 20, "only {changes} changes");
+    assert_eq!(lab.engine.stats().reloads, 0);
+}
+
+#[tokio::test]
+async fn an_upstream_that_vanishes_fails_no_get() {
+    let mut lab = Lab::new().await;
+    let port = free_port();
+    let (a, b) = (Upstream::new("a").await, Upstream::answering("b", Duration::from_millis(2)).await);
+    lab.set(&[to(format!("http:{port} */"), &[&a, &b])]).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..5 {
+        let stop = stop.clone();
+        clients.spawn(async move {
+            let mut client = Client::connect(port).await.unwrap();
+            while !stop.load(Ordering::Relaxed) {
+                assert_eq!(client.get("x", "/").await.unwrap().0, 200);
+            }
+        });
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    drop(b);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    stop.store(true, Ordering::Relaxed);
+    while let Some(ended) = clients.join_next().await {
+        ended.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_retry_never_repeats_a_post() {
+    let mut lab = Lab::new().await;
+    let port = free_port();
+    let heard = Arc::new(AtomicUsize::new(0));
+    let count = heard.clone();
+    // It takes a request and goes without a word.
+    let rude = Upstream::speaking(move |stream| {
+        let count = count.clone();
+        async move {
+            if read_head(&mut BufReader::new(stream)).await?.is_some() {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+            Ok(())
+        }
+    })
+    .await;
+    lab.set(&[to(format!("http:{port} */"), &[&rude])]).await;
+    let ask = async |method: &str| {
+        heard.store(0, Ordering::Relaxed);
+        let mut client = Client::connect(port).await.unwrap();
+        let request = format!("{method} / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
+        let (status, _) = client.ask(&request).await.unwrap();
+        (status, heard.load(Ordering::Relaxed))
+    };
+    assert_eq!(ask("POST").await, (502, 1));
+    let (status, times) = ask("GET").await;
+    assert_eq!(status, 502);
+    assert!(times > 1, "{times}");
+}
+
+#[tokio::test]
+async fn a_websocket_lives_through_changes_of_its_route_and_a_reload() {
+    let mut lab = Lab::with(|settings| settings.linger = Duration::from_millis(50)).await;
+    let (port, other) = (free_port(), free_port());
+    let echo = Upstream::speaking(|stream| async move {
+        let mut stream = BufReader::new(stream);
+        read_head(&mut stream).await?;
+        stream
+            .write_all(
+                b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
+            )
+            .await?;
+        let mut byte = [0];
+        loop {
+            stream.read_exact(&mut byte).await?;
+            stream.write_all(&byte).await?;
+        }
+    })
+    .await;
+    let a = Upstream::new("a").await;
+    lab.set(&[to(format!("http:{port} x/"), &[&echo])]).await;
+    let mut socket = BufReader::new(tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap());
+    let request = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    socket.write_all(request).await.unwrap();
+    let head = read_head(&mut socket).await.unwrap().unwrap();
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    let mut say = async |byte: u8| {
+        socket.write_all(&[byte]).await.unwrap();
+        assert_eq!(socket.read_u8().await.unwrap(), byte);
+    };
+    say(1).await;
+    lab.set(&[to(format!("http:{port} x/"), &[&a])]).await;
+    assert_eq!(get(port, "x", "/").await, "a /");
+    say(2).await;
+    lab.run_for(Duration::from_millis(2500)).await;
+    say(3).await;
+    assert_eq!(lab.engine.stats().reloads, 0);
+    lab.set(&[to(format!("http:{port} x/"), &[&a]), to(format!("http:{other} x/"), &[&a])]).await;
+    assert_eq!(lab.engine.stats().reloads, 1);
+    say(4).await;
+    assert_eq!(get(other, "x", "/").await, "a /");
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_not_cut_by_a_reload() {
+    let mut lab = Lab::new().await;
+    let (port, other) = (free_port(), free_port());
+    let a = Upstream::new("a").await;
+    lab.set(&[to(format!("http:{port} x/"), &[&a])]).await;
+    let mut client = Client::connect(port).await.unwrap();
+    assert_eq!(client.get("x", "/").await.unwrap().0, 200);
+    lab.set(&[to(format!("http:{port} x/"), &[&a]), to(format!("http:{other} x/"), &[&a])]).await;
+    assert_eq!(lab.engine.stats().reloads, 1);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(client.get("x", "/").await.unwrap().0, 200);
+}

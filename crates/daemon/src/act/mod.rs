@@ -1,0 +1,13 @@
+//! Engines: what carries the routes.
+//!
+//! An engine is told the whole table and which routes may differ from the last time, and reports the frontends that it
+//! could not open. The built-in one carries everything, or, beside HAProxy, the UDP that HAProxy does not relay.
+
+pub mod haproxy;
+
+mod engine;
+mod traffic;
+
+pub use engine::EngineError;
+pub(crate) use engine::{Engine, Notice};
+pub(crate) use traffic::Traffic;

@@ -1,0 +1,374 @@
+//! The wiring: what is started in which order, and what ends it.
+
+use std::time::Duration;
+
+use longshore_model::{ContainerId, Problem, RouteTable, Subject};
+use longshore_plan::{RouteSettings, Vantage};
+use metrics_exporter_prometheus::PrometheusBuilder;
+use tokio::net::TcpListener;
+use tokio::sync::{broadcast, mpsc, watch as signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::act::{Engine, EngineError};
+use crate::config::{DockerSettings, EngineSettings, Live, Settings};
+use crate::problems::{Problems, Source};
+use crate::reconcile::{Checks, RouteReconciler, Routes};
+use crate::serve::{self, Api};
+use crate::state::{DockerState, Reader, Writer};
+use crate::watch;
+
+/// How many route changes a slow reader of the events may be behind.
+const FEED: usize = 4096;
+
+/// How long a predecessor may take to give up what cannot be shared.
+const HANDOVER: Duration = Duration::from_secs(10);
+
+/// Why an agent cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The data directory cannot be made, or belongs to another agent.
+    #[error("cannot use the data directory {path}: {why}")]
+    DataDir {
+        /// The directory.
+        path: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The API's port is taken, say.
+    #[error("cannot listen on {address} for the API: is another agent running?")]
+    Listen {
+        /// Where.
+        address: std::net::SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The Docker host's name leads nowhere.
+    #[error("cannot find the Docker host {host:?}")]
+    DockerHost {
+        /// The name.
+        host: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The balancer does not start.
+    #[error("cannot start the balancer")]
+    Engine(#[from] EngineError),
+    /// Somebody else in this process counts already.
+    #[error("cannot set up metrics")]
+    Metrics(#[from] metrics_exporter_prometheus::BuildError),
+    /// A single pass needs a Docker that answers.
+    #[error("Docker at {address} does not answer: {why}")]
+    Docker {
+        /// Where it was looked for.
+        address: String,
+        /// Why.
+        why: String,
+    },
+}
+
+/// How an agent begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// By itself.
+    Fresh,
+    /// Beside an agent that carries the same routes, whose ports it shares; [`Agent::succeed`] ends that.
+    Successor,
+    /// To see what it would do: nothing is changed anywhere.
+    Dry,
+}
+
+/// What a single pass came to.
+#[derive(Debug)]
+pub struct Pass {
+    /// The routes.
+    pub routes: RouteTable,
+    /// What is asked for and not done.
+    pub problems: Vec<Problem>,
+}
+
+/// A running agent: Docker watched, routes carried, the API served.
+pub struct Agent {
+    world: Reader,
+    docker: DockerState,
+    ready: signal::Receiver<bool>,
+    problems: Problems,
+    routes: Routes,
+    stop: CancellationToken,
+    grace: Duration,
+    live: signal::Sender<Live>,
+    started: Settings,
+    reconciler: AbortOnDropHandle<Engine>,
+    api: Api,
+    serving: Option<AbortOnDropHandle<()>>,
+    lock: Option<std::fs::File>,
+    _background: Vec<AbortOnDropHandle<()>>,
+}
+
+impl Agent {
+    /// Starts an agent. It waits for Docker as long as it takes.
+    ///
+    /// # Errors
+    /// Every variant of [`AgentError`] but [`AgentError::Docker`].
+    pub async fn start(settings: Settings, start: Start) -> Result<Self, AgentError> {
+        let alone = start != Start::Successor;
+        let lock = if alone { Some(lock_data_dir(&settings)?) } else { None };
+        let listener = if alone { listen(&settings).await? } else { None };
+        let metrics = PrometheusBuilder::new().install_recorder()?;
+        let vantage = vantage(&settings.docker).await?;
+        let engine = Engine::start(&settings.balancer, start).await?;
+
+        let stop = CancellationToken::new();
+        let problems = Problems::default();
+        let routes = Routes::default();
+        let (live, live_settings) = signal::channel(settings.live());
+        let (route_events, _) = broadcast::channel(FEED);
+        let (ready_set, ready) = signal::channel(false);
+        let (inputs, docker_inputs) = mpsc::unbounded_channel();
+        let (ports, port_inputs) = mpsc::unbounded_channel();
+        let (writer, world, changes, docker) = Writer::new();
+        let container_events = writer.events();
+        let traffic = engine.traffic();
+
+        let reconciler = RouteReconciler::new(
+            RouteSettings { vantage, reserved: reserved(&settings) },
+            world.clone(),
+            changes,
+            Checks::new(live_settings.clone(), ports),
+            engine,
+            problems.clone(),
+            routes.clone(),
+            route_events.clone(),
+            ready_set,
+            live_settings.clone(),
+        );
+        let background = vec![
+            spawn(writer.run(docker_inputs, port_inputs)),
+            spawn(watch::watch(settings.docker.clone(), live_settings, world.clone(), inputs)),
+            spawn(tell_of_docker(settings.docker.address.to_string(), docker.clone(), problems.clone())),
+        ];
+        let api = Api {
+            world: world.clone(),
+            routes: routes.clone(),
+            problems: problems.clone(),
+            container_events,
+            route_events,
+            docker: docker.clone(),
+            ready: ready.clone(),
+            traffic,
+            metrics,
+            token: settings.token.clone(),
+        };
+        let serving = listener.map(|listener| spawn(api.clone().serve(listener, stop.clone())));
+        let reconciler = AbortOnDropHandle::new(tokio::spawn(reconciler.run(stop.clone())));
+        Ok(Self {
+            world,
+            docker,
+            ready,
+            problems,
+            routes,
+            stop,
+            grace: settings.grace,
+            live,
+            started: settings,
+            reconciler,
+            api,
+            serving,
+            lock,
+            _background: background,
+        })
+    }
+
+    /// Waits for the first routes to be carried.
+    ///
+    /// # Errors
+    /// [`AgentError::Docker`] as soon as Docker did not answer once.
+    pub async fn pass(&mut self) -> Result<Pass, AgentError> {
+        let mut attempts = self.docker.clone();
+        attempts.mark_unchanged();
+        loop {
+            tokio::select! {
+                done = self.ready.wait_for(|ready| *ready) => {
+                    drop(done);
+                    let routes = RouteTable::clone(&self.routes.table());
+                    return Ok(Pass { routes, problems: self.problems.all() });
+                }
+                Ok(()) = attempts.changed() => {
+                    let why = attempts.borrow_and_update().clone();
+                    if let Some(why) = why {
+                        return Err(AgentError::Docker { address: self.started.docker.address.to_string(), why });
+                    }
+                }
+            }
+        }
+    }
+
+    /// For a successor whose routes are carried: tells the predecessor to end by `tell`, and takes the data directory
+    /// and the API's port over as soon as they are free.
+    ///
+    /// # Errors
+    /// [`AgentError::DataDir`] or [`AgentError::Listen`] where they are not within 10 seconds.
+    pub async fn succeed(&mut self, tell: impl FnOnce()) -> Result<(), AgentError> {
+        let _ = self.ready.wait_for(|ready| *ready).await;
+        tell();
+        let deadline = tokio::time::Instant::now() + HANDOVER;
+        let listener = loop {
+            let taken = async {
+                let lock = lock_data_dir(&self.started)?;
+                Ok::<_, AgentError>((lock, listen(&self.started).await?))
+            };
+            match taken.await {
+                Ok((lock, listener)) => {
+                    self.lock = Some(lock);
+                    break listener;
+                }
+                Err(error) if tokio::time::Instant::now() > deadline => return Err(error),
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        };
+        let api = self.api.clone();
+        self.serving = listener.map(|listener| spawn(api.serve(listener, self.stop.clone())));
+        Ok(())
+    }
+
+    /// Whether the balancer goes on by itself when the agent ends without a drain: a HAProxy does.
+    pub fn outlived_by_balancer(&self) -> bool {
+        self.started.balancer.engine != EngineSettings::BuiltIn
+    }
+
+    /// Takes over what may change while the agent runs, and names, as a problem, what may not.
+    pub fn reload(&self, settings: &Settings) {
+        let fixed = self.started.differing(settings).into_iter().map(|name| Problem {
+            subject: Subject::File { path: "settings".to_owned(), line: None },
+            key: Some(name.to_owned()),
+            message: "it changed, and what runs goes on with the old value".to_owned(),
+            hint: Some("restart the agent".to_owned()),
+        });
+        self.problems.set(Source::Settings, fixed);
+        self.live.send_replace(settings.live());
+        let containers = self.world.snapshot().containers.size();
+        tracing::info!(containers, "settings read again");
+    }
+
+    /// Ends, and leaves what was made as it is: after a single pass, a HAProxy goes on with its routes. Returns
+    /// the configuration that a dry pass would have written.
+    ///
+    /// # Errors
+    /// [`AgentError::Engine`] where there is such a configuration and it cannot be rendered.
+    pub async fn leave(self) -> Result<Option<String>, AgentError> {
+        self.stop.cancel();
+        match self.reconciler.await {
+            Ok(engine) => Ok(engine.leave(&self.routes.table()).await?),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Takes no new work, lets open work finish within `grace` (the setting, if `None`), and ends. The API's port and
+    /// the data directory are given up at once.
+    pub async fn stop(self, grace: Option<Duration>) {
+        self.stop.cancel();
+        let engine = self.reconciler.await;
+        drop(self.lock);
+        if let Some(serving) = self.serving {
+            // An open event stream never ends by itself.
+            let _ = tokio::time::timeout(Duration::from_millis(200), serving).await;
+        }
+        if let Ok(engine) = engine {
+            engine.drain(grace.unwrap_or(self.grace)).await;
+        }
+    }
+}
+
+fn spawn(task: impl Future<Output = ()> + Send + 'static) -> AbortOnDropHandle<()> {
+    AbortOnDropHandle::new(tokio::spawn(task))
+}
+
+/// Takes the data directory for this agent alone.
+fn lock_data_dir(settings: &Settings) -> Result<std::fs::File, AgentError> {
+    use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+    let path = || settings.data_dir.display().to_string();
+    let failed = |error: std::io::Error| AgentError::DataDir { path: path(), why: error.to_string() };
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&settings.data_dir).map_err(failed)?;
+    let lock = std::fs::OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(settings.data_dir.join("lock"))
+        .map_err(failed)?;
+    lock.try_lock().map_err(|_| AgentError::DataDir {
+        path: path(),
+        why: "another agent uses it; give this one its own with --data-dir".to_owned(),
+    })?;
+    Ok(lock)
+}
+
+async fn listen(settings: &Settings) -> Result<Option<TcpListener>, AgentError> {
+    let Some(address) = settings.listen else { return Ok(None) };
+    let listener = serve::listen(address).await.map_err(|source| AgentError::Listen { address, source })?;
+    Ok(Some(listener))
+}
+
+/// Where the balancer stands, seen from the containers.
+async fn vantage(docker: &DockerSettings) -> Result<Vantage, AgentError> {
+    let Some(host) = docker.remote() else {
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        return Ok(own_container(&mounts).map_or(Vantage::Host, Vantage::Container));
+    };
+    let failed = |source| AgentError::DockerHost { host: host.to_owned(), source };
+    let mut found = tokio::net::lookup_host((host, 0)).await.map_err(failed)?;
+    let address = found.next().ok_or_else(|| failed(std::io::ErrorKind::NotFound.into()))?;
+    Ok(Vantage::Remote(address.ip()))
+}
+
+/// The container that this process runs in: Docker mounts a file of the container's own folder at `/etc/hostname`.
+fn own_container(mounts: &str) -> Option<ContainerId> {
+    let mut fields = mounts.lines().map(|line| line.split(' ').skip(3));
+    let root = fields.find_map(|mut fields| {
+        let root = fields.next()?;
+        (fields.next()? == "/etc/hostname").then_some(root)
+    })?;
+    let id = root.strip_suffix("/hostname")?.rsplit('/').next()?;
+    let is_id = id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit());
+    is_id.then(|| ContainerId::new(id))
+}
+
+/// Ports that no label may take.
+fn reserved(settings: &Settings) -> std::collections::BTreeMap<u16, String> {
+    settings.listen.map(|listen| (listen.port(), "Longshore's API".to_owned())).into_iter().collect()
+}
+
+/// Keeps the problem of an absent Docker: one from the first failure to the next success, with the first cause.
+async fn tell_of_docker(address: String, mut docker: DockerState, problems: Problems) {
+    let mut away = false;
+    while docker.changed().await.is_ok() {
+        let why = docker.borrow_and_update().clone();
+        if away && why.is_some() {
+            continue;
+        }
+        away = why.is_some();
+        let problem = why.map(|why| Problem {
+            subject: Subject::Docker { address: address.clone() },
+            key: None,
+            message: format!("it does not answer; what is known of its containers stays: {why}"),
+            hint: Some("it is tried until it answers; start it, or name another with --docker".to_owned()),
+        });
+        problems.set(Source::Docker, problem);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_own_container_is_found_by_its_hostname_file_and_a_host_has_none() {
+        let id = "0123456789abcdef".repeat(4);
+        let inside = format!(
+            "612 590 0:48 / / rw - overlay overlay rw\n620 612 8:1 /var/lib/docker/containers/{id}/hostname /etc/hostname rw - ext4 /dev/vda rw\n"
+        );
+        assert_eq!(own_container(&inside), Some(ContainerId::new(&id)));
+        let host = format!("30 1 0:48 / /var/lib/docker/containers/{id}/mounts/shm rw - tmpfs shm rw\n");
+        assert_eq!(own_container(&host), None);
+    }
+}

@@ -1,0 +1,23 @@
+use std::net::IpAddr;
+
+use crate::act::haproxy;
+
+/// How the balancer is run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BalancerSettings {
+    /// The addresses that its frontends listen on; empty means all.
+    pub bind: Vec<IpAddr>,
+    /// Threads of the built-in engine.
+    pub workers: usize,
+    /// Which engine carries HTTP and TCP. UDP is always carried by the built-in one.
+    pub engine: EngineSettings,
+}
+
+/// An engine and what only it needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EngineSettings {
+    /// The agent's own data plane.
+    BuiltIn,
+    /// A HAProxy that the agent runs, or one that runs already.
+    Haproxy(Box<haproxy::Settings>),
+}

@@ -1,0 +1,65 @@
+//! The agent's settings, resolved: every value is there and means something. Where they come from (flags,
+//! environment, a file) is the command line's business.
+
+mod balancer;
+mod docker;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use balancer::{BalancerSettings, EngineSettings};
+pub use docker::{DockerAddress, DockerAddressError, DockerSettings};
+
+/// Everything that an agent is told.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// This host's name, as others see it.
+    pub node: String,
+    /// Where state that must survive a restart lies; made if it is not there.
+    pub data_dir: PathBuf,
+    /// Where the API listens; absent for the commands that need none.
+    pub listen: Option<SocketAddr>,
+    /// The bearer token that the API wants, if it wants one.
+    pub token: Option<String>,
+    /// The Docker Engine.
+    pub docker: DockerSettings,
+    /// The balancer.
+    pub balancer: BalancerSettings,
+    /// How often all containers are listed again to repair what was missed.
+    pub resync: Duration,
+    /// How often a port that takes traffic is looked at.
+    pub check_interval: Duration,
+    /// How long open requests may go on once the agent was told to end.
+    pub grace: Duration,
+}
+
+/// What may change while the agent runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Live {
+    /// [`Settings::resync`].
+    pub resync: Duration,
+    /// [`Settings::check_interval`].
+    pub check_interval: Duration,
+}
+
+impl Settings {
+    /// The part that may change while the agent runs.
+    pub(crate) fn live(&self) -> Live {
+        Live { resync: self.resync, check_interval: self.check_interval }
+    }
+
+    /// The settings, by their names, in which another value needs a restart.
+    pub(crate) fn differing(&self, other: &Self) -> Vec<&'static str> {
+        let same = [
+            ("node", self.node == other.node),
+            ("data-dir", self.data_dir == other.data_dir),
+            ("listen", self.listen == other.listen),
+            ("token-file", self.token == other.token),
+            ("docker", self.docker == other.docker),
+            ("balancer", self.balancer == other.balancer),
+            ("grace", self.grace == other.grace),
+        ];
+        same.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
+    }
+}

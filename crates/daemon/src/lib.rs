@@ -1,0 +1,26 @@
+//! The agent: the only room with tasks and IO.
+//!
+//! ```text
+//! watch ──inputs──► state::Writer ──changes──► reconcile ──► act (an engine)
+//!                        ▲  │                      │
+//!                        │  └─ World, read by ─────┴──► serve (API, metrics)
+//!                        └──── what was seen of ports ── reconcile::checks
+//! ```
+//!
+//! [`Agent`] is the wiring. Events only wake: the reconciler looks at World, has the pure plan decide, and hands the
+//! difference to an engine, which reports what it could not do.
+//!
+//! Deliberately absent: arguments and files of settings (the binary's), decisions (`longshore-plan`'s), and the
+//! traffic itself (`longshore-proxy`'s, or HAProxy's).
+
+pub mod act;
+pub mod config;
+
+mod agent;
+mod problems;
+mod reconcile;
+mod serve;
+mod state;
+mod watch;
+
+pub use agent::{Agent, AgentError, Pass, Start};

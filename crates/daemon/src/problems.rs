@@ -1,0 +1,58 @@
+//! The problems that stand at the moment, by where they were found.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use longshore_model::Problem;
+
+/// Who found a problem. Each source says all that it knows at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Source {
+    Settings,
+    Docker,
+    Labels,
+    Frontends,
+    Balancer,
+}
+
+/// All problems. Cheap to clone; every clone is the same board.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Problems(Arc<Mutex<BTreeMap<Source, BTreeSet<Problem>>>>);
+
+impl Problems {
+    /// Says all that a source knows, in place of what it said before. Only what is different is logged.
+    pub(crate) fn set(&self, source: Source, problems: impl IntoIterator<Item = Problem>) {
+        let problems: BTreeSet<Problem> = problems.into_iter().collect();
+        let mut board = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = board.remove(&source).unwrap_or_default();
+        for problem in problems.difference(&before) {
+            tracing::warn!("{problem}");
+        }
+        for problem in before.difference(&problems) {
+            tracing::info!("no longer: {problem}");
+        }
+        board.insert(source, problems);
+        let all: usize = board.values().map(BTreeSet::len).sum();
+        metrics::gauge!("longshore_problems").set(all as f64);
+    }
+
+    /// All of them, in order of their sources.
+    pub(crate) fn all(&self) -> Vec<Problem> {
+        let board = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        board.values().flatten().cloned().collect()
+    }
+}
+
+/// An error with its causes, on one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.contains(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = error.source();
+    }
+    text
+}

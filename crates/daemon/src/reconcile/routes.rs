@@ -1,0 +1,228 @@
+//! Routes: what World's containers ask for, carried by an engine.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use backon::BackoffBuilder;
+use longshore_model::{ContainerId, Problem, RouteKey, RouteTable, Subject};
+use longshore_plan::{RoutePlan, RouteSettings};
+use tokio::sync::{broadcast, watch};
+use tokio::time::{Instant, sleep_until};
+
+use super::Checks;
+use crate::act::{Engine, Notice};
+use crate::config::Live;
+use crate::problems::{Problems, Source, chain};
+use crate::state::{Change, Changes, Reader};
+
+/// How long the first routes wait for the first look at every port: a balancer that outlived the last agent goes on
+/// with the routes it has meanwhile.
+const SETTLE: Duration = Duration::from_secs(2);
+/// How many changes are taken at once.
+const BATCH: usize = 4096;
+
+/// The routes that the engine carries, for readers.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Routes(Arc<ArcSwap<RouteTable>>);
+
+impl Routes {
+    /// The table as the engine last carried it out.
+    pub(crate) fn table(&self) -> Arc<RouteTable> {
+        self.0.load_full()
+    }
+}
+
+/// Tells of routes that are not what they were.
+pub(crate) type RouteEvents = broadcast::Sender<RouteKey>;
+
+/// Keeps the engine's routes like World.
+pub(crate) struct RouteReconciler {
+    world: Reader,
+    changes: Changes,
+    checks: Checks,
+    engine: Engine,
+    problems: Problems,
+    routes: Routes,
+    events: RouteEvents,
+    /// Set once the first table is carried.
+    ready: watch::Sender<bool>,
+    /// Settings read again: the engine looks at its own files again.
+    live: watch::Receiver<Live>,
+    plan: RoutePlan,
+    dirty: BTreeSet<RouteKey>,
+    /// The engine wants to be told again, whether or not a route changed.
+    disturbed: bool,
+    retry: Option<Instant>,
+    delays: backon::ExponentialBackoff,
+    /// Until when the first table waits for the ports; `None` once it was applied.
+    settling: Option<Option<Instant>>,
+}
+
+impl RouteReconciler {
+    #[expect(clippy::too_many_arguments, reason = "the wiring of one task, called once")]
+    pub(crate) fn new(
+        settings: RouteSettings,
+        world: Reader,
+        changes: Changes,
+        checks: Checks,
+        engine: Engine,
+        problems: Problems,
+        routes: Routes,
+        events: RouteEvents,
+        ready: watch::Sender<bool>,
+        live: watch::Receiver<Live>,
+    ) -> Self {
+        Self {
+            world,
+            changes,
+            checks,
+            engine,
+            problems,
+            routes,
+            events,
+            ready,
+            live,
+            plan: RoutePlan::new(settings),
+            dirty: BTreeSet::new(),
+            disturbed: false,
+            retry: None,
+            delays: backoff(),
+            settling: Some(None),
+        }
+    }
+
+    /// Works until nothing changes any more because the writer is gone.
+    pub(crate) async fn run(mut self, stop: tokio_util::sync::CancellationToken) -> Engine {
+        let mut batch = Vec::new();
+        while !stop.is_cancelled() {
+            let wake = self.retry.into_iter().chain(self.settling.flatten()).min();
+            tokio::select! {
+                () = stop.cancelled() => break,
+                count = self.changes.recv_many(&mut batch, BATCH) => {
+                    if count == 0 {
+                        break;
+                    }
+                    self.look(batch.drain(..));
+                }
+                notice = self.engine.notice() => match notice {
+                    Notice::Suspect(container, address) => {
+                        self.checks.suspect(&container, address);
+                        continue;
+                    }
+                    Notice::Disturbed => self.disturbed = true,
+                },
+                Ok(()) = self.live.changed() => {
+                    if let Err(error) = self.engine.reread() {
+                        tracing::error!("the engine's files cannot be read; the old ones stay: {}", chain(&error));
+                    }
+                    self.disturbed = true;
+                }
+                () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
+            }
+            if self.is_settled() && self.retry.is_none_or(|at| at <= Instant::now()) {
+                self.apply().await;
+            }
+        }
+        self.engine
+    }
+
+    /// Looks at what changed, and has the plan decide again what depends on it.
+    fn look(&mut self, changes: impl Iterator<Item = Change>) {
+        let world = self.world.snapshot();
+        let mut ids: BTreeSet<ContainerId> = BTreeSet::new();
+        for change in changes {
+            match change {
+                Change::Container(id) => {
+                    ids.insert(id);
+                }
+                Change::Everything => {
+                    self.dirty.extend(self.plan.update_all(&world));
+                    ids.extend(world.containers.keys().cloned());
+                }
+            }
+        }
+        for id in ids {
+            self.dirty.extend(self.plan.update(&world, &id));
+            let known = |address| world.ports.contains_key(&(id.clone(), address));
+            self.checks.set(&id, self.plan.checks(&id).map(|address| (address, known(address))));
+        }
+        self.problems.set(Source::Labels, self.plan.problems().cloned());
+        if world.listed && self.settling == Some(None) {
+            self.settling = Some(Some(Instant::now() + SETTLE));
+        }
+    }
+
+    fn is_settled(&self) -> bool {
+        match self.settling {
+            None => true,
+            Some(None) => false,
+            Some(Some(until)) => until <= Instant::now() || self.plan.is_settled(&self.world.snapshot()),
+        }
+    }
+
+    async fn apply(&mut self) {
+        let first = self.settling.take().is_some();
+        if self.dirty.is_empty() && !first && !std::mem::take(&mut self.disturbed) {
+            return;
+        }
+        let started = Instant::now();
+        let outcome = self.engine.apply(self.plan.table(), &self.dirty).await;
+        metrics::histogram!("longshore_route_apply_seconds").record(started.elapsed().as_secs_f64());
+        match outcome {
+            Ok(carried) => {
+                self.retry = None;
+                self.routes.0.store(Arc::new(self.plan.table().clone()));
+                metrics::gauge!("longshore_routes").set(self.plan.table().len() as f64);
+                for key in std::mem::take(&mut self.dirty) {
+                    let _ = self.events.send(key);
+                }
+                self.problems.set(Source::Balancer, []);
+                self.failed_frontends(carried.failed);
+                // Once ready, always ready: a reload for a later frontend takes nothing from the others.
+                self.ready.send_if_modified(|ready| carried.complete && !std::mem::replace(ready, true));
+            }
+            Err(error) => {
+                let delay = self.delays.next().unwrap_or(MAX_DELAY);
+                self.retry = Some(Instant::now() + delay);
+                self.settling = first.then_some(Some(Instant::now()));
+                metrics::counter!("longshore_route_apply_failures_total").increment(1);
+                let subject = Subject::Balancer { engine: self.engine.name().to_owned() };
+                let message = format!("the routes are not what they should be: {}", chain(&error));
+                let hint = Some("it is tried again".to_owned());
+                self.problems.set(Source::Balancer, [Problem { subject, key: None, message, hint }]);
+            }
+        }
+    }
+
+    /// A frontend that could not be opened is tried again, and costs no other.
+    fn failed_frontends(&mut self, failed: Vec<(longshore_model::Frontend, String)>) {
+        if failed.is_empty() {
+            self.delays = backoff();
+        } else {
+            self.retry = Some(Instant::now() + self.delays.next().unwrap_or(MAX_DELAY));
+            let of_failed = |key: &RouteKey| failed.iter().any(|(frontend, _)| *frontend == key.frontend);
+            let keys = self.plan.table().iter().map(|route| &route.key);
+            self.dirty.extend(keys.filter(|key| of_failed(key)).cloned());
+        }
+        let problems = failed.into_iter().map(|(frontend, why)| Problem {
+            subject: Subject::Frontend { frontend: frontend.to_string() },
+            key: None,
+            message: format!("cannot listen: {why}"),
+            hint: Some("free the port, or choose another with longshore.<protocol>.<port>.listen".to_owned()),
+        });
+        self.problems.set(Source::Frontends, problems);
+    }
+}
+
+const MAX_DELAY: Duration = Duration::from_secs(10);
+
+fn backoff() -> backon::ExponentialBackoff {
+    backon::ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(100))
+        .with_max_delay(MAX_DELAY)
+        .with_jitter()
+        .without_max_times()
+        .build()
+}

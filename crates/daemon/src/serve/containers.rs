@@ -1,0 +1,12 @@
+use axum::Json;
+use axum::extract::State;
+use longshore_api::Container;
+
+use super::Api;
+
+/// All containers of this host, running or not.
+#[utoipa::path(get, path = "/v1/containers", responses((status = 200, body = Vec<Container>)))]
+pub(super) async fn containers(State(api): State<Api>) -> Json<Vec<Container>> {
+    let world = api.world.snapshot();
+    Json(world.containers.values().map(|container| Container::from(&**container)).collect())
+}

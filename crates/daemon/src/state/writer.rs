@@ -1,0 +1,128 @@
+//! The one task that writes World.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use longshore_model::{ContainerEvent, ContainerId, PortState};
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::apply::{Applied, State};
+use super::{Change, Changes, DockerState, Reader};
+use crate::watch::Input;
+
+/// What a look at a container's port said.
+#[derive(Debug)]
+pub(crate) struct PortSeen {
+    /// Whose.
+    pub(crate) container: ContainerId,
+    /// Where.
+    pub(crate) address: SocketAddr,
+    /// What was seen.
+    pub(crate) state: PortState,
+}
+
+/// How many events a slow reader may be behind before it loses some.
+const FEED: usize = 4096;
+
+/// How often it is looked for containers that outlived their stop signal.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Writes World. There is one.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    state: State,
+    reader: Reader,
+    changes: mpsc::UnboundedSender<Change>,
+    events: broadcast::Sender<ContainerEvent>,
+    away: watch::Sender<Option<String>>,
+}
+
+impl Writer {
+    /// A writer of an empty World, and what it feeds.
+    pub(crate) fn new() -> (Self, Reader, Changes, DockerState) {
+        let (changes, changed) = mpsc::unbounded_channel();
+        let (away, docker_state) = watch::channel(Some("not connected yet".to_owned()));
+        let (events, _) = broadcast::channel(FEED);
+        let reader = Reader::default();
+        let writer = Self { state: State::default(), reader: reader.clone(), changes, events, away };
+        (writer, reader, changed, docker_state)
+    }
+
+    /// Every event of every container, as it is heard.
+    pub(crate) fn events(&self) -> broadcast::Sender<ContainerEvent> {
+        self.events.clone()
+    }
+
+    /// Writes what comes, for as long as it is polled.
+    pub(crate) async fn run(
+        mut self,
+        mut docker: mpsc::UnboundedReceiver<Input>,
+        mut ports: mpsc::UnboundedReceiver<PortSeen>,
+    ) {
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let applied = tokio::select! {
+                Some(input) = docker.recv() => self.docker(input, Instant::now()),
+                Some(seen) = ports.recv() => self.state.port(&seen.container, seen.address, seen.state),
+                now = tick.tick() => self.state.tick(now),
+            };
+            self.publish(applied);
+        }
+    }
+
+    fn docker(&mut self, input: Input, now: Instant) -> Applied {
+        match input {
+            Input::Event(event) => {
+                metrics::counter!("longshore_docker_events_total", "action" => action(&event)).increment(1);
+                let applied = self.state.heard(&event, now);
+                // Nobody listening is no failure.
+                let _ = self.events.send(event);
+                applied
+            }
+            Input::Inspected { id, container, resync } => {
+                let applied = match container {
+                    Some(container) => self.state.inspected(*container),
+                    None => self.state.gone(&id),
+                };
+                if resync && applied != Applied::default() {
+                    metrics::counter!("longshore_resync_repairs_total").increment(1);
+                    tracing::warn!(container = %id, "an event was missed; the resync found the change");
+                }
+                applied
+            }
+            Input::Listed { containers, networks } => {
+                tracing::debug!(containers = containers.len(), "listed");
+                self.away.send_replace(None);
+                self.state.listed(containers, networks)
+            }
+            Input::Networks(networks) => self.state.networks(networks),
+            Input::Away(why) => {
+                self.away.send_replace(Some(why));
+                Applied::default()
+            }
+        }
+    }
+
+    fn publish(&self, applied: Applied) {
+        if applied == Applied::default() {
+            return;
+        }
+        self.reader.0.store(Arc::new(self.state.world.clone()));
+        metrics::gauge!("longshore_containers").set(self.state.world.containers.size() as f64);
+        let each = applied.containers.into_iter().map(Change::Container);
+        for change in each.chain(applied.everything.then_some(Change::Everything)) {
+            let _ = self.changes.send(change);
+        }
+    }
+}
+
+/// The event's name as a metric label: a known word, so that the number of series stays bounded.
+fn action(event: &ContainerEvent) -> String {
+    match &event.kind {
+        longshore_model::EventKind::Other(_) => "other".to_owned(),
+        kind => kind.to_string(),
+    }
+}

@@ -1,0 +1,70 @@
+//! The event stream, drained as fast as Docker sends it.
+
+use std::collections::HashMap;
+
+use bollard::Docker;
+use bollard::query_parameters::EventsOptionsBuilder;
+use futures_util::StreamExt;
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::translate::{self, Heard};
+
+/// Only what something depends on or a person wants to see: a health check alone makes three events a second.
+const ACTIONS: &[&str] = &[
+    "create",
+    "start",
+    "kill",
+    "die",
+    "stop",
+    "restart",
+    "oom",
+    "pause",
+    "unpause",
+    "rename",
+    "update",
+    "destroy",
+    "health_status",
+    "connect",
+    "disconnect",
+    "remove",
+];
+
+/// What came off the stream.
+#[derive(Debug)]
+pub(super) enum Item {
+    Heard(Heard),
+    Broken(bollard::errors::Error),
+}
+
+/// An open stream. Dropping it closes the connection.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) items: mpsc::UnboundedReceiver<Item>,
+    _drain: AbortOnDropHandle<()>,
+}
+
+/// Opens the stream from `since` (nanoseconds since 1970, Docker's clock) on. What Docker still remembers from
+/// then on comes first, so nothing is lost between this call and the connection.
+pub(super) fn open(docker: Docker, since: i64) -> Stream {
+    let filters = HashMap::from([("type", vec!["container", "network"]), ("event", ACTIONS.to_vec())]);
+    let since = format!("{}.{:09}", since / 1_000_000_000, since % 1_000_000_000);
+    let options = EventsOptionsBuilder::default().since(&since).filters(&filters).build();
+    let (sender, items) = mpsc::unbounded_channel();
+    let drain = tokio::spawn(async move {
+        let mut events = std::pin::pin!(docker.events(Some(options)));
+        while let Some(event) = events.next().await {
+            let item = match event {
+                Ok(message) => match translate::event(message) {
+                    Some(heard) => Item::Heard(heard),
+                    None => continue,
+                },
+                Err(error) => Item::Broken(error),
+            };
+            if sender.send(item).is_err() {
+                return;
+            }
+        }
+    });
+    Stream { items, _drain: AbortOnDropHandle::new(drain) }
+}

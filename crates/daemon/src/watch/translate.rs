@@ -1,0 +1,223 @@
+//! Docker's spelling of containers, networks and events, in the model's words.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+
+use bollard::models::{
+    ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary, EventMessage, HealthStatusEnum,
+    PortMap,
+};
+use longshore_model::{
+    Container, ContainerEvent, ContainerId, Endpoint, EventKind, Health, Network, NetworkScope, Published,
+    RunState, Transport,
+};
+
+/// An inspected container; `None` if the answer has no id or no name, which no engine gives.
+pub(super) fn container(inspected: ContainerInspectResponse, include_env: bool) -> Option<Container> {
+    let id = ContainerId::new(inspected.id?);
+    let state = inspected.state.unwrap_or_default();
+    let config = inspected.config.unwrap_or_default();
+    let settings = inspected.network_settings.unwrap_or_default();
+    let mut labels: BTreeMap<String, String> = BTreeMap::new();
+    if include_env {
+        let pairs = config.env.unwrap_or_default();
+        let ours = pairs.iter().filter_map(|pair| pair.split_once('='));
+        let ours = ours.filter(|(key, _)| key.starts_with("glue_") || key.starts_with("longshore."));
+        labels.extend(ours.map(|(key, value)| (key.to_owned(), value.to_owned())));
+    }
+    labels.extend(config.labels.unwrap_or_default());
+    Some(Container {
+        id,
+        name: inspected.name?.trim_start_matches('/').to_owned(),
+        image: config.image.unwrap_or_default(),
+        labels,
+        state: run_state(state.status),
+        health: health(state.health.and_then(|health| health.status)),
+        stopping: false,
+        created: inspected.created.as_deref().map_or(0, nanoseconds),
+        started: state.started_at.as_deref().map_or(0, nanoseconds),
+        network_mode: inspected.host_config.and_then(|config| config.network_mode).unwrap_or_default(),
+        networks: networks(settings.networks.unwrap_or_default()),
+        published: published(settings.ports.unwrap_or_default()),
+        exposed: exposed(&config.exposed_ports.unwrap_or_default()),
+        stop_signal: config.stop_signal,
+    })
+}
+
+/// Whether a line of the container list says anything else than what is known of the container.
+pub(super) fn differs(summary: &ContainerSummary, known: &Container) -> bool {
+    let name = summary.names.iter().flatten().find_map(|name| {
+        // A linked container has further names with a slash inside.
+        name.strip_prefix('/').filter(|name| !name.contains('/'))
+    });
+    let state = summary.state.as_ref().map(ToString::to_string);
+    let status = summary.status.as_deref().unwrap_or_default();
+    let health = match status.rsplit_once('(') {
+        Some((_, "healthy)")) => Health::Healthy,
+        Some((_, "unhealthy)")) => Health::Unhealthy,
+        Some((_, "health: starting)")) => Health::Starting,
+        _ => Health::None,
+    };
+    let endpoints = summary.network_settings.as_ref().and_then(|settings| settings.networks.clone());
+    name != Some(known.name.as_str())
+        || state != Some(known.state.to_string())
+        || (known.state == RunState::Running && health != known.health)
+        || (known.state.is_alive() && networks(endpoints.unwrap_or_default()) != known.networks)
+}
+
+/// A network and its id.
+pub(super) fn network(network: bollard::models::Network) -> Option<(String, Network)> {
+    let scope = match network.driver.as_deref() {
+        Some("bridge" | "nat") => NetworkScope::Host,
+        _ => NetworkScope::Elsewhere,
+    };
+    Some((network.id?, Network { name: network.name?, scope }))
+}
+
+/// What an event says: of a container, or that networks are not what they were.
+#[derive(Debug)]
+pub(super) enum Heard {
+    Container(ContainerEvent),
+    Networks { at: i64 },
+}
+
+/// An event in the model's words; `None` for those that nothing depends on.
+pub(super) fn event(message: EventMessage) -> Option<Heard> {
+    use bollard::models::EventMessageTypeEnum as Type;
+    let at = message.time_nano.or(message.time.map(|s| s.saturating_mul(1_000_000_000))).unwrap_or(0);
+    let actor = message.actor?;
+    let action = message.action?;
+    let mut attributes: HashMap<String, String> = actor.attributes.unwrap_or_default();
+    let (id, kind) = match (message.typ?, action.as_str()) {
+        (Type::CONTAINER, action) => (actor.id?, container_event(action, &attributes)?),
+        (Type::NETWORK, "connect") => (attributes.remove("container")?, EventKind::Connect),
+        (Type::NETWORK, "disconnect") => (attributes.remove("container")?, EventKind::Disconnect),
+        (Type::NETWORK, "create" | "destroy" | "remove") => return Some(Heard::Networks { at }),
+        _ => return None,
+    };
+    // In an event of a network, the name is the network's.
+    let of_network = matches!(kind, EventKind::Connect | EventKind::Disconnect);
+    let name = attributes.remove("name").filter(|_| !of_network).unwrap_or_default();
+    Some(Heard::Container(ContainerEvent { container: ContainerId::new(id), name, kind, at }))
+}
+
+fn container_event(action: &str, attributes: &HashMap<String, String>) -> Option<EventKind> {
+    Some(match action {
+        "create" => EventKind::Create,
+        "start" => EventKind::Start,
+        "kill" => EventKind::Kill(attributes.get("signal").and_then(|signal| signal.parse().ok())),
+        "die" => EventKind::Die,
+        "pause" => EventKind::Pause,
+        "unpause" => EventKind::Unpause,
+        "rename" => EventKind::Rename,
+        "destroy" => EventKind::Destroy,
+        action if action.starts_with("health_status") => EventKind::Health,
+        action if action.starts_with("exec_") => return None,
+        action => EventKind::Other(action.to_owned()),
+    })
+}
+
+fn run_state(status: Option<ContainerStateStatusEnum>) -> RunState {
+    use ContainerStateStatusEnum as Status;
+    match status {
+        Some(Status::RUNNING) => RunState::Running,
+        Some(Status::PAUSED) => RunState::Paused,
+        Some(Status::RESTARTING) => RunState::Restarting,
+        Some(Status::REMOVING) => RunState::Removing,
+        Some(Status::EXITED) => RunState::Exited,
+        Some(Status::DEAD) => RunState::Dead,
+        _ => RunState::Created,
+    }
+}
+
+fn health(status: Option<HealthStatusEnum>) -> Health {
+    match status {
+        Some(HealthStatusEnum::STARTING) => Health::Starting,
+        Some(HealthStatusEnum::HEALTHY) => Health::Healthy,
+        Some(HealthStatusEnum::UNHEALTHY) => Health::Unhealthy,
+        _ => Health::None,
+    }
+}
+
+fn networks(networks: HashMap<String, bollard::models::EndpointSettings>) -> BTreeMap<String, Endpoint> {
+    let address = |text: Option<String>| text.and_then(|text| text.parse::<IpAddr>().ok());
+    let endpoint = |settings: bollard::models::EndpointSettings| Endpoint {
+        network_id: settings.network_id.unwrap_or_default(),
+        ipv4: address(settings.ip_address),
+        ipv6: address(settings.global_ipv6_address),
+    };
+    // `host` and `none` are modes without an address, not networks to be reached by.
+    let real = networks.into_iter().filter(|(name, _)| name != "host" && name != "none");
+    real.map(|(name, settings)| (name, endpoint(settings))).collect()
+}
+
+fn published(ports: PortMap) -> Vec<Published> {
+    let mut published = Vec::new();
+    for (port, bindings) in ports {
+        let Some((container_port, transport)) = port_and_transport(&port) else { continue };
+        for binding in bindings.unwrap_or_default() {
+            let host_port = binding.host_port.and_then(|port| port.parse().ok());
+            let ip = binding.host_ip.filter(|ip| !ip.is_empty()).unwrap_or_else(|| "0.0.0.0".to_owned());
+            if let (Some(host_port), Ok(host_ip)) = (host_port, ip.parse()) {
+                published.push(Published { container_port, transport, host_ip, host_port });
+            }
+        }
+    }
+    published.sort();
+    published
+}
+
+fn exposed(ports: &[String]) -> Vec<(u16, Transport)> {
+    let mut exposed: Vec<_> = ports.iter().filter_map(|port| port_and_transport(port)).collect();
+    exposed.sort();
+    exposed
+}
+
+/// `80/tcp`; SCTP is nobody's here.
+fn port_and_transport(text: &str) -> Option<(u16, Transport)> {
+    let (port, transport) = text.split_once('/').unwrap_or((text, "tcp"));
+    let transport = match transport {
+        "tcp" => Transport::Tcp,
+        "udp" => Transport::Udp,
+        _ => return None,
+    };
+    Some((port.parse().ok()?, transport))
+}
+
+/// Docker's times are RFC 3339; its zero is the year 1, which counts as never.
+pub(super) fn nanoseconds(text: &str) -> i64 {
+    let time = text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_nanosecond);
+    time.and_then(|time| i64::try_from(time).ok()).filter(|time| *time > 0).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heard(json: &str) -> Option<Heard> {
+        event(serde_json::from_str(json).unwrap())
+    }
+
+    #[test]
+    fn a_kill_carries_its_signal_and_health_checks_are_not_heard() {
+        let kill = r#"{"Type":"container","Action":"kill","Actor":{"ID":"ab","Attributes":{"name":"wp1","signal":"15"}},"timeNano":7}"#;
+        let Some(Heard::Container(event)) = heard(kill) else { panic!("not heard") };
+        assert_eq!((event.kind, event.at, event.name.as_str()), (EventKind::Kill(Some(15)), 7, "wp1"));
+        let exec = r#"{"Type":"container","Action":"exec_start: /probe","Actor":{"ID":"ab","Attributes":{}},"timeNano":7}"#;
+        assert!(heard(exec).is_none());
+    }
+
+    #[test]
+    fn a_connect_is_heard_for_its_container_without_the_networks_name() {
+        let connect = r#"{"Type":"network","Action":"connect","Actor":{"ID":"net","Attributes":{"container":"ab","name":"zoo"}},"timeNano":7}"#;
+        let Some(Heard::Container(event)) = heard(connect) else { panic!("not heard") };
+        assert_eq!((event.container.as_str(), event.name.as_str()), ("ab", ""));
+    }
+
+    #[test]
+    fn dockers_times_are_read_to_the_nanosecond_and_its_zero_is_never() {
+        assert_eq!(nanoseconds("1970-01-01T00:00:01.000000002Z"), 1_000_000_002);
+        assert_eq!(nanoseconds("0001-01-01T00:00:00Z"), 0);
+        assert_eq!(nanoseconds("rubbish"), 0);
+    }
+}
