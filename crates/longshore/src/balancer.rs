@@ -1,0 +1,91 @@
+//! `longshore balancer`, also called `docker-balancer`: HAProxy alone, with the old tool's flags.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use longshore_daemon::act::haproxy::{Mode, Settings as HaproxySettings};
+use longshore_daemon::config::{BalancerSettings, DockerSettings, EngineSettings, Settings};
+
+use crate::cli::{Balancer, LogFormat, Run};
+use crate::settings::{folders, reload};
+use crate::{log, run};
+
+/// Where docker-balancer looked for templates.
+const TEMPLATE_DIRS: &str = "/etc/docker-glue/templates:./templates";
+
+pub(crate) async fn run(arguments: Balancer) -> anyhow::Result<ExitCode> {
+    log::start("info", LogFormat::Text)?;
+    let settings = settings(&arguments);
+    if arguments.once {
+        return run::pass(settings, false).await;
+    }
+    run::watch(settings.clone(), || Ok(settings.clone())).await
+}
+
+fn settings(arguments: &Balancer) -> Settings {
+    let text = match arguments.template_dir.as_str() {
+        "" => TEMPLATE_DIRS.to_owned(),
+        dirs if dirs.starts_with(':') => format!("{TEMPLATE_DIRS}{dirs}"),
+        dirs if dirs.ends_with(':') => format!("{dirs}{TEMPLATE_DIRS}"),
+        dirs => dirs.to_owned(),
+    };
+    let mode = Mode::Attach {
+        config: arguments.config_file.clone(),
+        socket: arguments.socket.clone(),
+        reload: reload(&arguments.reload),
+    };
+    let haproxy = HaproxySettings {
+        template_dirs: folders(&text),
+        template_file: Some(arguments.template_file.clone()),
+        rc_file: Some(arguments.rc.clone()),
+        ..HaproxySettings::new(mode)
+    };
+    Settings {
+        node: "localhost".to_owned(),
+        data_dir: arguments.data_dir.clone(),
+        listen: None,
+        token: None,
+        docker: DockerSettings {
+            address: arguments.docker_url.clone(),
+            cert_path: std::env::var_os("DOCKER_CERT_PATH").map(PathBuf::from),
+            include_env: arguments.include_env,
+        },
+        balancer: BalancerSettings {
+            bind: Vec::new(),
+            workers: 1,
+            engine: EngineSettings::Haproxy(Box::new(haproxy)),
+        },
+        resync: Duration::from_secs(30),
+        check_interval: Duration::from_secs(5),
+        grace: Duration::from_secs(30),
+    }
+}
+
+/// The HAProxy settings of `longshore run`, or the flag that is wrong and why.
+pub(crate) fn haproxy(run: &Run) -> Result<HaproxySettings, (&'static str, String)> {
+    let flags = &run.haproxy;
+    let mode = match &flags.haproxy_config {
+        Some(config) => Mode::Attach {
+            config: config.clone(),
+            socket: flags.haproxy_socket.clone(),
+            reload: reload(&flags.haproxy_reload),
+        },
+        None => Mode::Own { dir: run.data_dir.join("haproxy") },
+    };
+    let stats = match flags.haproxy_stats.as_str() {
+        "none" => None,
+        text => {
+            Some(text.parse().map_err(|_| ("haproxy-stats", format!("{text:?} is no address and port")))?)
+        }
+    };
+    let defaults = HaproxySettings::new(mode);
+    Ok(HaproxySettings {
+        binary: flags.haproxy_binary.clone(),
+        bind: if run.bind.is_empty() { defaults.bind.clone() } else { run.bind.clone() },
+        stats,
+        template_dirs: flags.template_dir.as_deref().map(folders).unwrap_or_default(),
+        template_file: Some(flags.template_file.clone()),
+        ..defaults
+    })
+}

@@ -1,0 +1,107 @@
+//! `longshore run`: the agent, from its start to its last request.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::ArgMatches;
+use longshore_api::{Problem, Route};
+use longshore_daemon::config::Settings;
+use longshore_daemon::{Agent, AgentError, Pass, Start};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::settings::{Told, resolve};
+use crate::{log, query, succession};
+
+pub(crate) async fn run(matches: &ArgMatches, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
+    let Told { run, settings, unknown } = resolve(matches, arguments)?;
+    log::start(&run.log, run.log_format)?;
+    for mistake in unknown {
+        tracing::warn!("{}: {}", mistake.place, mistake.message);
+    }
+    if run.once || run.dry_run {
+        return pass(settings, run.dry_run).await;
+    }
+    let reread = || resolve(matches, arguments).map(|told| told.settings);
+    watch(settings, reread).await
+}
+
+/// One pass: what Docker has, what follows from it, done or only shown.
+pub(crate) async fn pass(settings: Settings, dry: bool) -> anyhow::Result<ExitCode> {
+    let settings = Settings { listen: None, ..settings };
+    let mut agent = Agent::start(settings, if dry { Start::Dry } else { Start::Fresh }).await?;
+    let outcome = agent.pass().await;
+    let configuration = agent.leave().await?;
+    let Pass { routes, problems } = outcome?;
+    if dry {
+        let routes: Vec<Route> = routes.iter().map(|route| Route::from(&**route)).collect();
+        let problems: Vec<Problem> = problems.iter().map(Problem::from).collect();
+        query::print_plan(&routes, &problems, configuration.as_deref());
+    } else {
+        tracing::info!(routes = routes.len(), problems = problems.len(), "one pass made");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs until a signal ends it: the first lets open requests finish, the second does not.
+pub(crate) async fn watch(
+    settings: Settings,
+    reread: impl Fn() -> Result<Settings, crate::settings::Mistakes>,
+) -> anyhow::Result<ExitCode> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut replace = signal(SignalKind::user_defined2())?;
+    let (node, listen) = (settings.node.clone(), settings.listen);
+    let agent = begin(settings).await?;
+    tracing::info!(node, listen = listen.map(tracing::field::display), "the agent runs");
+    sd_notify::notify(&[sd_notify::NotifyState::Ready])?;
+    let mut successor = None;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => match reread() {
+                Ok(settings) => agent.reload(&settings),
+                Err(mistakes) => tracing::error!("{mistakes}; the old settings stay"),
+            },
+            _ = replace.recv() => match reread() {
+                Err(mistakes) => tracing::error!("{mistakes}; no successor is started"),
+                Ok(_) if agent.outlived_by_balancer() => {
+                    agent.leave().await?;
+                    return Err(succession::exec());
+                }
+                Ok(_) => successor = succession::spawn(),
+            },
+            status = succession::ended(&mut successor) => {
+                tracing::error!(%status, "the successor ended before it took over; this agent goes on");
+                successor = None;
+            }
+        }
+    }
+    tracing::info!("ending: open requests are let finish; a second signal ends at once");
+    let grace = match successor.as_ref().and_then(tokio::process::Child::id) {
+        Some(pid) => {
+            sd_notify::notify(&[sd_notify::NotifyState::MainPid(pid)])?;
+            Some(succession::GRACE)
+        }
+        None => {
+            sd_notify::notify(&[sd_notify::NotifyState::Stopping])?;
+            None
+        }
+    };
+    tokio::select! {
+        () = agent.stop(grace) => Ok(ExitCode::SUCCESS),
+        _ = terminate.recv() => Ok(ExitCode::FAILURE),
+        _ = interrupt.recv() => Ok(ExitCode::FAILURE),
+    }
+}
+
+/// Starts by itself, or takes over from the agent that started this one.
+async fn begin(settings: Settings) -> Result<Agent, AgentError> {
+    let Some(predecessor) = succession::predecessor() else {
+        return Agent::start(settings, Start::Fresh).await;
+    };
+    let mut agent = Agent::start(settings, Start::Successor).await?;
+    agent.succeed(|| predecessor.end()).await?;
+    Ok(agent)
+}

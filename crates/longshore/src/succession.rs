@@ -1,0 +1,82 @@
+//! SIGUSR2: the agent is replaced by another run of its program (a newer one, say) without losing a request.
+//!
+//! With the built-in balancer the successor is started beside its predecessor, shares its ports, and ends it with a
+//! SIGTERM once it carries the same routes; the predecessor's open connections live on in it until they end. A
+//! HAProxy carries the traffic by itself meanwhile, so the agent simply becomes its successor.
+
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, getppid, kill_process};
+use tokio::process::Child;
+
+/// How long a predecessor's connections, websockets among them, may live on.
+pub(crate) const GRACE: Duration = Duration::from_secs(24 * 3600);
+
+/// Names the predecessor to the successor.
+const SUCCEEDS: &str = "LONGSHORE_SUCCEEDS";
+
+/// The agent that started this one to be replaced by it.
+pub(crate) struct Predecessor(Pid);
+
+/// The predecessor, where there is one: it must be the parent of this process.
+pub(crate) fn predecessor() -> Option<Predecessor> {
+    let named = std::env::var(SUCCEEDS).ok()?.parse().ok().and_then(Pid::from_raw)?;
+    (getppid() == Some(named)).then_some(Predecessor(named))
+}
+
+impl Predecessor {
+    /// Tells it to end, unless it has.
+    pub(crate) fn end(&self) {
+        if getppid() == Some(self.0) {
+            let _ = kill_process(self.0, Signal::TERM);
+        }
+    }
+}
+
+/// The same program with the same arguments.
+fn again() -> Command {
+    let mut arguments = std::env::args_os();
+    let name = arguments.next().unwrap_or_default();
+    // The path of the running program, where a newer one may lie by now.
+    let path = std::env::current_exe().unwrap_or_else(|_| name.clone().into());
+    // Of a program that was replaced, the kernel says so after its path.
+    let path =
+        path.to_str().and_then(|path| path.strip_suffix(" (deleted)")).map_or(path.clone(), Into::into);
+    let mut command = Command::new(path);
+    command.arg0(name);
+    command.args(arguments);
+    command
+}
+
+/// Starts a successor beside this agent.
+pub(crate) fn spawn() -> Option<Child> {
+    let mut command = tokio::process::Command::from(again());
+    command.env(SUCCEEDS, std::process::id().to_string());
+    match command.spawn() {
+        Ok(child) => {
+            tracing::info!(pid = child.id(), "a successor was started");
+            Some(child)
+        }
+        Err(error) => {
+            tracing::error!(%error, "cannot start a successor; this agent goes on");
+            None
+        }
+    }
+}
+
+/// Becomes the successor; returns only if that fails.
+pub(crate) fn exec() -> anyhow::Error {
+    let mut command = again();
+    command.env_remove(SUCCEEDS);
+    anyhow::Error::new(command.exec()).context("cannot start the successor")
+}
+
+/// The end of a successor; pends while there is none.
+pub(crate) async fn ended(successor: &mut Option<Child>) -> String {
+    match successor {
+        Some(child) => child.wait().await.as_ref().map_or_else(ToString::to_string, ExitStatus::to_string),
+        None => std::future::pending().await,
+    }
+}

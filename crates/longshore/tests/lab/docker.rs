@@ -1,0 +1,180 @@
+//! Docker on its ordinary bad days.
+
+use std::time::Duration;
+
+use longshore_testkit::{Agent, ContainerSpec, EngineOptions, Lab, TestResult, eventually};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, UnixStream};
+
+use crate::engines::{answered_by, ask, served_by, status, who};
+
+fn server() -> ContainerSpec {
+    ContainerSpec::server().label("longshore.http.80.host", "d.test")
+}
+
+#[tokio::test]
+async fn an_absent_docker_is_waited_for_and_named() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let host = lab.private_host(&EngineOptions::default()).await?;
+    let web = host.run(server().restarts()).await?;
+    host.stop_dockerd().await?;
+    let mut agent = Agent::on(&host).spawn()?;
+    eventually("the agent says that it is not ready, and why", async || {
+        let answer = agent.get("/readyz").await;
+        answer.is_ok_and(|a| a.status == 503 && a.text().contains("Docker does not answer"))
+    })
+    .await;
+    assert_eq!(agent.get("/healthz").await?.status, 200);
+    eventually("the problem names Docker's address", async || {
+        agent.cli(&["problems"]).await.is_ok_and(|p| p.contains(&host.docker_host()))
+    })
+    .await;
+    host.start_dockerd().await?;
+    agent.until_ready().await?;
+    answered_by(&host, "d.test", "/", &web.name).await;
+    assert_eq!(agent.cli(&["problems"]).await?.trim(), "no problems");
+    Ok(())
+}
+
+#[tokio::test]
+async fn routes_of_containers_that_run_on_outlive_a_docker_that_is_killed_and_started_again() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let host = lab.private_host(&EngineOptions { live_restore: true }).await?;
+    let (one, two) = (host.run(server()).await?, host.run(server()).await?);
+    let agent = Agent::on(&host).start().await?;
+    served_by(&agent, "d.test", &[&one.name, &two.name]).await;
+    let load = host
+        .load("http://127.0.0.1:80/")
+        .host("d.test")
+        .requests(1_000_000)
+        .clients(2)
+        .pause(Duration::from_millis(5))
+        .start()?;
+    host.kill_dockerd().await?;
+    eventually("the agent notices", async || {
+        agent.cli(&["problems"]).await.is_ok_and(|p| p.contains("does not answer"))
+    })
+    .await;
+    assert_eq!(agent.get("/readyz").await?.status, 200, "what it carries is still good");
+    host.start_dockerd().await?;
+    eventually("the agent is back", async || {
+        agent.cli(&["problems"]).await.is_ok_and(|p| p.contains("no problems"))
+    })
+    .await;
+    let third = host.run(server()).await?;
+    served_by(&agent, "d.test", &[&one.name, &two.name, &third.name]).await;
+    load.stop();
+    let report = load.report().await?;
+    assert_eq!(report.failed(), 0, "{report}");
+    assert!(report.succeeded > 100, "{report}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_happened_while_the_stream_was_cut_is_made_up_for() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let host = lab.host(0);
+    let relay = host.docker_relay().await?;
+    let agent = Agent::on(host).docker(relay.unix()).flags(&["--resync", "10m"]).start().await?;
+    let (stays, goes) = (host.run(server()).await?, host.run(server()).await?);
+    served_by(&agent, "d.test", &[&stays.name, &goes.name]).await;
+    relay.cut();
+    goes.remove().await?;
+    let comes = host.run(server()).await?;
+    eventually("the agent notices", async || {
+        agent.cli(&["problems"]).await.is_ok_and(|p| p.contains("does not answer"))
+    })
+    .await;
+    relay.heal();
+    served_by(&agent, "d.test", &[&stays.name, &comes.name]).await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_docker_that_hangs_is_noticed_on_a_silent_stream() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let host = lab.host(0);
+    let relay = host.docker_relay().await?;
+    let agent = Agent::on(host).docker(relay.unix()).start().await?;
+    let web = host.run(server()).await?;
+    served_by(&agent, "d.test", &[&web.name]).await;
+    relay.stall();
+    let told = async || agent.cli(&["problems"]).await.is_ok_and(|p| p.contains("no longer answers a ping"));
+    longshore_testkit::eventually_within(Duration::from_secs(40), "the hanging Docker is named", told).await;
+    assert_eq!(who(host, "d.test", "/").await.as_deref(), Some(web.name.as_str()));
+    relay.heal();
+    let back = async || agent.cli(&["problems"]).await.is_ok_and(|p| p.contains("no problems"));
+    longshore_testkit::eventually_within(Duration::from_secs(40), "the agent is back", back).await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_burst_of_events_with_the_agent_stalled_loses_nothing_that_matters() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let host = lab.host(0);
+    let agent = Agent::on(host).flags(&["--resync", "1s"]).start().await?;
+    let (stays, goes) = (host.run(server()).await?, host.run(server()).await?);
+    let mut noisy = host.create(ContainerSpec::server()).await?;
+    served_by(&agent, "d.test", &[&stays.name, &goes.name]).await;
+    agent.freeze();
+    goes.kill().await?;
+    for n in 0..300 {
+        noisy.rename(&format!("noisy-{n}")).await?;
+    }
+    let comes = host.run(server()).await?;
+    agent.thaw();
+    served_by(&agent, "d.test", &[&stays.name, &comes.name]).await;
+    eventually("the last name is known", async || {
+        agent.api("/v1/containers").await.is_ok_and(|c| c.to_string().contains("noisy-299"))
+    })
+    .await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn another_hosts_containers_are_reached_by_their_published_ports() -> TestResult {
+    let lab = Lab::up(2).await?;
+    let (balancer, docker) = (lab.host(0), lab.host(1));
+    let socket = docker.docker_socket.clone();
+    let address = docker.address;
+    let listener = docker.inside(async move { TcpListener::bind((address, 0)).await }).await??;
+    let tcp = format!("tcp://{}", listener.local_addr()?);
+    let relay = docker.runtime().spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let socket = socket.clone();
+            tokio::spawn(async move {
+                if let Ok(mut server) = UnixStream::connect(socket).await {
+                    let _ = copy_bidirectional(&mut client, &mut server).await;
+                }
+            });
+        }
+    });
+    let agent = Agent::on(balancer).docker(tcp).start().await?;
+    let published = docker.run(server().publish(18080, 80)).await?;
+    answered_by(balancer, "d.test", "/", &published.name).await;
+    let hidden = docker.run(ContainerSpec::server().label("longshore.http.80.host", "hidden.test")).await?;
+    eventually("a container without a published port waits for one", async || {
+        let routes = agent.api("/v1/routes").await.unwrap_or_default().to_string();
+        routes.contains(&hidden.name) && routes.contains("no_address")
+    })
+    .await;
+    assert_eq!(status(balancer, "hidden.test", "/").await, 503);
+    relay.abort();
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_agent_that_is_killed_has_its_routes_back_when_it_starts_again() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let host = lab.host(0);
+    let web = host.run(server()).await?;
+    let data = tempfile::tempdir()?;
+    let mut agent = Agent::on(host).data_dir(data.path()).start().await?;
+    answered_by(host, "d.test", "/", &web.name).await;
+    agent.kill9();
+    agent.ended_within(Duration::from_secs(5)).await?;
+    assert!(ask(host, "d.test", "/").await.is_err());
+    let _again = Agent::on(host).data_dir(data.path()).start().await?;
+    assert_eq!(status(host, "d.test", "/").await, 200, "ready means that the routes are there");
+    Ok(())
+}

@@ -1,0 +1,18 @@
+//! What a user sees, on real Docker hosts and with a real HAProxy. A test's name is the sentence that it shows.
+//!
+//! Tests of routes are written once and run with each engine; `engines` says how.
+
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test may stop at the first thing that is not as expected"
+)]
+
+mod docker;
+mod engines;
+mod haproxy;
+mod labels;
+mod lifecycle;
+mod old_name;
+mod program;
+mod traffic;
