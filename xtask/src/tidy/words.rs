@@ -1,0 +1,81 @@
+//! Words that are not to be found in the sources.
+
+use super::{Source, Violation};
+
+/// Marks of what is left undone. Written in halves, so that this file does not find itself.
+const UNDONE: [&str; 3] = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X")];
+
+/// Words for one side's power over another, by their beginnings.
+const POWER: [&str; 2] = [concat!("sla", "ve"), concat!("mas", "ter")];
+
+/// Where such a word is another program's own: a part of the line, in lower case.
+const ANOTHERS: [&str; 13] = [
+    // HAProxy's.
+    concat!("mas", "ter-worker"),
+    concat!("mas", "ter socket"),
+    concat!("mas", "ter.sock"),
+    concat!("mas", "ter process"),
+    concat!("mas", "ter-cli"),
+    "mode::mas", // the compiler's names of HAProxy's modes and reloads
+    "reload::mas",
+    concat!("mas", "ter(pathbuf)"),
+    // iproute2's word for a bridge's port.
+    concat!("up mas", "ter {}"),
+    concat!("mas", "ter {} up"),
+    // Podder's file format and environment.
+    concat!("podder_mas", "ter"),
+    concat!("sla", "ves.yml"),
+    // The house plan's own denial.
+    concat!("no mas", "ter"),
+];
+
+pub(super) fn check(source: &Source) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for (number, line) in source.lines() {
+        if let Some(mark) = UNDONE.iter().find(|mark| has_word(line, mark)) {
+            let message = format!("{mark}: do it, or file an issue");
+            found.push(Violation::new(&source.path, number, message));
+        }
+        let lower = line.to_lowercase();
+        let power = POWER.iter().find(|word| lower.contains(*word));
+        if let Some(word) = power
+            && !ANOTHERS.iter().any(|known| lower.contains(known))
+        {
+            let message = format!("{word:?}: say what it does, or allow another program's word in tidy/words.rs");
+            found.push(Violation::new(&source.path, number, message));
+        }
+    }
+    found
+}
+
+/// Whether the word is in the line with no letter, digit or underscore at either end of it.
+fn has_word(line: &str, word: &str) -> bool {
+    let part_of_word = |c: char| c.is_alphanumeric() || c == '_';
+    line.match_indices(word).any(|(start, _)| {
+        let before = line.get(..start).and_then(|text| text.chars().next_back());
+        let after = line.get(start + word.len()..).and_then(|text| text.chars().next());
+        !before.is_some_and(part_of_word) && !after.is_some_and(part_of_word)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(text: &str) -> Vec<usize> {
+        check(&Source::sample("a.rs", text)).into_iter().map(|violation| violation.line).collect()
+    }
+
+    #[test]
+    fn what_is_left_undone_is_found() {
+        assert_eq!(lines(&format!("fine\n// {}: later\n", UNDONE[0])), [2]);
+        assert_eq!(lines(&format!("/tmp/a.{}XXX\n", UNDONE[2])), [0; 0]);
+    }
+
+    #[test]
+    fn a_word_of_power_is_found_unless_it_is_another_programs() {
+        assert_eq!(lines(&format!("the {} node\n", POWER[1])), [1]);
+        assert_eq!(lines(&format!("{}s: []\n", POWER[0])), [1]);
+        assert!(lines(&format!("HAProxy in {}-worker mode\n", POWER[1])).is_empty());
+    }
+}
