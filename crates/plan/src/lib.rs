@@ -17,4 +17,4 @@ mod routes;
 pub use claim::{Claim, claims};
 pub use explain::{Candidate, Explanation, Verdict, explain};
 pub use reach::Vantage;
-pub use routes::{RoutePlan, RouteSettings};
+pub use routes::{Decided, RoutePlan, RouteSettings};

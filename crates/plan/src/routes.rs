@@ -28,6 +28,15 @@ pub struct RouteSettings {
     pub reserved: BTreeMap<u16, String>,
 }
 
+/// What an update came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Decided {
+    /// The routes that are not what they were.
+    pub routes: BTreeSet<RouteKey>,
+    /// The containers that were looked at: what [`RoutePlan::checks`] says of others is as it was.
+    pub containers: BTreeSet<ContainerId>,
+}
+
 /// One claim with what decides between it and others.
 #[derive(Clone, Debug)]
 struct Held {
@@ -109,35 +118,31 @@ impl RoutePlan {
         self.holdings.iter().all(|(id, holding)| holding.checks.iter().all(|check| looked_at(id, *check)))
     }
 
-    /// Looks at one container again (and at those that use its network), and returns the routes that are
-    /// not what they were. The container may be gone from World.
-    pub fn update(&mut self, world: &World, container: &ContainerId) -> BTreeSet<RouteKey> {
+    /// Looks at one container again, and at those that use its network. It may be gone from World.
+    pub fn update(&mut self, world: &World, container: &ContainerId) -> Decided {
         // What the balancer's own container can reach concerns all the others.
         if self.settings.vantage == Vantage::Container(container.clone()) {
             return self.update_all(world);
         }
-        self.update_one(world, container)
+        self.look_at(world, vec![container.clone()])
     }
 
-    fn update_one(&mut self, world: &World, container: &ContainerId) -> BTreeSet<RouteKey> {
+    /// Looks at every container again: after a change to networks, or to what is reachable.
+    pub fn update_all(&mut self, world: &World) -> Decided {
+        self.look_at(world, self.holdings.keys().chain(world.containers.keys()).cloned().collect())
+    }
+
+    fn look_at(&mut self, world: &World, mut queue: Vec<ContainerId>) -> Decided {
         let mut touched = BTreeSet::new();
-        let mut queue = vec![container.clone()];
-        let mut seen = BTreeSet::new();
+        let mut containers = BTreeSet::new();
         while let Some(id) = queue.pop() {
-            if seen.insert(id.clone()) {
+            if containers.insert(id.clone()) {
                 self.release(&id, &mut touched);
                 self.hold(world, &id, &mut touched);
                 queue.extend(self.borrowers.get(&id).into_iter().flatten().cloned());
             }
         }
-        self.decide(touched)
-    }
-
-    /// Looks at every container again: after a change to networks, or to what is reachable.
-    pub fn update_all(&mut self, world: &World) -> BTreeSet<RouteKey> {
-        let known: BTreeSet<ContainerId> =
-            self.holdings.keys().chain(world.containers.keys()).cloned().collect();
-        known.iter().flat_map(|id| self.update_one(world, id)).collect()
+        Decided { routes: self.decide(touched), containers }
     }
 
     fn release(&mut self, id: &ContainerId, touched: &mut BTreeSet<RouteKey>) {

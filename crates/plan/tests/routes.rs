@@ -164,7 +164,7 @@ fn the_older_container_keeps_a_port_that_two_protocols_want() {
     ");
     let mut plan = plan([http.clone(), tcp.clone()]);
     let after = world([tcp], &[80]);
-    assert_eq!(plan.update(&after, &http.id).len(), 2);
+    assert_eq!(plan.update(&after, &http.id).routes.len(), 2);
     assert_eq!(shown(&plan), "tcp:80 -> c2@172.17.0.2:80*100");
 }
 
@@ -293,7 +293,7 @@ fn a_container_in_anothers_network_is_reached_by_that_ones_address_and_follows_i
     if let Some(endpoint) = moved.networks.get_mut("bridge") {
         endpoint.ipv4 = Some([172, 17, 0, 99].into());
     }
-    assert_eq!(plan.update(&world([moved, borrower], &[80]), &lender.id).len(), 1);
+    assert_eq!(plan.update(&world([moved, borrower], &[80]), &lender.id).routes.len(), 1);
     assert_eq!(shown(&plan), "http:80 */ -> c2@172.17.0.99:80*100");
 }
 
@@ -301,9 +301,9 @@ fn a_container_in_anothers_network_is_reached_by_that_ones_address_and_follows_i
 fn a_change_that_changes_no_route_reports_none() {
     let one = container(1, &[("longshore.http.80", "")]);
     let mut plan = plan([one.clone()]);
-    assert!(plan.update(&world([one.clone()], &[80]), &one.id).is_empty());
+    assert!(plan.update(&world([one.clone()], &[80]), &one.id).routes.is_empty());
     let renamed = Container { name: "other".to_owned(), ..one.clone() };
-    assert_eq!(plan.update(&world([renamed], &[80]), &one.id).len(), 1);
+    assert_eq!(plan.update(&world([renamed], &[80]), &one.id).routes.len(), 1);
 }
 
 fn any_label() -> impl Strategy<Value = (String, String)> {
@@ -354,7 +354,7 @@ proptest! {
             let id = container.id.clone();
             let before = plan.table().clone();
             if gone { world.containers.remove_mut(&id); } else { world.containers.insert_mut(id.clone(), Arc::new(container)); }
-            let changed = plan.update(&world, &id);
+            let changed = plan.update(&world, &id).routes;
             let fresh = RoutePlan::of(&world, on_the_host());
             prop_assert_eq!(shown(&plan), shown(&fresh));
             for route in before.iter().chain(plan.table().iter()) {

@@ -16,6 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::client::Client;
 use crate::settings::Settings;
 use crate::site::Site;
+use crate::worker::Listening;
 
 const BACKLOG: i32 = 4096;
 
@@ -78,9 +79,8 @@ fn socket(frontend: Frontend, address: IpAddr, shared: bool) -> io::Result<Socke
     Ok(socket)
 }
 
-/// Takes connections until the frontend closes.
-pub(crate) async fn accept(socket: Socket, site: Rc<Site>) {
-    let _listening = site.worker.listens();
+/// Takes connections until the frontend closes. `_listening` says that it has not ended.
+pub(crate) async fn accept(socket: Socket, site: Rc<Site>, _listening: Listening) {
     let listener = match TcpListener::from_std(StdListener::from(socket)) {
         Ok(listener) => listener,
         Err(error) => {

@@ -252,7 +252,11 @@ fn listen_on(sockets: Sockets, site: &Rc<Site>) {
     for socket in sockets {
         let site = Rc::clone(site);
         match site.frontend.protocol {
-            Protocol::Http | Protocol::Tcp => drop(tokio::task::spawn_local(listen::accept(socket, site))),
+            Protocol::Http | Protocol::Tcp => {
+                // From here on, not from its first turn: a drain may come before that.
+                let listening = site.worker.listens();
+                drop(tokio::task::spawn_local(listen::accept(socket, site, listening)));
+            }
             Protocol::Udp => drop(tokio::task::spawn_local(udp::serve(socket, site))),
         }
     }

@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ pub(crate) enum Notice {
 /// What an engine made of a table.
 #[derive(Debug)]
 pub(crate) struct Carried {
-    /// Frontends that could not be opened, and why.
+    /// All frontends that could not be opened, and why.
     pub(crate) failed: Vec<(Frontend, String)>,
     /// Whether every other route is in force: a reload may be due, which [`Notice::Disturbed`] announces.
     pub(crate) complete: bool,
@@ -44,6 +44,8 @@ pub(crate) struct Carried {
 pub(crate) struct Engine {
     built_in: Balancer,
     observations: mpsc::UnboundedReceiver<Observation>,
+    /// Frontends that the built-in one could not open when they were last tried.
+    closed: BTreeMap<Frontend, String>,
     haproxy: Option<Haproxy>,
     /// Only what would be done is of interest: nothing is done.
     dry: Option<EngineSettings>,
@@ -68,7 +70,7 @@ impl Engine {
             _ => None,
         };
         let dry = dry.then(|| settings.engine.clone());
-        Ok(Self { built_in, observations, haproxy, dry })
+        Ok(Self { built_in, observations, closed: BTreeMap::new(), haproxy, dry })
     }
 
     /// Its name, as `--balancer` has it.
@@ -99,8 +101,13 @@ impl Engine {
             let applied = haproxy.apply(table, &others).await?;
             carried = Carried { failed: applied.failed, complete: applied.pending.is_empty() };
         }
-        let closed = self.built_in.apply(table, &own).await;
-        carried.failed.extend(closed.into_iter().map(|(frontend, error)| (frontend, error.to_string())));
+        for key in &own {
+            self.closed.remove(&key.frontend);
+        }
+        for (frontend, error) in self.built_in.apply(table, &own).await {
+            self.closed.insert(frontend, error.to_string());
+        }
+        carried.failed.extend(self.closed.clone());
         Ok(carried)
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use backon::BackoffBuilder;
-use longshore_model::{ContainerId, Problem, RouteKey, RouteTable, Subject};
+use longshore_model::{Frontend, Problem, RouteKey, RouteTable, Subject};
 use longshore_plan::{RoutePlan, RouteSettings};
 use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, sleep_until};
@@ -54,7 +54,10 @@ pub(crate) struct RouteReconciler {
     dirty: BTreeSet<RouteKey>,
     /// The engine wants to be told again, whether or not a route changed.
     disturbed: bool,
+    /// When what failed is tried again.
     retry: Option<Instant>,
+    /// Routes of the frontends that could not be opened, until they are tried again.
+    refused: BTreeSet<RouteKey>,
     delays: backon::ExponentialBackoff,
     /// Until when the first table waits for the ports; `None` once it was applied.
     settling: Option<Option<Instant>>,
@@ -88,6 +91,7 @@ impl RouteReconciler {
             dirty: BTreeSet::new(),
             disturbed: false,
             retry: None,
+            refused: BTreeSet::new(),
             delays: backoff(),
             settling: Some(None),
         }
@@ -121,7 +125,10 @@ impl RouteReconciler {
                 }
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
             }
-            if self.is_settled() && self.retry.is_none_or(|at| at <= Instant::now()) {
+            if self.retry.take_if(|at| *at <= Instant::now()).is_some() {
+                self.dirty.append(&mut self.refused);
+            }
+            if self.is_settled() {
                 self.apply().await;
             }
         }
@@ -131,20 +138,18 @@ impl RouteReconciler {
     /// Looks at what changed, and has the plan decide again what depends on it.
     fn look(&mut self, changes: impl Iterator<Item = Change>) {
         let world = self.world.snapshot();
-        let mut ids: BTreeSet<ContainerId> = BTreeSet::new();
+        // A burst names the same container many times, and its last state is all that counts.
+        let changes: BTreeSet<Change> = changes.collect();
+        let mut looked_at = BTreeSet::new();
         for change in changes {
-            match change {
-                Change::Container(id) => {
-                    ids.insert(id);
-                }
-                Change::Everything => {
-                    self.dirty.extend(self.plan.update_all(&world));
-                    ids.extend(world.containers.keys().cloned());
-                }
-            }
+            let decided = match change {
+                Change::Container(id) => self.plan.update(&world, &id),
+                Change::Everything => self.plan.update_all(&world),
+            };
+            self.dirty.extend(decided.routes);
+            looked_at.extend(decided.containers);
         }
-        for id in ids {
-            self.dirty.extend(self.plan.update(&world, &id));
+        for id in looked_at {
             let known = |address| world.ports.contains_key(&(id.clone(), address));
             self.checks.set(&id, self.plan.checks(&id).map(|address| (address, known(address))));
         }
@@ -164,7 +169,8 @@ impl RouteReconciler {
 
     async fn apply(&mut self) {
         let first = self.settling.take().is_some();
-        if self.dirty.is_empty() && !first && !std::mem::take(&mut self.disturbed) {
+        let disturbed = std::mem::take(&mut self.disturbed);
+        if self.dirty.is_empty() && !first && !disturbed {
             return;
         }
         let started = Instant::now();
@@ -172,7 +178,6 @@ impl RouteReconciler {
         metrics::histogram!("longshore_route_apply_seconds").record(started.elapsed().as_secs_f64());
         match outcome {
             Ok(carried) => {
-                self.retry = None;
                 self.routes.0.store(Arc::new(self.plan.table().clone()));
                 metrics::gauge!("longshore_routes").set(self.plan.table().len() as f64);
                 for key in std::mem::take(&mut self.dirty) {
@@ -184,9 +189,8 @@ impl RouteReconciler {
                 self.ready.send_if_modified(|ready| carried.complete && !std::mem::replace(ready, true));
             }
             Err(error) => {
-                let delay = self.delays.next().unwrap_or(MAX_DELAY);
-                self.retry = Some(Instant::now() + delay);
-                self.settling = first.then_some(Some(Instant::now()));
+                self.retry_later();
+                self.disturbed = true;
                 metrics::counter!("longshore_route_apply_failures_total").increment(1);
                 let subject = Subject::Balancer { engine: self.engine.name().to_owned() };
                 let message = format!("the routes are not what they should be: {}", chain(&error));
@@ -196,15 +200,24 @@ impl RouteReconciler {
         }
     }
 
-    /// A frontend that could not be opened is tried again, and costs no other.
-    fn failed_frontends(&mut self, failed: Vec<(longshore_model::Frontend, String)>) {
-        if failed.is_empty() {
+    fn retry_later(&mut self) {
+        if self.retry.is_none() {
+            self.retry = Some(Instant::now() + self.delays.next().unwrap_or(MAX_DELAY));
+        }
+    }
+
+    /// A frontend that could not be opened is tried again, and holds up no other.
+    fn failed_frontends(&mut self, failed: Vec<(Frontend, String)>) {
+        let of_failed = |key: &&RouteKey| failed.iter().any(|(frontend, _)| *frontend == key.frontend);
+        self.refused = match failed.is_empty() {
+            true => BTreeSet::new(),
+            false => self.plan.table().iter().map(|route| &route.key).filter(of_failed).cloned().collect(),
+        };
+        if self.refused.is_empty() {
+            self.retry = None;
             self.delays = backoff();
         } else {
-            self.retry = Some(Instant::now() + self.delays.next().unwrap_or(MAX_DELAY));
-            let of_failed = |key: &RouteKey| failed.iter().any(|(frontend, _)| *frontend == key.frontend);
-            let keys = self.plan.table().iter().map(|route| &route.key);
-            self.dirty.extend(keys.filter(|key| of_failed(key)).cloned());
+            self.retry_later();
         }
         let problems = failed.into_iter().map(|(frontend, why)| Problem {
             subject: Subject::Frontend { frontend: frontend.to_string() },

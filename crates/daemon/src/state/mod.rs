@@ -27,7 +27,7 @@ impl Reader {
 }
 
 /// What to look at again.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Change {
     /// This container.
     Container(ContainerId),

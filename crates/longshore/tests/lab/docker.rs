@@ -1,10 +1,11 @@
 //! Docker on its ordinary bad days.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use longshore_testkit::{Agent, ContainerSpec, EngineOptions, Lab, TestResult, eventually};
-use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, UnixStream};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, copy_bidirectional};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 
 use crate::engines::{answered_by, ask, served_by, status, who};
 
@@ -128,6 +129,69 @@ async fn a_burst_of_events_with_the_agent_stalled_loses_nothing_that_matters() -
         agent.api("/v1/containers").await.is_ok_and(|c| c.to_string().contains("noisy-299"))
     })
     .await;
+    Ok(())
+}
+
+/// A relay to Docker that passes everything on but events: of their stream, only the headers.
+async fn deaf_relay(docker: PathBuf, listener: UnixListener) {
+    while let Ok((mut client, _)) = listener.accept().await {
+        let docker = docker.clone();
+        tokio::spawn(async move {
+            let mut server = UnixStream::connect(docker).await?;
+            let mut first = vec![0; 4096];
+            let length = client.read(&mut first).await?;
+            server.write_all(&first[..length]).await?;
+            if first.starts_with(b"GET /events") {
+                let mut answer = BufReader::new(&mut server);
+                let mut line = Vec::new();
+                while line != b"\r\n" {
+                    line.clear();
+                    answer.read_until(b'\n', &mut line).await?;
+                    client.write_all(&line).await?;
+                }
+                std::future::pending::<()>().await;
+            } else {
+                copy_bidirectional(&mut client, &mut server).await?;
+            }
+            Ok::<_, std::io::Error>(())
+        });
+    }
+}
+
+#[tokio::test]
+async fn a_resync_repairs_and_counts_what_was_missed_and_nothing_else() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let host = lab.host(0);
+    let dir = tempfile::tempdir()?;
+    let socket = dir.path().join("docker.sock");
+    let relay = tokio::spawn(deaf_relay(host.docker_socket.clone(), UnixListener::bind(&socket)?));
+    let address = format!("unix://{}", socket.display());
+    let agent = Agent::on(host).docker(address).flags(&["--resync", "500ms"]).start().await?;
+    let web = host.run(server()).await?;
+    served_by(&agent, "d.test", &[&web.name]).await;
+    let repaired = agent.metric("longshore_resync_repairs_total").await?;
+    assert_eq!(repaired, Some(1.0), "one container was missed");
+    assert!(agent.log().contains("an event was missed"));
+
+    let network = host.network("repaired").await?;
+    let sick = server().on(&network).unhealthy().health_check(Duration::from_secs(60));
+    let (_sick, paused, mut gone) =
+        (host.run(sick).await?, host.run(server()).await?, host.create(server()).await?);
+    paused.pause().await?;
+    gone.start().await?;
+    gone.kill().await?;
+    eventually("all four are known as they are", async || {
+        let known = agent.api("/v1/containers").await.unwrap_or_default();
+        let states: Vec<_> = known.as_array().into_iter().flatten().map(|c| c["state"].clone()).collect();
+        let count = |state: &str| states.iter().filter(|s| *s == state).count();
+        (count("running"), count("paused"), count("exited")) == (2, 1, 1)
+    })
+    .await;
+    let settled = agent.metric("longshore_resync_repairs_total").await?;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let later = agent.metric("longshore_resync_repairs_total").await?;
+    assert_eq!(settled, later, "where nothing changes, nothing is repaired");
+    relay.abort();
     Ok(())
 }
 

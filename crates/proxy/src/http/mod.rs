@@ -23,7 +23,7 @@ use bytes::BytesMut;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
 use crate::client::Client;
@@ -42,6 +42,8 @@ const STREAMS: u32 = 128;
 /// A client that still sends a body when it has its answer is listened to for so long, as
 /// closing on it would take the answer away from it.
 const LINGER: Duration = Duration::from_secs(1);
+/// How long a connection on which nothing has come yet is kept when it is to leave.
+const MOMENT: Duration = Duration::from_millis(50);
 
 /// Serves one connection.
 pub(crate) async fn serve(stream: TcpStream, client: Rc<Client>) {
@@ -53,25 +55,19 @@ pub(crate) async fn serve(stream: TcpStream, client: Rc<Client>) {
     }
 }
 
-/// Whether the client's first bytes are those of HTTP/2; none if it has gone, or if it has sent
-/// nothing and is to leave.
+/// Whether the client's first bytes are those of HTTP/2; none if it has gone, or if it is to leave
+/// and sends nothing.
 async fn begins_as_http2(io: &mut ClientIo, client: &Client) -> Option<bool> {
     let mut start = BytesMut::with_capacity(8 * 1024);
     let is_http2 = loop {
-        let mut chunk = [0; 8 * 1024];
-        let mut chunk = ReadBuf::new(&mut chunk);
-        let read = poll_fn(|cx| {
-            client.watch(cx.waker());
-            match Pin::new(&mut *io).poll_read(cx, &mut chunk) {
-                Poll::Ready(result) => Poll::Ready(result.is_ok()),
-                Poll::Pending if client.is_leaving() => Poll::Ready(false),
-                Poll::Pending => Poll::Pending,
-            }
-        });
-        if !read.await || chunk.filled().is_empty() {
+        let count = tokio::select! {
+            biased;
+            read = io.read_buf(&mut start) => read.ok()?,
+            () = has_to_leave(client) => return None,
+        };
+        if count == 0 {
             return None;
         }
-        start.extend_from_slice(chunk.filled());
         if start.starts_with(PREFACE) {
             break true;
         }
@@ -81,6 +77,17 @@ async fn begins_as_http2(io: &mut ClientIo, client: &Client) -> Option<bool> {
     };
     io.put_back(start.freeze());
     Some(is_http2)
+}
+
+/// Ends a moment after the client was asked to leave: it may be connected for so short a time that
+/// its request is here and has not been looked at.
+async fn has_to_leave(client: &Client) {
+    let asked = |cx: &mut Context<'_>| {
+        client.watch(cx.waker());
+        if client.is_leaving() { Poll::Ready(()) } else { Poll::Pending }
+    };
+    poll_fn(asked).await;
+    tokio::time::sleep(MOMENT).await;
 }
 
 async fn serve_http1(io: ClientIo, client: Rc<Client>) {

@@ -92,7 +92,7 @@ async fn a_request_that_is_open_when_its_upstream_is_removed_finishes() {
     assert_eq!(read_reply(&mut stream).await.by(), new.port());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn of_5000_requests_none_fails_while_upstreams_come_and_go() {
     let mut echoes = Vec::new();
     for _ in 0..6 {

@@ -16,21 +16,21 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 /// Nothing here takes longer, unless it hangs.
-pub const SOON: Duration = Duration::from_secs(10);
+pub(crate) const SOON: Duration = Duration::from_secs(10);
 
-pub struct Bench {
-    pub balancer: Balancer,
-    pub seen: mpsc::UnboundedReceiver<Observation>,
-    pub frontend: Frontend,
-    pub table: RouteTable,
+pub(crate) struct Bench {
+    pub(crate) balancer: Balancer,
+    pub(crate) seen: mpsc::UnboundedReceiver<Observation>,
+    pub(crate) frontend: Frontend,
+    pub(crate) table: RouteTable,
 }
 
-pub fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     Settings { bind: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)], workers: 1, ..Settings::default() }
 }
 
 /// A port of 127.0.0.1 that nobody has, for TCP and UDP.
-pub async fn free_port() -> u16 {
+pub(crate) async fn free_port() -> u16 {
     loop {
         let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = tcp.local_addr().unwrap().port();
@@ -40,7 +40,7 @@ pub async fn free_port() -> u16 {
     }
 }
 
-pub fn upstream(address: SocketAddr, weight: u16) -> Upstream {
+pub(crate) fn upstream(address: SocketAddr, weight: u16) -> Upstream {
     Upstream {
         container: ContainerId::new(format!("container-{}", address.port())),
         name: format!("u{}", address.port()),
@@ -52,78 +52,77 @@ pub fn upstream(address: SocketAddr, weight: u16) -> Upstream {
 
 impl Bench {
     /// One frontend, and no route yet.
-    pub async fn new(protocol: Protocol, settings: Settings) -> Self {
+    pub(crate) async fn new(protocol: Protocol, settings: Settings) -> Self {
         let (balancer, seen) = Balancer::start(settings).unwrap();
         let frontend = Frontend { port: free_port().await, protocol };
         Self { balancer, seen, frontend, table: RouteTable::default() }
     }
 
     /// HTTP, one worker, one route for everything.
-    pub async fn http(upstreams: &[SocketAddr]) -> Self {
+    pub(crate) async fn http(upstreams: &[SocketAddr]) -> Self {
         let mut bench = Self::new(Protocol::Http, settings()).await;
         bench.balance(upstreams).await;
         bench
     }
 
-    pub fn key(&self, host: &str, prefix: &str) -> RouteKey {
+    pub(crate) fn key(&self, host: &str, prefix: &str) -> RouteKey {
         RouteKey { frontend: self.frontend, host: host.parse().unwrap(), prefix: prefix.parse().unwrap() }
     }
 
     /// The frontend's whole traffic to these, in equal shares.
-    pub async fn balance(&mut self, upstreams: &[SocketAddr]) {
+    pub(crate) async fn balance(&mut self, upstreams: &[SocketAddr]) {
         self.weigh(&upstreams.iter().map(|&address| (address, 100)).collect::<Vec<_>>()).await;
     }
 
-    pub async fn weigh(&mut self, upstreams: &[(SocketAddr, u16)]) {
+    pub(crate) async fn weigh(&mut self, upstreams: &[(SocketAddr, u16)]) {
         let upstreams = upstreams.iter().map(|&(address, weight)| upstream(address, weight)).collect();
-        let key =
-            RouteKey { frontend: self.frontend, host: HostPattern::Any, prefix: PathPrefix::default() };
+        let key = RouteKey { frontend: self.frontend, host: HostPattern::Any, prefix: PathPrefix::default() };
         let failed = self.put(Route { key, strip_prefix: false, upstreams, waiting: Vec::new() }).await;
         assert!(failed.is_empty(), "{failed:?}");
     }
 
     /// A route to one upstream.
-    pub async fn route(&mut self, host: &str, prefix: &str, strip_prefix: bool, address: SocketAddr) {
+    pub(crate) async fn route(&mut self, host: &str, prefix: &str, strip_prefix: bool, address: SocketAddr) {
         let key = self.key(host, prefix);
         let upstreams = vec![upstream(address, 100)];
         let failed = self.put(Route { key, strip_prefix, upstreams, waiting: Vec::new() }).await;
         assert!(failed.is_empty(), "{failed:?}");
     }
 
-    pub async fn put(&mut self, route: Route) -> Vec<(Frontend, io::Error)> {
+    pub(crate) async fn put(&mut self, route: Route) -> Vec<(Frontend, io::Error)> {
         let changed = BTreeSet::from([route.key.clone()]);
         self.table.insert(Arc::new(route));
         self.balancer.apply(&self.table, &changed).await
     }
 
-    pub async fn remove(&mut self, key: RouteKey) {
+    pub(crate) async fn remove(&mut self, key: RouteKey) {
         assert!(self.table.remove(&key));
         self.balancer.apply(&self.table, &BTreeSet::from([key])).await;
     }
 
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.frontend.port))
     }
 
-    pub async fn connect(&self) -> TcpStream {
+    pub(crate) async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.address()).await.unwrap()
     }
 
-    pub fn stats(&self) -> FrontendStats {
+    pub(crate) fn stats(&self) -> FrontendStats {
         self.balancer.stats().frontends[&self.frontend]
     }
 
     /// A GET on a connection of its own.
-    pub async fn get(&self, host: &str, target: &str) -> Reply {
+    pub(crate) async fn get(&self, host: &str, target: &str) -> Reply {
         self.ask(&format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")).await
     }
 
     /// Sends bytes on a connection of their own, and reads until the balancer closes it.
-    pub async fn ask(&self, bytes: &str) -> Reply {
+    pub(crate) async fn ask(&self, bytes: &str) -> Reply {
         Reply::parse(&self.ask_raw(bytes.as_bytes()).await)
     }
 
-    pub async fn ask_raw(&self, bytes: &[u8]) -> String {
+    pub(crate) async fn ask_raw(&self, bytes: &[u8]) -> String {
         let mut stream = self.connect().await;
         stream.write_all(bytes).await.unwrap();
         let mut reply = Vec::new();
@@ -134,14 +133,14 @@ impl Bench {
 
 /// A response, as it was on the wire.
 #[derive(Debug)]
-pub struct Reply {
-    pub status: u16,
-    pub head: String,
-    pub body: String,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
 }
 
 impl Reply {
-    pub fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no response: {text:?}"));
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
         Self {
@@ -152,28 +151,28 @@ impl Reply {
     }
 
     /// A header of the response.
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
     }
 
     /// A header of the request, as the upstream saw it.
-    pub fn seen(&self, name: &str) -> Option<&str> {
+    pub(crate) fn seen(&self, name: &str) -> Option<&str> {
         self.body.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
     }
 
     /// The request line's method and target, as the upstream saw them.
-    pub fn request(&self) -> &str {
+    pub(crate) fn request(&self) -> &str {
         self.body.lines().find(|line| line.contains(' ')).unwrap_or_default()
     }
 
     /// Which upstream answered.
-    pub fn by(&self) -> u16 {
+    pub(crate) fn by(&self) -> u16 {
         self.header("x-upstream").expect("no upstream answered").parse().unwrap()
     }
 }
 
 /// Reads one response with a Content-Length from a connection that stays open.
-pub async fn read_reply(stream: &mut TcpStream) -> Reply {
+pub(crate) async fn read_reply(stream: &mut TcpStream) -> Reply {
     let mut text = Vec::new();
     let reading = async {
         loop {

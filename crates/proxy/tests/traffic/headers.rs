@@ -35,8 +35,7 @@ async fn the_upstream_is_told_who_asked() {
 async fn a_trusted_peer_is_believed_and_added() {
     let echo = Echo::start().await;
     let trusted = vec!["127.0.0.0/8".parse().unwrap()];
-    let mut bench =
-        Bench::new(Protocol::Http, longshore_proxy::Settings { trusted, ..settings() }).await;
+    let mut bench = Bench::new(Protocol::Http, longshore_proxy::Settings { trusted, ..settings() }).await;
     bench.balance(&[echo.address]).await;
     let reply = bench
         .ask(

@@ -1,5 +1,7 @@
 //! The balancer with real sockets on both sides.
 
+#![cfg(test)]
+
 mod balancing;
 mod bench;
 mod framing;

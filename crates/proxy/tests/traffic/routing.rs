@@ -87,8 +87,7 @@ async fn the_host_of_an_absolute_target_comes_first() {
     let mut bench = Bench::new(Protocol::Http, settings()).await;
     bench.route("a", "", false, a.address).await;
     bench.route("b", "", false, b.address).await;
-    let reply =
-        bench.ask("GET http://a:80/x?y HTTP/1.1\r\nHost: b\r\nConnection: close\r\n\r\n").await;
+    let reply = bench.ask("GET http://a:80/x?y HTTP/1.1\r\nHost: b\r\nConnection: close\r\n\r\n").await;
     assert_eq!(reply.by(), a.port());
     assert_eq!((reply.request(), reply.seen("host")), ("GET /x?y", Some("a:80")));
 }

@@ -18,20 +18,20 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 /// An HTTP/1.1 server.
-pub struct Echo {
-    pub address: SocketAddr,
+pub(crate) struct Echo {
+    pub(crate) address: SocketAddr,
     /// How many requests came.
-    pub requests: Arc<AtomicUsize>,
+    pub(crate) requests: Arc<AtomicUsize>,
     /// How many connections were opened, and closed.
-    pub opened: Arc<AtomicUsize>,
-    pub closed: Arc<AtomicUsize>,
+    pub(crate) opened: Arc<AtomicUsize>,
+    pub(crate) closed: Arc<AtomicUsize>,
     accepting: JoinHandle<()>,
 }
 
 impl Echo {
     /// Answers with the request's line, headers and body. Paths with a meaning: `/wait/MS` answers
     /// later, `/big/BYTES` sends so many, `/trailers` ends with one, `/upgrade` echoes bytes.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let requests = Arc::new(AtomicUsize::new(0));
@@ -61,16 +61,16 @@ impl Echo {
         Self { address, requests, opened, closed, accepting }
     }
 
-    pub fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.address.port()
     }
 
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.requests.load(SeqCst)
     }
 
     /// Refuses connections from here on; those that are open stay.
-    pub async fn stop_listening(&mut self) {
+    pub(crate) async fn stop_listening(&mut self) {
         self.accepting.abort();
         // Its end is what closes the listener; that it was aborted is no error.
         let _ = (&mut self.accepting).await;
@@ -127,7 +127,7 @@ async fn answer(
 }
 
 /// A server that gives each connection to `serve`.
-pub async fn raw<F>(serve: impl Fn(TcpStream) -> F + Send + 'static) -> SocketAddr
+pub(crate) async fn raw<F>(serve: impl Fn(TcpStream) -> F + Send + 'static) -> SocketAddr
 where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -142,7 +142,7 @@ where
 }
 
 /// Reads until the end of a message's headers.
-pub async fn read_head(stream: &mut TcpStream) -> String {
+pub(crate) async fn read_head(stream: &mut TcpStream) -> String {
     let mut text = Vec::new();
     while !text.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
@@ -155,6 +155,6 @@ pub async fn read_head(stream: &mut TcpStream) -> String {
 }
 
 /// An address that refuses connections.
-pub async fn refusing() -> SocketAddr {
+pub(crate) async fn refusing() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
 }

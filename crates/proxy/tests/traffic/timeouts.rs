@@ -1,0 +1,124 @@
+//! Waits that end.
+
+use std::time::{Duration, Instant};
+
+use longshore_model::Protocol;
+use longshore_proxy::{Settings, Timeouts};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+
+use crate::bench::{Bench, SOON, read_reply, settings};
+use crate::upstreams::{Echo, raw, read_head};
+
+const SHORT: Duration = Duration::from_millis(300);
+
+async fn bench(timeouts: Timeouts, upstream: std::net::SocketAddr) -> Bench {
+    let mut bench = Bench::new(Protocol::Http, Settings { timeouts, ..settings() }).await;
+    bench.balance(&[upstream]).await;
+    bench
+}
+
+#[tokio::test]
+async fn a_client_that_drips_its_headers_is_cut_off() {
+    let echo = Echo::start().await;
+    let bench = bench(Timeouts { headers: SHORT, ..Timeouts::default() }, echo.address).await;
+    let start = Instant::now();
+    let mut slow = bench.connect().await;
+    let dripping = async {
+        for byte in b"GET / HTTP/1.1\r\nHost: h\r\nX: ".iter().chain([b'x'; 1000].iter()) {
+            if slow.write_all(&[*byte]).await.is_err() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(SOON, dripping).await.expect("the client may drip for ever");
+    assert!(start.elapsed() >= SHORT);
+    assert_eq!(bench.ask_raw(b"").await, "", "a connection without a request stays");
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed() {
+    let echo = Echo::start().await;
+    let bench = bench(Timeouts { idle: SHORT, ..Timeouts::default() }, echo.address).await;
+    let mut stream = bench.connect().await;
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
+    assert_eq!(read_reply(&mut stream).await.status, 200);
+    let start = Instant::now();
+    assert_eq!(timeout(SOON, stream.read(&mut [0])).await.unwrap().unwrap(), 0);
+    assert!(start.elapsed() >= SHORT / 2);
+}
+
+#[tokio::test]
+async fn a_client_that_stops_in_the_middle_of_a_body_is_cut_off() {
+    let echo = Echo::start().await;
+    let bench = bench(Timeouts { idle: SHORT, ..Timeouts::default() }, echo.address).await;
+    let text = bench.ask_raw(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nhalf");
+    // Cut off, with whatever was said until then.
+    let _ = timeout(SOON, text).await.expect("the client may wait for ever");
+}
+
+#[tokio::test]
+async fn a_client_that_takes_no_response_is_cut_off() {
+    let echo = Echo::start().await;
+    let bench = bench(Timeouts { idle: SHORT, ..Timeouts::default() }, echo.address).await;
+    let mut stream = bench.connect().await;
+    stream.write_all(b"GET /big/200000000 HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
+    let gone = async {
+        while bench.stats().open > 0 || bench.stats().connections == 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(SOON, gone).await.expect("the client may hold the upstream for ever");
+}
+
+#[tokio::test]
+async fn an_upstream_that_does_not_answer_is_a_gateway_time_out() {
+    let echo = Echo::start().await;
+    let bench = bench(Timeouts { response: SHORT, ..Timeouts::default() }, echo.address).await;
+    let start = Instant::now();
+    assert_eq!(bench.get("h", "/wait/60000").await.status, 504);
+    assert!(start.elapsed() >= SHORT / 2 && start.elapsed() < SHORT * 4, "{:?}", start.elapsed());
+    assert_eq!(bench.get("h", "/wait/1").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_slow_upload_is_not_the_upstreams_fault() {
+    let echo = Echo::start().await;
+    let bench = bench(Timeouts { response: SHORT, ..Timeouts::default() }, echo.address).await;
+    let mut stream = bench.connect().await;
+    stream.write_all(b"PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 8\r\n\r\n").await.unwrap();
+    for byte in b"drip-fed" {
+        tokio::time::sleep(SHORT / 4).await;
+        stream.write_all(&[*byte]).await.unwrap();
+    }
+    assert_eq!(read_reply(&mut stream).await.status, 200);
+}
+
+#[tokio::test]
+async fn an_upstream_that_falls_silent_in_a_body_is_given_up() {
+    let address = raw(|mut stream| async move {
+        read_head(&mut stream).await;
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nstart").await.unwrap();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+    })
+    .await;
+    let bench = bench(Timeouts { tunnel: SHORT, ..Timeouts::default() }, address).await;
+    let mut stream = bench.connect().await;
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
+    // Closed or reset: it is not whole either way.
+    let _ = timeout(SOON, stream.read_to_end(&mut Vec::new())).await.expect("the client waits for ever");
+}
+
+#[tokio::test]
+async fn unused_upstream_connections_are_closed() {
+    let echo = Echo::start().await;
+    let bench = bench(Timeouts { upstream_idle: SHORT, ..Timeouts::default() }, echo.address).await;
+    bench.get("h", "/").await;
+    let closed = async {
+        while echo.closed.load(std::sync::atomic::Ordering::SeqCst) == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(SOON, closed).await.expect("the connection stays");
+}
