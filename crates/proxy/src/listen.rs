@@ -15,8 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::client::Client;
 use crate::settings::Settings;
-use crate::site::Site;
-use crate::worker::Listening;
+use crate::site::{Listening, Site};
 
 const BACKLOG: i32 = 4096;
 
@@ -79,7 +78,7 @@ fn socket(frontend: Frontend, address: IpAddr, shared: bool) -> io::Result<Socke
     Ok(socket)
 }
 
-/// Takes connections until the frontend closes. `_listening` says that it has not ended.
+/// Takes connections until the frontend closes. `_listening` goes with the socket.
 pub(crate) async fn accept(socket: Socket, site: Rc<Site>, _listening: Listening) {
     let listener = match TcpListener::from_std(StdListener::from(socket)) {
         Ok(listener) => listener,
@@ -107,7 +106,10 @@ pub(crate) async fn accept(socket: Socket, site: Rc<Site>, _listening: Listening
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 tracing::warn!(frontend = %site.frontend, %error, "cannot accept connections for a moment");
-                tokio::time::sleep(pause).await;
+                tokio::select! {
+                    () = site.closed() => break,
+                    () = tokio::time::sleep(pause) => {}
+                }
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
         }

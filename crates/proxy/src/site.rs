@@ -27,6 +27,8 @@ pub(crate) struct Site {
     pub(crate) port_text: HeaderValue,
     closing: Cell<bool>,
     closed: Notify,
+    listeners: Cell<usize>,
+    stopped: Notify,
 }
 
 impl Site {
@@ -40,6 +42,8 @@ impl Site {
             port_text: HeaderValue::from(frontend.port),
             closing: Cell::new(false),
             closed: Notify::new(),
+            listeners: Cell::new(0),
+            stopped: Notify::new(),
         }
     }
 
@@ -68,10 +72,19 @@ impl Site {
         self.routes.borrow().find("", "/").cloned()
     }
 
-    /// Takes no connection from here on.
-    pub(crate) fn close(&self) {
+    /// Takes no connection from here on. Ends when its sockets are closed.
+    pub(crate) async fn close(&self) {
         self.closing.set(true);
         self.closed.notify_waiters();
+        while self.listeners.get() > 0 {
+            self.stopped.notified().await;
+        }
+    }
+
+    /// A socket is open until what is returned goes.
+    pub(crate) fn listens(self: &Rc<Self>) -> Listening {
+        self.listeners.set(self.listeners.get() + 1);
+        Listening(Rc::clone(self))
     }
 
     /// Whether it was closed.
@@ -85,6 +98,16 @@ impl Site {
         if !self.is_closing() {
             self.closed.notified().await;
         }
+    }
+}
+
+/// A socket of a frontend that is open.
+pub(crate) struct Listening(Rc<Site>);
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.0.listeners.set(self.0.listeners.get().saturating_sub(1));
+        self.0.stopped.notify_waiters();
     }
 }
 

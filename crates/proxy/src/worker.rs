@@ -61,7 +61,6 @@ pub(crate) struct Worker {
     clock: Cell<u64>,
     clients: RefCell<Slab<Rc<Client>>>,
     links: RefCell<Slab<Rc<LinkState>>>,
-    listeners: Cell<usize>,
     left: Notify,
     observations: mpsc::UnboundedSender<Observation>,
 }
@@ -81,7 +80,6 @@ impl Worker {
             clock: Cell::new(0),
             clients: RefCell::default(),
             links: RefCell::default(),
-            listeners: Cell::new(0),
             left: Notify::new(),
             observations,
         }
@@ -151,15 +149,9 @@ impl Worker {
         }
     }
 
-    /// A listener takes connections until what is returned goes.
-    pub(crate) fn listens(self: &Rc<Self>) -> Listening {
-        self.listeners.set(self.listeners.get() + 1);
-        Listening(Rc::clone(self))
-    }
-
-    /// Ends when no client is left, and no listener that could still bring one.
+    /// Ends when no client is left.
     async fn empty(&self) {
-        while self.listeners.get() > 0 || !self.clients.borrow().is_empty() {
+        while !self.clients.borrow().is_empty() {
             self.left.notified().await;
         }
     }
@@ -177,16 +169,6 @@ impl Drop for Present {
             client.site.counters.closed.add(1);
         }
         self.worker.left.notify_waiters();
-    }
-}
-
-/// A listener that takes connections.
-pub(crate) struct Listening(Rc<Worker>);
-
-impl Drop for Listening {
-    fn drop(&mut self) {
-        self.0.listeners.set(self.0.listeners.get().saturating_sub(1));
-        self.0.left.notify_waiters();
     }
 }
 
@@ -221,7 +203,8 @@ pub(crate) async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceive
                 }
                 for frontend in close {
                     if let Some(site) = sites.remove(&frontend) {
-                        site.close();
+                        // Whoever asked may open the same port next.
+                        site.close().await;
                         worker.dismiss(Some(&site));
                     }
                 }
@@ -229,7 +212,10 @@ pub(crate) async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceive
                 let _ = done.send(());
             }
             Some(Command::Drain { grace, done }) => {
-                sites.values().for_each(|site| site.close());
+                // What is in the listeners' queues joins the clients first.
+                for site in sites.values() {
+                    site.close().await;
+                }
                 worker.dismiss(None);
                 let over = tokio::time::sleep(grace);
                 tokio::pin!(over);
@@ -250,14 +236,14 @@ pub(crate) async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceive
 
 fn listen_on(sockets: Sockets, site: &Rc<Site>) {
     for socket in sockets {
+        // From here on, not from the task's first turn: the frontend may close before that.
+        let listening = site.listens();
         let site = Rc::clone(site);
         match site.frontend.protocol {
             Protocol::Http | Protocol::Tcp => {
-                // From here on, not from its first turn: a drain may come before that.
-                let listening = site.worker.listens();
                 drop(tokio::task::spawn_local(listen::accept(socket, site, listening)));
             }
-            Protocol::Udp => drop(tokio::task::spawn_local(udp::serve(socket, site))),
+            Protocol::Udp => drop(tokio::task::spawn_local(udp::serve(socket, site, listening))),
         }
     }
 }

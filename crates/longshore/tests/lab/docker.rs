@@ -242,3 +242,50 @@ async fn an_agent_that_is_killed_has_its_routes_back_when_it_starts_again() -> T
     assert_eq!(status(host, "d.test", "/").await, 200, "ready means that the routes are there");
     Ok(())
 }
+
+/// A certificate authority, and a certificate of it for both ends, as Docker's documentation makes them.
+const CERTIFICATES: &str = r#"
+set -e
+openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=lab-ca -keyout ca-key.pem -out ca.pem
+for end in server client; do
+  openssl req -newkey rsa:2048 -nodes -subj /CN=$end -keyout $end-key.pem -out $end.csr
+  printf 'subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n' > $end.ext
+  openssl x509 -req -days 2 -in $end.csr -CA ca.pem -CAkey ca-key.pem -CAcreateserial -extfile $end.ext -out $end.pem
+done
+cat server.pem server-key.pem > both.pem
+mkdir client && cp ca.pem client/ && cp client.pem client/cert.pem && cp client-key.pem client/key.pem
+"#;
+
+#[tokio::test]
+async fn docker_is_reached_over_tls_with_a_certificate_and_not_without() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let host = lab.host(0);
+    let dir = tempfile::tempdir()?;
+    let made = tokio::process::Command::new("sh")
+        .args(["-c", CERTIFICATES])
+        .current_dir(dir.path())
+        .output()
+        .await?;
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let config = format!(
+        "defaults\n mode tcp\n timeout connect 5s\n timeout client 1h\n timeout server 1h\nlisten docker\n bind 127.0.0.1:2376 ssl crt {} ca-file {} verify required\n server docker unix@{}\n",
+        path("both.pem"),
+        path("ca.pem"),
+        host.docker_socket.display()
+    );
+    std::fs::write(path("tls.cfg"), config)?;
+    let mut relay = host.command("haproxy");
+    let _relay = relay.args(["-db", "-f", &path("tls.cfg")]).kill_on_drop(true).spawn()?;
+    let docker = "tcp://127.0.0.1:2376";
+    let stranger = Agent::on(host).docker(docker).spawn()?;
+    eventually("without a certificate Docker does not answer", async || {
+        stranger.cli(&["problems"]).await.is_ok_and(|p| p.contains("Docker at tcp://127.0.0.1:2376"))
+    })
+    .await;
+    drop(stranger);
+    let agent = Agent::on(host).docker(docker).env("DOCKER_CERT_PATH", &path("client")).start().await?;
+    let web = host.run(server()).await?;
+    served_by(&agent, "d.test", &[&web.name]).await;
+    Ok(())
+}

@@ -170,10 +170,17 @@ impl Passing {
                     self.link = None;
                     return Poll::Ready(Some(Err("the upstream fell silent".into())));
                 }
-                Some(link) => drop(link.poll_watched(cx)),
-                None => {}
+                Some(link) => {
+                    let ended = link.poll_watched(cx);
+                    polled = Pin::new(&mut self.incoming).poll_frame(&mut nobody);
+                    if ended && polled.is_pending() {
+                        // Gone with the connection, what is missing becomes an error.
+                        self.link = None;
+                        polled = Pin::new(&mut self.incoming).poll_frame(cx);
+                    }
+                }
+                None => polled = Pin::new(&mut self.incoming).poll_frame(cx),
             }
-            polled = Pin::new(&mut self.incoming).poll_frame(&mut nobody);
         }
         if polled.is_ready()
             && let Some(link) = &self.link

@@ -19,7 +19,7 @@ use tokio::net::UdpSocket;
 use tokio::task::AbortHandle;
 
 use crate::backend::Backend;
-use crate::site::{MOST_RETRIES, Site};
+use crate::site::{Listening, MOST_RETRIES, Site};
 use datagram::{Datagrams, LONGEST, Local};
 
 /// Datagrams taken in a row before other tasks have their turn.
@@ -36,6 +36,8 @@ struct Hub {
     fading: RefCell<Vec<Session>>,
     /// Replies pass through here; one datagram at a time, so one buffer does.
     buffer: RefCell<Vec<u8>>,
+    /// After the socket, as it says that the socket is closed.
+    _listening: Listening,
 }
 
 /// One client and its upstream.
@@ -55,7 +57,7 @@ impl Drop for Session {
 }
 
 /// Serves one socket until its frontend closes.
-pub(crate) async fn serve(socket: Socket, site: Rc<Site>) {
+pub(crate) async fn serve(socket: Socket, site: Rc<Site>, listening: Listening) {
     let socket = match Datagrams::new(socket) {
         Ok(socket) => socket,
         Err(error) => {
@@ -69,6 +71,7 @@ pub(crate) async fn serve(socket: Socket, site: Rc<Site>) {
         sessions: RefCell::default(),
         fading: RefCell::default(),
         buffer: RefCell::new(vec![0; LONGEST]),
+        _listening: listening,
     });
     let mut sweep = tokio::time::interval(site.worker.settings.timeouts.sweep());
     sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -49,6 +49,25 @@ async fn a_frontend_listens_from_its_first_route_to_its_last() {
 }
 
 #[tokio::test]
+async fn a_frontend_that_closed_can_open_again_at_once() {
+    let echo = Echo::start().await;
+    for protocol in [Protocol::Http, Protocol::Tcp, Protocol::Udp] {
+        for workers in [1, 2] {
+            let mut bench = Bench::new(protocol, Settings { workers, ..settings() }).await;
+            for _ in 0..20 {
+                bench.balance(&[echo.address]).await;
+                if protocol == Protocol::Udp {
+                    // A session must not keep the socket.
+                    let client = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+                    client.send_to(b"q", bench.address()).await.unwrap();
+                }
+                bench.remove(bench.key("*", "")).await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_port_in_use_costs_only_its_frontend_and_is_tried_again() {
     for workers in [1, 2] {
         let echo = Echo::start().await;
