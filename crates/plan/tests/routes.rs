@@ -336,9 +336,16 @@ fn any_container() -> impl Strategy<Value = Container> {
         .prop_map(|(n, labels, state, health, created)| Container {
             labels,
             created,
-            state: [RunState::Running, RunState::Running, RunState::Paused, RunState::Exited]
-                [usize::from(state)],
-            health: [Health::None, Health::Healthy, Health::Starting][usize::from(health)],
+            state: match state {
+                0 => RunState::Paused,
+                1 => RunState::Exited,
+                _ => RunState::Running,
+            },
+            health: match health {
+                0 => Health::None,
+                1 => Health::Healthy,
+                _ => Health::Starting,
+            },
             ..container(n, &[])
         })
 }

@@ -66,10 +66,12 @@ impl Command {
                 ),
                 line(format_args!("enable health {backend}/{name}"), ""),
                 line(format_args!("set server {backend}/{name} state ready"), ""),
+                healthy(*backend, name),
             ],
-            Self::Serve(backend, name) => {
-                vec![line(format_args!("set server {backend}/{name} state ready"), "")]
-            }
+            Self::Serve(backend, name) => vec![
+                line(format_args!("set server {backend}/{name} state ready"), ""),
+                healthy(*backend, name),
+            ],
             Self::Weigh(backend, name, weight) => {
                 vec![line(format_args!("set server {backend}/{name} weight {weight}"), "")]
             }
@@ -176,6 +178,11 @@ pub(super) fn map_file(map: &Map, marked: bool) -> String {
 /// An address without the scope of IPv6, which HAProxy does not know.
 pub(super) fn bare(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip(), address.port())
+}
+
+/// Otherwise the first check that fails takes a server down that has just begun to serve, instead of the third.
+fn healthy(backend: Backend, name: &str) -> Line {
+    line(format_args!("set server {backend}/{name} health up"), "")
 }
 
 fn line(text: std::fmt::Arguments<'_>, success: &'static str) -> Line {

@@ -195,8 +195,8 @@ fn needs_mark(map: &Map, edits: &[&Edit], marked: bool) -> bool {
     let gone: BTreeSet<&str> =
         wildcards.clone().filter(|edit| edit.target.is_none()).map(|edit| edit.text.as_str()).collect();
     let stays = |text: &str| !gone.contains(text);
-    // The wildcards of a map are one range of its keys.
-    let old = map.range("*".to_owned().."+".to_owned()).any(|(text, _)| stays(text));
+    let is_wildcard = |text: &&String| !text.starts_with(['=', '/']);
+    let old = map.keys().filter(is_wildcard).any(|text| stays(text));
     old || wildcards.any(|edit| edit.target.is_some())
 }
 

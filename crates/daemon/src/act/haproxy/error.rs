@@ -79,8 +79,8 @@ pub enum HaproxyError {
         /// What it wrote meanwhile.
         complaint: String,
     },
-    /// HAProxy is down, and is started again when its back-off is over.
-    #[error("haproxy is down, and is started again in {wait:?}")]
+    /// HAProxy is down or does not answer, and is tried again when the back-off is over.
+    #[error("haproxy is not up, and is tried again in {wait:?}")]
     Down {
         /// How long that is.
         wait: Duration,

@@ -5,8 +5,8 @@
 //! own. Only what [`Shape`] holds needs a reload.
 //!
 //! A map's key is the host pattern, the prefix and a slash, marked so that one kind of pattern is never taken for
-//! another: `=example.com/p/`, `*.example.com/p/`, `/p/`. The longest key that a request's `=host/path/` begins with
-//! is then the longest prefix in whole segments.
+//! another: `=example.com/p/`, `example.com/p/` (of `*.example.com`), `/p/`. The longest key that a request's
+//! `=host/path/` begins with is then the longest prefix in whole segments.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -177,7 +177,7 @@ impl State {
 pub(super) fn map_key(key: &RouteKey) -> String {
     let mut text = match &key.host {
         HostPattern::Any => String::new(),
-        HostPattern::Wildcard(name) => format!("*.{}", name.as_str()),
+        HostPattern::Wildcard(name) => name.as_str().to_owned(),
         HostPattern::Exact(name) => format!("={}", name.as_str()),
     };
     text.push('/');
@@ -193,7 +193,10 @@ pub(super) fn route_key(port: u16, text: &str) -> Option<RouteKey> {
     let (host, prefix) = text.split_once('/')?;
     let host = match host {
         "" => HostPattern::Any,
-        host => host.strip_prefix('=').unwrap_or(host).parse().ok()?,
+        host => match host.strip_prefix('=') {
+            Some(name) => HostPattern::Exact(name.parse().ok()?),
+            None => HostPattern::Wildcard(host.parse().ok()?),
+        },
     };
     let frontend = Frontend { port, protocol: Protocol::Http };
     let key = RouteKey { frontend, host, prefix: prefix.parse().ok()? };
@@ -243,16 +246,30 @@ mod tests {
     #[test]
     fn a_key_marks_what_kind_of_host_it_is() {
         assert_eq!(map_key(&key("http:80", "a.com", "")), "=a.com/");
-        assert_eq!(map_key(&key("http:80", "*.a.com", "p/q")), "*.a.com/p/q/");
+        assert_eq!(map_key(&key("http:80", "*.a.com", "p/q")), "a.com/p/q/");
         assert_eq!(map_key(&key("http:80", "*", "p")), "/p/");
         assert_eq!(map_key(&key("http:80", "*", "")), "/");
     }
 
     #[test]
+    fn the_templates_binary_digits_reach_the_longest_prefix() {
+        const { assert!(longshore_model::PathPrefix::MAX_SEGMENTS < 32) };
+    }
+
+    #[test]
     fn a_strangers_map_key_is_no_route() {
-        for text in
-            ["", "?", "a.com", "a.com/", "=a.com", "=A.com/", "=a.com/p", "=*.a.com/", "*.a.com//", "[::1]/"]
-        {
+        for text in [
+            "",
+            "?",
+            "a.com",
+            "*.a.com/",
+            "=a.com",
+            "=A.com/",
+            "=a.com/p",
+            "=*.a.com/",
+            "*.a.com//",
+            "[::1]/",
+        ] {
             assert_eq!(route_key(80, text), None, "{text:?}");
         }
     }

@@ -192,6 +192,21 @@ impl Haproxy {
         })
     }
 
+    /// Reads the templates again before the next table.
+    ///
+    /// # Errors
+    ///
+    /// A template that does not render: the one before stays.
+    pub fn reread(&mut self) -> Result<(), HaproxyError> {
+        let templates = Templates::new(&self.settings, &self.paths);
+        let rendered = templates.render(&State::default(), &RouteTable::default())?;
+        self.has_layout = rendered.has_layout;
+        self.templates = Arc::new(templates);
+        // What runs is compared with what they make of the table.
+        self.known = None;
+        Ok(())
+    }
+
     /// The configuration that would be written for this table.
     ///
     /// # Errors
@@ -242,7 +257,9 @@ impl Haproxy {
     async fn bring_about(&mut self, changed: &BTreeSet<RouteKey>) -> Result<(), HaproxyError> {
         self.notice_end();
         let now = Instant::now();
-        if let Some(at) = self.due.retry.filter(|&at| at > now && !self.is_running()) {
+        if let Some(at) = self.due.retry.filter(|&at| at > now && self.known.is_none()) {
+            // Nothing else is due while nothing can be done.
+            self.due = Due { retry: Some(at), ..Due::default() };
             return Err(HaproxyError::Down { wait: at - now });
         }
         if self.is_running() && self.known.is_none() {
@@ -330,21 +347,6 @@ impl Haproxy {
         }
         pending.retain(|frontend| !self.refused.contains_key(frontend));
         Applied { failed, pending }
-    }
-
-    /// Reads the templates again before the next table.
-    ///
-    /// # Errors
-    ///
-    /// A template that does not render: the one before stays.
-    pub fn reread(&mut self) -> Result<(), HaproxyError> {
-        let templates = Templates::new(&self.settings, &self.paths);
-        let rendered = templates.render(&State::default(), &RouteTable::default())?;
-        self.has_layout = rendered.has_layout;
-        self.templates = Arc::new(templates);
-        // What runs is compared with what they make of the table.
-        self.known = None;
-        Ok(())
     }
 
     /// What was done so far.

@@ -13,7 +13,7 @@
 //! | `socket` | the stats socket to declare |
 //! | `stats` | address of the statistics page, or none |
 //! | `user`, `group`, `threads` | or none |
-//! | `wildcard_levels`, `strip_levels` | how many rules the layout needs |
+//! | `wildcard_levels` | how many rules the layout needs for wildcards |
 //! | `sorted_config_by_port` | Docker Glue's: `{port: [(host, [prefix])]}`, hosts and prefixes longest first, all of them strings; the host is empty for any |
 //! | `http_mapping` | Docker Glue's: `http_mapping[port][host][prefix]` is a list of `(ip, weight, strip_prefix)`, strings, the last `'1'` or `'0'` |
 //! | `tcp_mapping` | Docker Glue's: `tcp_mapping[port]` is a list of `(ip, weight)` |
@@ -30,7 +30,7 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 
-use longshore_model::{Frontend, HostPattern, PathPrefix, Protocol, Route, RouteTable};
+use longshore_model::{Frontend, HostPattern, Protocol, Route, RouteTable};
 use minijinja::value::Value;
 use minijinja::{AutoEscape, Environment, ErrorKind, context};
 
@@ -115,7 +115,6 @@ impl Templates {
             group,
             threads => self.settings.threads,
             wildcard_levels => WILDCARD_LEVELS,
-            strip_levels => PathPrefix::MAX_SEGMENTS,
             frontends => state.shape.frontends.iter().map(|f| self.frontend(f)).collect::<Vec<Value>>(),
             backends => backends(state),
             routes => routes.iter().map(|route| route_value(route, state)).collect::<Vec<Value>>(),

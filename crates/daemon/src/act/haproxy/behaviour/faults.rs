@@ -102,6 +102,36 @@ async fn a_leftover_with_another_shape_is_reloaded_and_one_with_other_arguments_
 }
 
 #[tokio::test]
+async fn an_haproxy_that_stays_down_is_not_asked_without_pause() {
+    let mut lab = Lab::new().await;
+    let port = free_port();
+    let a = Upstream::new("a").await;
+    lab.set(&[to(format!("http:{port} x/"), &[&a])]).await;
+    // Something is due soon, and then HAProxy is gone for good.
+    lab.set(&[to(format!("http:{port} x/"), &[])]).await;
+    lab.engine.settings.binary = "/nonexistent/haproxy".into();
+    kill(lab.pids().await.0);
+    let started = std::time::Instant::now();
+    let mut calls = 0;
+    while started.elapsed() < Duration::from_secs(3) {
+        assert!(lab.next().await.is_err());
+        calls += 1;
+    }
+    assert!((3..15).contains(&calls), "{calls}");
+}
+
+#[tokio::test]
+async fn the_engine_can_be_driven_by_a_spawned_task() {
+    let mut lab = Lab::new().await;
+    let task = tokio::spawn(async move {
+        let applied = lab.engine.apply(&lab.table, &Default::default()).await.unwrap();
+        let _ = tokio::time::timeout(Duration::from_millis(10), lab.engine.disturbed()).await;
+        applied
+    });
+    assert_eq!(task.await.unwrap(), super::super::Applied::default());
+}
+
+#[tokio::test]
 async fn shutdown_lets_a_request_end_and_takes_no_other() {
     let mut lab = Lab::new().await;
     let port = free_port();

@@ -128,7 +128,7 @@ async fn the_files_follow_what_was_changed_at_run_time() {
     lab.set(&[to(format!("http:{port} */"), &[&b]), to(format!("http:{port} *.x.com/"), &[&a])]).await;
     lab.run_for(Duration::from_millis(400)).await;
     let map = std::fs::read_to_string(lab.path(&format!("maps/http_{port}.map"))).unwrap();
-    assert_eq!(map, "? yes\n*.x.com/ slot_0002:0\n/ slot_0001:0\n");
+    assert_eq!(map, "? yes\n/ slot_0001:0\nx.com/ slot_0002:0\n");
     let config = std::fs::read_to_string(lab.path("haproxy.cfg")).unwrap();
     assert_eq!(config.matches(&format!(" {} weight 100 check", b.address)).count(), 1);
     assert_eq!(config.matches(&format!(" {} weight 100 check", a.address)).count(), 1);

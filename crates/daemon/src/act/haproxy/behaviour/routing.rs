@@ -24,6 +24,8 @@ async fn requests_go_by_host_then_prefix() {
         route("a.com/p strip", "p"),
         route("a.com/p/q strip", "pq"),
         route("a.com/keep", "p"),
+        route("deep.com/1/2/3/4/5/6/7 strip", "p"),
+        route("deep.com/1/2/3/4/5/6/7/8/9/10/11/12/13/14/15/16 strip", "pq"),
         route("odd.com/;a'b$&~!*/x", "odd"),
         (format!("http:{port} empty.com/"), vec![]),
     ])
@@ -41,6 +43,10 @@ async fn requests_go_by_host_then_prefix() {
         ("a.com", "/p/qr", "p /qr"),
         ("a.com", "/px", "exact /px"),
         ("a.com", "/keep/x", "p /keep/x"),
+        ("deep.com", "/1/2/3/4/5/6/7/8?q", "p /8?q"),
+        ("deep.com", "/1/2/3/4/5/6/7//", "p /"),
+        ("deep.com", "/1/2/3/4/5/6/7/8/9/10/11/12/13/14/15/16", "pq /"),
+        ("deep.com", "/1/2/3/4/5/6/7/8/9/10/11/12/13/14/15/16/17/", "pq /17/"),
         ("odd.com", "/;a'b$&~!*/x/1", "odd /;a'b$&~!*/x/1"),
         ("odd.com", "/", "404"),
         // A wildcard has any depth and not the bare name; the longest suffix wins.
@@ -63,6 +69,8 @@ async fn requests_go_by_host_then_prefix() {
         ("empty.com", "/", "503"),
         ("a.com/p", "/", "400"),
         (".a.com", "/", "400"),
+        ("x.=a.com", "/", "400"),
+        ("x.?", "/", "400"),
     ] {
         assert_eq!(get(port, host, path).await, expected, "{host}{path}");
     }

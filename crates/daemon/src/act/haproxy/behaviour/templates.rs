@@ -130,7 +130,40 @@ nonsense{% endif %}{% endfor %}";
 }
 
 #[tokio::test]
-async fn a_dry_run_renders_what_would_be_written_and_haproxy_takes_it() {
+async fn a_template_that_is_read_again_is_in_force_with_the_next_table() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |text: &str| std::fs::write(dir.path().join("own.j2"), text).unwrap();
+    let with = |extra: &str| {
+        format!("{{% extends 'haproxy.cfg.j2' %}}{{% block frontend_extra %}}\n    {extra}{{% endblock %}}")
+    };
+    write(&with("http-request set-header X-Said one"));
+    let mut lab = Lab::with(|settings| {
+        settings.template_dirs = vec![dir.path().to_owned()];
+        settings.template_file = Some("own.j2".to_owned());
+    })
+    .await;
+    let (a, port) = (Upstream::new("a").await, free_port());
+    let routes = [to(format!("http:{port} x/"), &[&a])];
+    lab.set(&routes).await;
+    let said = async || {
+        let (_, body) = super::lab::Client::connect(port).await.unwrap().get("x", "/").await.unwrap();
+        body.lines().find_map(|line| line.strip_prefix("x-said: ")).unwrap_or_default().to_owned()
+    };
+    assert_eq!(said().await, "one");
+    write(&with("http-request set-header X-Said two"));
+    lab.engine.reread().unwrap();
+    lab.set(&routes).await;
+    assert_eq!(said().await, "two");
+    // One that does not render leaves the one before.
+    write("{{ 1 +");
+    assert!(lab.engine.reread().is_err());
+    lab.set(&routes).await;
+    assert_eq!(said().await, "two");
+    assert_eq!(lab.engine.stats().reloads, 1);
+}
+
+#[tokio::test]
+async fn a_dry_run_renders_what_would_be_written_and_writes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let mut settings = super::lab::settings(&dir);
     settings.stats = Some("127.0.0.1:5000".parse().unwrap());
