@@ -1,0 +1,57 @@
+//! Labels as a stranger writes them: none may panic, and nothing that could break a configuration, a line of the log
+//! or a terminal may come out.
+#![no_main]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use libfuzzer_sys::fuzz_target;
+use longshore_model::{Container, ContainerId, Endpoint, Health, RunState, World};
+use longshore_plan::{RoutePlan, RouteSettings, Vantage, explain};
+
+fuzz_target!(|text: &str| {
+    // A label a line, key and value with a tab between them; a line with `---` begins the next container.
+    let mut world = World { listed: true, ..World::default() };
+    for (n, part) in text.split("\n---\n").enumerate().take(8) {
+        let pairs = part.split('\n').filter_map(|line| line.split_once('\t'));
+        let labels = pairs.map(|(key, value)| (key.replace('\u{b}', "\n"), value.replace('\u{b}', "\n")));
+        let container = container(n as u8 + 1, labels.collect());
+        world.containers.insert_mut(container.id.clone(), Arc::new(container));
+    }
+    let plan = RoutePlan::of(&world, RouteSettings { vantage: Vantage::Host, reserved: BTreeMap::new() });
+    for route in plan.table().iter() {
+        let written = format!("{}{}", route.key.host, route.key.prefix);
+        let safe = |c: char| c.is_ascii_graphic() && !"\"\\{}`#<>|^".contains(c);
+        assert!(written.chars().all(safe), "{written:?}");
+        assert!(!route.upstreams.is_empty());
+    }
+    for problem in plan.problems() {
+        let line = problem.to_string();
+        assert!(!line.contains(['\n', '\r', '\u{1b}']), "{line:?}");
+        assert!(line.len() < 4096, "{}", line.len());
+    }
+    if let Some(route) = plan.table().iter().next() {
+        explain(&world, plan.table(), route.key.frontend, "a.b", "/");
+    }
+});
+
+fn container(n: u8, labels: BTreeMap<String, String>) -> Container {
+    let ipv4 = Some([172, 17, 0, n].into());
+    let endpoint = Endpoint { network_id: "bridge".to_owned(), ipv4, ipv6: None };
+    Container {
+        id: ContainerId::new(format!("{n:064x}")),
+        name: format!("c{n}"),
+        image: "image".to_owned(),
+        labels,
+        state: RunState::Running,
+        health: Health::Healthy,
+        stopping: false,
+        created: i64::from(n),
+        started: i64::from(n),
+        network_mode: "bridge".to_owned(),
+        networks: BTreeMap::from([("bridge".to_owned(), endpoint)]),
+        published: Vec::new(),
+        exposed: Vec::new(),
+        stop_signal: None,
+    }
+}
