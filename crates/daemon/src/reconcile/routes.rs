@@ -183,7 +183,10 @@ impl RouteReconciler {
                 for key in std::mem::take(&mut self.dirty) {
                     let _ = self.events.send(key);
                 }
-                self.problems.set(Source::Balancer, []);
+                // What waits for a reload may be what was refused a moment ago.
+                if carried.complete {
+                    self.problems.set(Source::Balancer, []);
+                }
                 self.failed_frontends(carried.failed);
                 // Once ready, always ready: a reload for a later frontend takes nothing from the others.
                 self.ready.send_if_modified(|ready| carried.complete && !std::mem::replace(ready, true));

@@ -37,6 +37,7 @@ pub struct Load {
     connections: Connections,
     timeout: Duration,
     pause: Duration,
+    back_off: Duration,
 }
 
 /// What became of a load.
@@ -52,6 +53,8 @@ pub struct LoadReport {
     pub took: Duration,
     /// How long each successful request took, in no order.
     pub latencies: Vec<Duration>,
+    /// When each successful answer was there, from the first request on, in no order.
+    pub answered: Vec<Duration>,
 }
 
 impl LoadReport {
@@ -75,6 +78,16 @@ impl LoadReport {
         sorted.get(index).copied().unwrap_or_default()
     }
 
+    /// The longest time without any successful answer, from the first request to the last answer.
+    pub fn longest_gap(&self) -> Duration {
+        let mut moments = self.answered.clone();
+        moments.extend([Duration::ZERO, self.took]);
+        moments.sort_unstable();
+        let gaps =
+            moments.iter().zip(moments.iter().skip(1)).map(|(before, after)| after.saturating_sub(*before));
+        gaps.max().unwrap_or_default()
+    }
+
     fn add(&mut self, other: Self) {
         self.succeeded += other.succeeded;
         for (kind, count) in other.failures {
@@ -84,6 +97,7 @@ impl LoadReport {
             *self.by_container.entry(name).or_default() += count;
         }
         self.latencies.extend(other.latencies);
+        self.answered.extend(other.answered);
     }
 }
 
@@ -145,6 +159,7 @@ impl Load {
             connections: Connections::Kept,
             timeout: Duration::from_secs(10),
             pause: Duration::ZERO,
+            back_off: Duration::from_millis(10),
         }
     }
 
@@ -169,6 +184,12 @@ impl Load {
     /// How long a client waits between an answer and its next request; not at all by default.
     pub fn pause(mut self, pause: Duration) -> Self {
         self.pause = pause;
+        self
+    }
+
+    /// How long a client waits after a failure; 10 milliseconds by default, as no client asks a closed port as fast as it can.
+    pub fn back_off(mut self, back_off: Duration) -> Self {
+        self.back_off = back_off;
         self
     }
 
@@ -213,6 +234,7 @@ impl Load {
                     address,
                     request: request.clone(),
                     connection: None,
+                    began,
                     report: LoadReport::default(),
                 };
                 clients.spawn(client.work(self.clone(), Arc::clone(&counter), Arc::clone(&limit)));
@@ -232,6 +254,8 @@ struct Client {
     address: SocketAddr,
     request: Request<Full<Bytes>>,
     connection: Option<SendRequest<Full<Bytes>>>,
+    /// When the load began.
+    began: Instant,
     report: LoadReport,
 }
 
@@ -242,30 +266,35 @@ impl Client {
                 self.connection = None;
             }
             let began = Instant::now();
-            match tokio::time::timeout(load.timeout, self.exchange()).await {
-                Ok(Ok((status @ 200..300, headers))) => {
-                    let _ = status;
-                    self.report.succeeded += 1;
-                    self.report.latencies.push(began.elapsed());
-                    if let Some(name) = headers.get("x-container").and_then(|v| v.to_str().ok()) {
-                        *self.report.by_container.entry(name.to_owned()).or_default() += 1;
-                    }
+            let failure = match tokio::time::timeout(load.timeout, self.exchange()).await {
+                Ok(Ok((200..300, headers))) => {
+                    self.succeeded(began.elapsed(), &headers);
+                    None
                 }
-                Ok(Ok((status, _))) => self.failed(&format!("status {status}")),
-                Ok(Err(HttpError::Connect(_))) => self.failed("refused"),
-                Ok(Err(_)) => self.failed("broken"),
-                Err(_) => self.failed("timeout"),
+                Ok(Ok((status, _))) => Some(format!("status {status}")),
+                Ok(Err(HttpError::Connect(_))) => Some("refused".into()),
+                Ok(Err(_)) => Some("broken".into()),
+                Err(_) => Some("timeout".into()),
+            };
+            let wait = if failure.is_some() { load.pause.max(load.back_off) } else { load.pause };
+            if let Some(kind) = failure {
+                self.connection = None;
+                *self.report.failures.entry(kind).or_default() += 1;
             }
-            if !load.pause.is_zero() {
-                tokio::time::sleep(load.pause).await;
+            if !wait.is_zero() {
+                tokio::time::sleep(wait).await;
             }
         }
         self.report
     }
 
-    fn failed(&mut self, kind: &str) {
-        self.connection = None;
-        *self.report.failures.entry(kind.to_owned()).or_default() += 1;
+    fn succeeded(&mut self, took: Duration, headers: &HeaderMap) {
+        self.report.succeeded += 1;
+        self.report.latencies.push(took);
+        self.report.answered.push(self.began.elapsed());
+        if let Some(name) = headers.get("x-container").and_then(|value| value.to_str().ok()) {
+            *self.report.by_container.entry(name.to_owned()).or_default() += 1;
+        }
     }
 
     async fn exchange(&mut self) -> Result<(u16, HeaderMap), HttpError> {
@@ -285,5 +314,20 @@ impl Client {
         let (parts, body) = response.into_parts();
         body.collect().await.map_err(HttpError::Broken)?;
         Ok((parts.status.as_u16(), parts.headers))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_gap_reaches_to_both_ends() {
+        let at = Duration::from_millis;
+        let mut report =
+            LoadReport { took: at(100), answered: vec![at(90), at(10), at(40)], ..Default::default() };
+        assert_eq!(report.longest_gap(), at(50));
+        report.answered.clear();
+        assert_eq!(report.longest_gap(), at(100));
     }
 }

@@ -342,7 +342,7 @@ impl Haproxy {
             if known.homeless > 0 {
                 pending.extend(wanted.iter().filter(|frontend| frontend.protocol == Protocol::Http));
             }
-        } else if self.due.reload.is_some() || self.known.is_none() {
+        } else if self.due.reload.is_some() || self.due.retry.is_some() || self.known.is_none() {
             pending.clone_from(&wanted);
         }
         pending.retain(|frontend| !self.refused.contains_key(frontend));
