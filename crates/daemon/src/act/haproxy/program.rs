@@ -54,5 +54,10 @@ pub(super) async fn check(binary: &Path, config: &Path, extra: &[String]) -> Res
     for line in &complaint {
         tracing::warn!(target: "longshore::haproxy", "{line}");
     }
-    Err(HaproxyError::Rejected { complaint: complaint.join("\n") })
+    // One line that is the same for the same mistake: without HAProxy's process number and the file's passing name.
+    let file = config.display().to_string();
+    let plain = |line: &String| {
+        line.split_once(") : ").map_or(line.as_str(), |(_, rest)| rest).replace(&file, "haproxy.cfg")
+    };
+    Err(HaproxyError::Rejected { complaint: complaint.iter().map(plain).collect::<Vec<_>>().join("; ") })
 }
