@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use longshore_model::{ContainerId, Problem, RouteTable, Subject};
-use longshore_plan::{RouteSettings, Vantage};
+use longshore_plan::{RoutePlan, RouteSettings, Vantage};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc, watch as signal};
@@ -13,7 +13,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::act::{Engine, EngineError};
 use crate::config::{DockerSettings, EngineSettings, Live, Settings};
 use crate::problems::{Problems, Source};
-use crate::reconcile::{Checks, RouteReconciler, Routes};
+use crate::reconcile::{Checks, Due, RouteReconciler, Routes};
 use crate::serve::{self, Api};
 use crate::state::{DockerState, Reader, Writer};
 use crate::watch;
@@ -130,18 +130,19 @@ impl Agent {
         let container_events = writer.events();
         let traffic = engine.traffic();
 
-        let reconciler = RouteReconciler::new(
-            RouteSettings { vantage, reserved: reserved(&settings) },
-            world.clone(),
+        let reconciler = RouteReconciler {
+            plan: RoutePlan::new(RouteSettings { vantage, reserved: reserved(&settings) }),
+            world: world.clone(),
             changes,
-            Checks::new(live_settings.clone(), ports),
+            checks: Checks::new(live_settings.clone(), ports),
             engine,
-            problems.clone(),
-            routes.clone(),
-            route_events.clone(),
-            ready_set,
-            live_settings.clone(),
-        );
+            problems: problems.clone(),
+            routes: routes.clone(),
+            events: route_events.clone(),
+            ready: ready_set,
+            live: live_settings.clone(),
+            due: Due::default(),
+        };
         let background = vec![
             spawn(writer.run(docker_inputs, port_inputs)),
             spawn(watch::watch(settings.docker.clone(), live_settings, world.clone(), inputs)),

@@ -4,4 +4,4 @@ mod checks;
 mod routes;
 
 pub(crate) use checks::Checks;
-pub(crate) use routes::{RouteEvents, RouteReconciler, Routes};
+pub(crate) use routes::{Due, RouteEvents, RouteReconciler, Routes};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use backon::BackoffBuilder;
 use longshore_model::{Frontend, Problem, RouteKey, RouteTable, Subject};
-use longshore_plan::{RoutePlan, RouteSettings};
+use longshore_plan::RoutePlan;
 use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, sleep_until};
 
@@ -39,18 +39,24 @@ pub(crate) type RouteEvents = broadcast::Sender<RouteKey>;
 
 /// Keeps the engine's routes like World.
 pub(crate) struct RouteReconciler {
-    world: Reader,
-    changes: Changes,
-    checks: Checks,
-    engine: Engine,
-    problems: Problems,
-    routes: Routes,
-    events: RouteEvents,
+    pub(crate) plan: RoutePlan,
+    pub(crate) world: Reader,
+    pub(crate) changes: Changes,
+    pub(crate) checks: Checks,
+    pub(crate) engine: Engine,
+    pub(crate) problems: Problems,
+    pub(crate) routes: Routes,
+    pub(crate) events: RouteEvents,
     /// Set once the first table is carried.
-    ready: watch::Sender<bool>,
+    pub(crate) ready: watch::Sender<bool>,
     /// Settings read again: the engine looks at its own files again.
-    live: watch::Receiver<Live>,
-    plan: RoutePlan,
+    pub(crate) live: watch::Receiver<Live>,
+    pub(crate) due: Due,
+}
+
+/// What the engine has yet to be told, and when.
+pub(crate) struct Due {
+    /// Routes that may differ from what the engine was told.
     dirty: BTreeSet<RouteKey>,
     /// The engine wants to be told again, whether or not a route changed.
     disturbed: bool,
@@ -59,49 +65,39 @@ pub(crate) struct RouteReconciler {
     /// Routes of the frontends that could not be opened, until they are tried again.
     refused: BTreeSet<RouteKey>,
     delays: backon::ExponentialBackoff,
-    /// Until when the first table waits for the ports; `None` once it was applied.
-    settling: Option<Option<Instant>>,
+    first: First,
 }
 
-impl RouteReconciler {
-    #[expect(clippy::too_many_arguments, reason = "the wiring of one task, called once")]
-    pub(crate) fn new(
-        settings: RouteSettings,
-        world: Reader,
-        changes: Changes,
-        checks: Checks,
-        engine: Engine,
-        problems: Problems,
-        routes: Routes,
-        events: RouteEvents,
-        ready: watch::Sender<bool>,
-        live: watch::Receiver<Live>,
-    ) -> Self {
+impl Default for Due {
+    fn default() -> Self {
         Self {
-            world,
-            changes,
-            checks,
-            engine,
-            problems,
-            routes,
-            events,
-            ready,
-            live,
-            plan: RoutePlan::new(settings),
             dirty: BTreeSet::new(),
             disturbed: false,
             retry: None,
             refused: BTreeSet::new(),
             delays: backoff(),
-            settling: Some(None),
+            first: First::Unlisted,
         }
     }
+}
 
+/// Where the first table stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum First {
+    /// Docker's containers have not been listed.
+    Unlisted,
+    /// They have, and their ports are being looked at: until then at most.
+    Settling(Instant),
+    /// It was given to the engine.
+    Applied,
+}
+
+impl RouteReconciler {
     /// Works until nothing changes any more because the writer is gone.
     pub(crate) async fn run(mut self, stop: tokio_util::sync::CancellationToken) -> Engine {
         let mut batch = Vec::new();
         while !stop.is_cancelled() {
-            let wake = self.retry.into_iter().chain(self.settling.flatten()).min();
+            let wake = self.due.retry.into_iter().chain(self.settled_by()).min();
             tokio::select! {
                 () = stop.cancelled() => break,
                 count = self.changes.recv_many(&mut batch, BATCH) => {
@@ -115,18 +111,18 @@ impl RouteReconciler {
                         self.checks.suspect(&container, address);
                         continue;
                     }
-                    Notice::Disturbed => self.disturbed = true,
+                    Notice::Disturbed => self.due.disturbed = true,
                 },
                 Ok(()) = self.live.changed() => {
                     if let Err(error) = self.engine.reread() {
                         tracing::error!("the engine's files cannot be read; the old ones stay: {}", chain(&error));
                     }
-                    self.disturbed = true;
+                    self.due.disturbed = true;
                 }
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
             }
-            if self.retry.take_if(|at| *at <= Instant::now()).is_some() {
-                self.dirty.append(&mut self.refused);
+            if self.due.retry.take_if(|at| *at <= Instant::now()).is_some() {
+                self.due.dirty.append(&mut self.due.refused);
             }
             if self.is_settled() {
                 self.apply().await;
@@ -146,7 +142,7 @@ impl RouteReconciler {
                 Change::Container(id) => self.plan.update(&world, &id),
                 Change::Everything => self.plan.update_all(&world),
             };
-            self.dirty.extend(decided.routes);
+            self.due.dirty.extend(decided.routes);
             looked_at.extend(decided.containers);
         }
         for id in looked_at {
@@ -154,33 +150,40 @@ impl RouteReconciler {
             self.checks.set(&id, self.plan.checks(&id).map(|address| (address, known(address))));
         }
         self.problems.set(Source::Labels, self.plan.problems().cloned());
-        if world.listed && self.settling == Some(None) {
-            self.settling = Some(Some(Instant::now() + SETTLE));
+        if world.listed && self.due.first == First::Unlisted {
+            self.due.first = First::Settling(Instant::now() + SETTLE);
+        }
+    }
+
+    fn settled_by(&self) -> Option<Instant> {
+        match self.due.first {
+            First::Settling(until) => Some(until),
+            First::Unlisted | First::Applied => None,
         }
     }
 
     fn is_settled(&self) -> bool {
-        match self.settling {
-            None => true,
-            Some(None) => false,
-            Some(Some(until)) => until <= Instant::now() || self.plan.is_settled(&self.world.snapshot()),
+        match self.due.first {
+            First::Unlisted => false,
+            First::Settling(until) => until <= Instant::now() || self.plan.is_settled(&self.world.snapshot()),
+            First::Applied => true,
         }
     }
 
     async fn apply(&mut self) {
-        let first = self.settling.take().is_some();
-        let disturbed = std::mem::take(&mut self.disturbed);
-        if self.dirty.is_empty() && !first && !disturbed {
+        let first = std::mem::replace(&mut self.due.first, First::Applied) != First::Applied;
+        let disturbed = std::mem::take(&mut self.due.disturbed);
+        if self.due.dirty.is_empty() && !first && !disturbed {
             return;
         }
         let started = Instant::now();
-        let outcome = self.engine.apply(self.plan.table(), &self.dirty).await;
+        let outcome = self.engine.apply(self.plan.table(), &self.due.dirty).await;
         metrics::histogram!("longshore_route_apply_seconds").record(started.elapsed().as_secs_f64());
         match outcome {
             Ok(carried) => {
                 self.routes.0.store(Arc::new(self.plan.table().clone()));
                 metrics::gauge!("longshore_routes").set(self.plan.table().len() as f64);
-                for key in std::mem::take(&mut self.dirty) {
+                for key in std::mem::take(&mut self.due.dirty) {
                     let _ = self.events.send(key);
                 }
                 // What waits for a reload may be what was refused a moment ago.
@@ -193,7 +196,7 @@ impl RouteReconciler {
             }
             Err(error) => {
                 self.retry_later();
-                self.disturbed = true;
+                self.due.disturbed = true;
                 metrics::counter!("longshore_route_apply_failures_total").increment(1);
                 let subject = Subject::Balancer { engine: self.engine.name().to_owned() };
                 let message = format!("the routes are not what they should be: {}", chain(&error));
@@ -204,21 +207,21 @@ impl RouteReconciler {
     }
 
     fn retry_later(&mut self) {
-        if self.retry.is_none() {
-            self.retry = Some(Instant::now() + self.delays.next().unwrap_or(MAX_DELAY));
+        if self.due.retry.is_none() {
+            self.due.retry = Some(Instant::now() + self.due.delays.next().unwrap_or(MAX_DELAY));
         }
     }
 
     /// A frontend that could not be opened is tried again, and holds up no other.
     fn failed_frontends(&mut self, failed: Vec<(Frontend, String)>) {
         let of_failed = |key: &&RouteKey| failed.iter().any(|(frontend, _)| *frontend == key.frontend);
-        self.refused = match failed.is_empty() {
+        self.due.refused = match failed.is_empty() {
             true => BTreeSet::new(),
             false => self.plan.table().iter().map(|route| &route.key).filter(of_failed).cloned().collect(),
         };
-        if self.refused.is_empty() {
-            self.retry = None;
-            self.delays = backoff();
+        if self.due.refused.is_empty() {
+            self.due.retry = None;
+            self.due.delays = backoff();
         } else {
             self.retry_later();
         }
