@@ -7,7 +7,7 @@ use std::time::Duration;
 use longshore_daemon::act::haproxy::{Mode, Settings as HaproxySettings};
 use longshore_daemon::config::{BalancerSettings, DockerSettings, EngineSettings, Settings};
 
-use crate::cli::{Balancer, LogFormat, Run};
+use crate::cli::{Balancer, LogFormat};
 use crate::settings::{folders, reload};
 use crate::{log, run};
 
@@ -60,32 +60,4 @@ fn settings(arguments: &Balancer) -> Settings {
         check_interval: Duration::from_secs(5),
         grace: Duration::from_secs(30),
     }
-}
-
-/// The HAProxy settings of `longshore run`, or the flag that is wrong and why.
-pub(crate) fn haproxy(run: &Run) -> Result<HaproxySettings, (&'static str, String)> {
-    let flags = &run.haproxy;
-    let mode = match &flags.haproxy_config {
-        Some(config) => Mode::Attach {
-            config: config.clone(),
-            socket: flags.haproxy_socket.clone(),
-            reload: reload(&flags.haproxy_reload),
-        },
-        None => Mode::Own { dir: run.data_dir.join("haproxy") },
-    };
-    let stats = match flags.haproxy_stats.as_str() {
-        "none" => None,
-        text => {
-            Some(text.parse().map_err(|_| ("haproxy-stats", format!("{text:?} is no address and port")))?)
-        }
-    };
-    let defaults = HaproxySettings::new(mode);
-    Ok(HaproxySettings {
-        binary: flags.haproxy_binary.clone(),
-        bind: if run.bind.is_empty() { defaults.bind.clone() } else { run.bind.clone() },
-        stats,
-        template_dirs: flags.template_dir.as_deref().map(folders).unwrap_or_default(),
-        template_file: Some(flags.template_file.clone()),
-        ..defaults
-    })
 }

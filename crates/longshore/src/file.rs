@@ -7,7 +7,7 @@ use std::path::Path;
 use clap::ArgAction;
 use toml_edit::{Document, Item, Value};
 
-use crate::settings::{Mistake, Mistakes};
+use crate::mistake::{Mistake, Mistakes};
 
 /// Flags that mean nothing in a file.
 const NOT_IN_A_FILE: &[&str] = &["config", "once", "dry-run", "help", "version"];

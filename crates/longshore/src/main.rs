@@ -4,6 +4,7 @@ mod balancer;
 mod cli;
 mod file;
 mod log;
+mod mistake;
 mod query;
 mod run;
 mod settings;
@@ -83,7 +84,7 @@ fn failed(error: &anyhow::Error) -> ExitCode {
         Some(longshore_api::ClientError::Address(_) | longshore_api::ClientError::Token { .. }) => {
             ExitCode::from(USAGE)
         }
-        _ if error.is::<settings::Mistakes>() => ExitCode::from(USAGE),
+        _ if error.is::<mistake::Mistakes>() => ExitCode::from(USAGE),
         _ => ExitCode::from(FAILED),
     }
 }

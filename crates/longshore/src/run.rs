@@ -45,7 +45,7 @@ pub(crate) async fn pass(settings: Settings, dry: bool) -> anyhow::Result<ExitCo
 /// Runs until a signal ends it: the first lets open requests finish, the second does not.
 pub(crate) async fn watch(
     settings: Settings,
-    reread: impl Fn() -> Result<Settings, crate::settings::Mistakes>,
+    reread: impl Fn() -> Result<Settings, crate::mistake::Mistakes>,
 ) -> anyhow::Result<ExitCode> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

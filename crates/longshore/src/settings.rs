@@ -1,7 +1,6 @@
 //! From arguments and a file to the agent's settings, with every mistake found on the way.
 
 use std::ffi::OsString;
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use clap::parser::ValueSource;
@@ -11,31 +10,10 @@ use longshore_daemon::config::{BalancerSettings, DockerAddress, DockerSettings, 
 
 use crate::cli::{Cli, EngineName, Run};
 use crate::file;
+use crate::mistake::{Mistake, Mistakes};
 
 /// Where the settings file is looked for when none is named.
 const DEFAULT_FILE: &str = "/etc/longshore/longshore.toml";
-
-/// One thing that is wrong with the settings.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Mistake {
-    /// `file:line`, or the flag.
-    pub(crate) place: String,
-    /// What is wrong.
-    pub(crate) message: String,
-}
-
-/// All that is wrong with the settings.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Mistakes(pub(crate) Vec<Mistake>);
-
-impl fmt::Display for Mistakes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the settings are wrong:")?;
-        self.0.iter().try_for_each(|Mistake { place, message }| write!(f, "\n  {place}: {message}"))
-    }
-}
-
-impl std::error::Error for Mistakes {}
 
 /// What `longshore run` was told.
 #[derive(Debug)]
@@ -125,7 +103,7 @@ fn settings(run: &Run, place: impl Fn(&str) -> String) -> Result<Settings, Mista
     }
     let engine = match run.balancer {
         EngineName::BuiltIn => EngineSettings::BuiltIn,
-        EngineName::Haproxy => match crate::balancer::haproxy(run) {
+        EngineName::Haproxy => match haproxy_settings(run) {
             Ok(settings) => EngineSettings::Haproxy(Box::new(settings)),
             Err((key, message)) => {
                 mistake(key, message);
@@ -180,4 +158,32 @@ pub(crate) fn reload(text: &str) -> haproxy::Reload {
     } else {
         haproxy::Reload::Command(text.split_whitespace().map(str::to_owned).collect())
     }
+}
+
+/// The HAProxy settings of `longshore run`, or the flag that is wrong and why.
+fn haproxy_settings(run: &Run) -> Result<haproxy::Settings, (&'static str, String)> {
+    let flags = &run.haproxy;
+    let mode = match &flags.haproxy_config {
+        Some(config) => haproxy::Mode::Attach {
+            config: config.clone(),
+            socket: flags.haproxy_socket.clone(),
+            reload: reload(&flags.haproxy_reload),
+        },
+        None => haproxy::Mode::Own { dir: run.data_dir.join("haproxy") },
+    };
+    let stats = match flags.haproxy_stats.as_str() {
+        "none" => None,
+        text => {
+            Some(text.parse().map_err(|_| ("haproxy-stats", format!("{text:?} is no address and port")))?)
+        }
+    };
+    let defaults = haproxy::Settings::new(mode);
+    Ok(haproxy::Settings {
+        binary: flags.haproxy_binary.clone(),
+        bind: if run.bind.is_empty() { defaults.bind.clone() } else { run.bind.clone() },
+        stats,
+        template_dirs: flags.template_dir.as_deref().map(folders).unwrap_or_default(),
+        template_file: Some(flags.template_file.clone()),
+        ..defaults
+    })
 }
