@@ -51,7 +51,10 @@ pub(crate) fn run(fuzz: &Fuzz) -> anyhow::Result<()> {
         fs::create_dir_all(&corpus)?;
         fs::create_dir_all(&artifacts)?;
         let mut fuzzer = std::process::Command::new(target_dir.join(triple).join("release").join(name));
-        fuzzer.arg(format!("-max_total_time={}", fuzz.seconds)).arg("-timeout=10").arg("-print_final_stats=1");
+        fuzzer
+            .arg(format!("-max_total_time={}", fuzz.seconds))
+            .arg("-timeout=10")
+            .arg("-print_final_stats=1");
         fuzzer.arg("-verbosity=0").arg(format!("-artifact_prefix={}/", artifacts.display()));
         // What it finds goes into the first folder; seeds are only read.
         fuzzer.arg(&corpus);

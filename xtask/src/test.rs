@@ -44,6 +44,8 @@ pub(crate) async fn run(test: &Test) -> anyhow::Result<()> {
 
 fn deny() -> anyhow::Result<()> {
     let binary = setup::cargo_deny()?;
+    // It reads every locked crate, those of other systems among them, which no build here would have fetched.
+    steps::run(&mut cargo(&["fetch", "--locked"]))?;
     let mut deny = Command::new(binary);
     deny.args(["--offline", "--locked", "check", "--hide-inclusion-graph", "licenses", "bans", "sources"]);
     steps::run(deny.current_dir(crate::workspace::root()))
@@ -54,7 +56,8 @@ fn tests() -> anyhow::Result<()> {
     let mut command = if steps::works("cargo-nextest", &["nextest", "--version"]) {
         cargo(&["nextest", "run", "--workspace", "--locked", "--no-fail-fast"])
     } else {
-        let mut command = cargo(&["test", "--workspace", "--locked", "--lib", "--bins", "--tests", "--no-fail-fast"]);
+        let mut command =
+            cargo(&["test", "--workspace", "--locked", "--lib", "--bins", "--tests", "--no-fail-fast"]);
         command.args(["--", "--test-threads=2"]);
         command
     };

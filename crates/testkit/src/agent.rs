@@ -329,6 +329,11 @@ impl Agent {
         self.signal(Signal::HUP);
     }
 
+    /// Sends SIGUSR2: it is to be replaced by another run of its program.
+    pub fn sigusr2(&self) {
+        self.signal(Signal::USR2);
+    }
+
     /// Sends SIGKILL.
     pub fn kill9(&self) {
         self.signal(Signal::KILL);

@@ -69,9 +69,8 @@ fn wrong(package: &Package, is_ours: impl Fn(&str) -> bool) -> Vec<(String, Stri
 }
 
 fn line_of(manifest: &str, dependency: &str) -> usize {
-    let starts = |line: &str| {
-        line.strip_prefix(dependency).is_some_and(|rest| rest.starts_with([' ', '.', '=']))
-    };
+    let starts =
+        |line: &str| line.strip_prefix(dependency).is_some_and(|rest| rest.starts_with([' ', '.', '=']));
     manifest.lines().position(starts).map_or(1, |index| index + 1)
 }
 
@@ -83,7 +82,10 @@ mod tests {
     fn verdict(from: &str, to: &str, kind: Option<&str>) -> Vec<String> {
         let dependencies = vec![Dependency { name: to.into(), kind: kind.map(Into::into) }];
         let package = Package { name: from.into(), manifest_path: "Cargo.toml".into(), dependencies };
-        wrong(&package, |name| name.starts_with("longshore")).into_iter().map(|(_, message)| message).collect()
+        wrong(&package, |name| name.starts_with("longshore"))
+            .into_iter()
+            .map(|(_, message)| message)
+            .collect()
     }
 
     #[test]
@@ -122,6 +124,9 @@ mod tests {
 
     #[test]
     fn the_line_is_the_dependencys() {
-        assert_eq!(line_of("[dependencies]\nbollard-stubs = \"1\"\nbollard.workspace = true\n", "bollard"), 3);
+        assert_eq!(
+            line_of("[dependencies]\nbollard-stubs = \"1\"\nbollard.workspace = true\n", "bollard"),
+            3
+        );
     }
 }

@@ -101,7 +101,8 @@ fn sources(root: &Path) -> anyhow::Result<Vec<Source>> {
                 folders.extend(is_ours.then_some(path));
                 continue;
             }
-            let is_text = path.extension().is_some_and(|found| EXTENSIONS.iter().any(|wanted| found == *wanted));
+            let is_text =
+                path.extension().is_some_and(|found| EXTENSIONS.iter().any(|wanted| found == *wanted));
             if is_text {
                 let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
                 let path = path.strip_prefix(root).unwrap_or(&path).to_owned();

@@ -86,8 +86,7 @@ async fn an_agent_is_replaced_without_a_failed_request(host: &Host, agent: &mut 
     let load =
         host.load("http://127.0.0.1:80/slow?ms=2").host("t.test").requests(1_000_000).clients(8).start()?;
     load.until_sent(500).await;
-    let pid = agent.pid().and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed()));
-    rustix::process::kill_process(pid.ok_or("the agent ended")?, rustix::process::Signal::USR2)?;
+    agent.sigusr2();
     eventually("another agent runs", async || agent.log().matches("the agent runs").count() == 2).await;
     let sent = load.sent();
     load.until_sent(sent + 500).await;

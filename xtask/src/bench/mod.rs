@@ -1,0 +1,111 @@
+//! Benches: what Longshore does beside a peer or a raw limit, measured in the same run, as a ratio.
+//!
+//! A bench gives a [`Report`]; it is printed, and takes the place of its section in docs/benchmarks.md. The lab and the
+//! programs are the real ones: a host of the lab, the binary of profile `dist`.
+
+mod machine;
+mod p1;
+mod p10;
+mod p2;
+mod p9;
+mod report;
+mod summary;
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use longshore_testkit::Agent;
+
+use crate::steps::{self, cargo};
+use crate::{lab, setup, workspace};
+use report::Report;
+
+/// Which bench.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Name {
+    /// Docker's `start` to the first 200 through the balancer.
+    P1,
+    /// Requests that fail while containers come, go and are replaced.
+    P2,
+    /// Requests a second through the balancer, one thread.
+    P9,
+    /// 10,000 container events as fast as Docker sends them.
+    P10,
+    /// All of them.
+    All,
+}
+
+/// What to measure.
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    /// The bench.
+    name: Name,
+    /// Fewer rounds and requests: to see that it works, not to be written down.
+    #[arg(long)]
+    quick: bool,
+    /// The binary to measure, in place of building it with profile dist.
+    #[arg(long, value_name = "FILE")]
+    binary: Option<PathBuf>,
+}
+
+/// What every bench needs.
+pub(crate) struct Bed {
+    binary: PathBuf,
+    quick: bool,
+}
+
+impl Bed {
+    /// An agent of this host, of the binary that is measured.
+    fn agent(&self, host: &longshore_testkit::Host) -> longshore_testkit::AgentBuilder {
+        Agent::on(host).binary(&self.binary).flags(&["--log", "warn"])
+    }
+
+    /// The number for a real run, or the one for a quick look.
+    fn scale<T>(&self, real: T, quick: T) -> T {
+        if self.quick { quick } else { real }
+    }
+}
+
+/// `cargo xtask bench`.
+pub(crate) async fn run(bench: Bench) -> anyhow::Result<()> {
+    setup::packages()?;
+    lab::build_test_server("release")?;
+    let binary = match bench.binary {
+        Some(path) => path.canonicalize().context("no such binary")?,
+        None => {
+            steps::run(&mut cargo(&["build", "--package", "longshore", "--profile", "dist"]))?;
+            workspace::binary("dist", "longshore")?
+        }
+    };
+    let bed = Bed { binary, quick: bench.quick };
+    let names = match bench.name {
+        Name::All => vec![Name::P1, Name::P2, Name::P9, Name::P10],
+        name => vec![name],
+    };
+    for name in names {
+        let report = match name {
+            Name::P1 => p1::run(&bed).await?,
+            Name::P2 => p2::run(&bed).await?,
+            Name::P9 => p9::run(&bed).await?,
+            Name::P10 => p10::run(&bed).await?,
+            Name::All => continue,
+        };
+        publish(&report, bed.quick)?;
+    }
+    Ok(())
+}
+
+fn publish(report: &Report, quick: bool) -> anyhow::Result<()> {
+    let section = report.section(&machine::facts(), &machine::today());
+    println!("\n{section}");
+    if quick {
+        println!("A quick look: docs/benchmarks.md stays as it is.");
+        return Ok(());
+    }
+    let path = workspace::root().join("docs/benchmarks.md");
+    let page = std::fs::read_to_string(&path).unwrap_or_else(|_| report::EMPTY_PAGE.to_owned());
+    std::fs::write(&path, report::replaced(&page, report.name, &section))?;
+    println!("Written to {}.", path.display());
+    Ok(())
+}
