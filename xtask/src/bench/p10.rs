@@ -68,7 +68,12 @@ pub(super) async fn run(bed: &Bed) -> anyhow::Result<Report> {
             "picture right after ms",
         ],
         rows,
-        notes: vec!["No handler runs on events yet: what is shown is that none is missed.".into()],
+        notes: vec![
+            "No handler runs on events: what is counted is what the agent read. Docker drops events that a listener does not \
+             take within 100 ms, so a frozen agent loses some; its picture is right all the same, as it looks at Docker's \
+             state and not at the events."
+                .into(),
+        ],
     })
 }
 

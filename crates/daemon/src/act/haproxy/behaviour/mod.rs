@@ -3,7 +3,6 @@
 mod attached;
 mod faults;
 mod lab;
-mod latency;
 mod ports;
 mod routing;
 mod templates;
