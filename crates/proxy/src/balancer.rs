@@ -183,9 +183,9 @@ impl Balancer {
         Stats { frontends: all.iter().map(|(&frontend, set)| (frontend, stats::sum(set))).collect() }
     }
 
-    /// Stops: takes no further connection, ends idle ones at once, tells the clients of the others
-    /// (`Connection: close`, GOAWAY), and returns when all are gone, or after `grace`, which then
-    /// cuts what is left. Nothing is carried afterwards.
+    /// Stops: takes no further connection, tells the clients (`Connection: close` with the next
+    /// response, GOAWAY), ends those that send no further request within a second, and returns when
+    /// all are gone, or after `grace`, which then cuts what is left. Nothing is carried afterwards.
     pub async fn drain(&self, grace: Duration) {
         self.0.carried.lock().await.draining = true;
         let waits: Vec<_> = self

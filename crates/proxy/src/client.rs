@@ -99,6 +99,11 @@ impl Client {
         self.enter(Phase::Idle);
     }
 
+    /// Whether it speaks HTTP/2.
+    pub(crate) fn is_multiplexed(&self) -> bool {
+        self.multiplexed.get()
+    }
+
     /// It relays bytes from here on.
     pub(crate) fn relays(&self) {
         self.enter(Phase::Tunnel);

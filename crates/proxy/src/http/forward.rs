@@ -7,7 +7,7 @@
 
 use std::rc::Rc;
 
-use http::header::{ALLOW, CONTENT_TYPE, HOST, RETRY_AFTER};
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HOST, RETRY_AFTER};
 use http::uri::Authority;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Bytes, Incoming};
@@ -60,10 +60,14 @@ impl Refusal {
 /// Answers one request of `client`.
 pub(super) async fn forward(client: &Rc<Client>, request: Request<Incoming>) -> Response<ReplyBody> {
     let open = client.begin();
-    let response = match carry(client, request, open).await {
+    let mut response = match carry(client, request, open).await {
         Ok(response) => response,
         Err(refusal) => refusal.response(),
     };
+    if client.is_leaving() && !client.is_multiplexed() && response.status() != StatusCode::SWITCHING_PROTOCOLS
+    {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     client.site.counters.response(response.status());
     response
 }

@@ -16,7 +16,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -44,6 +44,9 @@ const STREAMS: u32 = 128;
 const LINGER: Duration = Duration::from_secs(1);
 /// How long a connection on which nothing has come yet is kept when it is to leave.
 const MOMENT: Duration = Duration::from_millis(50);
+/// How long a connection that is to leave may bring one more request, which is answered with
+/// `Connection: close`: closed while it is idle, it could be closed on a request that is on its way.
+const LAST_REQUEST: Duration = Duration::from_secs(1);
 
 /// Serves one connection.
 pub(crate) async fn serve(stream: TcpStream, client: Rc<Client>) {
@@ -102,16 +105,18 @@ async fn serve_http1(io: ClientIo, client: Rc<Client>) {
         .max_buf_size(BUFFER)
         .serve_connection(TokioIo::new(io), service);
     let mut told = false;
+    let mut patience = None;
     let result = poll_fn(|cx| {
         client.watch(cx.waker());
         loop {
             if let Poll::Ready(result) = Pin::new(&mut connection).poll(cx) {
                 return Poll::Ready(result);
             }
-            // After a poll, so that a request which is already here is answered first.
             if told || !client.is_leaving() {
                 return Poll::Pending;
             }
+            let patience = patience.get_or_insert_with(|| Box::pin(tokio::time::sleep(LAST_REQUEST)));
+            ready!(patience.as_mut().poll(cx));
             told = true;
             Pin::new(&mut connection).graceful_shutdown();
         }
