@@ -10,7 +10,7 @@ use crate::steps::{self, cargo, read, step, works};
 use crate::workspace::Metadata;
 
 /// What the lab, its tests and the benches run, by Debian package and by the program that shows it is there.
-const PACKAGES: [(&str, &str); 9] = [
+const PACKAGES: [(&str, &str); 10] = [
     ("docker.io", "dockerd"),
     ("docker-registry", "docker-registry"),
     ("haproxy", "haproxy"),
@@ -20,6 +20,7 @@ const PACKAGES: [(&str, &str); 9] = [
     ("iptables", "iptables"),
     ("wrk", "wrk"),
     ("util-linux", "nsenter"),
+    ("openssl", "openssl"),
 ];
 
 /// Daemons that these packages would start at every boot, and nobody here asked for.
