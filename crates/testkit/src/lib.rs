@@ -35,7 +35,7 @@ pub use lab::{
 pub use test_error::{TestError, TestResult};
 pub use traffic::{
     Answer, Connections, Echo, HttpError, Load, LoadReport, RequestBuilder, Running, WebSocket,
-    WebSocketError,
+    WebSocketError, quantile,
 };
 
 /// The bollard that [`Host::docker`] speaks, so that a test needs no dependency of its own.

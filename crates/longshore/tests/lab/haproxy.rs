@@ -10,10 +10,11 @@ fn server(name: &str) -> ContainerSpec {
     ContainerSpec::server().label("longshore.http.80.host", name)
 }
 
-/// The processes in the host's namespace whose program is haproxy.
+/// The processes of HAProxy in the host's namespace: master and workers, and no `haproxy -c` that checks a file.
 async fn haproxies(host: &Host) -> Vec<i32> {
     let script = format!(
-        "for p in $(ip netns pids {}); do [ \"$(cat /proc/$p/comm)\" = haproxy ] && echo $p; done; true",
+        "for p in $(ip netns pids {}); do [ \"$(cat /proc/$p/comm)\" = haproxy ] || continue; \
+         tr '\\0' '\\n' < /proc/$p/cmdline | grep -qx -e -c || echo $p; done; true",
         host.namespace
     );
     let printed = host.exec_in_namespace(&["sh", "-c", &script]).await.unwrap_or_default();

@@ -57,6 +57,21 @@ pub struct LoadReport {
     pub answered: Vec<Duration>,
 }
 
+/// The value that this share of the values does not exceed (0.5 is the median); zero without any.
+pub fn quantile<T: Copy + PartialOrd + Default>(values: &[T], share: f64) -> T {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(|a, b| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal));
+    let last = sorted.len().saturating_sub(1);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "an index"
+    )]
+    let index = (last as f64 * share.clamp(0.0, 1.0)).round() as usize;
+    sorted.get(index).copied().unwrap_or_default()
+}
+
 impl LoadReport {
     /// How many requests failed.
     pub fn failed(&self) -> u64 {
@@ -65,17 +80,7 @@ impl LoadReport {
 
     /// The latency that this share of the successful requests did not exceed (0.5 is the median); zero without any.
     pub fn quantile(&self, share: f64) -> Duration {
-        let mut sorted = self.latencies.clone();
-        sorted.sort_unstable();
-        let last = sorted.len().saturating_sub(1);
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            clippy::cast_precision_loss,
-            reason = "an index"
-        )]
-        let index = (last as f64 * share.clamp(0.0, 1.0)).round() as usize;
-        sorted.get(index).copied().unwrap_or_default()
+        quantile(&self.latencies, share)
     }
 
     /// The longest time without any successful answer, from the first request to the last answer.

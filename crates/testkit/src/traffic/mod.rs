@@ -6,6 +6,6 @@ mod request;
 mod websocket;
 
 pub use answer::{Answer, Echo};
-pub use load::{Connections, Load, LoadReport, Running};
+pub use load::{Connections, Load, LoadReport, Running, quantile};
 pub use request::{HttpError, RequestBuilder};
 pub use websocket::{WebSocket, WebSocketError};
