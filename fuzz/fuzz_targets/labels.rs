@@ -51,7 +51,6 @@ fn container(n: u8, labels: BTreeMap<String, String>) -> Container {
         network_mode: "bridge".to_owned(),
         networks: BTreeMap::from([("bridge".to_owned(), endpoint)]),
         published: Vec::new(),
-        exposed: Vec::new(),
         stop_signal: None,
     }
 }

@@ -15,7 +15,7 @@ use crate::config::{DockerSettings, EngineSettings, Live, Settings};
 use crate::problems::{Problems, Source};
 use crate::reconcile::{Checks, Due, RouteReconciler, Routes};
 use crate::serve::{self, Api};
-use crate::state::{DockerState, Reader, Writer};
+use crate::state::{DockerState, Writer};
 use crate::watch;
 
 /// How many route changes a slow reader of the events may be behind.
@@ -89,7 +89,6 @@ pub struct Pass {
 
 /// A running agent: Docker watched, routes carried, the API served.
 pub struct Agent {
-    world: Reader,
     docker: DockerState,
     ready: signal::Receiver<bool>,
     problems: Problems,
@@ -149,7 +148,7 @@ impl Agent {
             spawn(tell_of_docker(settings.docker.address.to_string(), docker.clone(), problems.clone())),
         ];
         let api = Api {
-            world: world.clone(),
+            world,
             routes: routes.clone(),
             problems: problems.clone(),
             container_events,
@@ -163,7 +162,6 @@ impl Agent {
         let serving = listener.map(|listener| spawn(api.clone().serve(listener, stop.clone())));
         let reconciler = AbortOnDropHandle::new(tokio::spawn(reconciler.run(stop.clone())));
         Ok(Self {
-            world,
             docker,
             ready,
             problems,
@@ -247,8 +245,7 @@ impl Agent {
         });
         self.problems.set(Source::Settings, fixed);
         self.live.send_replace(settings.live());
-        let containers = self.world.snapshot().containers.size();
-        tracing::info!(containers, "settings read again");
+        tracing::info!("settings read again");
     }
 
     /// Ends, and leaves what was made as it is: after a single pass, a HAProxy goes on with its routes. Returns

@@ -4,15 +4,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use longshore_daemon::act::haproxy::{Mode, Settings as HaproxySettings};
+use longshore_daemon::act::haproxy::{Mode, Settings as HaproxySettings, template_dirs};
 use longshore_daemon::config::{BalancerSettings, DockerSettings, EngineSettings, Settings};
 
 use crate::cli::{Balancer, LogFormat};
-use crate::settings::{folders, reload};
+use crate::settings::reload;
 use crate::{log, run};
 
 /// Where docker-balancer looked for templates.
-const TEMPLATE_DIRS: &str = "/etc/docker-glue/templates:./templates";
+const TEMPLATE_DIRS: [&str; 2] = ["/etc/docker-glue/templates", "./templates"];
 
 pub(crate) async fn run(arguments: Balancer) -> anyhow::Result<ExitCode> {
     log::start("info", LogFormat::Text)?;
@@ -24,19 +24,13 @@ pub(crate) async fn run(arguments: Balancer) -> anyhow::Result<ExitCode> {
 }
 
 fn settings(arguments: &Balancer) -> Settings {
-    let text = match arguments.template_dir.as_str() {
-        "" => TEMPLATE_DIRS.to_owned(),
-        dirs if dirs.starts_with(':') => format!("{TEMPLATE_DIRS}{dirs}"),
-        dirs if dirs.ends_with(':') => format!("{dirs}{TEMPLATE_DIRS}"),
-        dirs => dirs.to_owned(),
-    };
     let mode = Mode::Attach {
         config: arguments.config_file.clone(),
         socket: arguments.socket.clone(),
         reload: reload(&arguments.reload),
     };
     let haproxy = HaproxySettings {
-        template_dirs: folders(&text),
+        template_dirs: template_dirs(&arguments.template_dir, &TEMPLATE_DIRS.map(PathBuf::from)),
         template_file: Some(arguments.template_file.clone()),
         rc_file: Some(arguments.rc.clone()),
         ..HaproxySettings::new(mode)

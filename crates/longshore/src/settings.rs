@@ -146,11 +146,6 @@ fn token(path: &Path) -> Result<String, String> {
     }
 }
 
-/// Folders with colons between them.
-pub(crate) fn folders(text: &str) -> Vec<PathBuf> {
-    text.split(':').filter(|folder| !folder.is_empty()).map(PathBuf::from).collect()
-}
-
 /// How a HAProxy that runs already is reloaded: an absolute path of a socket, or else a command.
 pub(crate) fn reload(text: &str) -> haproxy::Reload {
     if text.starts_with('/') && !text.contains(' ') {
@@ -182,7 +177,10 @@ fn haproxy_settings(run: &Run) -> Result<haproxy::Settings, (&'static str, Strin
         binary: flags.haproxy_binary.clone(),
         bind: if run.bind.is_empty() { defaults.bind.clone() } else { run.bind.clone() },
         stats,
-        template_dirs: flags.template_dir.as_deref().map(folders).unwrap_or_default(),
+        template_dirs: flags
+            .template_dir
+            .as_deref()
+            .map_or_else(Vec::new, |dirs| haproxy::template_dirs(dirs, &[])),
         template_file: Some(flags.template_file.clone()),
         ..defaults
     })

@@ -169,8 +169,6 @@ pub struct Container {
     pub networks: BTreeMap<String, Endpoint>,
     /// Ports that the host publishes, in order.
     pub published: Vec<Published>,
-    /// Ports that the image or the user declared, as (port, transport), in order.
-    pub exposed: Vec<(u16, Transport)>,
     /// The signal by which it is stopped, as the image or user named it (`SIGQUIT`, `15`); absent means SIGTERM.
     pub stop_signal: Option<String>,
 }

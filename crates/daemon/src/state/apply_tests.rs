@@ -16,7 +16,6 @@ fn container(state: RunState, started: i64) -> Container {
         network_mode: "bridge".to_owned(),
         networks: BTreeMap::new(),
         published: Vec::new(),
-        exposed: Vec::new(),
         stop_signal: Some("SIGQUIT".to_owned()),
     }
 }

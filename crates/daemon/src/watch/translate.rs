@@ -39,7 +39,6 @@ pub(super) fn container(inspected: ContainerInspectResponse, include_env: bool) 
         network_mode: inspected.host_config.and_then(|config| config.network_mode).unwrap_or_default(),
         networks: networks(settings.networks.unwrap_or_default()),
         published: published(settings.ports.unwrap_or_default()),
-        exposed: exposed(&config.exposed_ports.unwrap_or_default()),
         stop_signal: config.stop_signal,
     })
 }
@@ -165,12 +164,6 @@ fn published(ports: PortMap) -> Vec<Published> {
     }
     published.sort();
     published
-}
-
-fn exposed(ports: &[String]) -> Vec<(u16, Transport)> {
-    let mut exposed: Vec<_> = ports.iter().filter_map(|port| port_and_transport(port)).collect();
-    exposed.sort();
-    exposed
 }
 
 /// `80/tcp`; SCTP is nobody's here.

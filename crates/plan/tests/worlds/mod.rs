@@ -27,7 +27,6 @@ pub(crate) fn container(n: u8, labels: &[(&str, &str)]) -> Container {
         network_mode: "bridge".to_owned(),
         networks: BTreeMap::from([("bridge".to_owned(), endpoint)]),
         published: Vec::new(),
-        exposed: Vec::new(),
         stop_signal: None,
     }
 }
