@@ -10,7 +10,7 @@ use crate::steps::{self, cargo, read, step, works};
 use crate::workspace::Metadata;
 
 /// What the lab, its tests and the benches run, by Debian package and by the program that shows it is there.
-const PACKAGES: [(&str, &str); 10] = [
+const PACKAGES: [(&str, &str); 17] = [
     ("docker.io", "dockerd"),
     ("docker-registry", "docker-registry"),
     ("haproxy", "haproxy"),
@@ -21,6 +21,13 @@ const PACKAGES: [(&str, &str); 10] = [
     ("wrk", "wrk"),
     ("util-linux", "nsenter"),
     ("openssl", "openssl"),
+    ("etcd-server", "etcd"),
+    ("etcd-client", "etcdctl"),
+    ("openvswitch-switch", "ovs-docker"),
+    ("crudini", "crudini"),
+    ("python3", "python3"),
+    ("protobuf-compiler", "protoc"),
+    ("libprotobuf-dev", "/usr/include/google/protobuf/descriptor.proto"),
 ];
 
 /// Daemons that these packages would start at every boot, and nobody here asked for.

@@ -386,8 +386,14 @@ impl Agent {
 
 impl Drop for Agent {
     #[expect(clippy::print_stderr, reason = "the test's own output, kept by its runner")]
+    #[expect(clippy::disallowed_methods, reason = "a drop cannot await")]
     fn drop(&mut self) {
         self.kill9();
+        // One that waits for the disk dies a little later, and keeps its ports and its data directory until then.
+        let deadline = std::time::Instant::now() + Duration::from_secs(5);
+        while matches!(self.child.try_wait(), Ok(None)) && std::time::Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         if std::thread::panicking() {
             eprintln!("--- log of the agent with the API at {}\n{}---", self.listen, self.log());
         }

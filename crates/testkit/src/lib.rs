@@ -29,8 +29,8 @@ mod traffic;
 pub use agent::{Agent, AgentBuilder, AgentError};
 pub use eventually::{eventually, eventually_within};
 pub use lab::{
-    Container, ContainerSpec, EngineOptions, Host, Lab, LabError, LabStatus, Layout, Network, Relay,
-    free_port, images,
+    Container, ContainerSpec, EngineOptions, Etcd, EtcdBuilder, Host, Lab, LabError, LabStatus, Layout,
+    Network, OpenVswitch, Relay, free_port, images,
 };
 pub use test_error::{TestError, TestResult};
 pub use traffic::{

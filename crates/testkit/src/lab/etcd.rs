@@ -1,0 +1,322 @@
+//! An etcd in a host's namespace: one member or several, stopped, killed, frozen and wiped at will.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use tokio::net::TcpStream;
+use tokio::process::Child;
+
+use super::engine::last_lines;
+use super::process::Process;
+use super::{Host, LabError, command};
+
+/// How long a member may take until it listens.
+const START: Duration = Duration::from_secs(20);
+
+/// An authority, and a certificate of it for both ends.
+const CERTIFICATES: &str = r#"
+set -e
+cd "$0"
+openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=lab-ca -keyout ca-key.pem -out ca.pem
+for end in server client; do
+  openssl req -newkey rsa:2048 -nodes -subj /CN=$end -keyout $end-key.pem -out $end.csr
+  printf 'subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n' > $end.ext
+  openssl x509 -req -days 2 -in $end.csr -CA ca.pem -CAkey ca-key.pem -CAcreateserial -extfile $end.ext -out $end.pem
+done
+"#;
+
+/// An etcd to be started.
+#[derive(Debug)]
+pub struct EtcdBuilder<'a> {
+    host: &'a Host,
+    members: u16,
+    tls: bool,
+}
+
+/// A running etcd. Its members are killed when it is dropped.
+#[derive(Debug)]
+pub struct Etcd<'a> {
+    host: &'a Host,
+    tls: bool,
+    /// The name and password that `etcdctl` is run with, once there are users.
+    root: Option<String>,
+    dir: tempfile::TempDir,
+    members: Vec<Member>,
+}
+
+#[derive(Debug)]
+struct Member {
+    name: String,
+    client: SocketAddr,
+    peer: SocketAddr,
+    running: Option<Child>,
+}
+
+impl Member {
+    fn process(&self) -> Option<Process> {
+        Process::of_pid(self.running.as_ref()?.id()?.cast_signed())
+    }
+}
+
+impl<'a> Etcd<'a> {
+    /// An etcd on this host: one member on the loopback, without TLS or users.
+    pub fn on(host: &'a Host) -> EtcdBuilder<'a> {
+        EtcdBuilder { host, members: 1, tls: false }
+    }
+}
+
+impl<'a> EtcdBuilder<'a> {
+    /// With so many members.
+    pub fn members(mut self, members: u16) -> Self {
+        self.members = members;
+        self
+    }
+
+    /// Over TLS, with certificates at both ends.
+    pub fn tls(mut self) -> Self {
+        self.tls = true;
+        self
+    }
+
+    /// Starts it and waits until it serves.
+    ///
+    /// # Errors
+    /// With the end of its log, where it does not.
+    pub async fn start(self) -> Result<Etcd<'a>, LabError> {
+        let dir = tempfile::tempdir().map_err(LabError::file("make", "a temporary directory"))?;
+        if self.tls {
+            command::run("sh", &["-c", CERTIFICATES, &dir.path().display().to_string()]).await?;
+        }
+        let member = |number: u16| Member {
+            name: format!("m{number}"),
+            client: ([127, 0, 0, 1], 2379 + 10 * number).into(),
+            peer: ([127, 0, 0, 1], 2380 + 10 * number).into(),
+            running: None,
+        };
+        let members = (0..self.members).map(member).collect();
+        let mut etcd = Etcd { host: self.host, tls: self.tls, root: None, dir, members };
+        etcd.start_all().await?;
+        Ok(etcd)
+    }
+}
+
+impl Etcd<'_> {
+    /// The members' URLs.
+    pub fn endpoints(&self) -> Vec<String> {
+        let scheme = if self.tls { "https" } else { "http" };
+        self.members.iter().map(|member| format!("{scheme}://{}", member.client)).collect()
+    }
+
+    /// The flags of `longshore run` that publish to it.
+    pub fn flags(&self) -> Vec<String> {
+        let endpoints = self.endpoints().into_iter().flat_map(|url| ["--publish-etcd".to_owned(), url]);
+        let files = [
+            ("--publish-ca", "ca.pem"),
+            ("--publish-cert", "client.pem"),
+            ("--publish-key", "client-key.pem"),
+        ];
+        let files = files.into_iter().filter(|_| self.tls);
+        endpoints.chain(files.flat_map(|(flag, name)| [flag.to_owned(), self.file(name)])).collect()
+    }
+
+    fn file(&self, name: &str) -> String {
+        self.dir.path().join(name).display().to_string()
+    }
+
+    /// Starts a member that does not run, and waits until it listens.
+    ///
+    /// # Errors
+    /// With the end of its log, where it does not.
+    pub async fn start(&mut self, member: usize) -> Result<(), LabError> {
+        self.spawn(member)?;
+        self.until_listening(member).await
+    }
+
+    /// Starts all of them anew.
+    ///
+    /// # Errors
+    /// With the end of a log, where one does not listen, or does not answer.
+    pub async fn start_all(&mut self) -> Result<(), LabError> {
+        for member in 0..self.members.len() {
+            self.spawn(member)?;
+        }
+        for member in 0..self.members.len() {
+            self.until_listening(member).await?;
+        }
+        self.ctl(&["get", "served"]).await.map(drop)
+    }
+
+    /// Ends a member as a shutdown does.
+    ///
+    /// # Errors
+    /// Where it does not end.
+    pub async fn stop(&mut self, member: usize) -> Result<(), LabError> {
+        self.end(member, Signal::TERM).await
+    }
+
+    /// Kills a member.
+    ///
+    /// # Errors
+    /// Where it does not end.
+    pub async fn kill(&mut self, member: usize) -> Result<(), LabError> {
+        self.end(member, Signal::KILL).await
+    }
+
+    /// Freezes a member: it still accepts connections, and answers nothing.
+    pub fn freeze(&self, member: usize) {
+        self.signal(member, Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self, member: usize) {
+        self.signal(member, Signal::CONT);
+    }
+
+    /// Kills all members, takes their data away, and starts them.
+    ///
+    /// # Errors
+    /// Where one does not end or start.
+    pub async fn wipe(&mut self) -> Result<(), LabError> {
+        for number in 0..self.members.len() {
+            self.kill(number).await?;
+        }
+        for member in &self.members {
+            let data = self.data(&member.name);
+            fs::remove_dir_all(&data).map_err(LabError::file("remove", data))?;
+        }
+        self.root = None;
+        self.start_all().await
+    }
+
+    /// Has it want a user: `root` with this password, and one more with a password who may read and write below these
+    /// prefixes.
+    ///
+    /// # Errors
+    /// Where `etcdctl` fails.
+    pub async fn want_users(
+        &mut self,
+        root: &str,
+        user: &str,
+        password: &str,
+        prefixes: &[&str],
+    ) -> Result<(), LabError> {
+        self.ctl(&["user", "add", &format!("root:{root}")]).await?;
+        self.ctl(&["user", "grant-role", "root", "root"]).await?;
+        self.ctl(&["user", "add", &format!("{user}:{password}")]).await?;
+        self.ctl(&["role", "add", "publisher"]).await?;
+        for prefix in prefixes {
+            self.ctl(&["role", "grant-permission", "--prefix=true", "publisher", "readwrite", prefix])
+                .await?;
+        }
+        self.ctl(&["user", "grant-role", user, "publisher"]).await?;
+        self.ctl(&["auth", "enable"]).await?;
+        self.root = Some(format!("root:{root}"));
+        Ok(())
+    }
+
+    /// Runs `etcdctl` with these arguments and gives its standard output.
+    ///
+    /// # Errors
+    /// With all that it wrote, where it fails.
+    pub async fn ctl(&self, arguments: &[&str]) -> Result<String, LabError> {
+        let mut line = vec!["etcdctl".to_owned(), "--command-timeout=20s".to_owned()];
+        let up = self.members.iter().zip(self.endpoints()).filter(|(member, _)| member.running.is_some());
+        let up: Vec<String> = up.map(|(_, endpoint)| endpoint).collect();
+        line.push(format!("--endpoints={}", up.join(",")));
+        if self.tls {
+            for (flag, name) in [("cacert", "ca.pem"), ("cert", "client.pem"), ("key", "client-key.pem")] {
+                line.push(format!("--{flag}={}", self.file(name)));
+            }
+        }
+        line.extend(self.root.iter().map(|root| format!("--user={root}")));
+        line.extend(arguments.iter().map(|&argument| argument.to_owned()));
+        let line: Vec<&str> = line.iter().map(String::as_str).collect();
+        self.host.exec_in_namespace(&line).await
+    }
+
+    /// All keys that begin with this, and their values, which are lines of text.
+    ///
+    /// # Errors
+    /// Where `etcdctl` fails.
+    pub async fn keys(&self, prefix: &str) -> Result<BTreeMap<String, String>, LabError> {
+        let text = self.ctl(&["get", "--prefix", prefix]).await?;
+        let mut lines = text.lines().map(str::to_owned);
+        let mut keys = BTreeMap::new();
+        while let (Some(key), Some(value)) = (lines.next(), lines.next()) {
+            keys.insert(key, value);
+        }
+        Ok(keys)
+    }
+
+    fn data(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn spawn(&mut self, number: usize) -> Result<(), LabError> {
+        let peers = self.members.iter().map(|member| format!("{}=http://{}", member.name, member.peer));
+        let peers: Vec<String> = peers.collect();
+        let urls = self.endpoints();
+        let (Some(member), Some(url)) = (self.members.get(number), urls.get(number)) else { return Ok(()) };
+        let peer = format!("http://{}", member.peer);
+        let log = self.data(&format!("{}.log", member.name));
+        let output = fs::File::options().create(true).append(true).open(&log);
+        let output = output.map_err(LabError::file("open", &log))?;
+        let errors = output.try_clone().map_err(LabError::file("open", &log))?;
+        let mut etcd = self.host.command("etcd");
+        etcd.args(["--name", &member.name, "--data-dir"]).arg(self.data(&member.name));
+        etcd.args(["--listen-client-urls", url, "--advertise-client-urls", url]);
+        etcd.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);
+        etcd.args(["--initial-cluster", &peers.join(","), "--initial-cluster-token", "lab"]);
+        etcd.args(["--heartbeat-interval", "100", "--election-timeout", "1000", "--logger", "zap"]);
+        if self.tls {
+            let files =
+                [("cert-file", "server.pem"), ("key-file", "server-key.pem"), ("trusted-ca-file", "ca.pem")];
+            for (flag, name) in files {
+                etcd.arg(format!("--{flag}")).arg(self.file(name));
+            }
+            etcd.arg("--client-cert-auth");
+        }
+        let spawned = etcd.stdout(Stdio::from(output)).stderr(Stdio::from(errors)).spawn();
+        let spawned = spawned.map_err(|source| LabError::Spawn { program: "etcd".into(), source })?;
+        if let Some(member) = self.members.get_mut(number) {
+            member.running = Some(spawned);
+        }
+        Ok(())
+    }
+
+    async fn until_listening(&self, number: usize) -> Result<(), LabError> {
+        let Some(member) = self.members.get(number) else { return Ok(()) };
+        let (address, deadline) = (member.client, Instant::now() + START);
+        while self.host.inside(async move { TcpStream::connect(address).await.is_err() }).await? {
+            if Instant::now() > deadline || member.process().is_none() {
+                let log = last_lines(&self.data(&format!("{}.log", member.name)), 10);
+                return Err(LabError::NotUp { what: "etcd".into(), limit: START, log });
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+
+    fn signal(&self, member: usize, signal: Signal) {
+        if let Some(process) = self.members.get(member).and_then(Member::process) {
+            process.signal(signal);
+        }
+    }
+
+    async fn end(&mut self, number: usize, signal: Signal) -> Result<(), LabError> {
+        self.signal(number, signal);
+        let Some(mut child) = self.members.get_mut(number).and_then(|member| member.running.take()) else {
+            return Ok(());
+        };
+        let pid = child.id().map_or(0, u32::cast_signed);
+        match tokio::time::timeout(Duration::from_secs(20), child.wait()).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(LabError::Immortal(pid)),
+        }
+    }
+}
