@@ -34,6 +34,8 @@ mod udp;
 mod worker;
 
 pub use crate::balancer::{Balancer, Observation};
+pub use crate::listen::bind;
 pub use crate::settings::{Settings, Timeouts};
 pub use crate::stats::{FrontendStats, Stats};
+pub use crate::udp::datagram::{Datagrams, Local};
 pub use ipnet::IpNet;

@@ -53,11 +53,19 @@ fn reachable(address: IpAddr) -> IpAddr {
 }
 
 fn socket(frontend: Frontend, address: IpAddr, shared: bool) -> io::Result<Socket> {
-    let kind = match frontend.protocol.transport() {
+    bind(SocketAddr::new(address, frontend.port), frontend.protocol.transport(), shared, BACKLOG)
+}
+
+/// Opens a port for a server: over TCP, with room for `backlog` connections that wait to be taken. It may be `shared` with
+/// another process that says so too, which a successor needs beside its predecessor.
+///
+/// # Errors
+/// The port is taken, or may not be.
+pub fn bind(address: SocketAddr, transport: Transport, shared: bool, backlog: i32) -> io::Result<Socket> {
+    let kind = match transport {
         Transport::Tcp => Type::STREAM,
         Transport::Udp => Type::DGRAM,
     };
-    let address = SocketAddr::new(address, frontend.port);
     let socket = Socket::new(Domain::for_address(address), kind, None)?;
     if address.is_ipv6() {
         socket.set_only_v6(!address.ip().is_unspecified())?;
@@ -73,7 +81,7 @@ fn socket(frontend: Frontend, address: IpAddr, shared: bool) -> io::Result<Socke
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     if kind == Type::STREAM {
-        socket.listen(BACKLOG)?;
+        socket.listen(backlog)?;
     }
     Ok(socket)
 }

@@ -15,11 +15,11 @@ use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
 /// The longest datagram there is.
-pub(super) const LONGEST: usize = 65_535;
+pub(crate) const LONGEST: usize = 65_535;
 
 /// Which of this host's addresses a client sent to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Local {
+pub enum Local {
     /// The system did not say.
     Unknown,
     /// In network byte order.
@@ -28,12 +28,16 @@ pub(super) enum Local {
     V6([u8; 16], u32),
 }
 
-/// A frontend's socket.
-pub(super) struct Datagrams(UdpSocket);
+/// A UDP socket that answers from the address that it was asked at.
+#[derive(Debug)]
+pub struct Datagrams(UdpSocket);
 
 impl Datagrams {
     /// Watches `socket`, which is bound and does not block.
-    pub(super) fn new(socket: Socket) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// Where the system does not tell where datagrams were sent to.
+    pub fn new(socket: Socket) -> io::Result<Self> {
         if socket.local_addr()?.is_ipv6() {
             // Of IPv4 datagrams it tells the mapped address, and takes it back.
             setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
@@ -44,7 +48,10 @@ impl Datagrams {
     }
 
     /// Waits until something may have come.
-    pub(super) async fn readable(&self) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// Where the runtime ends.
+    pub async fn readable(&self) -> io::Result<()> {
         self.0.readable().await
     }
 
@@ -52,7 +59,7 @@ impl Datagrams {
     ///
     /// # Errors
     /// `WouldBlock` if there is none.
-    pub(super) fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr, Local)> {
+    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr, Local)> {
         self.0.try_io(Interest::READABLE, || {
             let mut control = nix::cmsg_space!(libc::in6_pktinfo, libc::in_pktinfo);
             let mut slices = [IoSliceMut::new(buffer)];
@@ -80,7 +87,7 @@ impl Datagrams {
     ///
     /// # Errors
     /// `WouldBlock` if the system has no room for it.
-    pub(super) fn send(&self, data: &[u8], peer: SocketAddr, local: Local) -> io::Result<()> {
+    pub fn send(&self, data: &[u8], peer: SocketAddr, local: Local) -> io::Result<()> {
         // Asked of the system at once: a datagram is sent or dropped, and nothing waits for room.
         let fd = self.0.as_raw_fd();
         let slices = [IoSlice::new(data)];

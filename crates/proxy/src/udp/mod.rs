@@ -6,7 +6,7 @@
 //! client's next datagram begins another session, and the old one only brings late replies.
 //! Datagrams are never queued: what the system has no room for is dropped, as a network would.
 
-mod datagram;
+pub(crate) mod datagram;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
