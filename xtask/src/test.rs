@@ -33,6 +33,7 @@ pub(crate) async fn run(test: &Test) -> anyhow::Result<()> {
     step("documentation tests", || {
         steps::run(&mut cargo(&["test", "--workspace", "--locked", "--doc", "--quiet"]))
     })?;
+    step("tests in Python", python)?;
     let tested = step("tests", tests);
     if !test.keep_lab {
         lab::down().await.context("end the lab")?;
@@ -49,6 +50,13 @@ fn deny() -> anyhow::Result<()> {
     let mut deny = Command::new(binary);
     deny.args(["--offline", "--locked", "check", "--hide-inclusion-graph", "licenses", "bans", "sources"]);
     steps::run(deny.current_dir(crate::workspace::root()))
+}
+
+/// The package for plugins, with the interpreter alone.
+fn python() -> anyhow::Result<()> {
+    let mut command = Command::new("python3");
+    command.args(["-B", "-m", "unittest", "discover", "-t", ".", "-s", "tests"]);
+    steps::run(command.current_dir(crate::workspace::root().join("plugins/python")))
 }
 
 /// nextest where it is installed, as it runs each test in a process of its own and names the slow ones; else cargo's own.

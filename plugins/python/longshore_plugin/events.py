@@ -1,0 +1,61 @@
+"""What a plugin is told."""
+
+
+class Refuse(Exception):
+    """Raised by a handler: the event is of no use to it, and trying again would not help."""
+
+
+class Hello:
+    """What the agent says of itself and of the handler that this plugin is."""
+
+    def __init__(self, message):
+        #: The host's name.
+        self.node = message.get("node", "")
+        #: The handler's name.
+        self.handler = message.get("handler", "")
+        #: The handler's options: strings by their names, which are in lower case.
+        self.params = message.get("params") or {}
+        #: The path of the INI file that defines the handler; None where another file does.
+        self.ini = message.get("ini")
+        #: The whole message.
+        self.message = message
+
+
+class Event:
+    """Something that happened."""
+
+    def __init__(self, message):
+        #: Tells it from every other event. The same for each attempt to deliver it.
+        self.id = message["id"]
+        #: What happened, as Docker names it: `start`, `die`; `none` for the dummy event.
+        self.event = message.get("event", "")
+        #: When, in RFC 3339.
+        self.at = message.get("at", "")
+        #: The host's name.
+        self.node = message.get("node", "")
+        #: The handler's name.
+        self.handler = message.get("handler", "")
+        #: Counted from 1.
+        self.attempt = message.get("attempt", 1)
+        #: Whether it may have been delivered before.
+        self.redelivered = message.get("redelivered", False)
+        #: Whether nobody heard it: it follows from what is different since the agent last looked.
+        self.made_up = message.get("made_up", False)
+        #: `id`, `name`, `image` and `labels` of the container; None where it happened to none.
+        self.container = message.get("container")
+        #: `id` and `name` of the network; None where it happened to none.
+        self.network = message.get("network")
+        #: What Docker says besides, such as `exitCode`.
+        self.attributes = message.get("attributes") or {}
+        #: The container's inspection, as Docker gives it, or the last one that is known; None where none is.
+        self.inspection = message.get("inspection")
+        #: The whole message.
+        self.message = message
+
+    @property
+    def subject_id(self):
+        """The id of the container or network; empty for the dummy event."""
+        return (self.container or self.network or {}).get("id", "")
+
+    def __repr__(self):
+        return "<Event %s %s %s>" % (self.id, self.event, self.subject_id)
