@@ -1,6 +1,6 @@
 //! A container, as far as anything around it depends on it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -153,6 +153,8 @@ pub struct Container {
     pub image: String,
     /// Labels, the image's among them.
     pub labels: BTreeMap<String, String>,
+    /// Labels that ask for sidecars and are the image's own: who made the image is not always trusted by who runs it.
+    pub baked: BTreeSet<String>,
     /// What its process is doing.
     pub state: RunState,
     /// What its health check says.
@@ -169,6 +171,8 @@ pub struct Container {
     pub networks: BTreeMap<String, Endpoint>,
     /// Ports that the host publishes, in order.
     pub published: Vec<Published>,
+    /// Ports that the image or the user says it listens on, in order.
+    pub exposed: Vec<(u16, Transport)>,
     /// The signal by which it is stopped, as the image or user named it (`SIGQUIT`, `15`); absent means SIGTERM.
     pub stop_signal: Option<String>,
 }

@@ -1,5 +1,6 @@
 //! What Docker tells of a container as it happens.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -64,6 +65,21 @@ pub struct ContainerEvent {
     pub name: String,
     /// What happened.
     pub kind: EventKind,
+    /// When, in nanoseconds since 1970, by Docker's clock.
+    pub at: i64,
+    /// What Docker says besides, the container's image and labels among it.
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// One event of one network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkEvent {
+    /// Docker's id of it.
+    pub network: String,
+    /// Its name.
+    pub name: String,
+    /// What happened, as Docker names it: `create`, `destroy`, `remove`.
+    pub action: String,
     /// When, in nanoseconds since 1970, by Docker's clock.
     pub at: i64,
 }

@@ -10,17 +10,25 @@
 mod container;
 mod domain;
 mod event;
+mod handler;
 mod image;
+mod name;
 mod network;
+mod occurrence;
 mod problem;
 mod route;
 mod world;
 
 pub use container::{Container, ContainerId, Endpoint, Health, Published, RunState, Transport};
 pub use domain::{DomainName, HostPattern, PathPrefix, TextError};
-pub use event::{ContainerEvent, EventKind};
+pub use event::{ContainerEvent, EventKind, NetworkEvent};
+pub use handler::{
+    BalanceJob, DeliveryRules, EventFilter, Filter, Handler, Job, OpenVswitchJob, Origin, PublishJob,
+};
 pub use image::{ImageReference, ImageReferenceError};
+pub use name::{NameEntry, NameKey, NameTable, NamedContainer, NamedPort, Replica};
 pub use network::{Network, NetworkScope};
+pub use occurrence::{ContainerFacts, EventId, Occurrence, OccurrenceSubject};
 pub use problem::{Problem, Subject};
 pub use route::{
     Frontend, FrontendError, Protocol, Route, RouteKey, RouteTable, Upstream, Waiting, WaitingReason, Weight,

@@ -32,6 +32,16 @@ pub enum Subject {
         /// Its name: `built-in` or `haproxy`.
         engine: String,
     },
+    /// A handler.
+    Handler {
+        /// Its name.
+        name: String,
+    },
+    /// The DNS server.
+    Dns {
+        /// Where it is to listen.
+        listen: String,
+    },
     /// A file and, where known, the line in it.
     File {
         /// The path as it was given.
@@ -48,6 +58,8 @@ impl fmt::Display for Subject {
             Self::Frontend { frontend } => write!(f, "frontend {frontend}"),
             Self::Docker { address } => write!(f, "Docker at {address}"),
             Self::Balancer { engine } => write!(f, "balancer {engine}"),
+            Self::Handler { name } => write!(f, "handler {}", name.escape_debug()),
+            Self::Dns { listen } => write!(f, "DNS at {listen}"),
             Self::File { path, line: Some(line) } => write!(f, "{path}:{line}"),
             Self::File { path, line: None } => f.write_str(path),
         }

@@ -73,7 +73,7 @@ impl<'a> Reading<'a> {
         let mut lists = BTreeMap::new();
         for (label, value) in &self.container.labels {
             match label::read(label) {
-                None | Some(Key::Network) => {}
+                None | Some(Key::Network | Key::Service) => {}
                 Some(Key::Attribute(spelling, protocol, port, attribute)) => {
                     let said = &mut drafts.entry((protocol, port)).or_default().attributes;
                     if said.get(&attribute).is_none_or(|(other, ..)| *other < spelling) {
@@ -222,7 +222,7 @@ fn truth(value: &str) -> Option<bool> {
 }
 
 /// A stranger's text, safe to print: quoted, escaped, and of bounded length.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     match text.char_indices().nth(60) {
         Some((end, _)) => format!("{:?}…", text.get(..end).unwrap_or_default()),
         None => format!("{text:?}"),
@@ -230,6 +230,6 @@ fn quoted(text: &str) -> String {
 }
 
 /// A label's key of bounded length.
-fn shown(key: &str) -> String {
+pub(crate) fn shown(key: &str) -> String {
     key.chars().take(120).collect()
 }

@@ -9,6 +9,7 @@
 //! | `glue_<protocol>_<port>_weight` | `longshore.<protocol>.<port>.weight` | 0 to 256 |
 //! | | `longshore.<protocol>.<port>.listen` | the frontend's port |
 //! | | `longshore.network` | the network to reach the container by |
+//! | | `longshore.service` | the service that the container is one of, for its name |
 
 use longshore_model::Protocol;
 
@@ -40,6 +41,8 @@ pub(crate) enum Key {
     Ports(Protocol),
     /// The network to reach the container by.
     Network,
+    /// The service that the container is one of.
+    Service,
     /// It names a port's route and asks something unknown of it, which is lost for it.
     UnknownAttribute(Protocol, u16, Option<&'static str>),
     /// It looks like one of ours and is none.
@@ -49,18 +52,27 @@ pub(crate) enum Key {
 /// Reads a label's key; `None` for the labels of others.
 pub(crate) fn read(key: &str) -> Option<Key> {
     if let Some(rest) = key.strip_prefix("longshore.") {
-        return Some(read_longshore(rest));
+        // Open vSwitch's and the sidecars' are read elsewhere.
+        return (!rest.starts_with("ovs.") && !is_of_sidecars(rest)).then(|| read_longshore(rest));
     }
     key.strip_prefix("glue_").and_then(read_glue)
+}
+
+/// Labels that ask for sidecars, and those that sidecars bear.
+fn is_of_sidecars(rest: &str) -> bool {
+    matches!(rest, "owner" | "spec" | "sidecar") || rest.starts_with("sidecar.")
 }
 
 fn read_longshore(rest: &str) -> Key {
     if rest == "network" {
         return Key::Network;
     }
+    if rest == "service" {
+        return Key::Service;
+    }
     let (first, rest) = rest.split_once('.').unwrap_or((rest, ""));
     let Some(protocol) = protocol(first) else {
-        return Key::Unknown(nearest(first, &["http", "tcp", "udp", "network"]));
+        return Key::Unknown(nearest(first, &["http", "tcp", "udp", "network", "service"]));
     };
     let (number, attribute) = match rest.split_once('.') {
         Some((number, attribute)) => (number, Some(attribute)),

@@ -10,11 +10,14 @@
 
 mod claim;
 mod explain;
+pub mod handlers;
 mod label;
+mod missed;
 mod reach;
 mod routes;
 
 pub use claim::{Claim, claims};
 pub use explain::{Candidate, Explanation, Verdict, explain};
+pub use missed::{Missed, Phase, Told, before, facts, is_detail, missed};
 pub use reach::Vantage;
 pub use routes::{Decided, RoutePlan, RouteSettings};

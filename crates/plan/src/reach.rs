@@ -31,14 +31,8 @@ pub(crate) fn lender(container: &Container) -> Option<ContainerId> {
     container.network_mode.strip_prefix("container:").map(ContainerId::new)
 }
 
-/// The address to connect to for a port of a container, or `None` where no way leads there.
-pub(crate) fn address(
-    world: &World,
-    vantage: &Vantage,
-    container: &Container,
-    port: u16,
-    transport: Transport,
-) -> Option<SocketAddr> {
+/// The container whose network a container is in, its own in the usual case; `None` where that one is not known.
+pub(crate) fn holder<'a>(world: &'a World, container: &'a Container) -> Option<&'a Container> {
     let mut holder = container;
     let mut steps = 0;
     while let Some(id) = lender(holder) {
@@ -48,6 +42,24 @@ pub(crate) fn address(
             return None;
         }
     }
+    Some(holder)
+}
+
+/// Whether the host can reach the addresses of a network. One that has not been listed yet is taken for a bridge, the
+/// usual kind.
+pub(crate) fn is_of_the_host(world: &World, network: &str) -> bool {
+    world.networks.get(network).is_none_or(|network| network.scope == NetworkScope::Host)
+}
+
+/// The address to connect to for a port of a container, or `None` where no way leads there.
+pub(crate) fn address(
+    world: &World,
+    vantage: &Vantage,
+    container: &Container,
+    port: u16,
+    transport: Transport,
+) -> Option<SocketAddr> {
+    let holder = holder(world, container)?;
     let preferred = container.labels.get("longshore.network");
     // A balancer in a container on the host's own network stands where the host does.
     let standing = match vantage {
@@ -77,8 +89,7 @@ fn own_address(
         };
     }
     let reachable = |id: &String| match standing {
-        // A network that has not been listed yet is taken for a bridge, the usual kind.
-        Standing::Host => world.networks.get(id).is_none_or(|network| network.scope == NetworkScope::Host),
+        Standing::Host => is_of_the_host(world, id),
         Standing::In(own) => own.networks.values().any(|endpoint| endpoint.network_id == *id),
         Standing::Remote(_) => false,
     };

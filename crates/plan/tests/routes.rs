@@ -2,6 +2,7 @@
 
 mod worlds;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use longshore_model::{
@@ -9,7 +10,12 @@ use longshore_model::{
 };
 use longshore_plan::{RoutePlan, RouteSettings, Vantage};
 use proptest::prelude::*;
-use worlds::{container, on_the_host, world};
+use worlds::{container, world};
+
+/// A balancer on the containers' own host.
+fn on_the_host() -> RouteSettings {
+    RouteSettings { vantage: Vantage::Host, reserved: BTreeMap::from([(7051, "Longshore's API".to_owned())]) }
+}
 
 fn plan(containers: impl IntoIterator<Item = Container>) -> RoutePlan {
     RoutePlan::of(&world(containers, &[80, 8080, 5432, 53]), on_the_host())

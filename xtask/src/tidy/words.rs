@@ -10,7 +10,7 @@ const POWER: [&str; 2] = [concat!("sla", "ve"), concat!("mas", "ter")];
 
 /// Where such a word is another program's own: the file's path starts with the first, and the line has the second in lower
 /// case.
-const ANOTHERS: [(&str, &str); 12] = [
+const ANOTHERS: [(&str, &str); 18] = [
     // HAProxy's processes and sockets: the room that talks to it, and what tells users of it.
     ("crates/daemon/src/act/haproxy/", POWER[1]),
     ("", concat!("mas", "ter-worker")),
@@ -26,6 +26,13 @@ const ANOTHERS: [(&str, &str); 12] = [
     ("", concat!("podder_mas", "ter")),
     ("", concat!("sla", "ves.yml")),
     ("", concat!("`sla", "ves`")),
+    ("crates/plan/src/sidecars/file.rs", concat!("\"sla", "ves\"")),
+    ("crates/plan/tests/sidecars.rs", concat!("sla", "ves:")),
+    ("crates/longshore/tests/lab/sidecars.rs", concat!("sla", "ves:")),
+    ("crates/longshore/src/cli.rs", concat!("long = \"sla", "ves\"")),
+    ("docs/sidecars.md", concat!("sla", "ves:")),
+    // Linux's, of what is mounted below a mount.
+    ("crates/plan/src/sidecars/mounts.rs", concat!("sla", "ve\",")),
     // The house plan's own denial.
     ("ARCHITECTURE.md", concat!("no mas", "ter")),
 ];

@@ -8,6 +8,7 @@ fn container(state: RunState, started: i64) -> Container {
         name: "wp1".to_owned(),
         image: "wordpress".to_owned(),
         labels: BTreeMap::new(),
+        baked: Default::default(),
         state,
         health: Health::None,
         stopping: false,
@@ -16,12 +17,14 @@ fn container(state: RunState, started: i64) -> Container {
         network_mode: "bridge".to_owned(),
         networks: BTreeMap::new(),
         published: Vec::new(),
+        exposed: Vec::new(),
         stop_signal: Some("SIGQUIT".to_owned()),
     }
 }
 
 fn event(kind: EventKind, at: i64) -> ContainerEvent {
-    ContainerEvent { container: ContainerId::new("ab"), name: "wp1".to_owned(), kind, at }
+    let container = ContainerId::new("ab");
+    ContainerEvent { container, name: "wp1".to_owned(), kind, at, attributes: BTreeMap::new() }
 }
 
 fn running() -> State {

@@ -1,6 +1,6 @@
 //! Docker's spelling of containers, networks and events, in the model's words.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use bollard::models::{
@@ -31,6 +31,7 @@ pub(super) fn container(inspected: ContainerInspectResponse, include_env: bool) 
         name: inspected.name?.trim_start_matches('/').to_owned(),
         image: config.image.unwrap_or_default(),
         labels,
+        baked: BTreeSet::new(),
         state: run_state(state.status),
         health: health(state.health.and_then(|health| health.status)),
         stopping: false,
@@ -39,6 +40,7 @@ pub(super) fn container(inspected: ContainerInspectResponse, include_env: bool) 
         network_mode: inspected.host_config.and_then(|config| config.network_mode).unwrap_or_default(),
         networks: networks(settings.networks.unwrap_or_default()),
         published: published(settings.ports.unwrap_or_default()),
+        exposed: exposed(&config.exposed_ports.unwrap_or_default()),
         stop_signal: config.stop_signal,
     })
 }
@@ -97,7 +99,13 @@ pub(super) fn event(message: EventMessage) -> Option<Heard> {
     // In an event of a network, the name is the network's.
     let of_network = matches!(kind, EventKind::Connect | EventKind::Disconnect);
     let name = attributes.remove("name").filter(|_| !of_network).unwrap_or_default();
-    Some(Heard::Container(ContainerEvent { container: ContainerId::new(id), name, kind, at }))
+    Some(Heard::Container(ContainerEvent {
+        container: ContainerId::new(id),
+        name,
+        kind,
+        at,
+        attributes: attributes.into_iter().collect(),
+    }))
 }
 
 fn container_event(action: &str, attributes: &HashMap<String, String>) -> Option<EventKind> {
@@ -164,6 +172,12 @@ fn published(ports: PortMap) -> Vec<Published> {
     }
     published.sort();
     published
+}
+
+fn exposed(ports: &[String]) -> Vec<(u16, Transport)> {
+    let mut exposed: Vec<_> = ports.iter().filter_map(|port| port_and_transport(port)).collect();
+    exposed.sort();
+    exposed
 }
 
 /// `80/tcp`; SCTP is nobody's here.

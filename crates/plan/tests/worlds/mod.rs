@@ -1,11 +1,12 @@
 //! Builders of containers and worlds for the tests of this room.
 
+#![allow(dead_code, reason = "each binary of tests uses some of these")]
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use longshore_model::{Container, ContainerId, Endpoint, Health, PortState, RunState, World};
-use longshore_plan::{RouteSettings, Vantage};
 
 /// A running container `c<n>` on the default bridge at 172.17.0.<n>, created in order of its number.
 pub(crate) fn container(n: u8, labels: &[(&str, &str)]) -> Container {
@@ -19,6 +20,7 @@ pub(crate) fn container(n: u8, labels: &[(&str, &str)]) -> Container {
         name: format!("c{n}"),
         image: "testserver".to_owned(),
         labels: labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+        baked: Default::default(),
         state: RunState::Running,
         health: Health::None,
         stopping: false,
@@ -27,6 +29,7 @@ pub(crate) fn container(n: u8, labels: &[(&str, &str)]) -> Container {
         network_mode: "bridge".to_owned(),
         networks: BTreeMap::from([("bridge".to_owned(), endpoint)]),
         published: Vec::new(),
+        exposed: Vec::new(),
         stop_signal: None,
     }
 }
@@ -45,9 +48,4 @@ pub(crate) fn world(containers: impl IntoIterator<Item = Container>, open: &[u16
         world.containers.insert_mut(container.id.clone(), Arc::new(container));
     }
     world
-}
-
-/// A balancer on the containers' own host.
-pub(crate) fn on_the_host() -> RouteSettings {
-    RouteSettings { vantage: Vantage::Host, reserved: BTreeMap::from([(7051, "Longshore's API".to_owned())]) }
 }

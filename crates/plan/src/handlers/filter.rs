@@ -1,0 +1,142 @@
+use std::collections::BTreeSet;
+
+use longshore_model::{EventFilter, Filter, Handler, ImageReference, Occurrence, OccurrenceSubject};
+
+/// Events that a handler can name, besides `all`, as the Engine names them; an engine may know more.
+pub(super) const EVENTS: [&str; 30] = [
+    "attach",
+    "checkpoint",
+    "commit",
+    "connect",
+    "copy",
+    "create",
+    "destroy",
+    "detach",
+    "die",
+    "disconnect",
+    "exec_create",
+    "exec_detach",
+    "exec_die",
+    "exec_start",
+    "export",
+    "health_status",
+    "kill",
+    "network_create",
+    "network_destroy",
+    "oom",
+    "pause",
+    "prune",
+    "rename",
+    "resize",
+    "restart",
+    "start",
+    "stop",
+    "top",
+    "unpause",
+    "update",
+];
+
+/// Whether a handler with this filter is told of it.
+///
+/// `all` is every event of a container, those of its networks, its health check and its execs among them. The dummy
+/// event and those of a network must be named. The dummy event happens to nothing, so only its name decides. A
+/// network has a name, and neither image nor labels.
+pub fn wants(filter: &Filter, occurrence: &Occurrence) -> bool {
+    if !wants_event(&filter.events, occurrence) {
+        return false;
+    }
+    match &occurrence.subject {
+        OccurrenceSubject::Nothing => true,
+        OccurrenceSubject::Network { name, .. } => {
+            filter.images.is_empty() && filter.labels.is_empty() && any_matches(&filter.names, name)
+        }
+        OccurrenceSubject::Container(facts) => {
+            let has = |(key, value): &(String, Option<String>)| {
+                facts.labels.get(key).is_some_and(|found| value.as_ref().is_none_or(|value| value == found))
+            };
+            filter.labels.iter().all(has)
+                && any_matches(&filter.names, &facts.name)
+                && any_image(&filter.images, &facts.image)
+        }
+    }
+}
+
+/// What Docker must be asked for on behalf of these handlers: everything that happens to containers, or else events by
+/// their names.
+pub fn attention<'a>(handlers: impl IntoIterator<Item = &'a Handler>) -> (bool, BTreeSet<String>) {
+    let mut all = false;
+    let mut named = BTreeSet::new();
+    for handler in handlers.into_iter().filter(|handler| handler.enabled && handler.job.counts_events()) {
+        all |= handler.filter.events.all;
+        named.extend(handler.filter.events.named.iter().map(|event| split_event(event).0.to_owned()));
+    }
+    (all, named)
+}
+
+/// Of `health_status: healthy`, the event and what it must say besides.
+pub(super) fn split_event(event: &str) -> (&str, Option<&str>) {
+    match event.split_once(':') {
+        Some((name, detail)) => (name.trim(), Some(detail.trim())),
+        None => (event, None),
+    }
+}
+
+fn wants_event(filter: &EventFilter, occurrence: &Occurrence) -> bool {
+    match &occurrence.subject {
+        OccurrenceSubject::Nothing => filter.none,
+        OccurrenceSubject::Container(_) if filter.all => true,
+        OccurrenceSubject::Container(_) | OccurrenceSubject::Network { .. } => {
+            filter.named.iter().any(|named| {
+                let (name, detail) = split_event(named);
+                let said = occurrence.attributes.get(name);
+                name == occurrence.event
+                    && detail.is_none_or(|detail| said.is_some_and(|said| said == detail))
+            })
+        }
+    }
+}
+
+fn any_matches(patterns: &[String], text: &str) -> bool {
+    patterns.is_empty() || patterns.iter().any(|pattern| matches(pattern, text))
+}
+
+fn any_image(patterns: &[String], image: &str) -> bool {
+    patterns.is_empty() || patterns.iter().any(|pattern| matches_image(pattern, image))
+}
+
+/// Whether an image is meant: as a reference, where a missing tag stands for all of them; with asterisks, by any way
+/// to write the image.
+fn matches_image(pattern: &str, image: &str) -> bool {
+    let Ok(found) = image.parse::<ImageReference>() else { return matches(pattern, image) };
+    let path = format!("{}/{}", found.registry, found.repository);
+    let tag = found.tag.as_deref().unwrap_or("latest");
+    if !pattern.contains('*') {
+        return pattern.parse::<ImageReference>().is_ok_and(|wanted| {
+            path == format!("{}/{}", wanted.registry, wanted.repository)
+                && wanted.tag.is_none_or(|wanted| wanted == tag)
+                && (wanted.digest.is_none() || wanted.digest == found.digest)
+        });
+    }
+    let short = path.strip_prefix("docker.io/").unwrap_or(&path);
+    let short = short.strip_prefix("library/").unwrap_or(short);
+    [path.as_str(), short]
+        .into_iter()
+        .any(|path| matches(pattern, path) || matches(pattern, &format!("{path}:{tag}")))
+}
+
+/// Whether a text is like a pattern in which `*` stands for any text, also none.
+fn matches(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = text.strip_prefix(first) else { return false };
+    let mut parts: Vec<&str> = parts.collect();
+    let Some(last) = parts.pop() else { return rest.is_empty() };
+    // The earliest place for each part leaves the most for those after it.
+    for part in parts {
+        match rest.split_once(part) {
+            Some((_, after)) => rest = after,
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
+}

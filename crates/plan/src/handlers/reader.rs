@@ -1,0 +1,160 @@
+use std::path::PathBuf;
+use std::time::Duration;
+
+use longshore_model::{Problem, Subject};
+
+use super::definition::{Definition, Said, Value};
+
+/// How much of a user's text a problem repeats.
+const SHOWN: usize = 80;
+
+/// Takes a definition's values out of it, and keeps what is wrong with them.
+pub(super) struct Reader<'a> {
+    pub(super) definition: &'a Definition,
+    pub(super) problems: Vec<Problem>,
+    /// Whether something is wrong that the handler cannot do without.
+    pub(super) broken: bool,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(definition: &'a Definition) -> Self {
+        Self { definition, problems: Vec::new(), broken: false }
+    }
+
+    /// A value under `[handler]`. Hyphens and underscores count as the same.
+    pub(super) fn head(&self, key: &str) -> Option<&'a Said> {
+        find(&self.definition.head, key)
+    }
+
+    /// A value under `[params]`. Hyphens and underscores count as the same.
+    pub(super) fn param(&self, key: &str) -> Option<&'a Said> {
+        find(&self.definition.params, key)
+    }
+
+    /// A parameter that is one text; `None` also where it is empty.
+    pub(super) fn text(&mut self, key: &str) -> Option<&'a str> {
+        let said = self.param(key)?;
+        self.one(key, said).map(str::trim).filter(|text| !text.is_empty())
+    }
+
+    /// A parameter without which there is no handler.
+    pub(super) fn needed(&mut self, key: &str) -> Option<&'a str> {
+        let before = self.broken;
+        let text = self.text(key);
+        if text.is_none() && self.broken == before {
+            self.wrong(None, key, format!("params need {key:?}; there is no such handler"), None);
+        }
+        text
+    }
+
+    /// A parameter that names a file; a relative one lies beside the definition.
+    pub(super) fn file(&mut self, key: &str) -> Option<PathBuf> {
+        self.text(key).map(|text| self.beside(text))
+    }
+
+    /// A path, absolute: a relative one lies beside the definition.
+    pub(super) fn beside(&self, path: &str) -> PathBuf {
+        self.definition.file.parent().map_or_else(|| path.into(), |folder| folder.join(path))
+    }
+
+    /// One text, not a list.
+    pub(super) fn one(&mut self, key: &str, said: &'a Said) -> Option<&'a str> {
+        match &said.value {
+            Value::One(text) => Some(text),
+            Value::Many(_) => {
+                self.wrong(said.line, key, "it is one text, not a list".to_owned(), None);
+                None
+            }
+        }
+    }
+
+    /// A flag under `[handler]`, as Python reads it.
+    pub(super) fn flag(&mut self, key: &str, default: bool) -> bool {
+        self.head(key).map_or(default, |said| self.truth(key, said, default))
+    }
+
+    /// A flag, wherever it stands.
+    pub(super) fn truth(&mut self, key: &str, said: &'a Said, default: bool) -> bool {
+        let Some(text) = self.one(key, said) else { return default };
+        match text.trim().to_ascii_lowercase().as_str() {
+            "1" | "yes" | "true" | "on" => true,
+            "0" | "no" | "false" | "off" => false,
+            _ => {
+                self.wrong(said.line, key, format!("{} is neither 1 nor 0", shown(text)), None);
+                default
+            }
+        }
+    }
+
+    /// A whole number under `[handler]`.
+    pub(super) fn number<N>(&mut self, key: &str, default: N, least: N, most: N) -> N
+    where
+        N: Copy + PartialOrd + std::str::FromStr + std::fmt::Display,
+    {
+        let Some(said) = self.head(key) else { return default };
+        let Some(text) = self.one(key, said) else { return default };
+        match text.trim().parse() {
+            Ok(number) if (least..=most).contains(&number) => number,
+            _ => {
+                let message = format!("{} is no whole number from {least} to {most}", shown(text));
+                self.wrong(said.line, key, message, None);
+                default
+            }
+        }
+    }
+
+    /// A time: `30s`, `2m`.
+    pub(super) fn time(&mut self, key: &str, said: &'a Said, least: Duration) -> Option<Duration> {
+        let text = self.one(key, said)?;
+        match humantime::parse_duration(text.trim()) {
+            Ok(time) if time >= least && time <= Duration::from_secs(24 * 3600) => Some(time),
+            Ok(_) => {
+                let least = humantime::format_duration(least);
+                self.wrong(said.line, key, format!("it is at least {least} and at most a day"), None);
+                None
+            }
+            Err(_) => {
+                let hint = Some("write 30s or 2m".to_owned());
+                self.wrong(said.line, key, format!("{} is no time", shown(text)), hint);
+                None
+            }
+        }
+    }
+
+    /// Something that costs the handler.
+    pub(super) fn wrong(&mut self, line: Option<usize>, key: &str, message: String, hint: Option<String>) {
+        self.broken = true;
+        self.remark(line, key, message, hint);
+    }
+
+    /// Something to be told of, with which the handler works all the same.
+    pub(super) fn remark(&mut self, line: Option<usize>, key: &str, message: String, hint: Option<String>) {
+        let subject = Subject::File {
+            path: self.definition.file.display().to_string(),
+            line: line.or(self.definition.line),
+        };
+        self.problems.push(Problem { subject, key: Some(key.to_owned()), message, hint });
+    }
+}
+
+fn find<'a>(map: &'a std::collections::BTreeMap<String, Said>, key: &str) -> Option<&'a Said> {
+    map.get(key).or_else(|| map.get(&key.replace('-', "_")))
+}
+
+/// A stranger's text for a line of the log: quoted, escaped and not too long.
+pub(super) fn shown(text: &str) -> String {
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{:?}…", text.get(..end).unwrap_or_default()),
+        None => format!("{text:?}"),
+    }
+}
+
+/// The known word that a misspelt one was meant to be, as a hint.
+pub(super) fn nearest(word: &str, known: &[&str]) -> Option<String> {
+    // Comparing costs the product of the lengths.
+    if word.len() > 32 {
+        return None;
+    }
+    let near = known.iter().map(|k| (strsim::damerau_levenshtein(word, k), k)).min()?;
+    (near.0 <= 2).then(|| format!("did you mean {:?}?", near.1))
+}
