@@ -3,21 +3,25 @@
 //! `World → RoutePlan → RouteTable`: labels become claims, claims become routes, and every claim that
 //! cannot be met becomes a problem that names its container and label. One module a concern; each keeps
 //! what it has derived by container, so that a change to one container costs what that container costs,
-//! whatever else runs.
+//! whatever else runs. `World → NamePlan → NameTable` is the same for the names of containers, and [`dns`] answers
+//! requests from it.
 //!
 //! Deliberately absent: clocks, randomness, tasks and IO. Time comes as a value of World, order comes
 //! from ids, and what is decided here is carried out elsewhere.
 
 mod claim;
+pub mod dns;
 mod explain;
 pub mod handlers;
 mod label;
 mod missed;
+mod names;
 mod reach;
 mod routes;
 
 pub use claim::{Claim, claims};
 pub use explain::{Candidate, Explanation, Verdict, explain};
 pub use missed::{Missed, Phase, Told, before, facts, is_detail, missed};
+pub use names::{NamePlan, NameSettings};
 pub use reach::Vantage;
 pub use routes::{Decided, RoutePlan, RouteSettings};

@@ -1,0 +1,117 @@
+//! An answer in the making, and its bytes.
+
+use hickory_proto::op::{Edns, Message, Metadata, OpCode, Query, ResponseCode};
+use hickory_proto::rr::Record;
+use hickory_proto::serialize::binary::{BinEncodable, BinEncoder};
+use longshore_model::Transport;
+
+use super::Answer;
+
+/// The longest datagram that is sent, whatever the client takes: longer ones may be cut up on their way and lost.
+const LONGEST_DATAGRAM: u16 = 1232;
+/// The longest datagram that every client takes.
+const SHORTEST_LIMIT: u16 = 512;
+
+/// An answer in the making.
+#[derive(Clone, Debug)]
+pub(super) struct Response {
+    pub(super) message: Message,
+    /// How long it may be, in bytes.
+    pub(super) limit: u16,
+}
+
+impl Response {
+    /// An answer that says no more than this, to a request of which only the header counts.
+    pub(super) fn bare(id: u16, code: OpCode, recursion_desired: bool, response: ResponseCode) -> Self {
+        let mut message = Message::error_msg(id, code, response);
+        message.metadata.recursion_desired = recursion_desired;
+        Self { message, limit: SHORTEST_LIMIT }
+    }
+
+    /// An empty answer to a request.
+    pub(super) fn to(request: &Message, transport: Transport) -> Self {
+        let mut message = Message::response(request.metadata.id, request.metadata.op_code);
+        message.metadata = Metadata::response_from_request(&request.metadata);
+        message.queries.clone_from(&request.queries);
+        let mut limit = match transport {
+            Transport::Tcp => u16::MAX,
+            Transport::Udp => SHORTEST_LIMIT,
+        };
+        if let Some(theirs) = &request.edns {
+            let mut edns = Edns::new();
+            edns.set_max_payload(LONGEST_DATAGRAM).set_version(0);
+            edns.set_dnssec_ok(theirs.flags().dnssec_ok);
+            message.edns = Some(edns);
+            if transport == Transport::Udp {
+                limit = theirs.max_payload().clamp(SHORTEST_LIMIT, LONGEST_DATAGRAM);
+            }
+        }
+        Self { message, limit }
+    }
+
+    /// The question, of which there is one.
+    pub(super) fn query(&self) -> Option<&Query> {
+        self.message.queries.first()
+    }
+
+    /// The same, with this outcome.
+    pub(super) fn with(mut self, code: ResponseCode) -> Self {
+        self.message.metadata.response_code = code;
+        self
+    }
+
+    pub(super) fn answer(&mut self, record: Record) {
+        self.message.answers.push(record);
+    }
+
+    /// The bytes. What is not asked for goes first where all of it is too long; a datagram that is too long still has no
+    /// answers but says that there are some, which are then asked for over TCP.
+    pub(super) fn encode(mut self) -> Answer {
+        let code = self.message.metadata.response_code;
+        let answer = |bytes| Answer { bytes, code };
+        if let Some(bytes) = encode(&self.message, self.limit) {
+            return answer(bytes);
+        }
+        self.message.additionals.clear();
+        if let Some(bytes) = encode(&self.message, self.limit) {
+            return answer(bytes);
+        }
+        self.message.metadata.truncation = true;
+        // Over TCP there is nothing longer to ask by: as much as there is room for.
+        if let Some(bytes) = encode(&self.message, self.limit) {
+            return answer(bytes);
+        }
+        self.message.answers.clear();
+        self.message.authorities.clear();
+        match encode(&self.message, self.limit) {
+            Some(bytes) => answer(bytes),
+            // A question and an OPT record are less than 512 bytes: a client that sent more gets the header.
+            None => {
+                let metadata = self.message.metadata;
+                let bare = Self::bare(
+                    metadata.id,
+                    metadata.op_code,
+                    metadata.recursion_desired,
+                    ResponseCode::ServFail,
+                );
+                let bytes = encode(&bare.message, u16::MAX).unwrap_or_default();
+                Answer { bytes, code: ResponseCode::ServFail }
+            }
+        }
+    }
+}
+
+/// The whole message, if it is not longer than `limit`.
+fn encode(message: &Message, limit: u16) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(usize::from(SHORTEST_LIMIT));
+    let mut encoder = BinEncoder::new(&mut bytes);
+    encoder.set_max_size(u16::MAX);
+    message.emit(&mut encoder).ok()?;
+    let whole = message.metadata.truncation || !is_truncated(&bytes);
+    (whole && bytes.len() <= usize::from(limit)).then_some(bytes)
+}
+
+/// Whether the encoder left something out.
+fn is_truncated(bytes: &[u8]) -> bool {
+    bytes.get(2).is_some_and(|flags| flags & 0b10 != 0)
+}
