@@ -18,6 +18,7 @@ mod missed;
 mod names;
 mod reach;
 mod routes;
+pub mod sidecars;
 
 pub use claim::{Claim, claims};
 pub use explain::{Candidate, Explanation, Verdict, explain};

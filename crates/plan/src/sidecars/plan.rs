@@ -1,0 +1,371 @@
+//! The plan: what it has seen of World, what each main wants, and which mains must be looked at again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use longshore_model::{Container, ContainerId, Problem, Subject, World};
+
+use super::definition::Definition;
+use super::file::SidecarFile;
+use super::labels;
+use super::orders::{Look, Looking, Order, SidecarKey};
+use super::sidecar::{self, MAIN, is_sidecar};
+
+/// Most sidecars of one main.
+pub(super) const MAX_SIDECARS: usize = 64;
+
+/// What is known of the file.
+#[derive(Debug, Default)]
+enum File {
+    /// There is none.
+    #[default]
+    None,
+    /// There is one, and it could not be read yet: what it says is not known.
+    Unread,
+    Read(Box<SidecarFile>),
+}
+
+/// What a main's sidecars depend on; anything else that changes of it changes none of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Facts {
+    started: i64,
+    image: String,
+    labels: BTreeMap<String, String>,
+    baked: BTreeSet<String>,
+    network_mode: String,
+    networks: BTreeSet<String>,
+    /// Which reading of the file.
+    file: u64,
+}
+
+/// What is known of one main.
+#[derive(Debug)]
+struct Main {
+    facts: Facts,
+    /// What the file asks for; `None` while it is not known.
+    by_file: Option<BTreeMap<String, Definition>>,
+    by_label: BTreeMap<String, Definition>,
+    /// Both, without those that cannot be.
+    wanted: Arc<BTreeMap<String, Definition>>,
+    /// What is wrong with the file for this main, and with its labels.
+    file_problems: Vec<Problem>,
+    label_problems: Vec<Problem>,
+    cycles: Vec<Problem>,
+}
+
+/// What sidecars there should be, kept from change to change: a pass costs what changed, and what is not settled yet.
+#[derive(Debug, Default)]
+pub struct SidecarPlan {
+    file: File,
+    readings: u64,
+    seen: BTreeMap<ContainerId, Arc<Container>>,
+    names: BTreeMap<String, ContainerId>,
+    owned: BTreeMap<ContainerId, BTreeSet<ContainerId>>,
+    mains: BTreeMap<ContainerId, Main>,
+    /// Who is to have a name, and the same the other way round.
+    claims: BTreeMap<String, SidecarKey>,
+    claimed: BTreeMap<SidecarKey, String>,
+    dirty: BTreeSet<ContainerId>,
+    unrendered: BTreeSet<ContainerId>,
+    looks: BTreeMap<ContainerId, Vec<Problem>>,
+}
+
+impl SidecarPlan {
+    /// A plan without a file: only labels ask for sidecars.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Says that there is a file, and that it cannot be read: what was read of it before goes on to count, and if it
+    /// never was read, no sidecar of a running main is removed.
+    pub fn file_unread(&mut self) {
+        if matches!(self.file, File::None) {
+            self.file = File::Unread;
+            self.everything();
+        }
+    }
+
+    /// Takes a file over, in place of the one before.
+    pub fn file_read(&mut self, file: SidecarFile) {
+        self.file = File::Read(Box::new(file));
+        self.everything();
+    }
+
+    fn everything(&mut self) {
+        self.readings += 1;
+        self.dirty.extend(self.seen.keys().cloned());
+    }
+
+    /// Takes over what changed: these containers, or all of them where `changed` is `None`.
+    pub fn update<'a>(&mut self, world: &World, changed: Option<impl IntoIterator<Item = &'a ContainerId>>) {
+        match changed {
+            Some(ids) => ids.into_iter().for_each(|id| self.container(id, world.containers.get(id))),
+            None => {
+                let gone = self.seen.keys().filter(|id| !world.containers.contains_key(*id));
+                let gone: Vec<ContainerId> = gone.cloned().collect();
+                gone.iter().for_each(|id| self.container(id, None));
+                world.containers.iter().for_each(|(id, container)| self.container(id, Some(container)));
+            }
+        }
+    }
+
+    fn container(&mut self, id: &ContainerId, new: Option<&Arc<Container>>) {
+        let old = self.seen.get(id).cloned();
+        if let (Some(old), Some(new)) = (&old, new)
+            && Arc::ptr_eq(old, new)
+        {
+            return;
+        }
+        if let Some(old) = old {
+            self.seen.remove(id);
+            if self.names.get(&old.name) == Some(id) {
+                self.names.remove(&old.name);
+            }
+            if let Some(main) = main_of(&old) {
+                if let Some(owned) = self.owned.get_mut(&main) {
+                    owned.remove(id);
+                    if owned.is_empty() {
+                        self.owned.remove(&main);
+                    }
+                }
+                self.dirty.insert(main);
+            }
+        }
+        if let Some(new) = new {
+            self.seen.insert(id.clone(), Arc::clone(new));
+            self.names.insert(new.name.clone(), id.clone());
+            if let Some(main) = main_of(new) {
+                self.owned.entry(main.clone()).or_default().insert(id.clone());
+                self.dirty.insert(main);
+            }
+        }
+        self.dirty.insert(id.clone());
+    }
+
+    /// Mains whose inspection is wanted, for the file is a template. Each is named once until something about it changes;
+    /// [`Self::inspected`] brings it.
+    pub fn uninspected(&mut self) -> BTreeSet<ContainerId> {
+        std::mem::take(&mut self.unrendered)
+    }
+
+    /// Renders the file for a main, of which this is the inspection.
+    pub fn inspected(&mut self, id: &ContainerId, inspection: &serde_json::Value) {
+        let (File::Read(file), Some(main), Some(known)) =
+            (&self.file, self.seen.get(id), self.mains.get_mut(id))
+        else {
+            return;
+        };
+        match file.sidecars_of(main, Some(inspection)) {
+            Ok((sidecars, problems)) => {
+                known.by_file = Some(sidecars);
+                known.file_problems = problems;
+            }
+            Err(problem) => {
+                known.by_file = None;
+                known.file_problems = vec![problem];
+            }
+        }
+        known.join(main);
+        self.dirty.insert(id.clone());
+    }
+
+    /// What is to be done now, of all that is not settled; the same again until it is seen to be done.
+    pub fn orders(&mut self, world: &World) -> Vec<Order> {
+        let mut orders = Vec::new();
+        for id in std::mem::take(&mut self.dirty) {
+            let Look { orders: more, problems, waits } = self.look(world, &id);
+            if waits || !more.is_empty() {
+                self.dirty.insert(id.clone());
+            }
+            orders.extend(more);
+            if problems.is_empty() {
+                self.looks.remove(&id);
+            } else {
+                self.looks.insert(id, problems);
+            }
+        }
+        orders
+    }
+
+    /// All that is wrong, as of the last [`Self::orders`].
+    pub fn problems(&self) -> impl Iterator<Item = &Problem> {
+        self.looks.values().flatten()
+    }
+
+    fn look(&mut self, world: &World, id: &ContainerId) -> Look {
+        let main = self.seen.get(id).cloned().filter(|c| c.state.is_alive() && !is_sidecar(c));
+        if let Some(main) = &main {
+            self.define(main);
+        }
+        let (wanted, incomplete, problems) = match self.mains.get(id).filter(|_| main.is_some()) {
+            Some(known) => (Arc::clone(&known.wanted), known.by_file.is_none(), known.problems()),
+            None => (Arc::default(), false, Vec::new()),
+        };
+        let found = Look { problems, ..Look::default() };
+        let main = main.as_deref();
+        let looking = Looking { plan: self, world, id, main, definitions: &wanted, incomplete, found };
+        let look = looking.look();
+        if main.is_none() && !self.owned.contains_key(id) {
+            self.mains.remove(id);
+            self.unrendered.remove(id);
+        }
+        look
+    }
+
+    /// Finds out what a main wants, where that may differ from the last time.
+    fn define(&mut self, main: &Container) {
+        let facts = Facts {
+            started: main.started,
+            image: main.image.clone(),
+            labels: main.labels.clone(),
+            baked: main.baked.clone(),
+            network_mode: main.network_mode.clone(),
+            networks: main.networks.keys().cloned().collect(),
+            file: self.readings,
+        };
+        if self.mains.get(&main.id).is_some_and(|known| known.facts == facts) {
+            return;
+        }
+        let (by_file, file_problems) = match &self.file {
+            File::None => (Some(BTreeMap::new()), Vec::new()),
+            File::Unread => (None, Vec::new()),
+            File::Read(file) if file.is_template() => {
+                self.unrendered.insert(main.id.clone());
+                (None, Vec::new())
+            }
+            File::Read(file) => match file.sidecars_of(main, None) {
+                Ok((sidecars, problems)) => (Some(sidecars), problems),
+                Err(problem) => (None, vec![problem]),
+            },
+        };
+        let (by_label, label_problems) = labels::sidecars(main);
+        let mut known = Main {
+            facts,
+            by_file,
+            by_label,
+            wanted: Arc::default(),
+            file_problems,
+            label_problems,
+            cycles: Vec::new(),
+        };
+        known.join(main);
+        self.mains.insert(main.id.clone(), known);
+    }
+
+    pub(super) fn owned_by(&self, main: &ContainerId) -> Vec<Arc<Container>> {
+        let ids = self.owned.get(main).into_iter().flatten();
+        ids.filter_map(|id| self.seen.get(id)).cloned().collect()
+    }
+
+    pub(super) fn last_definition(&self, main: &ContainerId, sidecar: &str) -> Option<&Definition> {
+        self.mains.get(main)?.wanted.get(sidecar)
+    }
+
+    pub(super) fn name_of(&self, id: &ContainerId) -> Option<String> {
+        self.seen.get(id).map(|container| container.name.clone())
+    }
+
+    /// A container that is none of a main's sidecars, by the name of its compose service or its own.
+    pub(super) fn outsider(&self, main: &Container, name: &str) -> Option<Arc<Container>> {
+        if sidecar::service(main) == Some(name) || main.name == name {
+            return self.seen.get(&main.id).cloned();
+        }
+        let named = self.names.get(name).and_then(|id| self.seen.get(id));
+        let of_project = || {
+            let project = sidecar::project(main)?;
+            let service = self.seen.values().filter(|other| {
+                sidecar::service(other) == Some(name) && sidecar::project(other) == Some(project)
+            });
+            service.max_by_key(|other| other.state.is_alive())
+        };
+        named.or_else(of_project).cloned()
+    }
+
+    /// The name that a sidecar's container is to have, if it is free now; nothing while it is still another sidecar's
+    /// that goes.
+    ///
+    /// # Errors
+    /// With the name, where a stranger's container has it.
+    pub(super) fn claim(&mut self, key: &SidecarKey, main: &Container) -> Result<Option<String>, String> {
+        let before = self.claimed.get(key).cloned();
+        let names = before.map_or_else(|| sidecar::names(main, &key.sidecar), |name| vec![name]);
+        for name in names {
+            if self.claims.get(&name).is_some_and(|holder| holder != key) {
+                continue;
+            }
+            let holder = self.names.get(&name).and_then(|id| self.seen.get(id));
+            let free = match holder {
+                None => true,
+                Some(holder) => {
+                    let Some(other) = main_of(holder) else { return Err(name) };
+                    if self.seen.get(&other).is_some_and(|other| other.state.is_alive()) {
+                        continue;
+                    }
+                    false
+                }
+            };
+            self.claims.insert(name.clone(), key.clone());
+            self.claimed.insert(key.clone(), name.clone());
+            return Ok(free.then_some(name));
+        }
+        Ok(None)
+    }
+
+    /// Gives up the names of those sidecars of a main that are not wanted any more.
+    pub(super) fn release(&mut self, main: &ContainerId, wanted: impl Fn(&str) -> bool) {
+        let first = SidecarKey { main: main.clone(), sidecar: String::new() };
+        let of_it = self.claimed.range(first..).map(|(key, _)| key).take_while(|key| key.main == *main);
+        let over: Vec<SidecarKey> = of_it.filter(|key| !wanted(&key.sidecar)).cloned().collect();
+        for key in over {
+            if let Some(name) = self.claimed.remove(&key) {
+                self.claims.remove(&name);
+            }
+        }
+    }
+}
+
+impl Main {
+    fn problems(&self) -> Vec<Problem> {
+        [self.file_problems.as_slice(), &self.label_problems, &self.cycles].concat()
+    }
+
+    /// Puts together what file and labels ask for: of two sidecars of one name, the label's counts. Those that wait for
+    /// each other are left out.
+    fn join(&mut self, main: &Container) {
+        let mut wanted = self.by_file.clone().unwrap_or_default();
+        wanted.extend(self.by_label.iter().map(|(name, definition)| (name.clone(), definition.clone())));
+        let mut free: BTreeSet<String> = BTreeSet::new();
+        loop {
+            let ready = |definition: &Definition| {
+                definition.needs().all(|(needed, _)| free.contains(needed) || !wanted.contains_key(needed))
+            };
+            let more = wanted.iter().filter(|(name, d)| !free.contains(*name) && ready(d));
+            let more: Vec<String> = more.map(|(name, _)| name.clone()).collect();
+            if more.is_empty() {
+                break;
+            }
+            free.extend(more);
+        }
+        let stuck: Vec<&str> =
+            wanted.keys().filter(|name| !free.contains(*name)).map(String::as_str).collect();
+        self.cycles.clear();
+        if !stuck.is_empty() {
+            self.cycles.push(Problem {
+                subject: Subject::Container { id: main.id.clone(), name: main.name.clone() },
+                key: Some("depends_on".to_owned()),
+                message: format!(
+                    "the sidecars {} wait for each other: none of them is made",
+                    stuck.join(", ")
+                ),
+                hint: None,
+            });
+        }
+        wanted.retain(|name, _| free.contains(name));
+        self.wanted = Arc::new(wanted);
+    }
+}
+
+/// The main of a sidecar of ours.
+fn main_of(container: &Container) -> Option<ContainerId> {
+    container.labels.get(MAIN).filter(|_| is_sidecar(container)).map(ContainerId::new)
+}

@@ -1,0 +1,135 @@
+//! Ports as compose writes them, short and long.
+
+use std::net::IpAddr;
+
+use longshore_model::Transport;
+use serde::Serialize;
+
+use super::read::{Reader, truth};
+use super::yaml::{Node, Value};
+use crate::claim::quoted;
+use crate::label;
+
+/// Most ports that one entry may stand for.
+const MAX_RANGE: u16 = 1024;
+
+/// A port of the sidecar that its host publishes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Port {
+    /// The port inside the sidecar.
+    pub target: u16,
+    /// How it travels.
+    pub transport: Transport,
+    /// The host's port, or a range of which Docker takes a free one; absent means any free one.
+    pub published: Option<(u16, u16)>,
+    /// The host's address it listens on; absent means all.
+    pub host_ip: Option<IpAddr>,
+}
+
+/// One entry of `ports`: as many ports as it stands for, or what is wrong with it.
+pub(super) fn port(node: &Node, reader: &mut Reader<'_>) -> Result<Vec<Port>, String> {
+    match &node.value {
+        Value::Text(text) | Value::Number(text) => short(text),
+        Value::Map(_) => Ok(vec![long(node, reader)?]),
+        Value::Null | Value::Bool(_) | Value::List(_) => Err(format!("{} is no port", node.kind())),
+    }
+}
+
+/// `[[address:]host port:]port[/protocol]`, each port a number or a range.
+pub(super) fn short(text: &str) -> Result<Vec<Port>, String> {
+    let bad = || format!("{} is no port: write 80, 8080:80 or 127.0.0.1:8080:80/tcp", quoted(text));
+    let (rest, transport) = transport(text.trim()).ok_or_else(bad)?;
+    let (rest, target) = match rest.rsplit_once(':') {
+        Some((rest, target)) => (Some(rest), target),
+        None => (None, rest),
+    };
+    let target = range(target).ok_or_else(bad)?;
+    let (host_ip, published) = match rest {
+        None => (None, None),
+        Some(rest) => {
+            let (ip, port) = match rest.rsplit_once(':') {
+                Some((ip, port)) => (Some(address(ip).ok_or_else(bad)?), port),
+                None => (None, rest),
+            };
+            let published = if port.is_empty() { None } else { Some(range(port).ok_or_else(bad)?) };
+            if ip.is_none() && published.is_none() {
+                return Err(bad());
+            }
+            (ip, published)
+        }
+    };
+    let (first, last) = target;
+    let count = last - first;
+    let pairs = published.is_some_and(|(from, to)| to - from == count);
+    if published.is_some() && !pairs && count > 0 {
+        return Err(format!("{} has ranges of different length", quoted(text)));
+    }
+    let one = |offset: u16| {
+        let published =
+            published.map(|(from, to)| if pairs { (from + offset, from + offset) } else { (from, to) });
+        Port { target: first + offset, transport, published, host_ip }
+    };
+    Ok((0..=count).map(one).collect())
+}
+
+/// A port with its protocol: `53/udp`, or a range of them.
+pub(super) fn exposed(text: &str) -> Option<Vec<(u16, Transport)>> {
+    let (rest, transport) = transport(text.trim())?;
+    let (first, last) = range(rest)?;
+    Some((first..=last).map(|port| (port, transport)).collect())
+}
+
+fn long(node: &Node, reader: &mut Reader<'_>) -> Result<Port, String> {
+    let (mut target, mut published, mut host_ip, mut transport) = (None, None, None, Transport::Tcp);
+    for (key, value) in reader.entries(node, "ports") {
+        let bad = || format!("{key}: {} is not understood", quoted(&value.scalar().unwrap_or_default()));
+        let text = value.scalar().ok_or_else(|| format!("{key} is {}", value.kind()))?;
+        match key {
+            "target" => target = Some(label::port(&text).ok_or_else(bad)?),
+            "published" => published = Some(range(&text).ok_or_else(bad)?),
+            "host_ip" => host_ip = Some(address(&text).ok_or_else(bad)?),
+            "protocol" => transport = named(&text).ok_or_else(bad)?,
+            // What they say of a swarm, and what they tell other tools, has no meaning on one host: compose takes
+            // them and does nothing either.
+            "mode" | "name" | "app_protocol" => {}
+            _ => reader.unsupported(value.line, &format!("ports.{key}")),
+        }
+    }
+    let target = target.ok_or("target is missing")?;
+    Ok(Port { target, transport, published, host_ip })
+}
+
+fn transport(text: &str) -> Option<(&str, Transport)> {
+    match text.rsplit_once('/') {
+        Some((rest, name)) => Some((rest, named(name)?)),
+        None => Some((text, Transport::Tcp)),
+    }
+}
+
+fn named(text: &str) -> Option<Transport> {
+    match text {
+        "tcp" => Some(Transport::Tcp),
+        "udp" => Some(Transport::Udp),
+        _ => None,
+    }
+}
+
+fn range(text: &str) -> Option<(u16, u16)> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let (first, last) = (label::port(first)?, label::port(last)?);
+    (first <= last && last - first < MAX_RANGE).then_some((first, last))
+}
+
+fn address(text: &str) -> Option<IpAddr> {
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+    bare.unwrap_or(text).parse().ok()
+}
+
+/// A yes or no of YAML, or its text in a label.
+pub(super) fn flag(node: &Node) -> Option<bool> {
+    match &node.value {
+        Value::Bool(on) => Some(*on),
+        Value::Text(text) => truth(text),
+        Value::Null | Value::Number(_) | Value::List(_) | Value::Map(_) => None,
+    }
+}

@@ -1,0 +1,457 @@
+//! From a tree to a definition: compose's keys, by compose's rules.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::Path;
+
+use super::definition::{Attachment, Condition, Definition, Link, Mode, Restart};
+use super::mounts::volume;
+use super::ports::{exposed, flag, port};
+use super::yaml::{Node, Value};
+use crate::claim::quoted;
+
+/// The keys that are understood.
+pub(super) const KEYS: [&str; 25] = [
+    "cap_add",
+    "cap_drop",
+    "command",
+    "depends_on",
+    "dns",
+    "entrypoint",
+    "environment",
+    "expose",
+    "extra_hosts",
+    "hostname",
+    "image",
+    "init",
+    "labels",
+    "links",
+    "network_mode",
+    "networks",
+    "ports",
+    "privileged",
+    "read_only",
+    "restart",
+    "stop_grace_period",
+    "stop_signal",
+    "user",
+    "volumes",
+    "working_dir",
+];
+
+/// Most items of one list.
+const MAX_ITEMS: usize = 1024;
+
+/// Something wrong with a definition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Flaw {
+    /// 0 where it is not known.
+    pub(super) line: usize,
+    /// The key, from the sidecar on: `ports`, or empty for the whole of it.
+    pub(super) key: String,
+    /// In one sentence.
+    pub(super) message: String,
+    /// Whether the sidecar is lost by it.
+    pub(super) fatal: bool,
+}
+
+/// Reads one definition and gathers what is wrong with it.
+pub(super) struct Reader<'a> {
+    /// The folder of relative paths; a label has none.
+    pub(super) dir: Option<&'a Path>,
+    /// What a variable without a value is looked up in; a label must not read it.
+    pub(super) environment: Option<&'a BTreeMap<String, String>>,
+    /// Whether it stands in labels: there, a key that is not understood costs the sidecar, and a command may be absent.
+    pub(super) by_label: bool,
+    pub(super) flaws: Vec<Flaw>,
+}
+
+impl Reader<'_> {
+    pub(super) fn fatal(&mut self, line: usize, key: &str, message: impl Into<String>) {
+        self.flaws.push(Flaw { line, key: key.to_owned(), message: message.into(), fatal: true });
+    }
+
+    /// A key that is not understood.
+    pub(super) fn unsupported(&mut self, line: usize, key: &str) {
+        let known = KEYS.iter().map(|known| {
+            (strsim::damerau_levenshtein(&key.chars().take(40).collect::<String>(), known), known)
+        });
+        let near = known.min().filter(|(distance, _)| *distance <= 2).map(|(_, known)| known);
+        let message = match near {
+            Some(near) => format!("unknown key, which does nothing; did you mean {near:?}?"),
+            None => "unknown or unsupported key, which does nothing".to_owned(),
+        };
+        let key = key.chars().take(120).collect();
+        self.flaws.push(Flaw { line, key, message, fatal: self.by_label });
+    }
+
+    /// The entries of a map; a flaw where it is none.
+    pub(super) fn entries<'n>(&mut self, node: &'n Node, key: &str) -> Vec<(&'n str, &'n Node)> {
+        match &node.value {
+            Value::Map(entries) => entries.iter().map(|e| (e.key.as_str(), &e.value)).collect(),
+            Value::Null => Vec::new(),
+            Value::Bool(_) | Value::Number(_) | Value::Text(_) | Value::List(_) => {
+                self.fatal(node.line, key, format!("it is {}, not a map", node.kind()));
+                Vec::new()
+            }
+        }
+    }
+
+    /// A definition, unless something is wrong that it cannot do without.
+    pub(super) fn definition(&mut self, node: &Node) -> Option<Definition> {
+        let before = self.flaws.len();
+        let Value::Map(entries) = &node.value else {
+            self.fatal(node.line, "", format!("it is {}, not a map of its keys", node.kind()));
+            return None;
+        };
+        let mut found = Definition::default();
+        let mut has_command = false;
+        for entry in entries {
+            let (line, key, value) = (entry.line, entry.key.as_str(), &entry.value);
+            has_command |= key == "command" && !matches!(value.value, Value::Null);
+            if let Err(message) = self.key(&mut found, key, line, value) {
+                self.fatal(line, key, message);
+            }
+        }
+        let is_lost = |flaws: &[Flaw]| flaws.iter().skip(before).any(|flaw| flaw.fatal);
+        if found.image.is_empty() && !is_lost(&self.flaws) {
+            self.fatal(node.line, "image", "it is required and missing");
+        }
+        if !has_command && !self.by_label {
+            self.fatal(node.line, "command", "it is required and missing; [] is the image's own");
+        }
+        self.check_network(&found, node.line);
+        (!is_lost(&self.flaws)).then_some(found)
+    }
+
+    fn check_network(&mut self, found: &Definition, line: usize) {
+        let Some(mode) = &found.network_mode else { return };
+        let shares = match mode {
+            Mode::Service => true,
+            Mode::Docker(mode) => mode.starts_with("container:"),
+        };
+        let has_none = shares || matches!(mode, Mode::Docker(mode) if mode == "host" || mode == "none");
+        if found.networks.is_some() {
+            self.fatal(line, "networks", "it and network_mode exclude each other");
+        }
+        if has_none && !found.ports.is_empty() {
+            self.fatal(
+                line,
+                "ports",
+                "with this network_mode, there is no network of its own to publish from",
+            );
+        }
+        if has_none && !found.links.is_empty() {
+            self.fatal(line, "links", "with this network_mode, there is no network of its own to link on");
+        }
+        if shares && found.hostname.is_some() {
+            self.fatal(line, "hostname", "the network of another container has that container's host name");
+        }
+    }
+
+    fn key(&mut self, found: &mut Definition, key: &str, line: usize, node: &Node) -> Result<(), String> {
+        match key {
+            "image" => found.image = image(node)?,
+            "command" => found.command = words(node)?,
+            "entrypoint" => found.entrypoint = words(node)?,
+            "environment" => found.environment = self.environment(node)?,
+            "labels" => found.labels = self.labels(node)?,
+            "ports" => {
+                for item in items(node)? {
+                    found.ports.extend(port(item, self)?);
+                }
+                if found.ports.len() > MAX_ITEMS {
+                    return Err(format!("more than {MAX_ITEMS} ports"));
+                }
+            }
+            "expose" => {
+                for text in texts(node)? {
+                    let ports = exposed(&text).ok_or_else(|| format!("{} is no port", quoted(&text)))?;
+                    found.expose.extend(ports);
+                }
+            }
+            "volumes" => {
+                for item in items(node)? {
+                    found.volumes.push(volume(item, self)?);
+                }
+            }
+            "links" => found.links = texts(node)?.iter().map(|text| link(text)).collect::<Result<_, _>>()?,
+            "depends_on" => found.depends_on = self.depends_on(node)?,
+            "networks" => found.networks = Some(self.networks(node)?),
+            "network_mode" => found.network_mode = Some(mode(node)?),
+            "restart" => found.restart = restart(node)?,
+            "user" => found.user = Some(text(node)?),
+            "working_dir" => found.working_dir = Some(text(node)?),
+            "hostname" => found.hostname = Some(text(node)?),
+            "stop_signal" => found.stop_signal = Some(text(node)?),
+            "stop_grace_period" => found.stop_grace = Some(seconds(node)?),
+            "privileged" => found.privileged = truthy(node)?,
+            "read_only" => found.read_only = truthy(node)?,
+            "init" => found.init = Some(truthy(node)?),
+            "cap_add" => found.cap_add = texts(node)?,
+            "cap_drop" => found.cap_drop = texts(node)?,
+            "extra_hosts" => found.extra_hosts = self.extra_hosts(node)?,
+            "dns" => found.dns = texts(node)?,
+            // Compose's own room for what it does not know.
+            _ if key.starts_with("x-") => {}
+            _ => self.unsupported(line, key),
+        }
+        Ok(())
+    }
+
+    /// A map, or a list of `KEY=value`; without a value, the agent's own counts, as it is for compose.
+    fn environment(&mut self, node: &Node) -> Result<BTreeMap<String, String>, String> {
+        let mut found = BTreeMap::new();
+        for (name, value) in self.pairs(node, "environment")? {
+            if name.is_empty() || name.contains(['=', '\0']) {
+                return Err(format!("{} is no name of a variable", quoted(&name)));
+            }
+            let value = match value {
+                Some(value) => Some(value),
+                None => match self.environment {
+                    Some(own) => own.get(&name).cloned(),
+                    None => return Err(format!("{} has no value", quoted(&name))),
+                },
+            };
+            found.extend(value.map(|value| (name, value)));
+        }
+        Ok(found)
+    }
+
+    fn labels(&mut self, node: &Node) -> Result<BTreeMap<String, String>, String> {
+        let mut found = BTreeMap::new();
+        for (name, value) in self.pairs(node, "labels")? {
+            if super::sidecar::is_reserved(&name) {
+                return Err(format!("{} is Longshore's own", quoted(&name)));
+            }
+            found.insert(name, value.unwrap_or_default());
+        }
+        Ok(found)
+    }
+
+    fn extra_hosts(&mut self, node: &Node) -> Result<Vec<String>, String> {
+        if matches!(node.value, Value::Map(_)) {
+            let pairs = self.pairs(node, "extra_hosts")?;
+            return Ok(pairs
+                .into_iter()
+                .map(|(name, ip)| format!("{name}:{}", ip.unwrap_or_default()))
+                .collect());
+        }
+        Ok(texts(node)?.iter().map(|text| text.replacen('=', ":", 1)).collect())
+    }
+
+    fn pairs(&mut self, node: &Node, key: &str) -> Result<Vec<(String, Option<String>)>, String> {
+        if !matches!(node.value, Value::Map(_)) {
+            let texts = texts(node)?.into_iter();
+            return Ok(texts
+                .map(|text| match text.split_once('=') {
+                    Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
+                    None => (text, None),
+                })
+                .collect());
+        }
+        let mut found = Vec::new();
+        for (name, value) in self.entries(node, key) {
+            match (&value.value, value.scalar()) {
+                (Value::Null, _) => found.push((name.to_owned(), None)),
+                (_, Some(text)) => found.push((name.to_owned(), Some(text))),
+                (_, None) => return Err(format!("{} is {}, not a text", quoted(name), value.kind())),
+            }
+        }
+        Ok(found)
+    }
+
+    fn depends_on(&mut self, node: &Node) -> Result<BTreeMap<String, Condition>, String> {
+        if !matches!(node.value, Value::Map(_)) {
+            return Ok(texts(node)?.into_iter().map(|name| (name, Condition::Started)).collect());
+        }
+        let mut found = BTreeMap::new();
+        for (name, entry) in self.entries(node, "depends_on") {
+            let (mut condition, mut required) = (Condition::Started, true);
+            for (key, value) in self.entries(entry, "depends_on") {
+                match (key, value.scalar().unwrap_or_default().as_str()) {
+                    ("condition", "service_started") => condition = Condition::Started,
+                    ("condition", "service_healthy") => condition = Condition::Healthy,
+                    ("condition", other) => {
+                        let known = "write service_started or service_healthy";
+                        return Err(format!("{}: condition {}: {known}", quoted(name), quoted(other)));
+                    }
+                    ("required", "false") => required = false,
+                    ("required", "true") | ("restart", "false") => {}
+                    _ => self.unsupported(value.line, &format!("depends_on.{name}.{key}")),
+                }
+            }
+            if required {
+                found.insert(name.to_owned(), condition);
+            }
+        }
+        Ok(found)
+    }
+
+    fn networks(&mut self, node: &Node) -> Result<BTreeMap<String, Attachment>, String> {
+        let mut found = BTreeMap::new();
+        if !matches!(node.value, Value::Map(_)) {
+            found.extend(texts(node)?.into_iter().map(|name| (name, Attachment::default())));
+        } else {
+            for (name, entry) in self.entries(node, "networks") {
+                let mut attachment = Attachment::default();
+                for (key, value) in self.entries(entry, "networks") {
+                    match key {
+                        "aliases" => attachment.aliases = texts(value)?,
+                        "ipv4_address" => attachment.ipv4 = Some(address(value, name)?),
+                        "ipv6_address" => attachment.ipv6 = Some(address(value, name)?),
+                        _ => self.unsupported(value.line, &format!("networks.{name}.{key}")),
+                    }
+                }
+                found.insert(name.to_owned(), attachment);
+            }
+        }
+        if found.is_empty() {
+            return Err("it names no network; leave it out for those of the main".to_owned());
+        }
+        if let Some(name) = found.keys().find(|name| matches!(name.as_str(), "host" | "none")) {
+            return Err(format!("{name} is no network: write network_mode: {name}"));
+        }
+        Ok(found)
+    }
+}
+
+/// The entries of a list; one thing is a list of it.
+fn items(node: &Node) -> Result<Vec<&Node>, String> {
+    let items: Vec<&Node> = match &node.value {
+        Value::List(items) => items.iter().collect(),
+        Value::Null => Vec::new(),
+        Value::Text(_) | Value::Number(_) => vec![node],
+        Value::Bool(_) | Value::Map(_) => return Err(format!("it is {}, not a list", node.kind())),
+    };
+    if items.len() > MAX_ITEMS { Err(format!("more than {MAX_ITEMS} entries")) } else { Ok(items) }
+}
+
+/// The entries of a list of texts.
+pub(super) fn texts(node: &Node) -> Result<Vec<String>, String> {
+    let text = |item: &Node| match item.scalar().filter(|text| !text.is_empty() && !text.contains('\0')) {
+        Some(text) => Ok(text),
+        None => Err(format!("an entry is {}, not a text", item.kind())),
+    };
+    items(node)?.into_iter().map(text).collect()
+}
+
+fn text(node: &Node) -> Result<String, String> {
+    let text = node.scalar().filter(|text| !text.is_empty() && !text.contains(['\0', '\n']));
+    text.ok_or_else(|| format!("it is {}, not a text of one line", node.kind()))
+}
+
+fn image(node: &Node) -> Result<String, String> {
+    let text = text(node)?;
+    text.parse::<longshore_model::ImageReference>()
+        .map_err(|_| format!("{} is no image reference", quoted(&text)))?;
+    Ok(text)
+}
+
+/// A list of words, or a text that is split as a shell does.
+fn words(node: &Node) -> Result<Option<Vec<String>>, String> {
+    match &node.value {
+        Value::Null => Ok(None),
+        Value::Text(text) => match shlex::split(text) {
+            Some(words) => Ok(Some(words)),
+            None => Err(format!("{} cannot be split into words: a quote is open", quoted(text))),
+        },
+        Value::Number(_) => Ok(node.scalar().map(|word| vec![word])),
+        Value::List(items) => {
+            let word = |item: &Node| item.scalar().filter(|word| !word.contains('\0'));
+            let words: Option<Vec<String>> = items.iter().map(word).collect();
+            words.map(Some).ok_or_else(|| "an entry is no word".to_owned())
+        }
+        Value::Bool(_) | Value::Map(_) => Err(format!("it is {}, not a text or a list", node.kind())),
+    }
+}
+
+fn link(text: &str) -> Result<Link, String> {
+    let (target, alias) = text.split_once(':').unwrap_or((text, text));
+    let good = |name: &str| is_name(name) || name.strip_prefix('/').is_some_and(is_name);
+    if !good(target) || !is_name(alias) {
+        return Err(format!("{} is no link: write NAME or NAME:ALIAS", quoted(text)));
+    }
+    Ok(Link { target: target.trim_start_matches('/').to_owned(), alias: alias.to_owned() })
+}
+
+fn mode(node: &Node) -> Result<Mode, String> {
+    let text = text(node)?;
+    match text.as_str() {
+        "service" | "service:main" => Ok(Mode::Service),
+        "bridge" | "host" | "none" => Ok(Mode::Docker(text)),
+        _ if text.strip_prefix("container:").is_some_and(is_name) => Ok(Mode::Docker(text)),
+        _ => {
+            let known = "write service (the main's), host, none, bridge or container:NAME";
+            Err(format!("{} is no network mode: {known}", quoted(&text)))
+        }
+    }
+}
+
+fn restart(node: &Node) -> Result<Restart, String> {
+    let text = match node.value {
+        // `no` without quotes is false to YAML 1.1, and some write it so.
+        Value::Bool(false) => "no".to_owned(),
+        _ => text(node)?,
+    };
+    match text.split_once(':').unwrap_or((&text, "")) {
+        ("always" | "unless-stopped", "") => Ok(Restart::Always),
+        ("no", "") => Ok(Restart::No),
+        ("on-failure", "") => Ok(Restart::OnFailure(None)),
+        ("on-failure", times) if times.parse::<u16>().is_ok() => Ok(Restart::OnFailure(times.parse().ok())),
+        _ => Err(format!("{} is none of always, no, unless-stopped, on-failure[:times]", quoted(&text))),
+    }
+}
+
+/// Compose's durations: `90s`, `1m30s`, `1h`, and bare seconds.
+fn seconds(node: &Node) -> Result<u32, String> {
+    let text = text(node)?;
+    let bad = || format!("{} is no time: write 30s or 1m30s", quoted(&text));
+    let (mut total, mut number) = (0_u32, String::new());
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
+        if c.is_ascii_digit() {
+            number.push(c);
+            continue;
+        }
+        let count: u32 = number.parse().map_err(|_| bad())?;
+        let milli = c == 'm' && rest.next_if_eq(&'s').is_some();
+        let unit = match c {
+            'h' => count.saturating_mul(3600),
+            'm' if milli => count.div_ceil(1000),
+            'm' => count.saturating_mul(60),
+            's' => count,
+            _ => return Err(bad()),
+        };
+        total = total.saturating_add(unit);
+        number.clear();
+    }
+    if !number.is_empty() {
+        total = total.saturating_add(number.parse().map_err(|_| bad())?);
+    }
+    if total > 3600 { Err(format!("{} is more than an hour", quoted(&text))) } else { Ok(total) }
+}
+
+fn truthy(node: &Node) -> Result<bool, String> {
+    flag(node).ok_or_else(|| "it is neither true nor false".to_owned())
+}
+
+/// A yes or no as text.
+pub(super) fn truth(text: &str) -> Option<bool> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "1" | "true" | "yes" | "on" => Some(true),
+        "0" | "false" | "no" | "off" => Some(false),
+        _ => None,
+    }
+}
+
+fn address(node: &Node, name: &str) -> Result<IpAddr, String> {
+    let text = node.scalar().unwrap_or_default();
+    text.parse().map_err(|_| format!("{}: {} is no address", quoted(name), quoted(&text)))
+}
+
+/// Whether a text can be a part of a container's name.
+pub(super) fn is_name(text: &str) -> bool {
+    let good = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    text.len() <= 100 && text.chars().all(good) && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+}
