@@ -1,0 +1,279 @@
+//! Which containers are connected to Open vSwitch, where, and which ports go.
+//!
+//! Connected is each running container without a network of Docker's (network mode `none`). A port is ours if we marked
+//! it; one that somebody else attached is left alone, and where it is the interface that we would add, it serves. The
+//! mark says for which run of the container and with which arguments the port was made, so that a port of an earlier
+//! run, or of other settings, is told from the one that is wanted.
+//!
+//! | label | old spelling | value |
+//! |---|---|---|
+//! | `longshore.ovs.bridge` | `ovs_bridge` | a bridge that exists |
+//! | `longshore.ovs.interface` | `ovs_interface` | the interface's name in the container |
+//! | `longshore.ovs.options` | `ovs_options` | `--ipaddress=`, `--macaddress=`, `--gateway=`, `--mtu=` |
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use longshore_model::{Container, ContainerId, OpenVswitchJob, Problem, Subject};
+
+/// How ours is told from others'.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// We made it, for this [`Attachment::mark`].
+    Ours(String),
+    /// We began to make it and were ended before we could mark it.
+    Unfinished,
+    /// Somebody else made it.
+    Others,
+}
+
+/// A port of Open vSwitch that leads into a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// Its name on the host.
+    pub name: String,
+    /// The container, as who made it named it: we name it by its whole id.
+    pub container: ContainerId,
+    /// The interface inside the container.
+    pub interface: String,
+    /// Whose it is.
+    pub mark: Mark,
+}
+
+/// How a container is to be connected: the arguments of `ovs-docker add-port`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attachment {
+    /// The bridge.
+    pub bridge: String,
+    /// The interface's name inside the container.
+    pub interface: String,
+    /// Further arguments, each of them checked.
+    pub options: Vec<String>,
+    /// What the port is marked with: the container's run and these arguments. It has no quotes and no backslashes.
+    pub mark: String,
+}
+
+/// One thing to do for a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Take away the port of this name.
+    Remove(String),
+    /// Connect the container.
+    Add(Attachment),
+}
+
+/// What is to be done for one container, in order, and what its labels ask for in vain.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Decision {
+    /// What to do.
+    pub actions: Vec<Action>,
+    /// What cannot be done.
+    pub problems: Vec<Problem>,
+}
+
+/// One handler's rules.
+#[derive(Clone, Debug)]
+pub struct OpenVswitchPlan {
+    /// The handler's name.
+    pub handler: String,
+    /// What its file says.
+    pub job: OpenVswitchJob,
+}
+
+const BRIDGE: Names = Names { ours: "longshore.ovs.bridge", old: "ovs_bridge", setting: "ovs-bridge" };
+const INTERFACE: Names =
+    Names { ours: "longshore.ovs.interface", old: "ovs_interface", setting: "ovs-interface" };
+const OPTIONS: Names = Names { ours: "longshore.ovs.options", old: "ovs_options", setting: "ovs-options" };
+
+/// The names of one value: two labels', of which ours counts, and the handler's option.
+struct Names {
+    ours: &'static str,
+    old: &'static str,
+    setting: &'static str,
+}
+
+/// Whether a container is one that is connected while it runs.
+pub fn concerns(container: &Container) -> bool {
+    container.network_mode == "none"
+}
+
+impl OpenVswitchPlan {
+    /// What to do for one container (absent if it is gone) that has these ports, where these bridges exist.
+    pub fn decide(
+        &self,
+        container: Option<&Container>,
+        ports: &[Port],
+        bridges: &BTreeSet<String>,
+    ) -> Decision {
+        let mut problems = Vec::new();
+        let wanted = container
+            .filter(|container| concerns(container) && container.state.is_alive())
+            .and_then(|container| self.attachment(container, bridges, &mut problems));
+        let mut there = false;
+        let mut actions = Vec::new();
+        for port in ports {
+            let fits = wanted.as_ref().is_some_and(|wanted| wanted.interface == port.interface);
+            let keep = match &port.mark {
+                Mark::Others => {
+                    there |= fits;
+                    true
+                }
+                Mark::Unfinished => false,
+                Mark::Ours(mark) => {
+                    let is_it = fits && !there && wanted.as_ref().is_some_and(|wanted| wanted.mark == *mark);
+                    there |= is_it;
+                    is_it
+                }
+            };
+            if !keep {
+                actions.push(Action::Remove(port.name.clone()));
+            }
+        }
+        actions.extend(wanted.filter(|_| !there).map(Action::Add));
+        Decision { actions, problems }
+    }
+
+    /// How this container is to be connected; nothing where a label or the handler's file is wrong.
+    fn attachment(
+        &self,
+        container: &Container,
+        bridges: &BTreeSet<String>,
+        problems: &mut Vec<Problem>,
+    ) -> Option<Attachment> {
+        problems.extend(unknown_labels(container));
+        let bridge = self.value(container, &BRIDGE, &self.job.bridge, |text| {
+            let bridge = interface_name(text)?;
+            // The handler's own bridge is made if it is not there; a label must not make any.
+            let is_made = text == self.job.bridge || bridges.contains(text);
+            is_made.then_some(bridge).ok_or_else(|| {
+                (format!("there is no bridge {}", shown(text)), "ovs-vsctl add-br makes one".to_owned())
+            })
+        });
+        let interface = self.value(container, &INTERFACE, &self.job.interface, |text| match text {
+            "lo" => Err(("every container has a \"lo\" already".to_owned(), "usual is \"eth0\"".to_owned())),
+            _ => interface_name(text),
+        });
+        let options = self.value(container, &OPTIONS, &self.job.options.join(" "), |text| {
+            text.split_whitespace().map(option).collect::<Result<Vec<_>, _>>()
+        });
+        let (bridge, interface, options) = match (bridge, interface, options) {
+            (Ok(bridge), Ok(interface), Ok(options)) => (bridge, interface, options),
+            (bridge, interface, options) => {
+                problems.extend([bridge.err(), interface.err(), options.err()].into_iter().flatten());
+                return None;
+            }
+        };
+        let mut mark = format!("{} {bridge} {interface}", container.started);
+        for option in &options {
+            mark.push(' ');
+            mark.push_str(option);
+        }
+        Some(Attachment { bridge, interface, options, mark })
+    }
+
+    /// A value that a label may set, read.
+    fn value<T>(
+        &self,
+        container: &Container,
+        names: &Names,
+        default: &str,
+        read: impl FnOnce(&str) -> Result<T, Wrong>,
+    ) -> Result<T, Problem> {
+        let label = [names.ours, names.old]
+            .into_iter()
+            .find_map(|name| container.labels.get(name).map(|value| (name, value)));
+        let (subject, key, text, lost) = match label {
+            Some((name, text)) => (of_container(container), name, text.as_str(), "it is"),
+            None => {
+                let subject = Subject::Handler { name: self.handler.clone() };
+                (subject, names.setting, default, "containers without a label of their own are")
+            }
+        };
+        read(text).map_err(|(why, hint)| Problem {
+            subject,
+            key: Some(key.to_owned()),
+            message: format!("{why}: {lost} not connected to Open vSwitch"),
+            hint: Some(hint),
+        })
+    }
+}
+
+/// What is wrong, and what to do.
+type Wrong = (String, String);
+
+fn of_container(container: &Container) -> Subject {
+    Subject::Container { id: container.id.clone(), name: container.name.clone() }
+}
+
+/// Labels that look like ours and say nothing.
+fn unknown_labels(container: &Container) -> impl Iterator<Item = Problem> {
+    let known = [BRIDGE.ours, INTERFACE.ours, OPTIONS.ours];
+    let ours = container.labels.keys().filter(|key| key.starts_with("longshore.ovs."));
+    ours.filter(move |key| !known.contains(&key.as_str())).map(move |key| Problem {
+        subject: of_container(container),
+        key: Some(key.chars().take(100).collect()),
+        message: "unknown label: it does nothing".to_owned(),
+        hint: Some(format!("known are {}", known.join(", "))),
+    })
+}
+
+/// A name that Linux takes for an interface, and no program for an option.
+fn interface_name(text: &str) -> Result<String, Wrong> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let good = (1..=15).contains(&text.len())
+        && text.chars().all(plain)
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
+    if good {
+        return Ok(text.to_owned());
+    }
+    Err((
+        format!("{} is no name of an interface", shown(text)),
+        "1 to 15 letters, digits, dots, underscores and hyphens, the first of them no hyphen".to_owned(),
+    ))
+}
+
+/// One of `ovs-docker`'s options, with a value that is one.
+fn option(text: &str) -> Result<String, Wrong> {
+    let (name, value) = text.split_once('=').unwrap_or((text, ""));
+    let good = match name {
+        "--ipaddress" => is_network(value),
+        "--gateway" => value.parse::<IpAddr>().is_ok(),
+        "--macaddress" => is_mac(value),
+        "--mtu" => value.bytes().all(|b| b.is_ascii_digit()) && matches!(value.parse(), Ok(68..=65_535_u32)),
+        _ => {
+            let hint = "known are --ipaddress=, --macaddress=, --gateway= and --mtu=".to_owned();
+            return Err((format!("unknown option {}", shown(text)), hint));
+        }
+    };
+    if good {
+        return Ok(text.to_owned());
+    }
+    let hint = "--ipaddress=10.0.0.2/24 --macaddress=a2:c3:0d:49:7f:f8 --gateway=10.0.0.1 --mtu=1450";
+    Err((format!("{} has no good value", shown(text)), format!("values look like these: {hint}")))
+}
+
+/// An address, with the length of its network's prefix or without.
+fn is_network(text: &str) -> bool {
+    let (address, prefix) = text.split_once('/').map_or((text, None), |(a, p)| (a, Some(p)));
+    let Ok(address) = address.parse::<IpAddr>() else { return false };
+    let longest = if address.is_ipv4() { 32 } else { 128 };
+    prefix.is_none_or(|prefix| {
+        prefix.len() <= 3
+            && prefix.bytes().all(|b| b.is_ascii_digit())
+            && prefix.parse::<u8>().is_ok_and(|prefix| prefix <= longest)
+    })
+}
+
+fn is_mac(text: &str) -> bool {
+    let mut pairs = 0;
+    text.split(':').all(|pair| {
+        pairs += 1;
+        pair.len() == 2 && pair.bytes().all(|b| b.is_ascii_hexdigit())
+    }) && pairs == 6
+}
+
+/// A stranger's text, short and in quotes.
+fn shown(text: &str) -> String {
+    let short: String = text.chars().take(60).collect();
+    format!("{short:?}")
+}
