@@ -4,17 +4,23 @@ use std::path::Path;
 use std::time::Duration;
 
 use http::{Method, Request, StatusCode, Uri, header};
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{Container, Explanation, Failure, Problem, Route};
+use crate::{
+    Affected, Container, Explanation, FailedDelivery, Failure, Handler, HandlerTest, HandlerTestReport, Name,
+    Problem, Route,
+};
 
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the test of a handler may take, which waits for the handler.
+const TEST_TIMEOUT: Duration = Duration::from_secs(600);
 /// The largest answer that is read: far over what the largest host has to say.
 const MAX_ANSWER: usize = 64 << 20;
 
@@ -41,10 +47,12 @@ pub enum ClientError {
         source: hyper_util::client::legacy::Error,
     },
     /// It took too long.
-    #[error("the agent at {address} gave no answer within {} s", TIMEOUT.as_secs())]
+    #[error("the agent at {address} gave no answer within {seconds} s")]
     Timeout {
         /// Where it was asked.
         address: String,
+        /// How long it had.
+        seconds: u64,
     },
     /// The answer broke off, or is longer than 64 MiB.
     #[error("the answer of the agent at {address} broke off")]
@@ -79,7 +87,7 @@ pub enum ClientError {
 pub struct Client {
     address: String,
     token: Option<String>,
-    http: hyper_util::client::legacy::Client<HttpConnector, Empty<Bytes>>,
+    http: hyper_util::client::legacy::Client<HttpConnector, Full<Bytes>>,
 }
 
 impl Client {
@@ -120,6 +128,14 @@ impl Client {
         self.get("/v1/routes").await
     }
 
+    /// All names that its DNS server has.
+    ///
+    /// # Errors
+    /// As [`Client::containers`].
+    pub async fn names(&self) -> Result<Vec<Name>, ClientError> {
+        self.get("/v1/names").await
+    }
+
     /// All problems.
     ///
     /// # Errors
@@ -138,10 +154,79 @@ impl Client {
         self.get(&format!("/v1/explain/route?frontend={frontend}&target={target}")).await
     }
 
+    /// All handlers.
+    ///
+    /// # Errors
+    /// As [`Client::containers`].
+    pub async fn handlers(&self) -> Result<Vec<Handler>, ClientError> {
+        self.get("/v1/handlers").await
+    }
+
+    /// The deliveries that were given up.
+    ///
+    /// # Errors
+    /// As [`Client::containers`].
+    pub async fn failed_deliveries(&self) -> Result<Vec<FailedDelivery>, ClientError> {
+        self.get("/v1/handlers/failed").await
+    }
+
+    /// Delivers one again that was given up, or all (`all`).
+    ///
+    /// # Errors
+    /// As [`Client::containers`]; refused with 404 where there is none of this id.
+    pub async fn replay(&self, id: &str) -> Result<Affected, ClientError> {
+        let id = utf8_percent_encode(id, NON_ALPHANUMERIC);
+        self.post(&format!("/v1/handlers/failed/{id}/replay"), &(), TIMEOUT).await
+    }
+
+    /// Forgets one that was given up, or all (`all`).
+    ///
+    /// # Errors
+    /// As [`Client::replay`].
+    pub async fn forget(&self, id: &str) -> Result<Affected, ClientError> {
+        let id = utf8_percent_encode(id, NON_ALPHANUMERIC);
+        self.post(&format!("/v1/handlers/failed/{id}/forget"), &(), TIMEOUT).await
+    }
+
+    /// Tries an event on a handler, and waits for how that goes.
+    ///
+    /// # Errors
+    /// As [`Client::containers`]; refused with 404 where there is no such handler or container.
+    pub async fn test_handler(
+        &self,
+        name: &str,
+        test: &HandlerTest,
+    ) -> Result<HandlerTestReport, ClientError> {
+        let name = utf8_percent_encode(name, NON_ALPHANUMERIC);
+        self.post(&format!("/v1/handlers/{name}/test"), test, TEST_TIMEOUT).await
+    }
+
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.call(Method::GET, path, Bytes::new(), TIMEOUT).await
+    }
+
+    async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        limit: Duration,
+    ) -> Result<T, ClientError> {
         let address = self.address.clone();
-        let answer = tokio::time::timeout(TIMEOUT, self.answer(path)).await;
-        let (status, body) = answer.map_err(|_| ClientError::Timeout { address: address.clone() })??;
+        let body = serde_json::to_vec(body).map_err(|source| ClientError::Answer { address, source })?;
+        self.call(Method::POST, path, body.into(), limit).await
+    }
+
+    async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        limit: Duration,
+    ) -> Result<T, ClientError> {
+        let address = self.address.clone();
+        let answer = tokio::time::timeout(limit, self.answer(method, path, body)).await;
+        let timeout = |_| ClientError::Timeout { address: address.clone(), seconds: limit.as_secs() };
+        let (status, body) = answer.map_err(timeout)??;
         if !status.is_success() {
             let told = serde_json::from_slice::<Failure>(&body).map(|failure| failure.error);
             let message = told.unwrap_or_else(|_| String::from_utf8_lossy(&body).trim().to_owned());
@@ -150,12 +235,21 @@ impl Client {
         serde_json::from_slice(&body).map_err(|source| ClientError::Answer { address, source })
     }
 
-    async fn answer(&self, path: &str) -> Result<(StatusCode, Bytes), ClientError> {
+    async fn answer(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<(StatusCode, Bytes), ClientError> {
         let address = || self.address.clone();
         let uri = format!("http://{}{path}", self.address).parse::<Uri>();
         let uri = uri.map_err(|_| ClientError::Address(address()))?;
-        let mut request = Request::new(Empty::new());
-        *request.method_mut() = Method::GET;
+        let mut request = Request::new(Full::new(body));
+        if method != Method::GET {
+            let json = header::HeaderValue::from_static("application/json");
+            request.headers_mut().insert(header::CONTENT_TYPE, json);
+        }
+        *request.method_mut() = method;
         *request.uri_mut() = uri;
         if let Some(token) = &self.token {
             let value = header::HeaderValue::try_from(format!("Bearer {token}"));

@@ -10,6 +10,8 @@ mod container;
 mod event;
 mod explanation;
 mod failure;
+mod handler;
+mod name;
 mod problem;
 mod route;
 
@@ -18,6 +20,8 @@ pub use container::{Container, PublishedPort};
 pub use event::{ContainerEvent, Event, RouteEvent};
 pub use explanation::{Candidate, Explanation, Verdict};
 pub use failure::Failure;
+pub use handler::{Affected, FailedDelivery, Handler, HandlerCall, HandlerTest, HandlerTestReport};
+pub use name::{Name, NamedContainer};
 pub use problem::Problem;
 pub use route::{Route, Upstream, Waiting};
 

@@ -12,9 +12,12 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::act::{Engine, EngineError};
 use crate::config::{DockerSettings, EngineSettings, Live, Settings};
+use crate::docker::DockerClient;
+use crate::following::Following;
 use crate::problems::{Problems, Source};
-use crate::reconcile::{Checks, Due, RouteReconciler, Routes};
+use crate::reconcile::{Checks, Due, Ground, RouteReconciler, Routes};
 use crate::serve::{self, Api};
+use crate::start::Start;
 use crate::state::{DockerState, Writer};
 use crate::watch;
 
@@ -22,7 +25,7 @@ use crate::watch;
 const FEED: usize = 4096;
 
 /// How long a predecessor may take to give up what cannot be shared.
-const HANDOVER: Duration = Duration::from_secs(10);
+const HANDOVER: Duration = Duration::from_secs(20);
 
 /// Why an agent cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -67,17 +70,6 @@ pub enum AgentError {
     },
 }
 
-/// How an agent begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Start {
-    /// By itself.
-    Fresh,
-    /// Beside an agent that carries the same routes, whose ports it shares; [`Agent::succeed`] ends that.
-    Successor,
-    /// To see what it would do: nothing is changed anywhere.
-    Dry,
-}
-
 /// What a single pass came to.
 #[derive(Debug)]
 pub struct Pass {
@@ -85,6 +77,8 @@ pub struct Pass {
     pub routes: RouteTable,
     /// What is asked for and not done.
     pub problems: Vec<Problem>,
+    /// The handlers that were told of the dummy event `none`, each with why it failed if it did.
+    pub handlers: Vec<(String, Option<String>)>,
 }
 
 /// A running agent: Docker watched, routes carried, the API served.
@@ -101,6 +95,7 @@ pub struct Agent {
     api: Api,
     serving: Option<AbortOnDropHandle<()>>,
     lock: Option<std::fs::File>,
+    following: Following,
     _background: Vec<AbortOnDropHandle<()>>,
 }
 
@@ -113,9 +108,10 @@ impl Agent {
         let alone = start != Start::Successor;
         let lock = if alone { Some(lock_data_dir(&settings)?) } else { None };
         let listener = if alone { listen(&settings).await? } else { None };
-        let metrics = PrometheusBuilder::new().install_recorder()?;
         let vantage = vantage(&settings.docker).await?;
         let engine = Engine::start(&settings.balancer, start).await?;
+        // After what may fail: a process has one recorder, and may start an agent again.
+        let metrics = PrometheusBuilder::new().install_recorder()?;
 
         let stop = CancellationToken::new();
         let problems = Problems::default();
@@ -125,14 +121,26 @@ impl Agent {
         let (ready_set, ready) = signal::channel(false);
         let (inputs, docker_inputs) = mpsc::unbounded_channel();
         let (ports, port_inputs) = mpsc::unbounded_channel();
-        let (writer, world, changes, docker) = Writer::new();
+        let (told, told_feed) = mpsc::unbounded_channel();
+        let (writer, world, subscribers, docker) = Writer::new(told);
         let container_events = writer.events();
         let traffic = engine.traffic();
 
+        let ground = Ground {
+            node: settings.node.clone(),
+            docker: DockerClient::new(settings.docker.clone()),
+            world: world.clone(),
+            subscribers: subscribers.clone(),
+            problems: problems.clone(),
+            stop: stop.clone(),
+            unsettled: signal::Sender::default(),
+        };
+        let (following, seen) =
+            Following::start(&settings, start, ground, &live_settings, &vantage, told_feed);
         let reconciler = RouteReconciler {
             plan: RoutePlan::new(RouteSettings { vantage, reserved: reserved(&settings) }),
             world: world.clone(),
-            changes,
+            changes: subscribers.subscribe(),
             checks: Checks::new(live_settings.clone(), ports),
             engine,
             problems: problems.clone(),
@@ -144,13 +152,23 @@ impl Agent {
         };
         let background = vec![
             spawn(writer.run(docker_inputs, port_inputs)),
-            spawn(watch::watch(settings.docker.clone(), live_settings, world.clone(), inputs)),
+            spawn(watch::watch(watch::Watched {
+                settings: settings.docker.clone(),
+                live: live_settings,
+                attention: seen.attention,
+                world: world.clone(),
+                inputs,
+                resume: seen.heard,
+            })),
             spawn(tell_of_docker(settings.docker.address.to_string(), docker.clone(), problems.clone())),
         ];
         let api = Api {
             world,
             routes: routes.clone(),
+            names: seen.names,
             problems: problems.clone(),
+            handlers: seen.handlers,
+            deliveries: seen.deliveries,
             container_events,
             route_events,
             docker: docker.clone(),
@@ -174,11 +192,13 @@ impl Agent {
             api,
             serving,
             lock,
+            following,
             _background: background,
         })
     }
 
-    /// Waits for the first routes to be carried.
+    /// Waits for the first routes to be carried, for the sidecars to be as they should, as far as they can, for one pass of
+    /// everything else that follows the containers, and for the handlers of the dummy event `none`.
     ///
     /// # Errors
     /// [`AgentError::Docker`] as soon as Docker did not answer once.
@@ -189,8 +209,9 @@ impl Agent {
             tokio::select! {
                 done = self.ready.wait_for(|ready| *ready) => {
                     drop(done);
+                    let handlers = self.following.settled().await;
                     let routes = RouteTable::clone(&self.routes.table());
-                    return Ok(Pass { routes, problems: self.problems.all() });
+                    return Ok(Pass { routes, problems: self.problems.all(), handlers });
                 }
                 Ok(()) = attempts.changed() => {
                     let why = attempts.borrow_and_update().clone();
@@ -206,7 +227,7 @@ impl Agent {
     /// and the API's port over as soon as they are free.
     ///
     /// # Errors
-    /// [`AgentError::DataDir`] or [`AgentError::Listen`] where they are not within 10 seconds.
+    /// [`AgentError::DataDir`] or [`AgentError::Listen`] where they are not within 20 seconds.
     pub async fn succeed(&mut self, tell: impl FnOnce()) -> Result<(), AgentError> {
         let _ = self.ready.wait_for(|ready| *ready).await;
         tell();
@@ -225,6 +246,7 @@ impl Agent {
                 Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
             }
         };
+        self.following.succeed(&self.started.data_dir);
         let api = self.api.clone();
         self.serving = listener.map(|listener| spawn(api.serve(listener, self.stop.clone())));
         Ok(())
@@ -232,7 +254,7 @@ impl Agent {
 
     /// Whether the balancer goes on by itself when the agent ends without a drain: a HAProxy does.
     pub fn outlived_by_balancer(&self) -> bool {
-        self.started.balancer.engine != EngineSettings::BuiltIn
+        matches!(self.started.balancer.engine, EngineSettings::Haproxy(_) | EngineSettings::None)
     }
 
     /// Takes over what may change while the agent runs, and names, as a problem, what may not.
@@ -245,6 +267,7 @@ impl Agent {
         });
         self.problems.set(Source::Settings, fixed);
         self.live.send_replace(settings.live());
+        self.following.reload(settings);
         tracing::info!("settings read again");
     }
 
@@ -255,6 +278,7 @@ impl Agent {
     /// [`AgentError::Engine`] where there is such a configuration and it cannot be rendered.
     pub async fn leave(self) -> Result<Option<String>, AgentError> {
         self.stop.cancel();
+        self.following.stop().await;
         match self.reconciler.await {
             Ok(engine) => Ok(engine.leave(&self.routes.table()).await?),
             Err(_) => Ok(None),
@@ -265,7 +289,7 @@ impl Agent {
     /// the data directory are given up at once.
     pub async fn stop(self, grace: Option<Duration>) {
         self.stop.cancel();
-        let engine = self.reconciler.await;
+        let (engine, ()) = tokio::join!(self.reconciler, self.following.stop());
         drop(self.lock);
         if let Some(serving) = self.serving {
             // An open event stream never ends by itself.
@@ -333,7 +357,9 @@ fn own_container(mounts: &str) -> Option<ContainerId> {
 
 /// Ports that no label may take.
 fn reserved(settings: &Settings) -> std::collections::BTreeMap<u16, String> {
-    settings.listen.map(|listen| (listen.port(), "Longshore's API".to_owned())).into_iter().collect()
+    let api = settings.listen.map(|listen| (listen.port(), "Longshore's API".to_owned()));
+    let dns = settings.dns.as_ref().map(|dns| (dns.listen.port(), "Longshore's DNS server".to_owned()));
+    api.into_iter().chain(dns).collect()
 }
 
 /// Keeps the problem of an absent Docker: one from the first failure to the next success, with the first cause.

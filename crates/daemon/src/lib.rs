@@ -15,12 +15,20 @@
 
 pub mod act;
 pub mod config;
+pub mod handlers;
 
 mod agent;
+mod delays;
+mod deliver;
+mod docker;
+mod following;
+mod outward;
 mod problems;
 mod reconcile;
 mod serve;
+mod start;
 mod state;
 mod watch;
 
-pub use agent::{Agent, AgentError, Pass, Start};
+pub use agent::{Agent, AgentError, Pass};
+pub use start::Start;

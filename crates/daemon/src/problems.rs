@@ -6,13 +6,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use longshore_model::Problem;
 
 /// Who found a problem. Each source says all that it knows at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Source {
     Settings,
     Docker,
     Labels,
     Frontends,
     Balancer,
+    Journal,
+    HandlerFiles,
+    Sidecars,
+    Dns,
+    Publish,
+    /// A handler, by its name.
+    Handler(String),
 }
 
 /// All problems. Cheap to clone; every clone is the same board.

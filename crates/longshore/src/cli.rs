@@ -8,6 +8,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use longshore_daemon::config::DockerAddress;
 
+use crate::flags::{DnsFlags, HandlerFlags, PublishFlags};
+
 const EXIT_CODES: &str = "Exit codes:
   0  done
   1  it failed
@@ -31,15 +33,27 @@ pub(crate) enum Command {
     /// Configure HAProxy by container labels (docker-balancer).
     #[command(after_help = "Example:\n  longshore balancer -w --config-file /etc/haproxy/haproxy.cfg")]
     Balancer(Box<Balancer>),
+    /// Run the handlers of Docker Glue's INI files (docker-glue).
+    #[command(after_help = "Example:\n  longshore glue -w --handler-paths /etc/docker-glue.d")]
+    Glue(Box<Glue>),
+    /// Run sidecars beside main containers (podder).
+    #[command(after_help = "Example:\n  longshore podder -s ./slaves.yml")]
+    Podder(Podder),
     /// List the routes and who is behind them.
     #[command(after_help = "Example:\n  longshore routes --json")]
     Routes(Ask),
+    /// List the names of containers and services that DNS has.
+    #[command(after_help = "Example:\n  longshore names")]
+    Names(Ask),
     /// List what is asked for and not done, and why.
     #[command(after_help = "Example:\n  longshore problems")]
     Problems(Ask),
     /// List the containers that the agent knows.
     #[command(after_help = "Example:\n  longshore containers")]
     Containers(Ask),
+    /// List the handlers, and look after what could not be delivered to them.
+    #[command(after_help = "Example:\n  longshore handlers\n  longshore handlers failed")]
+    Handlers(Handlers),
     /// Say why something is as it is.
     #[command(subcommand)]
     Explain(Explain),
@@ -76,6 +90,59 @@ pub(crate) struct ExplainRoute {
     pub(crate) ask: Ask,
 }
 
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Handlers {
+    #[command(subcommand)]
+    pub(crate) command: Option<HandlersCommand>,
+    #[command(flatten)]
+    pub(crate) ask: Ask,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum HandlersCommand {
+    /// List the deliveries that were given up.
+    #[command(after_help = "Example:\n  longshore handlers failed --json")]
+    Failed(Ask),
+    /// Deliver again what was given up.
+    #[command(after_help = "Example:\n  longshore handlers replay backup:17")]
+    Replay(FailedId),
+    /// Forget what was given up.
+    #[command(after_help = "Example:\n  longshore handlers forget all")]
+    Forget(FailedId),
+    /// Run a handler once by hand, or show what it would be given.
+    #[command(
+        after_help = "Example:\n  longshore handlers test backup --event start --container wp1 --dry-run"
+    )]
+    Test(TestHandler),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FailedId {
+    /// The delivery's id, as `failed` lists it, or all.
+    #[arg(value_name = "ID|all")]
+    pub(crate) id: String,
+    #[command(flatten)]
+    pub(crate) ask: Ask,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TestHandler {
+    /// The handler's name.
+    pub(crate) name: String,
+    /// What happened, as Docker names it.
+    #[arg(long)]
+    pub(crate) event: String,
+    /// The container, by its id, the beginning of it, or its name; not needed for the event none.
+    #[arg(long, value_name = "ID")]
+    pub(crate) container: Option<String>,
+    /// Only show what the handler would be given.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) ask: Ask,
+}
+
 /// How a running agent is asked.
 #[derive(Debug, Args)]
 pub(crate) struct Ask {
@@ -92,6 +159,8 @@ pub(crate) struct Ask {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum EngineName {
+    /// Nobody: labels of routes mean nothing.
+    None,
     /// The agent's own data plane: nothing to install.
     BuiltIn,
     /// HAProxy, run by the agent, or one that runs already (see --haproxy-config).
@@ -132,9 +201,9 @@ pub(crate) struct Run {
     /// A file with the token that the API wants, readable by its owner only.
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
-    /// What carries the routes.
-    #[arg(long, value_enum, default_value = "built-in")]
-    pub(crate) balancer: EngineName,
+    /// What carries the routes [default: built-in; haproxy where a handler asks for it].
+    #[arg(long, value_enum)]
+    pub(crate) balancer: Option<EngineName>,
     /// An address that frontends listen on; may be repeated [default: all].
     #[arg(long, value_name = "IP", action = clap::ArgAction::Append)]
     pub(crate) bind: Vec<IpAddr>,
@@ -155,6 +224,15 @@ pub(crate) struct Run {
     pub(crate) include_env: bool,
     #[command(flatten)]
     pub(crate) haproxy: Haproxy,
+    #[command(flatten)]
+    pub(crate) handlers: HandlerFlags,
+    /// A file with sidecars, as Podder reads it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) sidecars: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) publish: PublishFlags,
+    #[command(flatten)]
+    pub(crate) dns: DnsFlags,
     /// What is logged: error, warn, info, debug, trace, or a filter such as longshore_daemon=debug.
     #[arg(long, value_name = "FILTER", env = "LONGSHORE_LOG", default_value = "info")]
     pub(crate) log: String,
@@ -238,12 +316,91 @@ pub(crate) struct Balancer {
     pub(crate) data_dir: PathBuf,
 }
 
+/// docker-glue's flags, as it had them.
+#[derive(Clone, Debug, Args)]
+#[command(group = clap::ArgGroup::new("mode").required(true).args(["once", "watch"]))]
+pub(crate) struct Glue {
+    /// Run the handlers of the dummy event `none`, once.
+    #[arg(short = '1', long)]
+    pub(crate) once: bool,
+    /// Wait for events.
+    #[arg(short = 'w', long)]
+    pub(crate) watch: bool,
+    /// Folders with handlers' INI files, with colons between them [default: docker-glue.d in ../etc, ../../etc, /etc
+    /// and ., seen from the program].
+    #[arg(long, value_name = "DIRS", default_value = "", hide_default_value = true)]
+    pub(crate) handler_paths: String,
+    /// Folders with scripts, with colons between them [default: ../libexec/docker-glue, ../../libexec/docker-glue,
+    /// /usr/libexec/docker-glue and ./handler-scripts, seen from the program].
+    #[arg(long, value_name = "DIRS", default_value = "", hide_default_value = true)]
+    pub(crate) script_paths: String,
+    /// Where Docker listens.
+    #[arg(long, value_name = "ADDRESS", default_value = "unix:///var/run/docker.sock")]
+    pub(crate) docker_url: DockerAddress,
+    /// Where state that must survive a restart lies.
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/longshore/glue")]
+    pub(crate) data_dir: PathBuf,
+}
+
+/// Podder's flags, as it had them.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Podder {
+    /// Podder's own configuration, which was of its log; taken for compatibility, and not read.
+    #[arg(short = 'c', long, value_name = "FILE", env = "CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// The file with the sidecars [default: ./slaves.yml, else ./slaves.yml.j2].
+    #[arg(short = 's', long = "slaves", value_name = "FILE", env = "SLAVES", alias = "sidecars")]
+    pub(crate) file: Option<PathBuf>,
+    /// How many sidecars are worked on at once.
+    #[arg(short = 'e', long, value_name = "N", env = "PODDER_THREADS", default_value_t = 5)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) events_in_parallel: u16,
+    /// Log less: warnings, or errors only where it is given twice.
+    #[arg(short = 'q', long, action = clap::ArgAction::Count)]
+    pub(crate) quiet: u8,
+    /// Log more; twice for everything.
+    #[arg(short = 'v', long, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Where Docker listens: unix:///path, a path, or tcp://host:port.
+    #[arg(long, value_name = "ADDRESS", env = "DOCKER_SOCK", value_parser = docker_sock)]
+    #[arg(default_value = "unix:///var/run/docker.sock")]
+    pub(crate) docker_sock: DockerAddress,
+    /// Where state that must survive a restart lies.
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/longshore/podder")]
+    pub(crate) data_dir: PathBuf,
+    /// Podder's banner, which is never shown.
+    #[arg(short = 'n', long, hide = true)]
+    pub(crate) no_banner: bool,
+    /// Podder's name of itself in its log.
+    #[arg(short = 'i', long, hide = true, value_name = "ID")]
+    pub(crate) instance_id: Option<String>,
+    /// Where Podder's consul was, which it never asked.
+    #[arg(short = 'C', long, hide = true, value_name = "ADDRESS")]
+    pub(crate) consul: Option<String>,
+    /// Where Podder's log went besides.
+    #[arg(short = 'F', long, hide = true, value_name = "ADDRESS")]
+    pub(crate) fluentd: Option<String>,
+}
+
+/// Docker's address as Podder took it: also a bare path, and one with two slashes that begins at the root all the same.
+fn docker_sock(text: &str) -> Result<DockerAddress, longshore_daemon::config::DockerAddressError> {
+    let path = text.strip_prefix("unix://").or(Some(text)).filter(|path| !path.contains("://"));
+    match path {
+        Some(path) if path.contains('/') => format!("unix:///{}", path.trim_start_matches('/')).parse(),
+        _ => text.parse(),
+    }
+}
+
 /// Called by the name of an old tool, the program does that tool's job.
 pub(crate) fn by_name(mut arguments: Vec<OsString>) -> Vec<OsString> {
     let name = arguments.first().map(Path::new).and_then(Path::file_name);
-    if name.is_some_and(|name| name == "docker-balancer") {
-        arguments.insert(1, "balancer".into());
-    }
+    let command = match name.and_then(std::ffi::OsStr::to_str) {
+        Some("docker-balancer") => "balancer",
+        Some("docker-glue") => "glue",
+        Some("podder") => "podder",
+        _ => return arguments,
+    };
+    arguments.insert(1, command.into());
     arguments
 }
 
@@ -270,11 +427,46 @@ mod tests {
     }
 
     #[test]
+    fn as_podder_it_takes_podders_flags_and_addresses() {
+        let told = |address: &str| {
+            let arguments = [
+                "/usr/bin/podder",
+                "-s",
+                "a.yml",
+                "-vv",
+                "-e",
+                "3",
+                "-c",
+                "podder.yml",
+                "--docker-sock",
+                address,
+            ];
+            let cli = Cli::try_parse_from(by_name(arguments.map(OsString::from).to_vec())).unwrap();
+            let Command::Podder(podder) = cli.command else { panic!("{:?}", cli.command) };
+            assert_eq!((podder.verbose, podder.events_in_parallel), (2, 3));
+            assert_eq!(podder.file.as_deref(), Some(Path::new("a.yml")));
+            podder.docker_sock.to_string()
+        };
+        for (given, read) in [
+            ("unix://tmp/docker.sock", "unix:///tmp/docker.sock"),
+            ("unix:///run/d.sock", "unix:///run/d.sock"),
+            ("/run/d.sock", "unix:///run/d.sock"),
+            ("tcp://10.0.0.1:2375", "tcp://10.0.0.1:2375"),
+        ] {
+            assert_eq!(told(given), read);
+        }
+    }
+
+    #[test]
     fn by_its_old_name_it_takes_the_old_flags() {
         let arguments = ["/usr/bin/docker-balancer", "-1", "--include-env"].map(OsString::from).to_vec();
         let cli = Cli::try_parse_from(by_name(arguments)).unwrap();
         assert!(
             matches!(cli.command, Command::Balancer(b) if b.once && b.include_env && b.watch_set == "die,start")
         );
+        let arguments =
+            ["./docker-glue", "--watch", "--docker-url", "tcp://10.0.0.1:2375"].map(OsString::from);
+        let cli = Cli::try_parse_from(by_name(arguments.to_vec())).unwrap();
+        assert!(matches!(cli.command, Command::Glue(g) if g.watch && g.handler_paths.is_empty()));
     }
 }

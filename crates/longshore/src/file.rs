@@ -1,16 +1,22 @@
 //! The settings file: a key is the flag of that name, so there is one parser and one set of rules.
 
+mod handler;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
 
 use clap::ArgAction;
+use longshore_daemon::config::Definition;
 use toml_edit::{Document, Item, Value};
 
 use crate::mistake::{Mistake, Mistakes};
 
 /// Flags that mean nothing in a file.
 const NOT_IN_A_FILE: &[&str] = &["config", "once", "dry-run", "help", "version"];
+
+/// The key of handlers: the one that is no flag.
+const HANDLER: &str = "handler";
 
 /// What a file says.
 #[derive(Debug, Default)]
@@ -21,6 +27,8 @@ pub(crate) struct File {
     pub(crate) unknown: Vec<Mistake>,
     /// The line of each key.
     pub(crate) lines: BTreeMap<String, usize>,
+    /// Its handlers, `[[handler]]`, in order.
+    pub(crate) handlers: Vec<Definition>,
 }
 
 /// Reads a file for the flags of `command`. Every mistake in it is found.
@@ -38,6 +46,14 @@ pub(crate) fn read(path: &Path, command: &clap::Command) -> Result<File, Mistake
     for (key, item) in document.iter() {
         let span = document.key(key).and_then(toml_edit::Key::span).or_else(|| item.span());
         let line = span.map(|span| line_of(&text, span.start));
+        if key == HANDLER {
+            let place = handler::Place { path, shown: &shown, text: &text };
+            match handler::read(item, &place) {
+                Ok(handlers) => file.handlers = handlers,
+                Err(more) => mistakes.extend(more),
+            }
+            continue;
+        }
         let known = command.get_arguments().find(|arg| arg.get_long() == Some(key));
         let Some(flag) = known.filter(|_| !NOT_IN_A_FILE.contains(&key)) else {
             file.unknown.push(mistake(line, unknown(key, command)));
@@ -70,7 +86,7 @@ fn line_of(text: &str, offset: usize) -> usize {
 
 fn unknown(key: &str, command: &clap::Command) -> String {
     let flags = command.get_arguments().filter_map(clap::Arg::get_long);
-    let flags = flags.filter(|flag| !NOT_IN_A_FILE.contains(flag));
+    let flags = flags.filter(|flag| !NOT_IN_A_FILE.contains(flag)).chain([HANDLER]);
     let near = flags.map(|flag| (strsim::damerau_levenshtein(key, flag), flag)).min();
     match near {
         Some((distance, flag)) if distance <= 3 => {
@@ -122,6 +138,7 @@ fn refused(command: &clap::Command, argument: &OsString) -> Option<String> {
 mod tests {
     use super::*;
     use clap::CommandFactory;
+    use longshore_daemon::config::Value as Said;
 
     fn read_text(text: &str) -> Result<File, Mistakes> {
         let dir = tempfile::tempdir().unwrap();
@@ -162,6 +179,61 @@ mod tests {
         ] {
             assert!(told.contains(part), "{part:?} not in\n{told}");
         }
+    }
+
+    #[test]
+    fn a_handler_is_a_table_of_what_its_ini_file_would_say() {
+        let file = read_text(
+            "node = \"a\"\n\n[[handler]]\nname = \"one\"\nclass = \"plugin\"\nevents = [\"start\", \"die\"]\n\
+             enabled = true\nretries = 2\nparams = { command = [\"a b\", \"c\"], Own_Key = 1.5 }\n\n\
+             [[handler]]\nname = \"two\"\nkind = \"webhook\"\n[handler.params]\nurl = \"http://a\"\n",
+        )
+        .unwrap();
+        let [one, two] = file.handlers.as_slice() else { panic!("{:?}", file.handlers) };
+        assert_eq!((one.name.as_str(), one.line, one.is_ini), ("one", Some(3), false));
+        assert!(one.file.is_absolute());
+        let head = |key: &str| (one.head[key].value.clone(), one.head[key].line);
+        let text = |text: &str| Said::One(text.to_owned());
+        assert_eq!(head("class"), (text("plugin"), Some(5)));
+        assert_eq!(head("events"), (Said::Many(vec!["start".to_owned(), "die".to_owned()]), Some(6)));
+        assert_eq!(head("enabled"), (text("true"), Some(7)));
+        assert_eq!(head("retries"), (text("2"), Some(8)));
+        assert_eq!(one.params["command"].value, Said::Many(vec!["a b".to_owned(), "c".to_owned()]));
+        assert_eq!(one.params["own_key"].value, text("1.5"));
+        assert_eq!((two.name.as_str(), two.line), ("two", Some(11)));
+        assert_eq!((&two.params["url"].value, two.params["url"].line), (&text("http://a"), Some(15)));
+        assert_eq!((file.arguments.len(), file.unknown.len()), (1, 0));
+        let short = read_text("handler = [{ name = \"x\", class = \"balancer\" }]\n").unwrap();
+        assert_eq!(short.handlers[0].name, "x");
+    }
+
+    #[test]
+    fn a_handler_that_is_no_handler_is_told_with_its_line() {
+        let mistakes = read_text(
+            "[[handler]]\nclass = \"plugin\"\n\n[[handler]]\nname = \"two\"\nevents = [[1]]\nimages = 2020-01-01\n\
+             params = 3\n\n[[handler]]\nname = \"a\\nb\"\n[handler.filter]\nx = 1\n\n[[handler]]\nname = \"two\"\n",
+        )
+        .unwrap_err();
+        let told = mistakes.to_string();
+        for part in [
+            "longshore.toml:1: handler: it needs a name",
+            "longshore.toml:6: handler: events: ",
+            "longshore.toml:7: handler: images: ",
+            "longshore.toml:8: handler: params: ",
+            "longshore.toml:11: handler: name: ",
+            "longshore.toml:12: handler: filter: ",
+            "longshore.toml:15: handler: there is a handler \"two\" already",
+        ] {
+            assert!(told.contains(part), "{part:?} not in\n{told}");
+        }
+        assert!(
+            read_text("handler = 3\n")
+                .unwrap_err()
+                .to_string()
+                .contains("longshore.toml:1: handler: write [[handler]]")
+        );
+        let near = read_text("[[handlers]]\nname = \"x\"\n").unwrap();
+        assert!(near.unknown[0].message.contains("did you mean \"handler\"?"), "{:?}", near.unknown);
     }
 
     #[test]

@@ -1,10 +1,15 @@
 //! The `longshore` program: arguments, commands, and an exit code that means something.
 
+mod alone;
 mod balancer;
 mod cli;
 mod file;
+mod flags;
+mod glue;
+mod handlers;
 mod log;
 mod mistake;
+mod podder;
 mod query;
 mod run;
 mod settings;
@@ -55,9 +60,13 @@ async fn command(cli: Cli, matches: &clap::ArgMatches, arguments: &[OsString]) -
     match cli.command {
         Command::Run(_) => run::run(matches, arguments).await,
         Command::Balancer(arguments) => balancer::run(*arguments).await,
+        Command::Glue(flags) => glue::run(*flags, arguments.first()).await,
+        Command::Podder(arguments) => podder::run(arguments).await,
         Command::Routes(ask) => query::routes(&ask).await,
+        Command::Names(ask) => query::names(&ask).await,
         Command::Problems(ask) => query::problems(&ask).await,
         Command::Containers(ask) => query::containers(&ask).await,
+        Command::Handlers(asked) => handlers::run(asked).await,
         Command::Explain(cli::Explain::Route(asked)) => query::explain(&asked).await,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "longshore", &mut std::io::stdout());

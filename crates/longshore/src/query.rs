@@ -2,20 +2,20 @@
 
 use std::process::ExitCode;
 
-use longshore_api::{Client, Problem, Route, Upstream, Verdict, Waiting};
+use longshore_api::{Client, Name, NamedContainer, Problem, Route, Upstream, Verdict, Waiting};
 use serde::Serialize;
 
 use crate::NOT_ROUTED;
 use crate::cli::{Ask, ExplainRoute};
 use crate::table::{printable, table};
 
-fn client(ask: &Ask) -> anyhow::Result<Client> {
+pub(crate) fn client(ask: &Ask) -> anyhow::Result<Client> {
     Ok(Client::new(&ask.agent, ask.token_file.as_deref())?)
 }
 
 /// Prints JSON where it is asked for, else what `text` makes.
 #[expect(clippy::print_stdout, reason = "the one place where answers are printed")]
-fn print<T: Serialize + ?Sized>(
+pub(crate) fn print<T: Serialize + ?Sized>(
     ask: &Ask,
     answer: &T,
     text: impl FnOnce(&T) -> String,
@@ -51,6 +51,20 @@ fn routes_table(routes: &[Route]) -> String {
         members.into_iter().map(row)
     });
     table(["FRONTEND", "REQUEST", "STRIP", "CONTAINER", "ADDRESS", "WEIGHT", "STATE"], rows)
+}
+
+pub(crate) async fn names(ask: &Ask) -> anyhow::Result<ExitCode> {
+    let names = client(ask)?.names().await?;
+    print(ask, &names[..], |names| {
+        let shown = |list: &[String]| if list.is_empty() { "-".to_owned() } else { list.join(",") };
+        let own = |c: &NamedContainer| if c.ready { c.name.clone() } else { format!("({})", c.name) };
+        let rows = names.iter().map(|Name { name, kind, addresses, ports, containers }| {
+            let containers: Vec<String> = containers.iter().map(own).collect();
+            [name.clone(), kind.clone(), shown(addresses), shown(ports), shown(&containers)]
+        });
+        table(["NAME", "KIND", "ADDRESSES", "PORTS", "CONTAINERS"], rows)
+    })?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// What a dry run would do: the routes, and the configuration where one would be written.

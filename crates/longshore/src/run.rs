@@ -7,10 +7,11 @@ use clap::ArgMatches;
 use longshore_api::{Problem, Route};
 use longshore_daemon::config::Settings;
 use longshore_daemon::{Agent, AgentError, Pass, Start};
+use longshore_model::Subject;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::settings::{Told, resolve};
-use crate::{log, query, succession};
+use crate::{FAILED, log, query, succession};
 
 pub(crate) async fn run(matches: &ArgMatches, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
     let Told { run, settings, unknown } = resolve(matches, arguments)?;
@@ -22,31 +23,55 @@ pub(crate) async fn run(matches: &ArgMatches, arguments: &[OsString]) -> anyhow:
         return pass(settings, run.dry_run).await;
     }
     let reread = || resolve(matches, arguments).map(|told| told.settings);
-    watch(settings, reread).await
+    watch(settings, reread, std::future::pending()).await
 }
 
 /// One pass: what Docker has, what follows from it, done or only shown.
 pub(crate) async fn pass(settings: Settings, dry: bool) -> anyhow::Result<ExitCode> {
-    let settings = Settings { listen: None, ..settings };
-    let mut agent = Agent::start(settings, if dry { Start::Dry } else { Start::Fresh }).await?;
+    let settings = Settings { listen: None, dns: None, ..settings };
+    let mut agent = Agent::start(settings, if dry { Start::Dry } else { Start::Once }).await?;
     let outcome = agent.pass().await;
     let configuration = agent.leave().await?;
-    let Pass { routes, problems } = outcome?;
+    let Pass { routes, problems, handlers } = outcome?;
     if dry {
         let routes: Vec<Route> = routes.iter().map(|route| Route::from(&**route)).collect();
         let problems: Vec<Problem> = problems.iter().map(Problem::from).collect();
         query::print_plan(&routes, &problems, configuration.as_deref());
     } else {
-        tracing::info!(routes = routes.len(), problems = problems.len(), "one pass made");
+        tracing::info!(
+            routes = routes.len(),
+            problems = problems.len(),
+            handlers = handlers.len(),
+            "one pass made"
+        );
     }
-    Ok(ExitCode::SUCCESS)
+    let failed = handlers.iter().any(|(_, failure)| failure.is_some());
+    Ok(if failed { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
 }
 
-/// Runs until a signal ends it: the first lets open requests finish, the second does not.
+/// One pass for the sake of its handlers: it fails if one of them did, or if its file is broken.
+pub(crate) async fn once(settings: Settings) -> anyhow::Result<ExitCode> {
+    let mut agent = Agent::start(settings, Start::Once).await?;
+    let outcome = agent.pass().await;
+    agent.leave().await?;
+    let Pass { problems, handlers, .. } = outcome?;
+    let is_handlers = |problem: &&longshore_model::Problem| {
+        matches!(problem.subject, Subject::Handler { .. } | Subject::File { .. } | Subject::Balancer { .. })
+    };
+    let failed = handlers.iter().filter(|(_, failure)| failure.is_some()).count();
+    let failed = failed + problems.iter().filter(is_handlers).count();
+    tracing::info!(ran = handlers.len(), failed, "the handlers of the event none have run");
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+}
+
+/// Runs until a signal ends it: the first lets open requests finish, the second does not. Once `outdated` resolves,
+/// the process is replaced by another run of its program.
 pub(crate) async fn watch(
     settings: Settings,
     reread: impl Fn() -> Result<Settings, crate::mistake::Mistakes>,
+    outdated: impl Future<Output = ()>,
 ) -> anyhow::Result<ExitCode> {
+    let mut outdated = std::pin::pin!(outdated);
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -64,6 +89,10 @@ pub(crate) async fn watch(
                 Ok(settings) => agent.reload(&settings),
                 Err(mistakes) => tracing::error!("{mistakes}; the old settings stay"),
             },
+            () = &mut outdated => {
+                agent.leave().await?;
+                return Err(succession::exec());
+            }
             _ = replace.recv() => match reread() {
                 Err(mistakes) => tracing::error!("{mistakes}; no successor is started"),
                 Ok(_) if agent.outlived_by_balancer() => {

@@ -6,8 +6,13 @@ use std::path::{Path, PathBuf};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches};
 use longshore_daemon::act::haproxy;
-use longshore_daemon::config::{BalancerSettings, DockerAddress, DockerSettings, EngineSettings, Settings};
+use longshore_daemon::config::{
+    BalancerSettings, Definition, DockerAddress, DockerSettings, EngineSettings, HandlerSettings, Settings,
+    SidecarSettings,
+};
+use longshore_daemon::handlers::balance_job;
 
+use crate::balancer;
 use crate::cli::{Cli, EngineName, Run};
 use crate::file;
 use crate::mistake::{Mistake, Mistakes};
@@ -38,13 +43,14 @@ pub(crate) fn resolve(matches: &ArgMatches, arguments: &[OsString]) -> Result<To
         None => file::File::default(),
     };
     let run = merge(&file, flags, arguments)?;
+    let unknown = file.unknown.clone();
     let shown = path.as_deref().map(Path::to_string_lossy).unwrap_or_default();
     let place = |key: &str| match file.lines.get(key).filter(|_| !is_given(flags, key)) {
         Some(line) => file::place(&shown, Some(*line)),
         None => format!("--{key}"),
     };
-    let settings = settings(&run, place)?;
-    Ok(Told { run, settings, unknown: file.unknown })
+    let settings = settings(&run, file.handlers, place)?;
+    Ok(Told { run, settings, unknown })
 }
 
 /// Whether a flag or the environment says it: then the file does not count.
@@ -64,7 +70,11 @@ fn merge(file: &file::File, flags: &ArgMatches, arguments: &[OsString]) -> Resul
     read.map_err(|error| Mistakes(vec![Mistake { place: "settings".to_owned(), message: error.to_string() }]))
 }
 
-fn settings(run: &Run, place: impl Fn(&str) -> String) -> Result<Settings, Mistakes> {
+fn settings(
+    run: &Run,
+    inline: Vec<Definition>,
+    place: impl Fn(&str) -> String,
+) -> Result<Settings, Mistakes> {
     let mut mistakes = Vec::new();
     let mut mistake = |key: &str, message: String| mistakes.push(Mistake { place: place(key), message });
 
@@ -101,9 +111,15 @@ fn settings(run: &Run, place: impl Fn(&str) -> String) -> Result<Settings, Mista
     if node.parse::<longshore_model::DomainName>().is_err() {
         mistake("node", format!("{node:?} is no host name"));
     }
+    let handlers = HandlerSettings { inline, ..run.handlers.settings() };
     let engine = match run.balancer {
-        EngineName::BuiltIn => EngineSettings::BuiltIn,
-        EngineName::Haproxy => match haproxy_settings(run) {
+        None => match balance_job(&handlers) {
+            Some(job) => EngineSettings::Haproxy(Box::new(balancer::of_handler(&job))),
+            None => EngineSettings::BuiltIn,
+        },
+        Some(EngineName::None) => EngineSettings::None,
+        Some(EngineName::BuiltIn) => EngineSettings::BuiltIn,
+        Some(EngineName::Haproxy) => match haproxy_settings(run) {
             Ok(settings) => EngineSettings::Haproxy(Box::new(settings)),
             Err((key, message)) => {
                 mistake(key, message);
@@ -111,6 +127,14 @@ fn settings(run: &Run, place: impl Fn(&str) -> String) -> Result<Settings, Mista
             }
         },
     };
+    let publish = run.publish.settings().unwrap_or_else(|(key, message)| {
+        mistake(key, message);
+        None
+    });
+    let dns = run.dns.settings().unwrap_or_else(|(key, message)| {
+        mistake(key, message);
+        None
+    });
     if !mistakes.is_empty() {
         return Err(Mistakes(mistakes));
     }
@@ -126,6 +150,10 @@ fn settings(run: &Run, place: impl Fn(&str) -> String) -> Result<Settings, Mista
             workers: run.workers.map_or(cores, usize::from),
             engine,
         },
+        handlers,
+        sidecars: Some(SidecarSettings::of_file(run.sidecars.clone())),
+        publish,
+        dns,
         resync: run.resync.into(),
         check_interval: run.check_interval.into(),
         grace: run.grace.into(),

@@ -18,7 +18,7 @@ const ROOMS_OF: [(&str, &[&str]); 4] = [
     ("bollard", &["longshore-daemon", "longshore-testkit"]),
     ("axum", &["longshore-daemon"]),
     ("zenoh", &["longshore-cluster"]),
-    ("etcd-client", &["longshore-store"]),
+    ("etcd-client", &["longshore-daemon", "longshore-store"]),
 ];
 
 const TESTKIT: &str = "longshore-testkit";

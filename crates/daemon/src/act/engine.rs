@@ -8,8 +8,8 @@ use tokio::sync::mpsc;
 
 use super::Traffic;
 use super::haproxy::{Haproxy, HaproxyError};
-use crate::agent::Start;
 use crate::config::{BalancerSettings, EngineSettings};
+use crate::start::Start;
 
 /// Why an engine does not carry the routes.
 #[derive(Debug, thiserror::Error)]
@@ -47,8 +47,8 @@ pub(crate) struct Engine {
     /// Frontends that the built-in one could not open when they were last tried.
     closed: BTreeMap<Frontend, String>,
     haproxy: Option<Haproxy>,
-    /// Only what would be done is of interest: nothing is done.
-    dry: Option<EngineSettings>,
+    /// Nothing is done: only what would be is of interest, or not even that.
+    idle: Option<EngineSettings>,
 }
 
 impl Engine {
@@ -69,13 +69,22 @@ impl Engine {
             EngineSettings::Haproxy(settings) if !dry => Some(Haproxy::start((**settings).clone()).await?),
             _ => None,
         };
-        let dry = dry.then(|| settings.engine.clone());
-        Ok(Self { built_in, observations, closed: BTreeMap::new(), haproxy, dry })
+        let idle = (dry || settings.engine == EngineSettings::None).then(|| settings.engine.clone());
+        Ok(Self { built_in, observations, closed: BTreeMap::new(), haproxy, idle })
     }
 
     /// Its name, as `--balancer` has it.
     pub(crate) fn name(&self) -> &'static str {
-        if self.haproxy.is_some() { "haproxy" } else { "built-in" }
+        match (&self.haproxy, &self.idle) {
+            (Some(_), _) => "haproxy",
+            (None, Some(EngineSettings::None)) => "none",
+            (None, _) => "built-in",
+        }
+    }
+
+    /// Whether nobody wants routes.
+    pub(crate) fn is_absent(&self) -> bool {
+        self.idle == Some(EngineSettings::None)
     }
 
     /// What flows through it.
@@ -90,7 +99,7 @@ impl Engine {
         changed: &BTreeSet<RouteKey>,
     ) -> Result<Carried, EngineError> {
         let mut carried = Carried { failed: Vec::new(), complete: true };
-        if self.dry.is_some() {
+        if self.idle.is_some() {
             return Ok(carried);
         }
         let mut own = changed.clone();
@@ -141,7 +150,7 @@ impl Engine {
         if let Some(haproxy) = self.haproxy {
             haproxy.leave().await;
         }
-        match &self.dry {
+        match &self.idle {
             Some(EngineSettings::Haproxy(settings)) => Ok(Some(Haproxy::render(settings, table)?)),
             _ => Ok(None),
         }

@@ -16,6 +16,8 @@ pub struct BalancerSettings {
 /// An engine and what only it needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EngineSettings {
+    /// Nobody: labels of routes mean nothing.
+    None,
     /// The agent's own data plane.
     BuiltIn,
     /// A HAProxy that the agent runs, or one that runs already.

@@ -2,14 +2,21 @@
 //! environment, a file) is the command line's business.
 
 mod balancer;
+mod dns;
 mod docker;
+mod handlers;
+mod sidecars;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 pub use balancer::{BalancerSettings, EngineSettings};
+pub use dns::DnsSettings;
 pub use docker::{DockerAddress, DockerAddressError, DockerSettings};
+pub use handlers::{Definition, HandlerSettings, Said, Value};
+use longshore_model::PublishJob;
+pub use sidecars::SidecarSettings;
 
 /// Everything that an agent is told.
 #[derive(Clone, Debug)]
@@ -26,6 +33,14 @@ pub struct Settings {
     pub docker: DockerSettings,
     /// The balancer.
     pub balancer: BalancerSettings,
+    /// Where handlers are defined.
+    pub handlers: HandlerSettings,
+    /// The sidecars, if they are kept.
+    pub sidecars: Option<SidecarSettings>,
+    /// Where containers are published, if they are.
+    pub publish: Option<PublishJob>,
+    /// The DNS server, if one runs.
+    pub dns: Option<DnsSettings>,
     /// How often all containers are listed again to repair what was missed.
     pub resync: Duration,
     /// How often a port that takes traffic is looked at.
@@ -58,6 +73,9 @@ impl Settings {
             ("token-file", self.token == other.token),
             ("docker", self.docker == other.docker),
             ("balancer", self.balancer == other.balancer),
+            ("sidecars", self.sidecars == other.sidecars),
+            ("publish", self.publish == other.publish),
+            ("dns", self.dns == other.dns),
             ("grace", self.grace == other.grace),
         ];
         same.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()

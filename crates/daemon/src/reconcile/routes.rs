@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use backon::BackoffBuilder;
 use longshore_model::{Frontend, Problem, RouteKey, RouteTable, Subject};
 use longshore_plan::RoutePlan;
 use tokio::sync::{broadcast, watch};
@@ -14,14 +13,13 @@ use tokio::time::{Instant, sleep_until};
 use super::Checks;
 use crate::act::{Engine, Notice};
 use crate::config::Live;
+use crate::delays;
 use crate::problems::{Problems, Source, chain};
 use crate::state::{Change, Changes, Reader};
 
 /// How long the first routes wait for the first look at every port: a balancer that outlived the last agent goes on
 /// with the routes it has meanwhile.
 const SETTLE: Duration = Duration::from_secs(2);
-/// How many changes are taken at once.
-const BATCH: usize = 4096;
 
 /// The routes that the engine carries, for readers.
 #[derive(Clone, Debug, Default)]
@@ -75,7 +73,7 @@ impl Default for Due {
             disturbed: false,
             retry: None,
             refused: BTreeSet::new(),
-            delays: backoff(),
+            delays: delays::rising(FIRST_DELAY, MAX_DELAY),
             first: First::Unlisted,
         }
     }
@@ -93,19 +91,13 @@ enum First {
 }
 
 impl RouteReconciler {
-    /// Works until nothing changes any more because the writer is gone.
+    /// Works until told to stop.
     pub(crate) async fn run(mut self, stop: tokio_util::sync::CancellationToken) -> Engine {
-        let mut batch = Vec::new();
         while !stop.is_cancelled() {
             let wake = self.due.retry.into_iter().chain(self.settled_by()).min();
             tokio::select! {
                 () = stop.cancelled() => break,
-                count = self.changes.recv_many(&mut batch, BATCH) => {
-                    if count == 0 {
-                        break;
-                    }
-                    self.look(batch.drain(..));
-                }
+                changes = self.changes.next() => self.look(changes),
                 notice = self.engine.notice() => match notice {
                     Notice::Suspect(container, address) => {
                         self.checks.suspect(&container, address);
@@ -132,12 +124,11 @@ impl RouteReconciler {
     }
 
     /// Looks at what changed, and has the plan decide again what depends on it.
-    fn look(&mut self, changes: impl Iterator<Item = Change>) {
+    fn look(&mut self, changes: BTreeSet<Change>) {
         let world = self.world.snapshot();
-        // A burst names the same container many times, and its last state is all that counts.
-        let changes: BTreeSet<Change> = changes.collect();
         let mut looked_at = BTreeSet::new();
-        for change in changes {
+        let wanted = !self.engine.is_absent();
+        for change in changes.into_iter().filter(|_| wanted) {
             let decided = match change {
                 Change::Container(id) => self.plan.update(&world, &id),
                 Change::Everything => self.plan.update_all(&world),
@@ -221,7 +212,7 @@ impl RouteReconciler {
         };
         if self.due.refused.is_empty() {
             self.due.retry = None;
-            self.due.delays = backoff();
+            self.due.delays = delays::rising(FIRST_DELAY, MAX_DELAY);
         } else {
             self.retry_later();
         }
@@ -235,13 +226,5 @@ impl RouteReconciler {
     }
 }
 
+const FIRST_DELAY: Duration = Duration::from_millis(100);
 const MAX_DELAY: Duration = Duration::from_secs(10);
-
-fn backoff() -> backon::ExponentialBackoff {
-    backon::ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(100))
-        .with_max_delay(MAX_DELAY)
-        .with_jitter()
-        .without_max_times()
-        .build()
-}

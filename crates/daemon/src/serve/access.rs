@@ -25,8 +25,19 @@ pub(super) async fn check(State(api): State<Api>, request: Request, next: Next) 
         None if !names_an_address(request.headers()) => {
             failure(StatusCode::MISDIRECTED_REQUEST, "ask by the agent's address, or by localhost")
         }
+        _ if !request.method().is_safe() && !is_from_here(request.headers()) => {
+            failure(StatusCode::FORBIDDEN, "a page of another site must not change anything here")
+        }
         _ => next.run(request).await,
     }
+}
+
+/// A browser names the page that a request comes from, and a program does not.
+fn is_from_here(headers: &HeaderMap) -> bool {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let Some(origin) = headers.get(header::ORIGIN) else { return true };
+    let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
+    origin.is_some() && origin == text(header::HOST)
 }
 
 fn has_token(headers: &HeaderMap, token: &str) -> bool {
@@ -49,6 +60,20 @@ mod tests {
 
     fn with(name: header::HeaderName, value: &str) -> HeaderMap {
         HeaderMap::from_iter([(name, value.parse().unwrap())])
+    }
+
+    #[test]
+    fn a_page_of_another_site_cannot_change_anything() {
+        let from = |origin: &str| {
+            let mut headers = with(header::HOST, "127.0.0.1:7051");
+            headers.insert(header::ORIGIN, origin.parse().unwrap());
+            headers
+        };
+        assert!(is_from_here(&with(header::HOST, "127.0.0.1:7051")));
+        assert!(is_from_here(&from("http://127.0.0.1:7051")));
+        for bad in ["http://evil.example", "null", "http://127.0.0.1:8080"] {
+            assert!(!is_from_here(&from(bad)), "{bad}");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The HTTP API: World, routes and problems as they are, read-only.
+//! The HTTP API: World, routes, problems and handlers as they are.
 //!
 //! Loopback, or a bearer token: without a token only requests that name this host by an address or `localhost` are
 //! answered, so that a web page that a person on this host has open cannot read it through a name of its own.
@@ -6,11 +6,14 @@
 mod access;
 mod containers;
 mod events;
+mod handlers;
 mod health;
+mod names;
 mod problems;
 mod routes;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -19,7 +22,7 @@ use longshore_api::Failure;
 use longshore_model::ContainerEvent;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -27,6 +30,9 @@ use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::act::Traffic;
+use crate::act::dns::Zones;
+use crate::deliver::Command;
+use crate::handlers::HandlerSet;
 use crate::problems::Problems;
 use crate::reconcile::{RouteEvents, Routes};
 use crate::state::{DockerState, Reader};
@@ -36,9 +42,13 @@ use crate::state::{DockerState, Reader};
 pub(crate) struct Api {
     pub(crate) world: Reader,
     pub(crate) routes: Routes,
+    /// The names that DNS has, where it is served.
+    pub(crate) names: Option<Zones>,
     pub(crate) problems: Problems,
     pub(crate) container_events: broadcast::Sender<ContainerEvent>,
     pub(crate) route_events: RouteEvents,
+    pub(crate) handlers: watch::Receiver<Arc<HandlerSet>>,
+    pub(crate) deliveries: mpsc::UnboundedSender<Command>,
     pub(crate) docker: DockerState,
     pub(crate) ready: watch::Receiver<bool>,
     pub(crate) traffic: Traffic,
@@ -60,7 +70,13 @@ impl Api {
             .routes(routes!(containers::containers))
             .routes(routes!(routes::routes))
             .routes(routes!(routes::explain))
+            .routes(routes!(names::names))
             .routes(routes!(problems::problems))
+            .routes(routes!(handlers::handlers))
+            .routes(routes!(handlers::failed))
+            .routes(routes!(handlers::replay))
+            .routes(routes!(handlers::forget))
+            .routes(routes!(handlers::test))
             .routes(routes!(events::events))
             .routes(routes!(health::healthz))
             .routes(routes!(health::readyz))

@@ -98,6 +98,8 @@ impl State {
             EventKind::Pause => container.state = RunState::Paused,
             EventKind::Unpause => container.state = RunState::Running,
             EventKind::Destroy => return self.gone(id),
+            // World has no word for a limit or a policy; those who show a container whole look at it again.
+            EventKind::Other(ref action) if action == "update" => return one(id),
             _ => return Applied::default(),
         }
         self.put(container)

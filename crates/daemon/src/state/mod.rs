@@ -2,18 +2,20 @@
 //!
 //! [`Writer`] is not `Clone` and lives in one task; what it learns becomes the next World, which readers see as a
 //! whole or not at all. Those who act on changes hold a [`Changes`], which names what to look at again and says nothing
-//! of what happened: the look is at World.
+//! of what happened: the look is at World. Those to whom each event counts get a feed of their own ([`Happened`]).
 
 mod apply;
+mod changes;
 mod writer;
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use longshore_model::{ContainerId, World};
-use tokio::sync::{mpsc, watch};
+use longshore_model::World;
+use tokio::sync::watch;
 
-pub(crate) use writer::{PortSeen, Writer};
+pub(crate) use changes::{Change, Changes, Subscribers};
+pub(crate) use writer::{Happened, PortSeen, Writer};
 
 /// Reads World. Cheap to clone; a snapshot costs no lock.
 #[derive(Clone, Debug, Default)]
@@ -25,18 +27,6 @@ impl Reader {
         self.0.load_full()
     }
 }
-
-/// What to look at again.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Change {
-    /// This container.
-    Container(ContainerId),
-    /// All of them.
-    Everything,
-}
-
-/// What changed, in order, as it is written. World already has it when it is named here.
-pub(crate) type Changes = mpsc::UnboundedReceiver<Change>;
 
 /// Whether Docker is there: nothing, or why not.
 pub(crate) type DockerState = watch::Receiver<Option<String>>;

@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use longshore_model::{ContainerEvent, ContainerId, PortState};
+use longshore_model::{ContainerEvent, ContainerId, NetworkEvent, PortState};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::apply::{Applied, State};
-use super::{Change, Changes, DockerState, Reader};
+use super::{Change, DockerState, Reader, Subscribers};
 use crate::watch::Input;
 
 /// What a look at a container's port said.
@@ -23,6 +23,15 @@ pub(crate) struct PortSeen {
     pub(crate) state: PortState,
 }
 
+/// What happened, told in order to those to whom each event counts.
+#[derive(Clone, Debug)]
+pub(crate) enum Happened {
+    /// To a container.
+    Container(ContainerEvent),
+    /// To a network.
+    Network(NetworkEvent),
+}
+
 /// How many events a slow reader may be behind before it loses some.
 const FEED: usize = 4096;
 
@@ -34,20 +43,23 @@ const TICK: Duration = Duration::from_secs(1);
 pub(crate) struct Writer {
     state: State,
     reader: Reader,
-    changes: mpsc::UnboundedSender<Change>,
+    subscribers: Subscribers,
     events: broadcast::Sender<ContainerEvent>,
+    told: mpsc::UnboundedSender<Happened>,
     away: watch::Sender<Option<String>>,
 }
 
 impl Writer {
-    /// A writer of an empty World, and what it feeds.
-    pub(crate) fn new() -> (Self, Reader, Changes, DockerState) {
-        let (changes, changed) = mpsc::unbounded_channel();
+    /// A writer of an empty World that tells every event to `told`, and what it feeds.
+    pub(crate) fn new(told: mpsc::UnboundedSender<Happened>) -> (Self, Reader, Subscribers, DockerState) {
+        let subscribers = Subscribers::default();
         let (away, docker_state) = watch::channel(Some("not connected yet".to_owned()));
         let (events, _) = broadcast::channel(FEED);
         let reader = Reader::default();
-        let writer = Self { state: State::default(), reader: reader.clone(), changes, events, away };
-        (writer, reader, changed, docker_state)
+        let state = State::default();
+        let writer =
+            Self { state, reader: reader.clone(), subscribers: subscribers.clone(), events, told, away };
+        (writer, reader, subscribers, docker_state)
     }
 
     /// Every event of every container, as it is heard.
@@ -75,12 +87,17 @@ impl Writer {
 
     fn docker(&mut self, input: Input, now: Instant) -> Applied {
         match input {
-            Input::Event(event) => {
+            Input::Event { event, past } => {
                 metrics::counter!("longshore_docker_events_total", "action" => action(&event)).increment(1);
-                let applied = self.state.heard(&event, now);
+                let applied = if past { Applied::default() } else { self.state.heard(&event, now) };
                 // Nobody listening is no failure.
+                let _ = self.told.send(Happened::Container(event.clone()));
                 let _ = self.events.send(event);
                 applied
+            }
+            Input::Network(event) => {
+                let _ = self.told.send(Happened::Network(event));
+                Applied::default()
             }
             Input::Inspected { id, container, resync } => {
                 let applied = match container {
@@ -113,9 +130,7 @@ impl Writer {
         self.reader.0.store(Arc::new(self.state.world.clone()));
         metrics::gauge!("longshore_containers").set(self.state.world.containers.size() as f64);
         let each = applied.containers.into_iter().map(Change::Container);
-        for change in each.chain(applied.everything.then_some(Change::Everything)) {
-            let _ = self.changes.send(change);
-        }
+        self.subscribers.tell(&each.chain(applied.everything.then_some(Change::Everything)).collect());
     }
 }
 

@@ -49,17 +49,20 @@ impl Inspections {
 
     /// Asks for an inspection that begins after this call.
     pub(super) fn ask(&mut self, id: ContainerId) {
-        match self.places.get_mut(&id) {
-            Some(place) => {
-                if *place == Place::Running {
-                    *place = Place::Stale;
-                }
-            }
-            None => {
-                self.places.insert(id.clone(), Place::Queued);
-                self.queue.insert(id);
-                self.begin();
-            }
+        if self.places.contains_key(&id) {
+            self.outdate(&id);
+        } else {
+            self.places.insert(id.clone(), Place::Queued);
+            self.queue.insert(id);
+            self.begin();
+        }
+    }
+
+    /// What an inspection under way finds may be out of date: it is followed by another. Where none is, there is
+    /// nothing to look at again.
+    pub(super) fn outdate(&mut self, id: &ContainerId) {
+        if let Some(place) = self.places.get_mut(id).filter(|place| **place == Place::Running) {
+            *place = Place::Stale;
         }
     }
 
@@ -85,11 +88,35 @@ impl Inspections {
 async fn inspect(docker: Docker, id: ContainerId, include_env: bool) -> Inspected {
     let answer = docker.inspect_container(id.as_str(), None::<InspectContainerOptions>).await;
     let found = match answer {
-        Ok(inspected) => Ok(translate::container(inspected, include_env).map(Box::new)),
+        Ok(inspected) => {
+            let image = inspected.image.clone();
+            let mut container = translate::container(inspected, include_env).map(Box::new);
+            if let Some(container) = &mut container {
+                container.baked = baked(&docker, image, &container.labels).await;
+            }
+            Ok(container)
+        }
         Err(Error::DockerResponseServerError { status_code: 404, .. }) => Ok(None),
         Err(error) => Err(error),
     };
     (id, found)
+}
+
+/// The labels that ask for sidecars and are the image's own; all that ask for some, where Docker does not say.
+async fn baked(
+    docker: &Docker,
+    image: Option<String>,
+    labels: &BTreeMap<String, String>,
+) -> BTreeSet<String> {
+    let asking = |label: &&String| label.starts_with("longshore.sidecar.");
+    let mut baked: BTreeSet<String> = labels.keys().filter(asking).cloned().collect();
+    if !baked.is_empty()
+        && let Ok(image) = docker.inspect_image(&image.unwrap_or_default()).await
+    {
+        let own = image.config.and_then(|config| config.labels).unwrap_or_default();
+        baked.retain(|label| own.get(label) == labels.get(label));
+    }
+    baked
 }
 
 /// Inspects all of `ids`, several at once; those that are gone by then are left out.

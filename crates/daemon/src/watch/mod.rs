@@ -8,27 +8,61 @@
 //!
 //! Deliberately absent: what any of it means. This room knows Docker's spelling and nothing of routes.
 
-mod connect;
 mod inspect;
 mod session;
 mod stream;
 mod translate;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use backon::BackoffBuilder;
-use longshore_model::{Container, ContainerEvent, ContainerId, Network};
+use longshore_model::{Container, ContainerEvent, ContainerId, Network, NetworkEvent};
 use tokio::sync::mpsc;
 
 use crate::config::{DockerSettings, Live};
+use crate::delays;
 use crate::problems::chain;
 use crate::state::Reader;
+
+/// Which events Docker is asked for, beyond those that World follows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Attention {
+    /// These too, by Docker's names.
+    Also(BTreeSet<String>),
+    /// All that happens to a container.
+    Everything,
+}
+
+impl Default for Attention {
+    fn default() -> Self {
+        Self::Also(BTreeSet::new())
+    }
+}
+
+/// One engine, and what is done with what it says.
+pub(crate) struct Watched {
+    pub(crate) settings: DockerSettings,
+    pub(crate) live: tokio::sync::watch::Receiver<Live>,
+    pub(crate) attention: tokio::sync::watch::Receiver<Attention>,
+    /// What the resync compares Docker's list with.
+    pub(crate) world: Reader,
+    pub(crate) inputs: mpsc::UnboundedSender<Input>,
+    /// The time of the last event heard, in nanoseconds since 1970; nothing on the first day.
+    pub(crate) resume: Option<i64>,
+}
 
 /// What the watch found out.
 #[derive(Debug)]
 pub(crate) enum Input {
     /// Docker told of this.
-    Event(ContainerEvent),
+    Event {
+        /// What.
+        event: ContainerEvent,
+        /// Whether it happened before everything was listed: World has what came of it.
+        past: bool,
+    },
+    /// Docker told of this network.
+    Network(NetworkEvent),
     /// A container as it is, or that it is gone.
     Inspected {
         /// Which.
@@ -51,45 +85,29 @@ pub(crate) enum Input {
     Away(String),
 }
 
-/// Watches one Docker Engine until the receiver of its inputs is gone. `world` is what the resync compares
-/// Docker's list with.
-pub(crate) async fn watch(
-    settings: DockerSettings,
-    live: tokio::sync::watch::Receiver<Live>,
-    world: Reader,
-    inputs: mpsc::UnboundedSender<Input>,
-) {
-    let mut resume = None;
-    let mut delays = backoff();
-    while !inputs.is_closed() {
-        let session = session::Session::open(&settings, &live, &world, &inputs, &mut resume).await;
+/// Watches one Docker Engine until the receiver of its inputs is gone.
+pub(crate) async fn watch(mut watched: Watched) {
+    let address = watched.settings.address.to_string();
+    let mut delays = delays::rising(FIRST_DELAY, MAX_DELAY);
+    while !watched.inputs.is_closed() {
+        let session = session::Session::open(&mut watched).await;
         let ended = match session {
             Ok(mut session) => {
-                tracing::info!(docker = %settings.address, version = session.version(), "watching Docker");
-                delays = backoff();
+                tracing::info!(docker = %address, version = session.version(), "watching Docker");
+                delays = delays::rising(FIRST_DELAY, MAX_DELAY);
                 session.run().await
             }
             Err(error) => error,
         };
         let why = chain(&ended);
         let delay = delays.next().unwrap_or(MAX_DELAY);
-        tracing::debug!(docker = %settings.address, error = %why, retry_in = ?delay, "Docker does not answer");
-        if inputs.send(Input::Away(why)).is_err() {
+        tracing::debug!(docker = %address, error = %why, retry_in = ?delay, "Docker does not answer");
+        if watched.inputs.send(Input::Away(why)).is_err() {
             return;
         }
         tokio::time::sleep(delay).await;
     }
 }
 
+const FIRST_DELAY: Duration = Duration::from_millis(100);
 const MAX_DELAY: Duration = Duration::from_millis(2500);
-
-/// Docker away is an ordinary day: asked soon at first, then every few seconds, never by all hosts at once.
-fn backoff() -> backon::ExponentialBackoff {
-    backon::ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(100))
-        .with_max_delay(MAX_DELAY)
-        .with_factor(2.0)
-        .with_jitter()
-        .without_max_times()
-        .build()
-}

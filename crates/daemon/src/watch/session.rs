@@ -7,15 +7,13 @@ use bollard::Docker;
 use bollard::errors::Error;
 use bollard::query_parameters::{ListContainersOptionsBuilder, ListNetworksOptions};
 use longshore_model::{ContainerEvent, ContainerId, EventKind, Network};
-use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
 use super::inspect::{Inspected, Inspections, inspect_all};
 use super::stream::{self, Item, Stream};
 use super::translate::{self, Heard};
-use super::{Input, connect};
-use crate::config::{DockerSettings, Live};
-use crate::state::Reader;
+use super::{Input, Watched};
+use crate::docker;
 
 /// How long the stream may be silent before Docker is asked whether it is still there: a half-dead engine leaves
 /// the connection open and says nothing.
@@ -48,34 +46,28 @@ pub(super) struct Session<'a> {
     inspections: Inspections,
     /// Containers that the resync has doubts about, and no event has spoken of since.
     doubted: BTreeSet<ContainerId>,
-    live: &'a watch::Receiver<Live>,
-    world: &'a Reader,
-    inputs: &'a mpsc::UnboundedSender<Input>,
-    resume: &'a mut Option<i64>,
+    /// Docker's time when the session began, in nanoseconds since 1970.
+    began: i64,
+    watched: &'a mut Watched,
 }
 
 impl<'a> Session<'a> {
     /// Connects, subscribes, lists, and hands the list over. `resume` is the time of the last event heard.
-    pub(super) async fn open(
-        settings: &DockerSettings,
-        live: &'a watch::Receiver<Live>,
-        world: &'a Reader,
-        inputs: &'a mpsc::UnboundedSender<Input>,
-        resume: &'a mut Option<i64>,
-    ) -> Result<Self, SessionError> {
-        let docker = connect::connect(settings).await.map_err(SessionError::Connect)?;
-        let since = match *resume {
-            Some(at) => at,
-            None => *resume.insert(now(&docker).await?),
-        };
-        let stream = stream::open(docker.clone(), since);
+    pub(super) async fn open(watched: &'a mut Watched) -> Result<Self, SessionError> {
+        let settings = &watched.settings;
+        let docker = docker::connect(settings).await.map_err(SessionError::Connect)?;
+        let began = now(&docker).await?;
+        // A clock that was set back must not silence Docker until it has caught up.
+        let since = watched.resume.map_or(began, |at| at.min(began));
+        watched.resume = Some(since);
+        let stream = stream::open(docker.clone(), since, &watched.attention.borrow_and_update());
         let containers = inspect_all(&docker, ids(&docker).await?, settings.include_env)
             .await
             .map_err(SessionError::List)?;
         let networks = networks(&docker).await?;
-        inputs.send(Input::Listed { containers, networks }).map_err(|_| SessionError::Closed)?;
+        watched.inputs.send(Input::Listed { containers, networks }).map_err(|_| SessionError::Closed)?;
         let inspections = Inspections::new(docker.clone(), settings.include_env);
-        Ok(Self { docker, stream, inspections, doubted: BTreeSet::new(), live, world, inputs, resume })
+        Ok(Self { docker, stream, inspections, doubted: BTreeSet::new(), began, watched })
     }
 
     /// The API version agreed on.
@@ -90,7 +82,7 @@ impl<'a> Session<'a> {
         let mut silence = interval_at(Instant::now() + SILENCE, SILENCE);
         silence.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let resync = compared + self.live.borrow().resync;
+            let resync = compared + self.watched.live.borrow().resync;
             let step = tokio::select! {
                 item = self.stream.items.recv() => {
                     silence.reset();
@@ -101,6 +93,10 @@ impl<'a> Session<'a> {
                     compared = Instant::now();
                     self.compare().await
                 }
+                Ok(()) = self.watched.attention.changed() => {
+                    self.listen_anew();
+                    Ok(())
+                }
                 _ = silence.tick() => self.docker.ping().await.map(drop).map_err(SessionError::Ping),
             };
             if let Err(error) = step {
@@ -109,23 +105,34 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Other events matter from here on. What was heard and not taken yet is told again by the other stream.
+    fn listen_anew(&mut self) {
+        let since = self.watched.resume.unwrap_or_default();
+        self.stream = stream::open(self.docker.clone(), since, &self.watched.attention.borrow_and_update());
+    }
+
     async fn hear(&mut self, item: Option<Item>) -> Result<(), SessionError> {
         match item {
             None => Err(SessionError::Ended),
             Some(Item::Broken(error)) => Err(SessionError::Stream(error)),
-            Some(Item::Heard(Heard::Networks { at })) => {
-                *self.resume = Some(at);
+            Some(Item::Heard(Heard::Network(event))) => {
+                self.watched.resume = Some(event.at);
+                self.send(Input::Network(event))?;
                 let networks = networks(&self.docker).await?;
                 self.send(Input::Networks(networks))
             }
             Some(Item::Heard(Heard::Container(event))) => {
-                *self.resume = Some(event.at);
+                self.watched.resume = Some(event.at);
                 let id = event.container.clone();
                 self.doubted.remove(&id);
                 let look = needs_a_look(&event);
-                self.send(Input::Event(event))?;
-                if look {
+                let past = event.at < self.began;
+                self.send(Input::Event { event, past })?;
+                if look && !past {
                     self.inspections.ask(id);
+                } else {
+                    // One that began before a removal would put the container back.
+                    self.inspections.outdate(&id);
                 }
                 Ok(())
             }
@@ -151,7 +158,7 @@ impl<'a> Session<'a> {
     async fn compare(&mut self) -> Result<(), SessionError> {
         let options = ListContainersOptionsBuilder::default().all(true).build();
         let summaries = self.docker.list_containers(Some(options)).await.map_err(SessionError::List)?;
-        let world = self.world.snapshot();
+        let world = self.watched.world.snapshot();
         let mut listed = BTreeSet::new();
         let mut doubtful = Vec::new();
         for summary in &summaries {
@@ -171,13 +178,18 @@ impl<'a> Session<'a> {
     }
 
     fn send(&self, input: Input) -> Result<(), SessionError> {
-        self.inputs.send(input).map_err(|_| SessionError::Closed)
+        self.watched.inputs.send(input).map_err(|_| SessionError::Closed)
     }
 }
 
-/// Whether an event leaves open what the container is like: a kill changes nothing yet, a destroy everything.
+/// Whether an event leaves open what the container is like: a kill changes nothing yet, a destroy everything, and
+/// what is done inside a container or with a copy of it changes nothing.
 fn needs_a_look(event: &ContainerEvent) -> bool {
-    !matches!(event.kind, EventKind::Kill(_) | EventKind::Destroy)
+    match &event.kind {
+        EventKind::Kill(_) | EventKind::Destroy => false,
+        EventKind::Other(action) => stream::CHANGING.contains(&action.as_str()),
+        _ => true,
+    }
 }
 
 /// An answer that is not one: the engine went away in the middle.

@@ -8,27 +8,27 @@ use futures_util::StreamExt;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::Attention;
 use super::translate::{self, Heard};
 
-/// Only what something depends on or a person wants to see: a health check alone makes three events a second.
+/// Only what World depends on or a person wants to see: a health check alone makes three events a second.
 const ACTIONS: &[&str] = &[
     "create",
     "start",
     "kill",
     "die",
-    "stop",
-    "restart",
-    "oom",
     "pause",
     "unpause",
     "rename",
-    "update",
     "destroy",
     "health_status",
     "connect",
     "disconnect",
     "remove",
 ];
+
+/// Further actions that World depends on, and the model has no word for.
+pub(super) const CHANGING: &[&str] = &["stop", "restart", "oom", "update"];
 
 /// What came off the stream.
 #[derive(Debug)]
@@ -46,8 +46,12 @@ pub(super) struct Stream {
 
 /// Opens the stream from `since` (nanoseconds since 1970, Docker's clock) on. What Docker still remembers from
 /// then on comes first, so nothing is lost between this call and the connection.
-pub(super) fn open(docker: Docker, since: i64) -> Stream {
-    let filters = HashMap::from([("type", vec!["container", "network"]), ("event", ACTIONS.to_vec())]);
+pub(super) fn open(docker: Docker, since: i64, attention: &Attention) -> Stream {
+    let mut filters = HashMap::from([("type", vec!["container", "network"])]);
+    if let Attention::Also(named) = attention {
+        let named = named.iter().map(String::as_str);
+        filters.insert("event", ACTIONS.iter().chain(CHANGING).copied().chain(named).collect());
+    }
     let since = format!("{}.{:09}", since / 1_000_000_000, since % 1_000_000_000);
     let options = EventsOptionsBuilder::default().since(&since).filters(&filters).build();
     let (sender, items) = mpsc::unbounded_channel();

@@ -8,8 +8,8 @@ use bollard::models::{
     PortMap,
 };
 use longshore_model::{
-    Container, ContainerEvent, ContainerId, Endpoint, EventKind, Health, Network, NetworkScope, Published,
-    RunState, Transport,
+    Container, ContainerEvent, ContainerId, Endpoint, EventKind, Health, Network, NetworkEvent, NetworkScope,
+    Published, RunState, Transport,
 };
 
 /// An inspected container; `None` if the answer has no id or no name, which no engine gives.
@@ -75,11 +75,11 @@ pub(super) fn network(network: bollard::models::Network) -> Option<(String, Netw
     Some((network.id?, Network { name: network.name?, scope }))
 }
 
-/// What an event says: of a container, or that networks are not what they were.
+/// What an event says.
 #[derive(Debug)]
 pub(super) enum Heard {
     Container(ContainerEvent),
-    Networks { at: i64 },
+    Network(NetworkEvent),
 }
 
 /// An event in the model's words; `None` for those that nothing depends on.
@@ -88,28 +88,38 @@ pub(super) fn event(message: EventMessage) -> Option<Heard> {
     let at = message.time_nano.or(message.time.map(|s| s.saturating_mul(1_000_000_000))).unwrap_or(0);
     let actor = message.actor?;
     let action = message.action?;
-    let mut attributes: HashMap<String, String> = actor.attributes.unwrap_or_default();
+    let mut attributes: BTreeMap<String, String> = actor.attributes.unwrap_or_default().into_iter().collect();
     let (id, kind) = match (message.typ?, action.as_str()) {
-        (Type::CONTAINER, action) => (actor.id?, container_event(action, &attributes)?),
+        (Type::CONTAINER, action) => {
+            // `health_status: healthy`, `exec_start: /bin/sh`: what follows the colon is no part of the name.
+            let (action, detail) = action.split_once(": ").unwrap_or((action, ""));
+            if !detail.is_empty() {
+                attributes.insert(action.to_owned(), detail.to_owned());
+            }
+            (actor.id?, container_event(action, &attributes))
+        }
         (Type::NETWORK, "connect") => (attributes.remove("container")?, EventKind::Connect),
         (Type::NETWORK, "disconnect") => (attributes.remove("container")?, EventKind::Disconnect),
-        (Type::NETWORK, "create" | "destroy" | "remove") => return Some(Heard::Networks { at }),
+        (Type::NETWORK, "create" | "destroy" | "remove") => {
+            let name = attributes.remove("name").unwrap_or_default();
+            return Some(Heard::Network(NetworkEvent { network: actor.id?, name, action, at }));
+        }
         _ => return None,
     };
     // In an event of a network, the name is the network's.
-    let of_network = matches!(kind, EventKind::Connect | EventKind::Disconnect);
-    let name = attributes.remove("name").filter(|_| !of_network).unwrap_or_default();
-    Some(Heard::Container(ContainerEvent {
-        container: ContainerId::new(id),
-        name,
-        kind,
-        at,
-        attributes: attributes.into_iter().collect(),
-    }))
+    let name = match kind {
+        EventKind::Connect | EventKind::Disconnect => {
+            let network = attributes.remove("name");
+            attributes.extend(network.map(|name| ("network".to_owned(), name)));
+            String::new()
+        }
+        _ => attributes.remove("name").unwrap_or_default(),
+    };
+    Some(Heard::Container(ContainerEvent { container: ContainerId::new(id), name, kind, at, attributes }))
 }
 
-fn container_event(action: &str, attributes: &HashMap<String, String>) -> Option<EventKind> {
-    Some(match action {
+fn container_event(action: &str, attributes: &BTreeMap<String, String>) -> EventKind {
+    match action {
         "create" => EventKind::Create,
         "start" => EventKind::Start,
         "kill" => EventKind::Kill(attributes.get("signal").and_then(|signal| signal.parse().ok())),
@@ -118,10 +128,9 @@ fn container_event(action: &str, attributes: &HashMap<String, String>) -> Option
         "unpause" => EventKind::Unpause,
         "rename" => EventKind::Rename,
         "destroy" => EventKind::Destroy,
-        action if action.starts_with("health_status") => EventKind::Health,
-        action if action.starts_with("exec_") => return None,
+        "health_status" => EventKind::Health,
         action => EventKind::Other(action.to_owned()),
-    })
+    }
 }
 
 fn run_state(status: Option<ContainerStateStatusEnum>) -> RunState {
@@ -206,12 +215,14 @@ mod tests {
     }
 
     #[test]
-    fn a_kill_carries_its_signal_and_health_checks_are_not_heard() {
+    fn a_kill_carries_its_signal_and_what_follows_a_colon_is_no_part_of_the_name() {
         let kill = r#"{"Type":"container","Action":"kill","Actor":{"ID":"ab","Attributes":{"name":"wp1","signal":"15"}},"timeNano":7}"#;
         let Some(Heard::Container(event)) = heard(kill) else { panic!("not heard") };
         assert_eq!((event.kind, event.at, event.name.as_str()), (EventKind::Kill(Some(15)), 7, "wp1"));
         let exec = r#"{"Type":"container","Action":"exec_start: /probe","Actor":{"ID":"ab","Attributes":{}},"timeNano":7}"#;
-        assert!(heard(exec).is_none());
+        let Some(Heard::Container(event)) = heard(exec) else { panic!("not heard") };
+        assert_eq!(event.kind, EventKind::Other("exec_start".to_owned()));
+        assert_eq!(event.attributes["exec_start"], "/probe");
     }
 
     #[test]

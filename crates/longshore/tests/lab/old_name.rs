@@ -7,13 +7,13 @@ use longshore_testkit::{ContainerSpec, Host, Lab, TestResult};
 use crate::engines::answered_by;
 
 /// A HAProxy that somebody else runs, and docker-balancer by its old name beside it.
-struct Old {
-    dir: tempfile::TempDir,
+pub(crate) struct Old {
+    pub(crate) dir: tempfile::TempDir,
     haproxy: Child,
 }
 
 impl Old {
-    fn start(host: &Host) -> std::io::Result<Self> {
+    pub(crate) fn start(host: &Host) -> std::io::Result<Self> {
         let dir = tempfile::tempdir()?;
         std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_longshore"), dir.path().join("docker-balancer"))?;
         let path = |name: &str| dir.path().join(name).display().to_string();
@@ -31,7 +31,7 @@ impl Old {
         Ok(Self { dir, haproxy })
     }
 
-    fn path(&self, name: &str) -> String {
+    pub(crate) fn path(&self, name: &str) -> String {
         self.dir.path().join(name).display().to_string()
     }
 

@@ -47,9 +47,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
+use backon::ExponentialBackoff;
 use longshore_model::{Frontend, Protocol, RouteKey, RouteTable};
 use tokio::time::Instant;
+
+use crate::delays;
 
 pub use error::HaproxyError;
 pub use settings::{Mode, Reload, Settings, template_dirs};
@@ -187,7 +189,7 @@ impl Haproxy {
             writer: None,
             last_reload: None,
             due: Due::default(),
-            delays: delays(),
+            delays: delays::rising(FIRST_DELAY, LAST_DELAY),
             stats: Stats::default(),
         })
     }
@@ -241,7 +243,7 @@ impl Haproxy {
                     self.due.retry = None;
                 }
                 if self.due.retry.is_none() {
-                    self.delays = delays();
+                    self.delays = delays::rising(FIRST_DELAY, LAST_DELAY);
                 }
                 Ok(self.applied())
             }
@@ -370,15 +372,6 @@ impl Haproxy {
             master.leave();
         }
     }
-}
-
-fn delays() -> ExponentialBackoff {
-    ExponentialBuilder::new()
-        .with_min_delay(FIRST_DELAY)
-        .with_max_delay(LAST_DELAY)
-        .without_max_times()
-        .with_jitter()
-        .build()
 }
 
 /// The frontends of a table that HAProxy is for, and those of them that cannot be: a port is HTTP or TCP.

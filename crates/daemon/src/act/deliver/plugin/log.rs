@@ -1,0 +1,172 @@
+//! What a plugin has to say, in the agent's log: under its handler's name, one line a line, with nothing in it that
+//! moves a terminal's cursor, and never more than the log can bear.
+
+use std::sync::{Mutex, PoisonError};
+
+use tokio::time::Instant;
+use tracing::Level;
+
+/// Lines that may come at once.
+const BURST: f64 = 200.0;
+/// Lines that may come each second in the long run.
+const PER_SECOND: f64 = 20.0;
+/// Most characters of a line.
+const WIDEST: usize = 2000;
+
+/// The log of one handler's plugin.
+#[derive(Debug)]
+pub(super) struct Log {
+    handler: String,
+    allowance: Mutex<Allowance>,
+}
+
+/// How much may be logged: a bucket that fills with time.
+#[derive(Debug)]
+struct Allowance {
+    lines: f64,
+    filled: Instant,
+    /// How many were dropped since that was last said.
+    dropped: u64,
+}
+
+impl Allowance {
+    fn new(now: Instant) -> Self {
+        Self { lines: BURST, filled: now, dropped: 0 }
+    }
+
+    /// Whether one more line may come; if it may, with how many were dropped before it.
+    fn take(&mut self, now: Instant) -> Option<u64> {
+        let elapsed = now.saturating_duration_since(self.filled).as_secs_f64();
+        self.lines = (self.lines + elapsed * PER_SECOND).min(BURST);
+        self.filled = now;
+        if self.lines < 1.0 {
+            self.dropped += 1;
+            return None;
+        }
+        self.lines -= 1.0;
+        Some(std::mem::take(&mut self.dropped))
+    }
+}
+
+impl Log {
+    pub(super) fn new(handler: &str) -> Self {
+        Self { handler: handler.to_owned(), allowance: Mutex::new(Allowance::new(Instant::now())) }
+    }
+
+    /// Logs what the plugin says, at the level that it names.
+    pub(super) fn say(&self, level: &str, text: &str) {
+        let level = level_of(level);
+        for line in text.lines().filter(|line| !line.trim().is_empty()) {
+            // What the settings hide anyway takes nothing from the allowance.
+            if !heard(level) {
+                return;
+            }
+            if let Some(dropped) = self.allowance().take(Instant::now()) {
+                self.dropped(dropped);
+                self.write(level, &plain(line, WIDEST));
+            }
+        }
+    }
+
+    /// Says how many lines were dropped since that was last said.
+    pub(super) fn flush(&self) {
+        let dropped = std::mem::take(&mut self.allowance().dropped);
+        self.dropped(dropped);
+    }
+
+    fn dropped(&self, lines: u64) {
+        if lines > 0 {
+            tracing::warn!(target: "longshore::plugin", handler = self.handler, "{lines} lines of its output were dropped: it writes too many");
+        }
+    }
+
+    fn allowance(&self) -> std::sync::MutexGuard<'_, Allowance> {
+        self.allowance.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self, level: Level, text: &str) {
+        let handler = self.handler.as_str();
+        match level {
+            Level::ERROR => tracing::error!(target: "longshore::plugin", handler, "{text}"),
+            Level::WARN => tracing::warn!(target: "longshore::plugin", handler, "{text}"),
+            Level::INFO => tracing::info!(target: "longshore::plugin", handler, "{text}"),
+            Level::DEBUG => tracing::debug!(target: "longshore::plugin", handler, "{text}"),
+            Level::TRACE => tracing::trace!(target: "longshore::plugin", handler, "{text}"),
+        }
+    }
+}
+
+fn heard(level: Level) -> bool {
+    match level {
+        Level::ERROR => tracing::enabled!(target: "longshore::plugin", Level::ERROR),
+        Level::WARN => tracing::enabled!(target: "longshore::plugin", Level::WARN),
+        Level::INFO => tracing::enabled!(target: "longshore::plugin", Level::INFO),
+        Level::DEBUG => tracing::enabled!(target: "longshore::plugin", Level::DEBUG),
+        Level::TRACE => tracing::enabled!(target: "longshore::plugin", Level::TRACE),
+    }
+}
+
+/// The level of this name, as Python and syslog have them too; `info` for any other.
+fn level_of(name: &str) -> Level {
+    match name.to_ascii_lowercase().as_str() {
+        "trace" => Level::TRACE,
+        "debug" => Level::DEBUG,
+        "warn" | "warning" => Level::WARN,
+        "error" | "critical" | "fatal" | "alert" | "emergency" => Level::ERROR,
+        _ => Level::INFO,
+    }
+}
+
+/// The text's first `most` characters, those that command a terminal escaped.
+pub(super) fn plain(text: &str, most: usize) -> String {
+    let mut plain = String::with_capacity(text.len().min(most));
+    for (index, c) in text.trim_end().chars().enumerate() {
+        if index == most {
+            plain.push('…');
+            break;
+        }
+        // These turn the direction of what follows them.
+        let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if (c.is_control() && c != '\t') || turns {
+            plain.extend(c.escape_default());
+        } else {
+            plain.push(c);
+        }
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_flood_is_cut_to_the_allowance_and_what_was_dropped_is_counted() {
+        let start = Instant::now();
+        let mut allowance = Allowance::new(start);
+        let logged = (0..1000).filter(|_| allowance.take(start).is_some()).count();
+        assert_eq!(logged, 200);
+        assert_eq!(allowance.take(start + Duration::from_secs(1)), Some(800));
+        let logged = (0..1000).filter(|_| allowance.take(start + Duration::from_secs(1)).is_some()).count();
+        assert_eq!(logged, 19);
+        assert_eq!(allowance.take(start + Duration::from_secs(3600)), Some(981));
+    }
+
+    #[test]
+    fn what_commands_a_terminal_is_escaped_and_what_is_long_is_cut() {
+        assert_eq!(plain("a\u{1b}[2Jb\tc\u{202e}\r\n", 100), "a\\u{1b}[2Jb\tc\\u{202e}");
+        assert_eq!(plain("naïve", 3), "naï…");
+        assert_eq!(plain("naïve", 5), "naïve");
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_has_a_control_character_left(text in any::<String>()) {
+            prop_assert!(plain(&text, 50).chars().all(|c| !c.is_control() || c == '\t'));
+        }
+    }
+}

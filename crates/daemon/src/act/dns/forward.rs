@@ -1,0 +1,79 @@
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use hickory_proto::op::{DnsRequestOptions, ResponseCode};
+use hickory_resolver::config::{NameServerConfig, ResolverOpts, ServerOrderingStrategy};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::{DnsError, DnsHandle, NetError};
+use hickory_resolver::{NameServerPool, PoolContext, TlsConfig};
+use longshore_plan::dns::{Answer, Forward};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+/// How many questions other servers are asked at once.
+const MOST: usize = 256;
+/// How long they may take: clients ask again after five seconds.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+/// Asks other servers.
+pub(super) struct Forwarder {
+    servers: NameServerPool<TokioRuntimeProvider>,
+    room: Semaphore,
+}
+
+impl Forwarder {
+    /// One that asks these, or none if there are none.
+    pub(super) fn new(servers: &[SocketAddr]) -> Option<Self> {
+        if servers.is_empty() {
+            return None;
+        }
+        let mut options = ResolverOpts::default();
+        options.timeout = PATIENCE;
+        options.server_ordering_strategy = ServerOrderingStrategy::UserProvidedOrder;
+        options.max_active_requests = MOST;
+        let tls = TlsConfig::new().ok()?;
+        let context = Arc::new(PoolContext::new(options, tls));
+        let configs = servers.iter().map(|server| {
+            let mut config = NameServerConfig::udp_and_tcp(server.ip());
+            for connection in &mut config.connections {
+                connection.port = server.port();
+            }
+            config
+        });
+        let servers = NameServerPool::from_config(configs, context, TokioRuntimeProvider::default());
+        Some(Self { servers, room: Semaphore::new(MOST) })
+    }
+
+    /// What they answer; a failure where they do not, or are asked enough as it is.
+    pub(super) async fn ask(&self, forward: Forward) -> Answer {
+        let failed = |forward: Forward| forward.answered(ResponseCode::ServFail, Vec::new(), Vec::new());
+        let Ok(_room) = self.room.try_acquire() else { return failed(forward) };
+        let mut options = DnsRequestOptions::default();
+        options.edns_set_dnssec_ok = forward.dnssec_ok();
+        let mut answers = self.servers.lookup(forward.query().clone(), options);
+        match timeout(PATIENCE, answers.next()).await {
+            Ok(Some(Ok(response))) => {
+                let message = response.into_message();
+                forward.answered(message.metadata.response_code, message.answers, message.authorities)
+            }
+            Ok(Some(Err(NetError::Dns(DnsError::NoRecordsFound(none))))) => {
+                let authorities = match (none.authorities, none.soa) {
+                    (Some(authorities), _) => authorities.to_vec(),
+                    (None, Some(soa)) => vec![soa.into_record_of_rdata()],
+                    (None, None) => Vec::new(),
+                };
+                forward.answered(none.response_code, Vec::new(), authorities)
+            }
+            Ok(Some(Err(NetError::Dns(DnsError::ResponseCode(code))))) => {
+                forward.answered(code, Vec::new(), Vec::new())
+            }
+            Ok(Some(Err(error))) => {
+                tracing::debug!(question = %forward.query(), %error, "no server answers");
+                failed(forward)
+            }
+            Ok(None) | Err(_) => failed(forward),
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! The DNS server: kept like World, and answering from a snapshot.
+//!
+//! [`DnsServer`] follows World and publishes a [`Zone`] with each change; the loops of `udp` and `tcp` hold whatever zone was
+//! published last and never wait for the next. Which answer a request gets is `longshore_plan::dns`'s to say.
+//!
+//! The ports are shared (`SO_REUSEPORT`), so that a successor answers beside its predecessor until that one ends.
+
+mod forward;
+mod responder;
+mod socket;
+mod tcp;
+mod udp;
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use longshore_model::{NameTable, Problem, Subject, World};
+use longshore_plan::dns::{Zone, ZoneParts};
+use longshore_plan::{NamePlan, NameSettings, Vantage};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use crate::config::DnsSettings;
+use crate::outward;
+use crate::reconcile::{Follower, Passed};
+use crate::state::Change;
+use forward::Forwarder;
+use responder::Responder;
+
+/// How long open questions may take once the server is told to end.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
+
+/// The zone that is answered from. Cheap to clone; a look costs no lock.
+pub(crate) type Zones = Arc<ArcSwap<Zone>>;
+
+/// The DNS server.
+pub(crate) struct DnsServer {
+    settings: DnsSettings,
+    /// The host's name as it was given.
+    node: String,
+    vantage: Vantage,
+    /// Whether another agent may have the ports, which it is about to give up.
+    succeeds: bool,
+    plan: NamePlan,
+    zones: Zones,
+    serial: u32,
+    /// Made with the ports, as it opens none before it is needed.
+    responder: Option<Arc<Responder>>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    _stop_when_dropped: DropGuard,
+}
+
+impl DnsServer {
+    /// A server that listens nowhere until its first pass.
+    pub(crate) fn new(settings: DnsSettings, node: &str, vantage: Vantage, succeeds: bool) -> Self {
+        let names =
+            NameSettings { domain: settings.domain.clone(), node: node.parse().ok(), host: Vec::new() };
+        // Grows over restarts as well, if the clock does.
+        let serial = jiff::Timestamp::now().as_second() as u32;
+        let parts = ZoneParts {
+            domain: settings.domain.clone(),
+            node: names.node.clone(),
+            names: NameTable::default(),
+            server: Vec::new(),
+            ttl: seconds(settings.ttl),
+            serial,
+            forwards: !settings.forward.is_empty(),
+        };
+        let stop = CancellationToken::new();
+        Self {
+            node: node.to_owned(),
+            vantage,
+            succeeds,
+            plan: NamePlan::new(names),
+            zones: Arc::new(ArcSwap::from_pointee(Zone::new(parts))),
+            serial,
+            responder: None,
+            tasks: TaskTracker::new(),
+            _stop_when_dropped: stop.clone().drop_guard(),
+            stop,
+            settings,
+        }
+    }
+
+    /// What is answered from, for those who show it.
+    pub(crate) fn zones(&self) -> Zones {
+        Arc::clone(&self.zones)
+    }
+
+    /// Answers what has come, gives the ports up and ends.
+    pub(crate) async fn end(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        let _ = tokio::time::timeout(LAST_ANSWERS, self.tasks.wait()).await;
+    }
+
+    /// Has the plan look at what changed; whether a name is not what it was.
+    fn look_at(&mut self, world: &World, changed: &BTreeSet<Change>) -> bool {
+        if !changed.contains(&Change::Everything) {
+            let mut moved = false;
+            for change in changed {
+                if let Change::Container(id) = change {
+                    moved |= self.plan.update(world, id);
+                }
+            }
+            return moved;
+        }
+        let host = host_addresses(self.settings.listen.ip(), &self.vantage, world);
+        let settings = NameSettings { host, ..self.plan.settings().clone() };
+        if *self.plan.settings() == settings {
+            return self.plan.update_all(world);
+        }
+        self.plan = NamePlan::of(world, settings);
+        true
+    }
+
+    fn publish(&mut self) {
+        self.serial = self.serial.wrapping_add(1);
+        let names = self.plan.settings();
+        let listen = self.settings.listen.ip();
+        let server = if listen.is_unspecified() { names.host.clone() } else { vec![listen] };
+        self.zones.store(Arc::new(Zone::new(ZoneParts {
+            domain: names.domain.clone(),
+            node: names.node.clone(),
+            names: self.plan.table().clone(),
+            server,
+            ttl: seconds(self.settings.ttl),
+            serial: self.serial,
+            forwards: !self.settings.forward.is_empty(),
+        })));
+    }
+
+    /// Opens the ports, if they are not open.
+    fn open(&mut self) -> std::io::Result<()> {
+        if self.responder.is_some() {
+            return Ok(());
+        }
+        let (datagrams, connections) = socket::open(self.settings.listen, self.succeeds)?;
+        let forwarder = Forwarder::new(&self.settings.forward);
+        let responder = Arc::new(Responder::new(self.zones(), forwarder));
+        let (tasks, stop) = (&self.tasks, &self.stop);
+        tasks.spawn(udp::serve(datagrams, Arc::clone(&responder), tasks.clone(), stop.clone()));
+        tasks.spawn(tcp::serve(connections, Arc::clone(&responder), tasks.clone(), stop.clone()));
+        self.responder = Some(responder);
+        tracing::info!(listen = %self.settings.listen, domain = self.settings.domain.as_str(), "DNS is answered");
+        Ok(())
+    }
+}
+
+impl Follower for DnsServer {
+    async fn pass(&mut self, world: &World, changed: &BTreeSet<Change>) -> Passed {
+        if self.look_at(world, changed) || self.responder.is_none() {
+            self.publish();
+        }
+        let mut problems: Vec<Problem> = self.plan.problems().cloned().collect();
+        if self.plan.settings().node.is_none() {
+            problems.push(no_node(&self.node));
+        }
+        let opened = self.open();
+        let retry = opened.is_err();
+        problems.extend(opened.err().map(|error| closed(self.settings.listen, &error)));
+        Passed { problems, retry, due: None }
+    }
+}
+
+fn closed(listen: SocketAddr, error: &std::io::Error) -> Problem {
+    Problem {
+        subject: Subject::Dns { listen: listen.to_string() },
+        key: Some("dns".to_owned()),
+        message: format!("cannot listen there, over UDP and TCP: {error}: no name is answered"),
+        hint: Some(
+            "it is tried until it works; end what listens there, or choose another address".to_owned(),
+        ),
+    }
+}
+
+fn no_node(node: &str) -> Problem {
+    Problem {
+        subject: Subject::File { path: "settings".to_owned(), line: None },
+        key: Some("node".to_owned()),
+        message: format!("{node:?} is no name that DNS can carry: containers have no names"),
+        hint: Some("name this host by letters, digits and hyphens with --node".to_owned()),
+    }
+}
+
+/// Whole seconds, as DNS counts.
+fn seconds(time: Duration) -> u32 {
+    u32::try_from(time.as_secs()).unwrap_or(u32::MAX).min(i32::MAX as u32)
+}
+
+/// The addresses by which others reach the containers' host.
+fn host_addresses(listen: IpAddr, vantage: &Vantage, world: &World) -> Vec<IpAddr> {
+    match vantage {
+        Vantage::Remote(host) => return vec![*host],
+        Vantage::Container(own) if world.containers.get(own).is_none_or(|own| own.network_mode != "host") => {
+            return Vec::new();
+        }
+        Vantage::Container(_) | Vantage::Host => {}
+    }
+    if !listen.is_unspecified() && !listen.is_loopback() {
+        return vec![listen];
+    }
+    let found: Vec<IpAddr> = outward::addresses().collect();
+    // A host without a way out is only reached from itself.
+    if found.is_empty() { vec![Ipv4Addr::LOCALHOST.into()] } else { found }
+}

@@ -1,0 +1,111 @@
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use longshore_model::Transport;
+use longshore_plan::dns::Reply;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::responder::Responder;
+
+/// How many connections are served at once; more wait in the system's queue.
+const MOST: usize = 128;
+/// How long a client may take to send a request whole, or to take its answer; one that asks nothing for so long is left.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The same while as many are served as may be, so that those that wait get their turn.
+const HURRY: Duration = Duration::from_secs(2);
+/// How long nothing is accepted after the system said that it cannot.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves connections until told to stop; those in the queue by then are served once more.
+pub(super) async fn serve(
+    listener: TcpListener,
+    responder: Arc<Responder>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+) {
+    let room = Arc::new(Semaphore::new(MOST));
+    let begin = |stream: TcpStream, permit| {
+        let (responder, room, stop) = (Arc::clone(&responder), Arc::clone(&room), stop.clone());
+        tasks.spawn(async move {
+            // How a client's connection ends is the client's business.
+            let _ = connection(stream, &responder, &room, &stop).await;
+            drop(permit);
+        });
+    };
+    loop {
+        let taken = async {
+            let permit = Arc::clone(&room).acquire_owned().await.map_err(io::Error::other)?;
+            Ok::<_, io::Error>((listener.accept().await?.0, permit))
+        };
+        let taken = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            taken = taken => taken,
+        };
+        match taken {
+            Ok((stream, permit)) => begin(stream, permit),
+            // The client left while it was in the queue.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept DNS connections for a moment");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+    if let Ok(listener) = listener.into_std() {
+        while let (Ok((stream, _)), Ok(permit)) = (listener.accept(), Arc::clone(&room).try_acquire_owned()) {
+            if stream.set_nonblocking(true).is_ok()
+                && let Ok(stream) = TcpStream::from_std(stream)
+            {
+                begin(stream, permit);
+            }
+        }
+    }
+}
+
+/// Answers one request after the other, in their order.
+async fn connection(
+    mut stream: TcpStream,
+    responder: &Responder,
+    room: &Semaphore,
+    stop: &CancellationToken,
+) -> io::Result<()> {
+    // Only costs latency where it fails.
+    let _ = stream.set_nodelay(true);
+    let mut request = Vec::new();
+    let mut first = true;
+    loop {
+        let patience = if room.available_permits() == 0 { HURRY } else { PATIENCE };
+        let whole = timeout(patience, read(&mut stream, &mut request));
+        tokio::select! {
+            biased;
+            read = whole => read.map_err(|_| io::ErrorKind::TimedOut)??,
+            () = stop.cancelled(), if !first => return Ok(()),
+        }
+        first = false;
+        let answer = match responder.answer(&request, Transport::Tcp) {
+            Reply::Answer(answer) => answer,
+            Reply::Forward(forward) => responder.forward(*forward).await,
+            // Who sends no request has nothing to say.
+            Reply::Nothing => return Ok(()),
+        };
+        let Ok(length) = u16::try_from(answer.bytes.len()) else { return Ok(()) };
+        let framed = [length.to_be_bytes().as_slice(), &answer.bytes].concat();
+        timeout(PATIENCE, stream.write_all(&framed)).await.map_err(|_| io::ErrorKind::TimedOut)??;
+    }
+}
+
+/// Reads one request whole, in place of what is in `request`.
+async fn read(stream: &mut TcpStream, request: &mut Vec<u8>) -> io::Result<()> {
+    let length = stream.read_u16().await?;
+    request.clear();
+    // Room is made for what comes, not for what is announced.
+    let read = AsyncReadExt::take(stream, u64::from(length)).read_to_end(request).await?;
+    if read < usize::from(length) { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
+}

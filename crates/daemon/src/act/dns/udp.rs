@@ -1,0 +1,80 @@
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use longshore_model::Transport;
+use longshore_plan::dns::Reply;
+use longshore_proxy::{Datagrams, Local};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::responder::Responder;
+
+/// The longest request that is read whole; a longer one is cut, and refused for that.
+const LONGEST: usize = 4096;
+/// Requests answered in a row before other tasks have their turn.
+const BATCH: usize = 64;
+/// How long nothing is read after the system said that it cannot.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Answers datagrams until told to stop, and then those that have come.
+pub(super) async fn serve(
+    socket: Datagrams,
+    responder: Arc<Responder>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+) {
+    let socket = Arc::new(socket);
+    let mut buffer = vec![0; LONGEST];
+    loop {
+        let ready = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            ready = socket.readable() => ready,
+        };
+        let taken = ready.and_then(|()| take(&socket, &responder, &tasks, &mut buffer));
+        if let Err(error) = taken {
+            tracing::warn!(%error, "cannot read DNS requests for a moment");
+            tokio::time::sleep(PAUSE).await;
+        }
+        tokio::task::yield_now().await;
+    }
+    let _ = take(&socket, &responder, &tasks, &mut buffer);
+}
+
+/// Answers the datagrams that are there, up to a batch of them.
+fn take(
+    socket: &Arc<Datagrams>,
+    responder: &Arc<Responder>,
+    tasks: &TaskTracker,
+    buffer: &mut [u8],
+) -> io::Result<()> {
+    for _ in 0..BATCH {
+        let (length, peer, local) = match socket.receive(buffer) {
+            Ok(taken) => taken,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let request = buffer.get(..length).unwrap_or_default();
+        match responder.answer(request, Transport::Udp) {
+            Reply::Nothing => {}
+            Reply::Answer(answer) => send(socket, &answer.bytes, peer, local),
+            Reply::Forward(forward) => {
+                let (socket, responder) = (Arc::clone(socket), Arc::clone(responder));
+                tasks.spawn(async move {
+                    let answer = responder.forward(*forward).await;
+                    send(&socket, &answer.bytes, peer, local);
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A datagram that cannot be sent is one that was lost: the client asks again.
+fn send(socket: &Datagrams, bytes: &[u8], peer: SocketAddr, local: Local) {
+    if let Err(error) = socket.send(bytes, peer, local) {
+        tracing::debug!(%peer, %error, "a DNS answer is lost");
+    }
+}

@@ -1,0 +1,253 @@
+//! Ports of Open vSwitch, as its own programs show and change them.
+//!
+//! `ovs-docker` connects a container in several steps and goes on after one that failed, so that what it writes to
+//! standard error counts as failure, and what is there of the port then is taken away. Before it begins, what is begun is
+//! written into Open vSwitch's own database: an agent that was killed meanwhile finds it there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
+use std::process::Stdio;
+use std::time::Duration;
+
+use longshore_model::ContainerId;
+use longshore_plan::openvswitch::{Attachment, Mark, Port};
+use serde::Deserialize;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use crate::act::group::Group;
+use crate::config::DockerSettings;
+
+/// How long one look or change may take.
+const CALL: Duration = Duration::from_secs(15);
+/// How long `ovs-docker` may take, which makes several, and asks Docker.
+const ADD: Duration = Duration::from_secs(60);
+/// Most bytes that are read of what a program writes.
+const OUTPUT: u64 = 64 * 1024 * 1024;
+/// Most characters of a program's complaint that are repeated.
+const SHOWN: usize = 300;
+
+/// Says whose a port is: the agent's name for its host.
+const NODE: &str = "longshore";
+/// Says what a port was made for.
+const MARK: &str = "longshore_mark";
+/// Begins the key, ending with the container's id, of what is being made. Its value is the node, a space and the
+/// interface.
+const ADDING: &str = "longshore_adding_";
+
+/// What a look saw.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// Ports that lead into containers, by container.
+    pub(crate) ports: BTreeMap<ContainerId, Vec<Port>>,
+    /// The containers for which a port was begun and not finished.
+    pub(crate) unfinished: BTreeSet<ContainerId>,
+    /// The bridges.
+    pub(crate) bridges: BTreeSet<String>,
+}
+
+/// Open vSwitch of this host.
+#[derive(Clone, Debug)]
+pub(crate) struct OpenVswitch {
+    node: String,
+    /// For the `docker` that `ovs-docker` runs.
+    docker: Vec<(&'static str, String)>,
+}
+
+impl OpenVswitch {
+    pub(crate) fn new(node: String, docker: &DockerSettings) -> Self {
+        let mut environment = vec![("DOCKER_HOST", docker.address.to_string())];
+        if let Some(folder) = &docker.cert_path {
+            environment.push(("DOCKER_CERT_PATH", folder.display().to_string()));
+            environment.push(("DOCKER_TLS_VERIFY", "1".to_owned()));
+        }
+        Self { node, docker: environment }
+    }
+
+    /// Looks at the ports of one container, or of all.
+    ///
+    /// # Errors
+    /// What went wrong, in a sentence, as for all of these.
+    pub(crate) async fn look(&self, only: Option<&ContainerId>) -> Result<Seen, String> {
+        let of = only.map(|id| format!("external_ids:container_id={}", id.as_str()));
+        let mut line = vec!["--format=json", "--columns=name,external_ids"];
+        match &of {
+            Some(of) => line.extend(["find", "interface", of]),
+            None => line.extend(["list", "interface"]),
+        }
+        line.extend(["--", "--columns=external_ids", "list", "Open_vSwitch", "--", "list-br"]);
+        let text = self.vsctl(&line).await?;
+        seen(&text, &self.node)
+            .ok_or_else(|| format!("ovs-vsctl wrote what is not understood: {}", short(&text)))
+    }
+
+    /// Connects a container. Where that fails, nothing of it is left.
+    pub(crate) async fn add(&self, id: &ContainerId, attachment: &Attachment) -> Result<(), String> {
+        let interface = attachment.interface.as_str();
+        let adding = format!("{ADDING}{}", id.as_str());
+        let begun = format!("external_ids:{adding}={}", quoted(&format!("{} {interface}", self.node)));
+        self.vsctl(&["set", "Open_vSwitch", ".", &begun]).await?;
+        let mut line = vec!["add-port", &attachment.bridge, interface, id.as_str()];
+        line.extend(attachment.options.iter().map(String::as_str));
+        let made = self.run("ovs-docker", &line, ADD).await.and_then(|(_, complaint)| {
+            if complaint.is_empty() { Ok(()) } else { Err(format!("ovs-docker: {}", short(&complaint))) }
+        });
+        let ports = self.look(Some(id)).await?.ports.remove(id).unwrap_or_default();
+        let mut ports = ports.into_iter().filter(|port| port.mark == Mark::Unfinished);
+        let failure = match made {
+            Ok(()) => {
+                let Some(port) = ports.next() else {
+                    self.settle(id).await?;
+                    return Err("ovs-docker made no port and said nothing of it".to_owned());
+                };
+                let node = format!("external_ids:{NODE}={}", quoted(&self.node));
+                let mark = format!("external_ids:{MARK}={}", quoted(&attachment.mark));
+                let mut line = vec!["set", "interface", &port.name, &node, &mark];
+                line.extend(["--", "remove", "Open_vSwitch", ".", "external_ids", &adding]);
+                return self.vsctl(&line).await.map(drop);
+            }
+            Err(failure) => failure,
+        };
+        for port in ports {
+            self.remove(&port.name).await?;
+        }
+        self.settle(id).await?;
+        Err(failure)
+    }
+
+    /// Takes a port away, with the pair of interfaces that it is one end of.
+    pub(crate) async fn remove(&self, port: &str) -> Result<(), String> {
+        self.vsctl(&["--if-exists", "del-port", port]).await?;
+        // The pair goes with the container's namespace, and is gone already if that is.
+        let _ = self.run("ip", &["link", "delete", port], CALL).await;
+        Ok(())
+    }
+
+    /// Forgets that a port was begun for this container: nothing of it is left.
+    pub(crate) async fn settle(&self, id: &ContainerId) -> Result<(), String> {
+        let adding = format!("{ADDING}{}", id.as_str());
+        self.vsctl(&["remove", "Open_vSwitch", ".", "external_ids", &adding]).await.map(drop)
+    }
+
+    async fn vsctl(&self, line: &[&str]) -> Result<String, String> {
+        let line: Vec<&str> = ["--timeout=10"].into_iter().chain(line.iter().copied()).collect();
+        self.run("ovs-vsctl", &line, CALL).await.map(|(output, _)| output)
+    }
+
+    /// Runs a program to its end; gives what it wrote to its output and what it complained of.
+    async fn run(&self, program: &str, line: &[&str], limit: Duration) -> Result<(String, String), String> {
+        let mut command = Command::new(program);
+        command.args(line).envs(self.docker.iter().cloned()).env("LC_ALL", "C").process_group(0);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(|error| match error.kind() {
+            ErrorKind::NotFound => {
+                format!("there is no {program} (on Debian: apt-get install openvswitch-switch)")
+            }
+            _ => format!("cannot run {program}: {error}"),
+        })?;
+        let (out, err) = (child.stdout.take(), child.stderr.take());
+        let mut group = Group::led_by(child);
+        let ended = timeout(limit, async { tokio::join!(read(out), read(err), group.ended()) }).await;
+        let Ok((out, err, status)) = ended else {
+            group.end().await;
+            return Err(format!("{program} did not end within {limit:?}"));
+        };
+        let status = status.map_err(|error| format!("cannot wait for {program}: {error}"))?;
+        let err = err.trim().to_owned();
+        if status.success() {
+            return Ok((out, err));
+        }
+        let why = if err.is_empty() { status.to_string() } else { short(&err) };
+        Err(if why.starts_with(program) { why } else { format!("{program}: {why}") })
+    }
+}
+
+async fn read(source: Option<impl AsyncRead + Unpin>) -> String {
+    let mut bytes = Vec::new();
+    if let Some(source) = source {
+        // What cannot be read is missing, and is noticed as that.
+        let _ = source.take(OUTPUT).read_to_end(&mut bytes).await;
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// A program's words on one line, short.
+fn short(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ").escape_debug().take(SHOWN).collect()
+}
+
+/// A string as Open vSwitch's database reads it: as JSON has it.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// A table as `ovs-vsctl --format=json` writes it.
+#[derive(Debug, Deserialize)]
+struct Table<Row> {
+    data: Vec<Row>,
+}
+
+/// A map as Open vSwitch's database writes it: `["map", [[key, value]…]]`.
+type Map = (String, Vec<(String, String)>);
+
+/// What three answers of `ovs-vsctl` say: two tables, and bridges, a line each.
+fn seen(text: &str, node: &str) -> Option<Seen> {
+    let mut lines = text.lines();
+    let interfaces: Table<(String, Map)> = serde_json::from_str(lines.next()?).ok()?;
+    let of_all: Table<(Map,)> = serde_json::from_str(lines.next()?).ok()?;
+    let mut seen = Seen { bridges: lines.map(|line| line.trim().to_owned()).collect(), ..Seen::default() };
+    let mut begun = BTreeSet::new();
+    for (key, value) in of_all.data.into_iter().flat_map(|((_, pairs),)| pairs) {
+        if let (Some(id), Some((of, interface))) = (key.strip_prefix(ADDING), value.rsplit_once(' '))
+            && of == node
+        {
+            seen.unfinished.insert(ContainerId::new(id));
+            begun.insert((ContainerId::new(id), interface.to_owned()));
+        }
+    }
+    for (name, (_, pairs)) in interfaces.data {
+        let mut ids: BTreeMap<String, String> = pairs.into_iter().collect();
+        let Some(container) = ids.get("container_id").map(ContainerId::new) else { continue };
+        let interface = ids.remove("container_iface").unwrap_or_default();
+        let mark = match ids.get(NODE) {
+            Some(of) if of == node => Mark::Ours(ids.remove(MARK).unwrap_or_default()),
+            Some(_) => Mark::Others,
+            None if begun.contains(&(container.clone(), interface.clone())) => Mark::Unfinished,
+            None => Mark::Others,
+        };
+        let port = Port { name, container: container.clone(), interface, mark };
+        seen.ports.entry(container).or_default().push(port);
+    }
+    Some(seen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ovs_vsctl_writes_is_read() {
+        let text = concat!(
+            r#"{"data":[["br-int",["map",[]]],"#,
+            r#"["p1_l",["map",[["container_id","aa"],["container_iface","eth0"],["longshore","h 1"],["longshore_mark","7 br-int eth0"]]]],"#,
+            r#"["p2_l",["map",[["container_id","bb"],["container_iface","eth0"]]]],"#,
+            r#"["p3_l",["map",[["container_id","bb"],["container_iface","eth1"]]]],"#,
+            r#"["p4_l",["map",[["container_id","aa"],["container_iface","eth1"],["longshore","h2"]]]]],"headings":["name","external_ids"]}"#,
+            "\n",
+            r#"{"data":[[["map",[["hostname","h1"],["longshore_adding_bb","h 1 eth0"],["longshore_adding_cc","h2 eth0"]]]]],"headings":["external_ids"]}"#,
+            "\nbr-int\nbr-other\n"
+        );
+        let seen = seen(text, "h 1").unwrap();
+        let marks: Vec<(&str, &Mark)> =
+            seen.ports.values().flatten().map(|p| (p.name.as_str(), &p.mark)).collect();
+        let ours = Mark::Ours("7 br-int eth0".to_owned());
+        assert_eq!(
+            marks,
+            [("p1_l", &ours), ("p4_l", &Mark::Others), ("p2_l", &Mark::Unfinished), ("p3_l", &Mark::Others)]
+        );
+        assert_eq!(seen.unfinished, [ContainerId::new("bb")].into());
+        assert_eq!(seen.bridges, ["br-int", "br-other"].map(str::to_owned).into());
+        assert_eq!(super::seen("ovs-vsctl: no", "h 1"), None);
+    }
+}

@@ -1,0 +1,304 @@
+//! Orders for sidecars, carried out one step at a time; what became of them is seen in World.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use bollard::Docker;
+use bollard::errors::Error;
+use bollard::models::{
+    ContainerCreateBody, EndpointIpamConfig, EndpointSettings, HostConfig, Mount, MountBindOptions,
+    MountBindOptionsPropagationEnum, MountType, NetworkConnectRequest, NetworkingConfig, PortBinding,
+    PortMap, RestartPolicy, RestartPolicyNameEnum,
+};
+use bollard::query_parameters::{
+    CreateContainerOptions, CreateImageOptions, InspectContainerOptions, RemoveContainerOptions,
+    StartContainerOptions, StopContainerOptions,
+};
+use futures_util::TryStreamExt;
+use longshore_model::{ContainerId, ImageReference, Transport};
+use longshore_plan::sidecars::{Joined, Port, Restart, Sidecar, Step, Volume};
+
+use crate::docker::CALL;
+
+/// How long an image may take to come.
+const PULL: Duration = Duration::from_secs(600);
+/// How long a container may take to start: its volumes are filled then.
+const START: Duration = Duration::from_secs(60);
+/// How long Docker waits between stop signal and SIGKILL, where the container does not say.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Why a step was not made.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SidecarError {
+    #[error("Docker cannot be reached")]
+    Unreachable(#[source] Error),
+    #[error("its image {image} cannot be pulled")]
+    Pull { image: String, source: Error },
+    #[error("the image {image} did not come within {} s", PULL.as_secs())]
+    PullTimeout { image: String },
+    #[error("it cannot be made")]
+    Create(#[source] Error),
+    #[error("it cannot be put on the network {network}")]
+    Connect { network: String, source: Error },
+    #[error("it cannot be started")]
+    Start(#[source] Error),
+    #[error("it cannot be stopped")]
+    Stop(#[source] Error),
+    #[error("it cannot be removed")]
+    Remove(#[source] Error),
+}
+
+/// Makes a step, and names the container that was made or started.
+pub(crate) async fn carry_out(docker: &Docker, step: &Step) -> Result<Option<ContainerId>, SidecarError> {
+    match step {
+        Step::Create(sidecar) => {
+            let id = create(docker, sidecar).await?;
+            connect(docker, &id, sidecar).await?;
+            start(docker, &id).await?;
+            Ok(Some(ContainerId::new(id)))
+        }
+        Step::Start { id, .. } => {
+            start(docker, id.as_str()).await?;
+            Ok(Some(id.clone()))
+        }
+        Step::Remove { id, .. } => {
+            stop(docker, id.as_str()).await?;
+            remove(docker, id.as_str()).await.map_err(SidecarError::Remove)?;
+            Ok(None)
+        }
+    }
+}
+
+async fn create(docker: &Docker, sidecar: &Sidecar) -> Result<String, SidecarError> {
+    let options = || Some(CreateContainerOptions { name: Some(sidecar.name.clone()), ..Default::default() });
+    match docker.create_container(options(), body(sidecar)).await {
+        Ok(made) => return Ok(made.id),
+        Err(error) if status(&error) == Some(404) => {}
+        Err(error) => return Err(SidecarError::Create(error)),
+    }
+    pull(docker, &sidecar.definition.image).await?;
+    let made = docker.create_container(options(), body(sidecar)).await.map_err(SidecarError::Create)?;
+    Ok(made.id)
+}
+
+/// Has Docker fetch an image. A name without a tag is its `latest`: Docker's API would fetch every tag.
+async fn pull(docker: &Docker, image: &str) -> Result<(), SidecarError> {
+    let reference: Option<ImageReference> = image.parse().ok();
+    let tag = reference.as_ref().map(|r| r.digest.clone().or(r.tag.clone()).unwrap_or("latest".to_owned()));
+    let name = reference.map_or(image.to_owned(), |r| format!("{}/{}", r.registry, r.repository));
+    let options = CreateImageOptions { from_image: Some(name), tag, ..Default::default() };
+    let patient = docker.clone().with_timeout(PULL);
+    tracing::info!(image, "pulling");
+    let progress = patient.create_image(Some(options), None, None).try_for_each(async |_| Ok(()));
+    match tokio::time::timeout(PULL, progress).await {
+        Ok(pulled) => pulled.map_err(|source| SidecarError::Pull { image: image.to_owned(), source }),
+        Err(_) => Err(SidecarError::PullTimeout { image: image.to_owned() }),
+    }
+}
+
+/// Puts a container on all its networks but the first, which it was made with. Where that fails, it is taken away
+/// again: half connected, it would look like a whole one.
+async fn connect(docker: &Docker, id: &str, sidecar: &Sidecar) -> Result<(), SidecarError> {
+    for joined in sidecar.networks.iter().skip(1) {
+        let request =
+            NetworkConnectRequest { container: id.to_owned(), endpoint_config: Some(endpoint(joined)) };
+        if let Err(source) = docker.connect_network(&joined.network, request).await {
+            // If this fails too, the plan finds it on too few networks.
+            let _ = remove(docker, id).await;
+            return Err(SidecarError::Connect { network: joined.network.clone(), source });
+        }
+    }
+    Ok(())
+}
+
+async fn start(docker: &Docker, id: &str) -> Result<(), SidecarError> {
+    let patient = docker.clone().with_timeout(START);
+    match patient.start_container(id, None::<StartContainerOptions>).await {
+        Err(error) if status(&error) != Some(304) => Err(SidecarError::Start(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Stops a container by its own signal and grace.
+async fn stop(docker: &Docker, id: &str) -> Result<(), SidecarError> {
+    let known = match docker.inspect_container(id, None::<InspectContainerOptions>).await {
+        Ok(known) => known,
+        Err(error) if is_done(&error) => return Ok(()),
+        Err(error) => return Err(SidecarError::Stop(error)),
+    };
+    let grace = known.config.and_then(|config| config.stop_timeout).and_then(|s| u64::try_from(s).ok());
+    let patient = docker.clone().with_timeout(CALL + grace.map_or(GRACE, Duration::from_secs));
+    match patient.stop_container(id, None::<StopContainerOptions>).await {
+        Err(error) if !is_done(&error) => Err(SidecarError::Stop(error)),
+        _ => Ok(()),
+    }
+}
+
+async fn remove(docker: &Docker, id: &str) -> Result<(), Error> {
+    let options = RemoveContainerOptions { force: true, v: true, ..Default::default() };
+    match docker.remove_container(id, Some(options)).await {
+        Err(error) if !is_done(&error) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Whether an error says that it was done before, or is being done.
+fn is_done(error: &Error) -> bool {
+    let removing = |error: &Error| error.to_string().contains("already in progress");
+    matches!(status(error), Some(304 | 404)) || (status(error) == Some(409) && removing(error))
+}
+
+fn status(error: &Error) -> Option<u16> {
+    match error {
+        Error::DockerResponseServerError { status_code, .. } => Some(*status_code),
+        _ => None,
+    }
+}
+
+/// A sidecar as Docker takes it.
+fn body(sidecar: &Sidecar) -> ContainerCreateBody {
+    let definition = &sidecar.definition;
+    // In the network of another container, nothing can be published, and Docker refuses to try.
+    let has_network = !sidecar.networks.is_empty();
+    let ports: &[Port] = if has_network { &definition.ports } else { &[] };
+    let exposed =
+        ports.iter().map(|port| (port.target, port.transport)).chain(definition.expose.iter().copied());
+    let exposed: Vec<String> = exposed.map(|(port, transport)| spelled(port, transport)).collect();
+    let first = sidecar.networks.first();
+    let config = first.map(|joined| NetworkingConfig {
+        endpoints_config: Some(HashMap::from([(joined.network.clone(), endpoint(joined))])),
+    });
+    let volumes: Vec<String> = definition.volumes.iter().filter_map(anonymous).collect();
+    ContainerCreateBody {
+        image: Some(definition.image.clone()),
+        cmd: definition.command.clone(),
+        entrypoint: definition.entrypoint.clone(),
+        env: Some(sidecar.environment.clone()),
+        labels: Some(sidecar.labels.clone().into_iter().collect()),
+        exposed_ports: has_network.then_some(exposed),
+        volumes: Some(volumes),
+        user: definition.user.clone(),
+        working_dir: definition.working_dir.clone(),
+        hostname: definition.hostname.clone(),
+        stop_signal: definition.stop_signal.clone(),
+        stop_timeout: definition.stop_grace.map(i64::from),
+        host_config: Some(host_config(sidecar, ports)),
+        networking_config: config,
+        ..Default::default()
+    }
+}
+
+fn host_config(sidecar: &Sidecar, ports: &[Port]) -> HostConfig {
+    let definition = &sidecar.definition;
+    let restart = match definition.restart {
+        // Longshore starts it again itself, and only while its main runs.
+        Restart::Always | Restart::No => None,
+        Restart::OnFailure(times) => Some(RestartPolicy {
+            name: Some(RestartPolicyNameEnum::ON_FAILURE),
+            maximum_retry_count: times.map(i64::from),
+        }),
+    };
+    // The default bridge has no names: links are lines of the hosts file there.
+    let on_bridge = sidecar.networks.first().filter(|joined| joined.network == "bridge");
+    let tmpfs = definition.volumes.iter().filter_map(|volume| match volume {
+        Volume::Tmpfs { target, options } => Some((target.clone(), options.join(","))),
+        Volume::Bind { .. } | Volume::Anonymous { .. } => None,
+    });
+    HostConfig {
+        network_mode: Some(sidecar.network_mode.clone()).filter(|mode| !mode.is_empty()),
+        links: on_bridge.map(|joined| joined.links.clone()),
+        port_bindings: Some(bindings(ports)),
+        binds: Some(definition.volumes.iter().filter_map(bind).collect()),
+        mounts: Some(definition.volumes.iter().filter_map(mount).collect()),
+        tmpfs: Some(tmpfs.collect()),
+        restart_policy: restart,
+        privileged: Some(definition.privileged),
+        readonly_rootfs: Some(definition.read_only),
+        init: definition.init,
+        cap_add: Some(definition.cap_add.clone()),
+        cap_drop: Some(definition.cap_drop.clone()),
+        extra_hosts: Some(definition.extra_hosts.clone()),
+        dns: Some(definition.dns.clone()),
+        ..Default::default()
+    }
+}
+
+fn bindings(ports: &[Port]) -> PortMap {
+    let mut bindings = PortMap::new();
+    for port in ports {
+        let binding = PortBinding {
+            host_ip: port.host_ip.map(|ip| ip.to_string()),
+            host_port: Some(match port.published {
+                None => String::new(),
+                Some((first, last)) if first == last => first.to_string(),
+                Some((first, last)) => format!("{first}-{last}"),
+            }),
+        };
+        let known = bindings.entry(spelled(port.target, port.transport)).or_default();
+        known.get_or_insert_default().push(binding);
+    }
+    bindings
+}
+
+fn spelled(port: u16, transport: Transport) -> String {
+    match transport {
+        Transport::Tcp => format!("{port}/tcp"),
+        Transport::Udp => format!("{port}/udp"),
+    }
+}
+
+fn anonymous(volume: &Volume) -> Option<String> {
+    match volume {
+        Volume::Anonymous { target, read_only: false } => Some(target.clone()),
+        Volume::Anonymous { .. } | Volume::Bind { .. } | Volume::Tmpfs { .. } => None,
+    }
+}
+
+fn bind(volume: &Volume) -> Option<String> {
+    let Volume::Bind { source, target, options, create: true } = volume else { return None };
+    let options = if options.is_empty() { String::new() } else { format!(":{}", options.join(",")) };
+    Some(format!("{source}:{target}{options}"))
+}
+
+/// What a bind cannot say.
+fn mount(volume: &Volume) -> Option<Mount> {
+    match volume {
+        Volume::Anonymous { target, read_only: true } => Some(Mount {
+            typ: Some(MountType::VOLUME),
+            target: Some(target.clone()),
+            read_only: Some(true),
+            ..Default::default()
+        }),
+        Volume::Bind { source, target, options, create: false } => {
+            use MountBindOptionsPropagationEnum as Propagation;
+            let propagation = options.iter().find_map(|option| option.parse::<Propagation>().ok());
+            Some(Mount {
+                typ: Some(MountType::BIND),
+                source: Some(source.clone()),
+                target: Some(target.clone()),
+                read_only: Some(options.iter().any(|option| option == "ro")),
+                bind_options: propagation.map(|propagation| MountBindOptions {
+                    propagation: Some(propagation),
+                    ..Default::default()
+                }),
+                ..Default::default()
+            })
+        }
+        Volume::Anonymous { .. } | Volume::Bind { .. } | Volume::Tmpfs { .. } => None,
+    }
+}
+
+fn endpoint(joined: &Joined) -> EndpointSettings {
+    let ipam = EndpointIpamConfig {
+        ipv4_address: joined.ipv4.map(|ip| ip.to_string()),
+        ipv6_address: joined.ipv6.map(|ip| ip.to_string()),
+        ..Default::default()
+    };
+    let is_bridge = joined.network == "bridge";
+    EndpointSettings {
+        aliases: Some(joined.aliases.clone()).filter(|aliases| !aliases.is_empty()),
+        links: Some(joined.links.clone()).filter(|links| !is_bridge && !links.is_empty()),
+        ipam_config: (joined.ipv4.is_some() || joined.ipv6.is_some()).then_some(ipam),
+        ..Default::default()
+    }
+}

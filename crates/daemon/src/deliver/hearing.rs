@@ -1,0 +1,207 @@
+//! What is heard of containers, and what is not: from Docker's events and World to deliveries.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use longshore_model::{Container, ContainerId, Occurrence};
+use tokio::time::Instant;
+
+use super::held::{Held, Seen};
+use super::intake;
+use super::journal::Row;
+use super::queue::Entry;
+use super::run::{Delivery, now};
+use super::runner::Runner;
+use crate::state::{Change, Happened};
+
+/// How long a difference must stand that no event explains: the event may be on its way.
+const DOUBT: Duration = Duration::from_secs(1);
+/// How long what is known of a container is kept once it is gone: for deliveries that are late.
+const GONE: Duration = Duration::from_secs(600);
+
+impl Delivery {
+    /// Tells handlers of what Docker told.
+    pub(super) fn hear(&mut self, told: Happened) {
+        if self.idle {
+            return;
+        }
+        let occurrences = match told {
+            Happened::Container(event) => {
+                let world = self.ground.world.snapshot();
+                if world.listed && !self.begun {
+                    self.begin(world.containers.values().map(|container| &**container));
+                }
+                // It may be what explains a difference.
+                self.doubts.remove(&event.container);
+                let health_check = self.sights.get(&event.container);
+                let health_check = health_check.and_then(|seen| seen.health_check.as_deref());
+                let is = world.containers.get(&event.container).map(|container| &**container);
+                let occurrences = self.intake.container(&event, is, health_check);
+                let told = self.intake.told(&event.container).cloned();
+                self.batch.told.insert(event.container, told);
+                occurrences
+            }
+            Happened::Network(event) => self.intake.network(event).into_iter().collect(),
+        };
+        for occurrence in occurrences {
+            if let Some(facts) = occurrence.container().filter(|_| occurrence.event == "destroy") {
+                self.gone.push_back((Instant::now(), facts.id.clone()));
+            }
+            if !occurrence.made_up {
+                self.batch.heard = self.batch.heard.max(Some(occurrence.at));
+            }
+            self.look(&occurrence);
+            self.accept(occurrence);
+        }
+    }
+
+    /// Has a container inspected while it can be, for handlers that are told of its end only.
+    pub(super) fn look(&mut self, occurrence: &Occurrence) {
+        let Some(facts) = occurrence.container() else { return };
+        let shows = matches!(occurrence.event.as_str(), "create" | "start" | "rename" | "update" | "connect");
+        if shows {
+            self.look_at(facts.id.clone());
+        }
+    }
+
+    /// What is known of a container that has been gone for long is of no use any more.
+    pub(super) fn forget_gone(&mut self) {
+        while let Some((since, _)) = self.gone.front()
+            && since.elapsed() >= GONE
+        {
+            let Some((_, id)) = self.gone.pop_front() else { return };
+            self.sights.remove(&id);
+            self.batch.inspections.insert(id, None);
+        }
+    }
+
+    pub(super) fn saw(&mut self, id: ContainerId, seen: Seen) {
+        // It may have gone meanwhile.
+        if self.intake.told(&id).is_some() {
+            self.batch.inspections.insert(id.clone(), Some(seen.inspection.clone()));
+            self.sights.insert(id, seen);
+        }
+    }
+
+    /// Gives an event to every handler that wants it, once it is written down.
+    pub(super) fn accept(&mut self, occurrence: Occurrence) {
+        let seq = self.next;
+        self.next += 1;
+        let occurrence = Arc::new(occurrence);
+        if let Some(old) = self.intake.remember(seq, occurrence.id.clone()) {
+            self.forget(old);
+        }
+        let mut held = Held::new(occurrence.clone());
+        let mut due = Vec::new();
+        for (name, runner) in &self.runners {
+            if runner.wants(&occurrence) {
+                held.users += 1;
+                self.batch.deliveries.push(((name.clone(), seq), Some(Row::default())));
+                let entry = Entry { seq, attempts: 0, redelivered: false };
+                due.push((name.clone(), occurrence.subject_id().to_owned(), entry));
+            }
+        }
+        self.batch.occurrences.push((seq, occurrence));
+        self.held.insert(seq, held);
+        self.write(due);
+    }
+
+    /// The dummy event, unless one waits already: it says that something happened, and one says as much as two.
+    pub(super) fn accept_none(&mut self, handler: Option<&str>) {
+        let occurrence = intake::none(now());
+        let wants = |(name, runner): &(&String, &Runner)| {
+            handler.is_none_or(|only| only == name.as_str())
+                && runner.wants(&occurrence)
+                && !runner.queue.waits("")
+        };
+        let names: Vec<String> = self.runners.iter().filter(wants).map(|(name, _)| name.clone()).collect();
+        if names.is_empty() {
+            return;
+        }
+        let seq = self.next;
+        self.next += 1;
+        let mut held = Held::new(Arc::new(occurrence));
+        held.users = names.len();
+        self.held.insert(seq, held);
+        // It says nothing that a restart does not say anyway, so it is not written down.
+        for name in names {
+            if let Some(runner) = self.runners.get_mut(&name) {
+                runner.queue.push("", Entry { seq, attempts: 0, redelivered: false });
+            }
+        }
+    }
+
+    /// What World says now, against what was told.
+    pub(super) fn doubt(&mut self, changes: &BTreeSet<Change>) {
+        let world = self.ground.world.snapshot();
+        if !world.listed || self.idle {
+            return;
+        }
+        if !self.begun {
+            self.begin(world.containers.values().map(|container| &**container));
+            return;
+        }
+        let doubted: BTreeSet<ContainerId> = if changes.contains(&Change::Everything) {
+            world.containers.keys().chain(self.intake.containers()).cloned().collect()
+        } else {
+            changes.iter().filter_map(Change::container).cloned().collect()
+        };
+        for id in doubted {
+            let is = world.containers.get(&id).map(|container| &**container);
+            is.into_iter().for_each(|container| self.intake.refresh(container));
+            if self.intake.missed(&id, is).is_empty() {
+                self.doubts.remove(&id);
+                // Those that were there before the agent are shown to no event.
+                if is.is_some() && !self.sights.contains_key(&id) {
+                    self.look_at(id);
+                }
+            } else {
+                self.doubts.entry(id).or_insert_with(|| Instant::now() + DOUBT);
+            }
+        }
+    }
+
+    pub(super) fn look_at(&mut self, id: ContainerId) {
+        if !self.idle {
+            let eyes = self.eyes.clone();
+            self.inspecting.spawn(async move {
+                let seen = eyes.look(&id).await.map(Seen::new);
+                (id, seen)
+            });
+        }
+    }
+
+    /// The first day: what is there already is no event.
+    pub(super) fn begin<'a>(&mut self, containers: impl Iterator<Item = &'a Container>) {
+        self.begun = true;
+        self.batch.begun = true;
+        for container in containers {
+            if self.intake.told(&container.id).is_none() {
+                self.intake.begin(container);
+            }
+            self.batch.told.insert(container.id.clone(), self.intake.told(&container.id).cloned());
+            self.look_at(container.id.clone());
+        }
+    }
+
+    /// Tells what nobody told, of containers that were doubted for long enough.
+    pub(super) fn make_up(&mut self) {
+        let now_is = Instant::now();
+        let due = |(id, until): (&ContainerId, &Instant)| (*until <= now_is).then(|| id.clone());
+        let due: Vec<ContainerId> = self.doubts.iter().filter_map(due).collect();
+        let world = self.ground.world.snapshot();
+        for id in due {
+            self.doubts.remove(&id);
+            let is = world.containers.get(&id).map(|container| &**container);
+            let occurrences = self.intake.make_up(&id, is, now());
+            self.batch.told.insert(id.clone(), self.intake.told(&id).cloned());
+            for occurrence in occurrences {
+                tracing::info!(event = occurrence.event, container = %id, "an event that was missed is made up");
+                metrics::counter!("longshore_made_up_events_total").increment(1);
+                self.look(&occurrence);
+                self.accept(occurrence);
+            }
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Events that are still needed, and the inspections of their containers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bollard::Docker;
+use bollard::query_parameters::InspectContainerOptions;
+use longshore_model::{ContainerFacts, ContainerId, Occurrence};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::sync::{OnceCell, Semaphore};
+
+use crate::docker::DockerClient;
+
+/// How long Docker may take to show a container: a handler is told of the event all the same.
+const INSPECT: Duration = Duration::from_secs(5);
+
+/// How many containers are looked at at once.
+const AT_ONCE: usize = 16;
+
+/// An event that somebody still needs.
+#[derive(Clone, Debug)]
+pub(super) struct Held {
+    pub(super) occurrence: Arc<Occurrence>,
+    /// The container as it was when the first delivery began: every handler is shown the same.
+    pub(super) inspection: Arc<OnceCell<Option<Arc<RawValue>>>>,
+    /// Deliveries that are not over, failed ones among them.
+    pub(super) users: usize,
+}
+
+impl Held {
+    pub(super) fn new(occurrence: Arc<Occurrence>) -> Self {
+        Self { occurrence, inspection: Arc::default(), users: 0 }
+    }
+}
+
+/// The last inspection of a container.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    pub(super) inspection: Arc<RawValue>,
+    /// The command of its health check, as Docker names it in events.
+    pub(super) health_check: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Inspection {
+    config: Option<Config>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Config {
+    healthcheck: Option<HealthCheck>,
+    shell: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct HealthCheck {
+    test: Option<Vec<String>>,
+}
+
+impl Seen {
+    pub(super) fn new(inspection: Arc<RawValue>) -> Self {
+        let config = serde_json::from_str::<Inspection>(inspection.get()).ok().and_then(|all| all.config);
+        let health_check = config.and_then(|config| {
+            let test = config.healthcheck?.test?;
+            let (how, command) = test.split_first()?;
+            match how.as_str() {
+                "CMD" => Some(command.join(" ")),
+                "CMD-SHELL" => {
+                    let shell = config.shell.unwrap_or_else(|| vec!["/bin/sh".to_owned(), "-c".to_owned()]);
+                    Some(format!("{} {}", shell.join(" "), command.join(" ")))
+                }
+                _ => None,
+            }
+        });
+        Self { inspection, health_check }
+    }
+}
+
+/// The last inspections, by container.
+pub(super) type Sights = BTreeMap<ContainerId, Seen>;
+
+/// Looks at containers, some at once.
+#[derive(Clone, Debug)]
+pub(super) struct Eyes {
+    docker: DockerClient,
+    permits: Arc<Semaphore>,
+}
+
+impl Eyes {
+    pub(super) fn new(docker: DockerClient) -> Self {
+        Self { docker, permits: Arc::new(Semaphore::new(AT_ONCE)) }
+    }
+
+    /// A container as Docker shows it; nothing if it is gone or Docker does not answer.
+    pub(super) async fn look(&self, id: &ContainerId) -> Option<Arc<RawValue>> {
+        let _permit = self.permits.acquire().await.ok()?;
+        inspect(self.docker.get().ok()?, id).await
+    }
+}
+
+async fn inspect(docker: &Docker, id: &ContainerId) -> Option<Arc<RawValue>> {
+    let call = docker.inspect_container(id.as_str(), None::<InspectContainerOptions>);
+    let inspected = tokio::time::timeout(INSPECT, call).await.ok()?.ok()?;
+    serde_json::value::to_raw_value(&inspected).ok().map(Arc::from)
+}
+
+/// An inspection without the values of the container's environment, for who may not see them.
+pub(super) fn without_values(inspection: &RawValue) -> Option<Arc<RawValue>> {
+    let mut inspection: serde_json::Value = serde_json::from_str(inspection.get()).ok()?;
+    let variables = inspection.pointer_mut("/Config/Env").and_then(serde_json::Value::as_array_mut);
+    for variable in variables.into_iter().flatten() {
+        let name = variable.as_str().and_then(|pair| pair.split('=').next()).unwrap_or_default();
+        *variable = format!("{name}=…").into();
+    }
+    serde_json::value::to_raw_value(&inspection).ok().map(Arc::from)
+}
+
+/// What can be shown of a container that Docker shows no more, in the shape of an inspection.
+pub(super) fn outline(facts: &ContainerFacts) -> Option<Arc<RawValue>> {
+    let outline = serde_json::json!({
+        "Id": facts.id,
+        "Name": format!("/{}", facts.name),
+        "Config": { "Image": facts.image, "Labels": facts.labels },
+    });
+    serde_json::value::to_raw_value(&outline).ok().map(Arc::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(text: &str) -> Arc<RawValue> {
+        Arc::from(RawValue::from_string(text.to_owned()).unwrap())
+    }
+
+    #[test]
+    fn the_command_of_a_health_check_is_read_as_docker_names_it() {
+        let check =
+            |test: &str| Seen::new(raw(&format!(r#"{{"Config":{{"Healthcheck":{{"Test":{test}}}}}}}"#)));
+        assert_eq!(check(r#"["CMD","/probe","-q"]"#).health_check.as_deref(), Some("/probe -q"));
+        assert_eq!(check(r#"["CMD-SHELL","a && b"]"#).health_check.as_deref(), Some("/bin/sh -c a && b"));
+        assert_eq!(check(r#"["NONE"]"#).health_check, None);
+        assert_eq!(Seen::new(raw("7")).health_check, None);
+    }
+
+    #[test]
+    fn an_inspection_is_shown_without_the_values_of_its_environment() {
+        let inspection = raw(r#"{"Id":"ab","Config":{"Env":["PASSWORD=hunter2","EMPTY"],"Image":"db"}}"#);
+        let shown = without_values(&inspection).unwrap();
+        assert_eq!(shown.get(), r#"{"Config":{"Env":["PASSWORD=…","EMPTY=…"],"Image":"db"},"Id":"ab"}"#);
+    }
+}

@@ -1,0 +1,223 @@
+//! One handler's deliveries: in order for each container, several containers at once, again after a while.
+//!
+//! Pure: the caller says what time it is and how long to wait.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use tokio::time::Instant;
+
+/// A delivery that has not succeeded yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// The event's number in the journal.
+    pub(super) seq: u64,
+    /// Attempts that failed.
+    pub(super) attempts: u32,
+    /// Whether it may have been delivered before.
+    pub(super) redelivered: bool,
+}
+
+/// The deliveries of what happened to one subject, oldest first.
+#[derive(Debug, Default)]
+struct Lane {
+    entries: VecDeque<Entry>,
+    /// The first entry is under way.
+    running: bool,
+}
+
+/// Deliveries to one handler, in lanes by what the events happened to.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    lanes: BTreeMap<String, Lane>,
+    /// Lanes whose first entry can be tried at once, in the order in which they became so.
+    ready: VecDeque<String>,
+    /// Lanes whose first entry waits, by when it is due.
+    waiting: BTreeSet<(Instant, String)>,
+    running: usize,
+    len: usize,
+}
+
+impl Queue {
+    /// How many deliveries have not succeeded yet.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// How many are under way.
+    pub(super) fn running(&self) -> usize {
+        self.running
+    }
+
+    /// Whether something waits in this lane that has not begun.
+    pub(super) fn waits(&self, lane: &str) -> bool {
+        self.lanes.get(lane).is_some_and(|lane| lane.entries.len() > usize::from(lane.running))
+    }
+
+    /// Adds a delivery behind the others of its lane.
+    pub(super) fn push(&mut self, lane: &str, entry: Entry) {
+        self.len += 1;
+        let place = self.lanes.entry(lane.to_owned()).or_default();
+        place.entries.push_back(entry);
+        if place.entries.len() == 1 {
+            self.ready.push_back(lane.to_owned());
+        }
+    }
+
+    /// The next delivery to try, with its lane, while fewer than `limit` are under way.
+    pub(super) fn next(&mut self, now: Instant, limit: usize) -> Option<(String, Entry)> {
+        while let Some((due, lane)) = self.waiting.first().cloned()
+            && due <= now
+        {
+            self.waiting.remove(&(due, lane.clone()));
+            self.ready.push_back(lane);
+        }
+        if self.running >= limit {
+            return None;
+        }
+        let name = self.ready.pop_front()?;
+        let lane = self.lanes.get_mut(&name)?;
+        let entry = lane.entries.front()?.clone();
+        lane.running = true;
+        self.running += 1;
+        Some((name, entry))
+    }
+
+    /// The numbers of all events in it.
+    pub(super) fn seqs(&self) -> impl Iterator<Item = u64> + '_ {
+        self.lanes.values().flat_map(|lane| lane.entries.iter().map(|entry| entry.seq))
+    }
+
+    /// When a waiting delivery is due.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.waiting.first().map(|(due, _)| *due)
+    }
+
+    /// The delivery of this lane that is under way is over: it succeeded, or is given up.
+    pub(super) fn done(&mut self, name: &str) {
+        let Some(lane) = self.lanes.get_mut(name) else { return };
+        if !std::mem::replace(&mut lane.running, false) {
+            return;
+        }
+        lane.entries.pop_front();
+        self.running -= 1;
+        self.len -= 1;
+        if lane.entries.is_empty() {
+            self.lanes.remove(name);
+        } else {
+            self.ready.push_back(name.to_owned());
+        }
+    }
+
+    /// The delivery of this lane that is under way failed, and is tried again at `due`.
+    pub(super) fn again(&mut self, name: &str, due: Instant) {
+        let Some(lane) = self.lanes.get_mut(name) else { return };
+        if !std::mem::replace(&mut lane.running, false) {
+            return;
+        }
+        self.running -= 1;
+        if let Some(entry) = lane.entries.front_mut() {
+            entry.attempts += 1;
+            entry.redelivered = true;
+        }
+        self.waiting.insert((due, name.to_owned()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn entry(seq: u64) -> Entry {
+        Entry { seq, attempts: 0, redelivered: false }
+    }
+
+    #[test]
+    fn a_failed_delivery_holds_up_its_container_and_no_other() {
+        let now = Instant::now();
+        let mut queue = Queue::default();
+        queue.push("a", entry(1));
+        queue.push("a", entry(2));
+        queue.push("b", entry(3));
+        assert_eq!(queue.next(now, 4), Some(("a".into(), entry(1))));
+        assert_eq!(queue.next(now, 4), Some(("b".into(), entry(3))));
+        assert_eq!(queue.next(now, 4), None);
+        let due = now + Duration::from_secs(1);
+        queue.again("a", due);
+        queue.done("b");
+        assert_eq!(queue.next(now, 4), None);
+        assert_eq!(queue.due(), Some(due));
+        assert_eq!(queue.next(due, 4).unwrap().1, Entry { seq: 1, attempts: 1, redelivered: true });
+        queue.done("a");
+        assert_eq!(queue.next(due, 4).unwrap().1.seq, 2);
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Push(u8),
+        Next,
+        Done(u8),
+        Again(u8),
+        Wait,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            3 => (0..4u8).prop_map(Step::Push),
+            4 => Just(Step::Next),
+            2 => (0..4u8).prop_map(Step::Done),
+            1 => (0..4u8).prop_map(Step::Again),
+            1 => Just(Step::Wait),
+        ];
+        proptest::collection::vec(step, 1..200)
+    }
+
+    proptest! {
+        #[test]
+        fn each_lane_is_delivered_in_order_one_at_a_time_and_nothing_is_lost(steps in steps()) {
+            let limit = 2;
+            let mut now = Instant::now();
+            let mut queue = Queue::default();
+            let mut pushed: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+            let mut done: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+            let mut under_way: BTreeMap<String, u64> = BTreeMap::new();
+            let mut seq = 0;
+            for step in steps {
+                match step {
+                    Step::Push(lane) => {
+                        seq += 1;
+                        queue.push(&lane.to_string(), entry(seq));
+                        pushed.entry(lane.to_string()).or_default().push(seq);
+                    }
+                    Step::Next => if let Some((lane, entry)) = queue.next(now, limit) {
+                        prop_assert!(under_way.insert(lane, entry.seq).is_none());
+                    },
+                    Step::Done(lane) => if let Some(seq) = under_way.remove(&lane.to_string()) {
+                        queue.done(&lane.to_string());
+                        done.entry(lane.to_string()).or_default().push(seq);
+                    },
+                    Step::Again(lane) => if under_way.remove(&lane.to_string()).is_some() {
+                        queue.again(&lane.to_string(), now + Duration::from_secs(1));
+                    },
+                    Step::Wait => now += Duration::from_secs(1),
+                }
+                prop_assert!(under_way.len() <= limit);
+                prop_assert_eq!(under_way.len(), queue.running());
+            }
+            loop {
+                now += Duration::from_secs(2);
+                for lane in std::mem::take(&mut under_way).into_keys() {
+                    queue.again(&lane, now);
+                }
+                let Some((lane, entry)) = queue.next(now, limit) else { break };
+                queue.done(&lane);
+                done.entry(lane).or_default().push(entry.seq);
+            }
+            prop_assert_eq!(queue.len(), 0);
+            prop_assert_eq!(done, pushed);
+        }
+    }
+}

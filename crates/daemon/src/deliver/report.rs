@@ -1,0 +1,170 @@
+//! What a person is told of the deliveries.
+
+use std::time::Instant;
+
+use longshore_api::{FailedDelivery, HandlerTest, HandlerTestReport};
+use longshore_model::{ContainerFacts, ContainerId, EventId, Handler, Occurrence, OccurrenceSubject};
+use tokio::sync::oneshot;
+
+use super::TestError;
+use super::held::{outline, without_values};
+use super::run::{Delivery, now};
+use crate::act::deliver::Attempt;
+
+impl Delivery {
+    /// All handlers that are told of events.
+    pub(super) fn list(&self) -> Vec<longshore_api::Handler> {
+        let each = self.runners.values().map(|runner| longshore_api::Handler {
+            pending: runner.queue.len(),
+            running: runner.queue.running(),
+            delivered: runner.delivered,
+            failed: runner.failed.len(),
+            trouble: runner.trouble.clone(),
+            ..outline_of(&runner.handler)
+        });
+        each.collect()
+    }
+
+    /// All deliveries that were given up, oldest first.
+    pub(super) fn failed(&self) -> Vec<FailedDelivery> {
+        let mut failed = Vec::new();
+        for (name, runner) in &self.runners {
+            for (seq, given_up) in &runner.failed {
+                let Some(occurrence) = self.held.get(seq).map(|held| &held.occurrence) else { continue };
+                let one = FailedDelivery {
+                    id: format!("{name}:{seq}"),
+                    handler: name.clone(),
+                    event_id: occurrence.id.to_string(),
+                    event: occurrence.event.clone(),
+                    container: occurrence.container().map(|facts| facts.name.clone()),
+                    attempts: given_up.attempts,
+                    why: given_up.row.why.clone(),
+                    at: time(given_up.row.at),
+                };
+                failed.push((*seq, one));
+            }
+        }
+        failed.sort_by_key(|(seq, _)| *seq);
+        failed.into_iter().map(|(_, one)| one).collect()
+    }
+
+    /// The delivery of this id that was given up, or all of them.
+    pub(super) fn find_failed(&self, id: Option<&str>) -> Vec<(String, u64)> {
+        let of = |name: &String, seq: u64| (name.clone(), seq);
+        let Some(id) = id else {
+            let each = self.runners.iter();
+            return each.flat_map(|(name, runner)| runner.failed.keys().map(|seq| of(name, *seq))).collect();
+        };
+        let Some((name, seq)) = id.rsplit_once(':') else { return Vec::new() };
+        let known = |seq: &u64| self.runners.get(name).is_some_and(|runner| runner.failed.contains_key(seq));
+        seq.parse().ok().filter(known).map(|seq| (name.to_owned(), seq)).into_iter().collect()
+    }
+
+    /// Tries one event on one handler, beside all queues.
+    pub(super) fn test(
+        &mut self,
+        name: &str,
+        test: HandlerTest,
+        answer: oneshot::Sender<Result<HandlerTestReport, TestError>>,
+    ) {
+        let Some(runner) = self.runners.get(name) else {
+            drop(answer.send(Err(TestError::Handler(name.to_owned()))));
+            return;
+        };
+        let subject = match self.test_subject(&test) {
+            Ok(subject) => subject,
+            Err(error) => return drop(answer.send(Err(error))),
+        };
+        let at = now();
+        let id = EventId(format!("{at}-test-{}", test.event));
+        let occurrence = Occurrence {
+            id,
+            event: test.event,
+            at,
+            made_up: true,
+            subject,
+            attributes: std::collections::BTreeMap::new(),
+        };
+        let wanted = runner.wants(&occurrence);
+        let (handler, deliverer) = (runner.handler.clone(), runner.deliverer.clone());
+        let (node, eyes) = (self.ground.node.clone(), self.eyes.clone());
+        tokio::spawn(async move {
+            let inspection = match occurrence.container() {
+                Some(facts) => eyes.look(&facts.id).await.or_else(|| outline(facts)),
+                None => None,
+            };
+            // Who may ask the API is not always who may see a container's secrets.
+            let inspection = match test.dry_run {
+                true => inspection.and_then(|inspection| without_values(&inspection)),
+                false => inspection,
+            };
+            let attempt = Attempt {
+                node: &node,
+                handler: &handler,
+                occurrence: &occurrence,
+                inspection: inspection.as_deref(),
+                number: 1,
+                redelivered: false,
+            };
+            let started = Instant::now();
+            let (would, outcome) = match test.dry_run {
+                true => (Some(deliverer.describe(&attempt)), Ok(())),
+                false => (None, deliverer.deliver(&attempt).await),
+            };
+            let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let failure = outcome.err().map(|failure| failure.why);
+            // Nobody waiting for the answer any more is no failure.
+            drop(answer.send(Ok(HandlerTestReport { wanted, would, failure, took_ms })));
+        });
+    }
+
+    /// The container that a test names, by its id, the beginning of it, or its name.
+    fn test_subject(&self, test: &HandlerTest) -> Result<OccurrenceSubject, TestError> {
+        let Some(text) = &test.container else {
+            return match test.event.as_str() {
+                "none" => Ok(OccurrenceSubject::Nothing),
+                event => Err(TestError::NoContainer(event.to_owned())),
+            };
+        };
+        let world = self.ground.world.snapshot();
+        let of = |facts: ContainerFacts| Ok(OccurrenceSubject::Container(facts));
+        let named = world.containers.values().find(|container| container.name == *text);
+        if let Some(container) = named {
+            return of(longshore_plan::facts(container));
+        }
+        let from = ContainerId::new(text);
+        let mut begin =
+            world.containers.range(from..).take_while(|(id, _)| id.as_str().starts_with(text.as_str()));
+        match (begin.next(), begin.next()) {
+            (Some((_, container)), None) if !text.is_empty() => of(longshore_plan::facts(container)),
+            (Some(_), Some(_)) => Err(TestError::Ambiguous(text.clone())),
+            _ => Err(TestError::Container(text.clone())),
+        }
+    }
+}
+
+/// A handler without what is known of its deliveries.
+pub(crate) fn outline_of(handler: &Handler) -> longshore_api::Handler {
+    let origin = &handler.origin;
+    let file = origin.file.display();
+    let events = match handler.job.counts_events() {
+        true => handler.filter.events.words().map(str::to_owned).collect(),
+        false => Vec::new(),
+    };
+    longshore_api::Handler {
+        name: handler.name.clone(),
+        job: handler.job.word().to_owned(),
+        origin: origin.line.map_or_else(|| file.to_string(), |line| format!("{file}:{line}")),
+        enabled: handler.enabled,
+        events,
+        pending: 0,
+        running: 0,
+        delivered: 0,
+        failed: 0,
+        trouble: None,
+    }
+}
+
+fn time(at: i64) -> String {
+    jiff::Timestamp::from_nanosecond(at.into()).unwrap_or_default().to_string()
+}

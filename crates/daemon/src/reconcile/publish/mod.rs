@@ -1,0 +1,383 @@
+//! Publishing to etcd: running containers as keys under one lease.
+//!
+//! The lease is what says which keys are ours, and [`Ledger`] is what they should be. Both are compared every half of the
+//! lease's length, so that a key that somebody took away, or wrote under a lease of their own, is back before anyone's lease
+//! ends. The lease's number is kept in the data directory: the next agent goes on with the same lease, so nothing is missing
+//! in between, and the keys of containers that ended meanwhile are found under it. No key is deleted that is not under it.
+
+mod lease;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use bollard::errors::Error as DockerError;
+use futures_util::{StreamExt, stream};
+use longshore_model::{ContainerId, DomainName, Problem, PublishJob, Subject, World};
+use longshore_plan::{KeyChange, Ledger, RecordSettings, container_key, records};
+use tokio::time::Instant;
+
+use self::lease::{Held, Remembered};
+use super::{Follower, Ground, Passed};
+use crate::act::etcd::{Etcd, EtcdError, EtcdSettings, LARGEST_VALUE, LeaseId};
+use crate::config::DnsSettings;
+use crate::docker::DockerClient;
+use crate::outward;
+use crate::problems::chain;
+use crate::state::Change;
+
+/// The name of the publisher that the settings ask for, rather than a handler's file.
+const OWN: &str = "publish";
+
+/// The domain of the records for DNS where no DNS server is set up that has another.
+const DOMAIN: &str = "longshore.internal";
+
+/// How long answers may be kept where no DNS server is set up that says otherwise.
+const TTL: Duration = Duration::from_secs(5);
+
+/// How many inspections run at once.
+const INSPECTIONS: usize = 8;
+
+/// Why etcd does not take keys.
+struct Cause {
+    /// Whether it is that no member answers.
+    unreachable: bool,
+    why: String,
+}
+
+/// Keeps keys in etcd like World.
+pub(crate) struct Publisher {
+    name: String,
+    is_own: bool,
+    docker: DockerClient,
+    prefix: String,
+    records: Option<RecordSettings>,
+    length: Duration,
+    etcd: Etcd,
+    remembered: Remembered,
+    held: Option<Held>,
+    /// A lease of another length that keys may still be under. It ends once they are all under the one that is held.
+    previous: Option<LeaseId>,
+    ledger: Ledger,
+    /// Whether every container was looked at since the lease is held.
+    complete: bool,
+    /// When lease and ledger were last compared.
+    compared: Option<Instant>,
+    /// Why etcd does not take the keys. How it cannot be reached may differ from one attempt to the next, and the first
+    /// cause is the one that is told.
+    away: Option<Cause>,
+    /// What names and sizes of containers leave unpublished.
+    unpublished: BTreeMap<ContainerId, Vec<Problem>>,
+}
+
+impl Publisher {
+    /// The publisher of a handler of this name; without one, that of the settings. It remembers its lease below `data_dir`.
+    pub(crate) fn new(
+        ground: &Ground,
+        data_dir: &Path,
+        dns: Option<&DnsSettings>,
+        name: Option<&str>,
+        job: PublishJob,
+    ) -> Self {
+        let etcd = Etcd::new(EtcdSettings::of(&job));
+        let domain = dns.map(|dns| dns.domain.clone()).or_else(|| DOMAIN.parse().ok());
+        let node = ground.node.parse::<DomainName>().ok();
+        let ttl = dns.map_or(TTL, |dns| dns.ttl).as_secs().max(1);
+        let records = job.skydns.zip(domain.zip(node)).map(|(prefix, (domain, node))| RecordSettings {
+            prefix,
+            domain,
+            node,
+            ttl,
+            host: Vec::new(),
+        });
+        let who = name.unwrap_or(OWN);
+        Self {
+            name: who.to_owned(),
+            is_own: name.is_none(),
+            docker: ground.docker.clone(),
+            prefix: job.prefix.unwrap_or_else(|| format!("/longshore/containers/{}", ground.node)),
+            records,
+            length: job.lease,
+            etcd,
+            remembered: Remembered::new(data_dir, name, &ground.node),
+            held: None,
+            previous: None,
+            ledger: Ledger::default(),
+            complete: false,
+            compared: None,
+            away: None,
+            unpublished: BTreeMap::new(),
+        }
+    }
+
+    /// Takes everything back that was published, for a publisher that is taken away for good. Where etcd is away, the
+    /// keys go when the lease ends.
+    pub(crate) async fn withdraw(mut self) {
+        let lease = self.held.take().map(|held| held.id).or_else(|| self.remembered.lease());
+        for lease in lease.into_iter().chain(self.previous) {
+            if let Err(error) = self.etcd.revoke(lease).await {
+                let why = chain(&error);
+                tracing::warn!(publisher = self.name, "what is published goes when its lease ends: {why}");
+            }
+        }
+        self.remembered.forget();
+        self.ledger = Ledger::default();
+        self.count();
+    }
+
+    fn count(&self) {
+        let keys = self.ledger.len() as f64;
+        metrics::gauge!("longshore_publish_keys", "publisher" => self.name.clone()).set(keys);
+    }
+
+    /// One pass; what Docker did not tell is a problem each.
+    async fn publish(
+        &mut self,
+        world: &World,
+        changed: &BTreeSet<Change>,
+    ) -> Result<Vec<Problem>, EtcdError> {
+        if self.held.as_ref().is_some_and(Held::is_lost) {
+            self.let_go();
+        }
+        let lease = self.hold().await?;
+        let everything = !self.complete || changed.contains(&Change::Everything);
+        let mut looked_at: BTreeSet<ContainerId> = if everything {
+            world.containers.keys().chain(self.ledger.containers()).cloned().collect()
+        } else {
+            changed.iter().filter_map(Change::container).cloned().collect()
+        };
+        let since = self.compared.map(|compared| compared.elapsed());
+        let due = self.away.is_some() || !self.complete || since.is_none_or(|since| since >= self.length / 2);
+        let attached = if due { Some(self.attached(lease).await?) } else { None };
+        if let Some(attached) = &attached {
+            looked_at.extend(self.ledger.missing(attached));
+        }
+        let (wanted, failed) = self.look(world, looked_at).await;
+        let changes = self.ledger.changes(wanted);
+        self.apply(lease, changes).await?;
+        if failed.is_empty() {
+            self.complete |= everything;
+            if let Some(attached) = attached {
+                let surplus = self.ledger.surplus(&attached);
+                self.apply(lease, surplus).await?;
+                self.compared = Some(Instant::now());
+            }
+            if let Some(previous) = self.previous.take() {
+                self.etcd.revoke(previous).await?;
+            }
+        }
+        Ok(failed)
+    }
+
+    async fn attached(&self, lease: LeaseId) -> Result<BTreeSet<String>, EtcdError> {
+        let found = self.etcd.attached(lease).await?;
+        found.map(|(_, keys)| keys).ok_or(EtcdError::LeaseLost)
+    }
+
+    /// Makes the changes. Inspections and records go by themselves: who may not write one of them may write the other.
+    async fn apply(&mut self, lease: LeaseId, changes: Vec<KeyChange>) -> Result<(), EtcdError> {
+        let own = format!("{}/", self.prefix.trim_end_matches('/'));
+        let (inspections, records) = changes.into_iter().partition(|change| change.key().starts_with(&own));
+        let mut outcome = Ok(());
+        for changes in [inspections, records] {
+            let ledger = &mut self.ledger;
+            let made = self.etcd.apply(lease, changes, |change| ledger.made(change)).await;
+            outcome = outcome.and(made);
+        }
+        outcome
+    }
+
+    /// The lease, which is the one of the agent before this where etcd still has it.
+    async fn hold(&mut self) -> Result<LeaseId, EtcdError> {
+        if let Some(held) = &self.held {
+            return Ok(held.id);
+        }
+        let mut known = None;
+        if let Some(lease) = self.remembered.lease() {
+            known = self.etcd.attached(lease).await?.map(|(length, _)| (lease, length));
+        }
+        let wanted = crate::act::etcd::seconds(self.length);
+        let taken_over = match known {
+            Some((lease, length)) if crate::act::etcd::seconds(length) == wanted => {
+                self.etcd.keep_alive(lease).await?;
+                Some(lease)
+            }
+            other => {
+                self.previous = other.map(|(lease, _)| lease);
+                None
+            }
+        };
+        let id = match taken_over {
+            Some(lease) => lease,
+            None => {
+                let lease = self.etcd.grant(self.length).await?;
+                self.remembered.remember(lease);
+                lease
+            }
+        };
+        self.held = Some(Held::keep(self.etcd.clone(), id, self.length));
+        Ok(id)
+    }
+
+    /// The lease is no more, and nothing that was under it.
+    fn let_go(&mut self) {
+        self.held = None;
+        self.remembered.forget();
+        self.ledger = Ledger::default();
+        self.complete = false;
+        self.compared = None;
+    }
+
+    /// The keys that these containers should have; and a problem for each that Docker did not show, whose keys stay.
+    async fn look(
+        &mut self,
+        world: &World,
+        containers: BTreeSet<ContainerId>,
+    ) -> (BTreeMap<ContainerId, BTreeMap<String, String>>, Vec<Problem>) {
+        if let Some(settings) = &mut self.records {
+            settings.host = own_addresses();
+        }
+        let docker = &self.docker;
+        let looks = containers.into_iter().map(async |id| {
+            let alive = world.containers.get(&id).filter(|container| container.state.is_alive());
+            let inspection = match alive {
+                Some(_) => inspect(docker, &id).await,
+                None => Ok(None),
+            };
+            (id, inspection)
+        });
+        let looks: Vec<_> = looks.collect();
+        let looks: Vec<_> = stream::iter(looks).buffer_unordered(INSPECTIONS).collect().await;
+        let (mut wanted, mut failed) = (BTreeMap::new(), Vec::new());
+        for (id, inspection) in looks {
+            match (inspection, world.containers.get(&id)) {
+                (Ok(Some(inspection)), Some(container)) => {
+                    let (keys, problems) = self.keys(world, container, inspection);
+                    self.tell(&id, problems);
+                    wanted.insert(id, keys);
+                }
+                (Ok(_), _) => {
+                    self.tell(&id, Vec::new());
+                    wanted.insert(id, BTreeMap::new());
+                }
+                (Err(error), container) => {
+                    let name = container.map(|container| container.name.clone()).unwrap_or_default();
+                    failed.push(Problem {
+                        subject: Subject::Container { id, name },
+                        key: None,
+                        message: format!(
+                            "Docker does not show it, so it is not published anew: {}",
+                            chain(&error)
+                        ),
+                        hint: None,
+                    });
+                }
+            }
+        }
+        (wanted, failed)
+    }
+
+    fn keys(
+        &self,
+        world: &World,
+        container: &longshore_model::Container,
+        inspection: String,
+    ) -> (BTreeMap<String, String>, Vec<Problem>) {
+        let (mut keys, mut problems) = match &self.records {
+            Some(settings) => records(world, container, settings),
+            None => (BTreeMap::new(), Vec::new()),
+        };
+        if inspection.len() > LARGEST_VALUE {
+            let bytes = inspection.len();
+            problems.push(Problem {
+                subject: Subject::Container { id: container.id.clone(), name: container.name.clone() },
+                key: None,
+                message: format!(
+                    "its inspection has {bytes} bytes, and etcd takes {LARGEST_VALUE}: it is not published"
+                ),
+                hint: Some("give it fewer or shorter labels and variables".to_owned()),
+            });
+        } else {
+            keys.insert(container_key(&self.prefix, &container.id), inspection);
+        }
+        (keys, problems)
+    }
+
+    fn tell(&mut self, id: &ContainerId, problems: Vec<Problem>) {
+        if problems.is_empty() {
+            self.unpublished.remove(id);
+        } else {
+            self.unpublished.insert(id.clone(), problems);
+        }
+    }
+
+    fn problem_of_etcd(&self, why: &str) -> Problem {
+        let lease = self.length;
+        Problem {
+            subject: Subject::Handler { name: self.name.clone() },
+            key: self.is_own.then(|| "publish-etcd".to_owned()),
+            message: format!(
+                "etcd does not take what is to be published; what is there stays until its lease of {lease:?} ends: {why}"
+            ),
+            hint: Some("it is tried until etcd takes it".to_owned()),
+        }
+    }
+}
+
+impl Follower for Publisher {
+    async fn pass(&mut self, world: &World, changed: &BTreeSet<Change>) -> Passed {
+        let mut outcome = self.publish(world, changed).await;
+        if matches!(outcome, Err(EtcdError::LeaseLost)) {
+            self.let_go();
+            outcome = self.publish(world, changed).await;
+        }
+        let mut problems: Vec<Problem> = self.unpublished.values().flatten().cloned().collect();
+        let retry = match outcome {
+            Ok(failed) => {
+                self.away = None;
+                problems.extend(failed.iter().cloned());
+                !failed.is_empty()
+            }
+            Err(error) => {
+                let unreachable = error.is_the_members();
+                let known = self.away.take().filter(|cause| cause.unreachable && unreachable);
+                let cause = known.unwrap_or_else(|| Cause { unreachable, why: chain(&error) });
+                problems.push(self.problem_of_etcd(&cause.why));
+                self.away = Some(cause);
+                true
+            }
+        };
+        self.count();
+        Passed { problems, retry, due: Some(Instant::now() + self.length / 3) }
+    }
+
+    async fn disturbed(&mut self) {
+        match &mut self.held {
+            Some(held) => held.lost().await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// A container's inspection as JSON, its keys in order; nothing where the container is gone or has ended.
+async fn inspect(docker: &DockerClient, id: &ContainerId) -> Result<Option<String>, DockerError> {
+    let inspection = match docker.get()?.inspect_container(id.as_str(), None).await {
+        Err(DockerError::DockerResponseServerError { status_code: 404, .. }) => return Ok(None),
+        answer => answer?,
+    };
+    let runs = inspection.state.as_ref().and_then(|state| state.running).unwrap_or(true);
+    if !runs {
+        return Ok(None);
+    }
+    // By way of a value, whose maps are in order: the same inspection is always the same text.
+    let value = serde_json::to_value(&inspection)?;
+    Ok(Some(value.to_string()))
+}
+
+/// The addresses that containers on the host's network have.
+fn own_addresses() -> Vec<IpAddr> {
+    outward::addresses().filter(|ip| !ip.is_loopback() && !ip.is_unspecified()).collect()
+}

@@ -1,0 +1,437 @@
+//! Sidecars, kept like the plan says: each step in a task of its own, so that none waits for another.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bollard::errors::Error;
+use bollard::query_parameters::InspectContainerOptions;
+use longshore_model::{ContainerId, Problem, Subject, World};
+use longshore_plan::sidecars::{Order, SidecarFile, SidecarKey, SidecarPlan, Step};
+use notify::Watcher;
+use tokio::sync::{Notify, Semaphore, watch as signal};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+use super::{Follower, Ground, Passed};
+use crate::act::sidecars::{SidecarError, carry_out};
+use crate::config::{Live, SidecarSettings};
+use crate::docker::DockerClient;
+use crate::problems::chain;
+use crate::state::Change;
+
+/// How long a file is left alone after it was touched: whoever writes it may not be done.
+const WRITING: Duration = Duration::from_millis(200);
+/// How often the file is looked at where its folder cannot be watched.
+const LOOK: Duration = Duration::from_secs(5);
+/// How long reading it may take.
+const READ: Duration = Duration::from_secs(5);
+/// Longest file that is read, in bytes; the plan refuses what is longer.
+const LONGEST: u64 = 2 * 1024 * 1024;
+/// How long World may take to show what was done.
+const SEEN: Duration = Duration::from_secs(5);
+/// The pause after a first failure, doubled by each that follows, and the longest one.
+const PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// A sidecar that ran for so long is well: its next end is the first.
+const WELL: Duration = Duration::from_secs(10);
+/// When a sidecar ended so often in a row, it is a problem.
+const TOO_OFTEN: u32 = 3;
+
+/// How one sidecar's attempts follow each other.
+#[derive(Debug)]
+struct Pace {
+    main_name: String,
+    attempts: u32,
+    next: Instant,
+}
+
+/// What is waited for after a step was made, so that it is not made twice before World shows it.
+#[derive(Debug)]
+enum Settling {
+    Runs(ContainerId),
+    Gone(ContainerId),
+}
+
+/// What a task came to.
+enum Done {
+    Step { order: Box<Order>, outcome: Result<Option<ContainerId>, SidecarError> },
+    Inspected { id: ContainerId, outcome: Result<serde_json::Value, Option<Error>> },
+}
+
+/// Keeps the sidecars of this host.
+pub(crate) struct SidecarFollower {
+    plan: SidecarPlan,
+    docker: DockerClient,
+    path: Option<PathBuf>,
+    text: Option<String>,
+    file_problems: Vec<Problem>,
+    reread: bool,
+    touched: Option<Instant>,
+    touch: Arc<Notify>,
+    watcher: Option<notify::RecommendedWatcher>,
+    live: signal::Receiver<Live>,
+    permits: Arc<Semaphore>,
+    tasks: JoinSet<Done>,
+    done: Vec<Done>,
+    busy: BTreeSet<SidecarKey>,
+    settling: BTreeMap<SidecarKey, (Settling, Instant)>,
+    paces: BTreeMap<SidecarKey, Pace>,
+    failures: BTreeMap<SidecarKey, Problem>,
+    inspecting: BTreeSet<ContainerId>,
+    inspect_again: BTreeMap<ContainerId, Instant>,
+    settled: signal::Sender<bool>,
+}
+
+impl SidecarFollower {
+    /// `live` changes whenever the agent is told to read its settings again: the file is read again then, too.
+    /// `settled` is told whether there is nothing to do but what failed.
+    pub(crate) fn new(
+        settings: &SidecarSettings,
+        ground: &Ground,
+        live: signal::Receiver<Live>,
+        settled: signal::Sender<bool>,
+    ) -> Self {
+        let touch = Arc::new(Notify::new());
+        let path = settings.file.as_deref().map(|path| std::path::absolute(path).unwrap_or(path.to_owned()));
+        let watcher = path.as_deref().and_then(|path| watch(path, &touch));
+        Self {
+            plan: SidecarPlan::new(),
+            docker: ground.docker.clone(),
+            reread: path.is_some(),
+            path,
+            text: None,
+            file_problems: Vec::new(),
+            touched: None,
+            touch,
+            watcher,
+            live,
+            permits: Arc::new(Semaphore::new(settings.at_once.max(1))),
+            tasks: JoinSet::new(),
+            done: Vec::new(),
+            busy: BTreeSet::new(),
+            settling: BTreeMap::new(),
+            paces: BTreeMap::new(),
+            failures: BTreeMap::new(),
+            inspecting: BTreeSet::new(),
+            inspect_again: BTreeMap::new(),
+            settled,
+        }
+    }
+
+    /// Reads the file if it says something else than before. While it cannot be read, what it said goes on to count.
+    async fn read(&mut self) {
+        let Some(path) = self.path.clone() else { return };
+        let text = match tokio::time::timeout(READ, read_text(&path)).await {
+            Ok(Ok(text)) => text,
+            Ok(Err(error)) => return self.unread(&path, &error.to_string()),
+            Err(_) => return self.unread(&path, "it took too long"),
+        };
+        if self.text.as_ref() == Some(&text) {
+            return;
+        }
+        let own = std::env::vars_os();
+        let own = own.filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
+        match SidecarFile::read(&path, &text, own.collect()) {
+            Ok((file, problems)) => {
+                tracing::info!(file = %path.display(), "sidecars read");
+                self.plan.file_read(file);
+                self.file_problems = problems;
+            }
+            Err(mut problem) => {
+                problem.hint = Some("what it said before goes on to count".to_owned());
+                self.plan.file_unread();
+                self.file_problems = vec![problem];
+            }
+        }
+        self.text = Some(text);
+    }
+
+    fn unread(&mut self, path: &Path, why: &str) {
+        self.plan.file_unread();
+        self.text = None;
+        self.file_problems = vec![Problem {
+            subject: Subject::File { path: path.display().to_string(), line: None },
+            key: None,
+            message: format!("it cannot be read: {why}"),
+            hint: Some("what it said before goes on to count; write the file".to_owned()),
+        }];
+    }
+
+    /// Takes over what the tasks came to.
+    fn absorb(&mut self, now: Instant) {
+        while let Some(done) = self.tasks.try_join_next() {
+            self.done.extend(done);
+        }
+        for done in std::mem::take(&mut self.done) {
+            match done {
+                Done::Step { order, outcome } => self.stepped(*order, outcome, now),
+                Done::Inspected { id, outcome } => {
+                    self.inspecting.remove(&id);
+                    match outcome {
+                        Ok(inspection) => self.plan.inspected(&id, &inspection),
+                        // It is gone, which World is about to say.
+                        Err(Some(Error::DockerResponseServerError { status_code: 404, .. })) => {}
+                        Err(_) => {
+                            self.inspect_again.insert(id, now + Duration::from_secs(1));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn stepped(&mut self, order: Order, outcome: Result<Option<ContainerId>, SidecarError>, now: Instant) {
+        let Order { key, main_name, step } = order;
+        self.busy.remove(&key);
+        let name = match &step {
+            Step::Create(sidecar) => &sidecar.name,
+            Step::Start { name, .. } | Step::Remove { name, .. } => name,
+        };
+        match outcome {
+            Ok(running) => {
+                let did = match step {
+                    Step::Create(_) => "made",
+                    Step::Start { .. } => "started",
+                    Step::Remove { .. } => "removed",
+                };
+                tracing::info!(sidecar = name, main = main_name, "sidecar {did}");
+                self.failures.remove(&key);
+                let settling = match (running, step) {
+                    (Some(id), _) => Settling::Runs(id),
+                    (None, Step::Remove { id, .. }) => Settling::Gone(id),
+                    (None, _) => return,
+                };
+                self.settling.insert(key, (settling, now + SEEN));
+            }
+            Err(error) => {
+                let problem = Problem {
+                    subject: Subject::Container { id: key.main.clone(), name: main_name.clone() },
+                    key: Some(format!("sidecar {}", key.sidecar)),
+                    message: format!("{name}: {}", one_line(&chain(&error))),
+                    hint: Some("it is tried again".to_owned()),
+                };
+                self.failures.insert(key.clone(), problem);
+                self.slow_down(&key, &main_name, now);
+            }
+        }
+    }
+
+    /// Lets the next attempt wait.
+    fn slow_down(&mut self, key: &SidecarKey, main_name: &str, now: Instant) {
+        let begin = || Pace { main_name: main_name.to_owned(), attempts: 0, next: now };
+        let pace = self.paces.entry(key.clone()).or_insert_with(begin);
+        if now.saturating_duration_since(pace.next) > WELL {
+            pace.attempts = 0;
+        }
+        pace.next = now + pause(pace.attempts);
+        pace.attempts += 1;
+    }
+
+    /// Forgets what World shows by now.
+    fn settle(&mut self, world: &World, now: Instant) {
+        self.settling.retain(|_, (what, until)| {
+            let seen = match what {
+                Settling::Gone(id) => !world.containers.contains_key(id),
+                Settling::Runs(id) => world.containers.get(id).is_some_and(|c| c.started != 0),
+            };
+            !seen && *until > now
+        });
+    }
+
+    /// Begins the steps that may be made now, and says when the next one may.
+    fn begin(&mut self, orders: Vec<Order>, now: Instant) -> Option<Instant> {
+        let mut due: Option<Instant> = None;
+        let mut soonest = |at: Instant| due = Some(due.map_or(at, |due| due.min(at)));
+        let wanted: BTreeSet<SidecarKey> = orders.iter().map(|order| order.key.clone()).collect();
+        self.failures.retain(|key, _| wanted.contains(key) || self.busy.contains(key));
+        self.paces.retain(|key, pace| wanted.contains(key) || pace.next + WELL + LONGEST_PAUSE > now);
+        for order in orders {
+            let key = order.key.clone();
+            if self.busy.contains(&key) {
+                continue;
+            }
+            if let Some((_, until)) = self.settling.get(&key) {
+                soonest(*until);
+                continue;
+            }
+            if let Some(pace) = self.paces.get(&key).filter(|pace| pace.next > now) {
+                soonest(pace.next);
+                continue;
+            }
+            // Who gets no permit comes again as soon as another step ends.
+            let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else { continue };
+            if matches!(order.step, Step::Start { again: true, .. }) {
+                self.slow_down(&key, &order.main_name, now);
+            }
+            self.busy.insert(key);
+            let docker = self.docker.clone();
+            self.tasks.spawn(async move {
+                let outcome = match docker.ready().await {
+                    Ok(docker) => carry_out(&docker, &order.step).await,
+                    Err(error) => Err(SidecarError::Unreachable(error)),
+                };
+                drop(permit);
+                Done::Step { order: Box::new(order), outcome }
+            });
+        }
+        due
+    }
+
+    /// Asks Docker for the mains that the file is to be rendered for.
+    fn inspect(&mut self, now: Instant) {
+        let again = self.inspect_again.iter().filter(|(_, at)| **at <= now).map(|(id, _)| id.clone());
+        let again: BTreeSet<ContainerId> = again.collect();
+        self.inspect_again.retain(|id, _| !again.contains(id));
+        for id in self.plan.uninspected().union(&again) {
+            if !self.inspecting.insert(id.clone()) {
+                // What runs may be older than what asks: it is done again.
+                self.inspect_again.insert(id.clone(), now + PAUSE);
+                continue;
+            }
+            let (docker, id) = (self.docker.clone(), id.clone());
+            self.tasks.spawn(async move {
+                let inspect = async {
+                    let docker = docker.ready().await.map_err(Some)?;
+                    let options = None::<InspectContainerOptions>;
+                    let inspected = docker.inspect_container(id.as_str(), options).await.map_err(Some)?;
+                    serde_json::to_value(inspected).map_err(|_| None)
+                };
+                let outcome = inspect.await;
+                Done::Inspected { id, outcome }
+            });
+        }
+    }
+
+    /// Sidecars that end again and again.
+    fn restless(&self, now: Instant) -> impl Iterator<Item = Problem> {
+        let restless = self.paces.iter().filter(move |(key, pace)| {
+            pace.attempts >= TOO_OFTEN && pace.next + WELL > now && !self.failures.contains_key(*key)
+        });
+        restless.map(|(key, pace)| Problem {
+            subject: Subject::Container { id: key.main.clone(), name: pace.main_name.clone() },
+            key: Some(format!("sidecar {}", key.sidecar)),
+            message: format!(
+                "it ends again and again, and is started again after pauses of up to {} s",
+                LONGEST_PAUSE.as_secs()
+            ),
+            hint: Some("docker logs says why".to_owned()),
+        })
+    }
+}
+
+impl Follower for SidecarFollower {
+    async fn pass(&mut self, world: &World, changed: &BTreeSet<Change>) -> Passed {
+        let now = Instant::now();
+        if std::mem::take(&mut self.reread) {
+            self.read().await;
+        }
+        self.absorb(now);
+        let ids = changed.iter().filter_map(Change::container);
+        self.plan.update(world, (!changed.contains(&Change::Everything)).then_some(ids));
+        self.settle(world, now);
+        let orders = self.plan.orders(world);
+        self.inspect(now);
+        let failing = orders.iter().all(|order| self.failures.contains_key(&order.key));
+        let mut due = self.begin(orders, now);
+        let idle = self.busy.is_empty() && self.settling.is_empty() && self.inspecting.is_empty();
+        self.settled.send_if_modified(|settled| {
+            let is_new = !*settled && idle && failing;
+            *settled |= is_new;
+            is_new
+        });
+        let mut problems = self.file_problems.clone();
+        problems.extend(self.plan.problems().cloned());
+        problems.extend(self.failures.values().cloned());
+        problems.extend(self.restless(now));
+        let again = self.inspect_again.values().copied();
+        let wells =
+            self.paces.values().filter(|pace| pace.attempts >= TOO_OFTEN).map(|pace| pace.next + WELL);
+        let look = (self.path.is_some() && self.watcher.is_none()).then(|| {
+            self.reread = true;
+            now + LOOK
+        });
+        due = again.chain(wells.filter(|at| *at > now)).chain(due).chain(look).min();
+        Passed { problems, retry: false, due }
+    }
+
+    async fn disturbed(&mut self) {
+        loop {
+            let readable = self.touched.map(|at| at + WRITING);
+            tokio::select! {
+                Some(Ok(done)) = self.tasks.join_next(), if !self.tasks.is_empty() => {
+                    self.done.push(done);
+                    return;
+                }
+                () = self.touch.notified() => {
+                    self.touched.get_or_insert_with(Instant::now);
+                }
+                () = sleep_until(readable.unwrap_or_else(Instant::now)), if readable.is_some() => {
+                    self.touched = None;
+                    self.reread = true;
+                    return;
+                }
+                Ok(()) = self.live.changed() => {
+                    self.reread = true;
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn pause(attempts: u32) -> Duration {
+    LONGEST_PAUSE.min(PAUSE.saturating_mul(2_u32.saturating_pow(attempts.min(16))))
+}
+
+/// Docker's words, fit for a line.
+fn one_line(text: &str) -> String {
+    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(400).collect();
+    text.trim().to_owned()
+}
+
+async fn read_text(path: &Path) -> std::io::Result<String> {
+    let about = tokio::fs::metadata(path).await?;
+    if !about.is_file() {
+        return Err(std::io::Error::other("it is no file"));
+    }
+    if about.len() > LONGEST {
+        return Err(std::io::Error::other(format!("it is longer than {LONGEST} bytes")));
+    }
+    tokio::fs::read_to_string(path).await
+}
+
+/// Watches the folder of the file, as editors put another file in its place.
+fn watch(path: &Path, touch: &Arc<Notify>) -> Option<notify::RecommendedWatcher> {
+    let touch = Arc::clone(touch);
+    let told = move |event: notify::Result<notify::Event>| {
+        if !event.is_ok_and(|event| event.kind.is_access()) {
+            touch.notify_one();
+        }
+    };
+    let folder = path.parent()?;
+    let watching = notify::recommended_watcher(told).and_then(|mut watcher| {
+        watcher.watch(folder, notify::RecursiveMode::NonRecursive)?;
+        Ok(watcher)
+    });
+    match watching {
+        Ok(watcher) => Some(watcher),
+        Err(error) => {
+            tracing::warn!(%error, folder = %folder.display(), "cannot watch: the file is looked at every 5 s");
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_half_a_minute() {
+        let pauses: Vec<u128> = (0..10).map(|n| pause(n).as_millis()).collect();
+        assert_eq!(pauses, [200, 400, 800, 1600, 3200, 6400, 12800, 25600, 30000, 30000]);
+        assert_eq!(pause(u32::MAX), LONGEST_PAUSE);
+    }
+}

@@ -1,0 +1,144 @@
+//! `[[handler]]`: a handler as a table of the settings file, with the keys of an INI file's `[handler]`, a `name`, and
+//! `params`. Here is only which text stands where; what it means is decided with the INI files'.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use longshore_daemon::config::{Definition, Said, Value as SaidValue};
+use toml_edit::{Item, TableLike, Value};
+
+use super::{line_of, place};
+use crate::mistake::Mistake;
+
+/// The file that is read.
+pub(super) struct Place<'a> {
+    pub(super) path: &'a Path,
+    pub(super) shown: &'a str,
+    pub(super) text: &'a str,
+}
+
+impl Place<'_> {
+    fn line(&self, span: Option<std::ops::Range<usize>>) -> Option<usize> {
+        span.map(|span| line_of(self.text, span.start))
+    }
+
+    fn mistake(&self, line: Option<usize>, message: &str) -> Mistake {
+        Mistake { place: place(self.shown, line), message: format!("handler: {message}") }
+    }
+}
+
+/// Reads all handlers, or tells every mistake in them.
+pub(super) fn read(item: &Item, place: &Place<'_>) -> Result<Vec<Definition>, Vec<Mistake>> {
+    let tables: Option<Vec<(&dyn TableLike, _)>> = match item {
+        Item::ArrayOfTables(tables) => {
+            Some(tables.iter().map(|table| (table as &dyn TableLike, table.span())).collect())
+        }
+        Item::Value(Value::Array(values)) => values
+            .iter()
+            .map(|value| Some((value.as_inline_table()? as &dyn TableLike, value.span())))
+            .collect(),
+        Item::None | Item::Table(_) | Item::Value(_) => None,
+    };
+    let Some(tables) = tables else {
+        let mistake = place.mistake(place.line(item.span()), "write [[handler]] and its keys below");
+        return Err(vec![mistake]);
+    };
+    let mut handlers: Vec<Definition> = Vec::new();
+    let mut mistakes = Vec::new();
+    for (table, span) in tables {
+        let line = place.line(span);
+        let mut reader = Reader { place, mistakes: Vec::new() };
+        let handler = reader.handler(table, line);
+        if let Some(handler) = handler {
+            if handlers.iter().any(|other| other.name == handler.name) {
+                let message = format!("there is a handler {:?} already", handler.name);
+                mistakes.push(place.mistake(line, &message));
+            }
+            handlers.push(handler);
+        }
+        mistakes.extend(reader.mistakes);
+    }
+    if mistakes.is_empty() { Ok(handlers) } else { Err(mistakes) }
+}
+
+struct Reader<'a> {
+    place: &'a Place<'a>,
+    mistakes: Vec<Mistake>,
+}
+
+impl Reader<'_> {
+    /// One handler; `None` without a name.
+    fn handler(&mut self, table: &dyn TableLike, line: Option<usize>) -> Option<Definition> {
+        let mut head = BTreeMap::new();
+        let mut params = BTreeMap::new();
+        for (key, item) in table.iter() {
+            if key == "params" {
+                match item.as_table_like() {
+                    Some(table) => params = self.all(table),
+                    None => self.mistake(self.line(table, key), "params: write a table"),
+                }
+            } else if let Some(said) = self.said(table, key, item) {
+                head.insert(key.to_lowercase(), said);
+            }
+        }
+        let name = match head.remove("name") {
+            Some(Said { value: SaidValue::One(name), line }) => {
+                if name.is_empty() || name.contains('/') || name.chars().any(char::is_control) {
+                    self.mistake(line, "name: it is empty, or has a slash or a control character in it");
+                }
+                Some(name)
+            }
+            Some(Said { line, .. }) => {
+                self.mistake(line, "name: write one text");
+                None
+            }
+            None => {
+                self.mistake(line, "it needs a name");
+                None
+            }
+        };
+        let file = std::path::absolute(self.place.path).unwrap_or_else(|_| self.place.path.to_owned());
+        Some(Definition { name: name?, file, line, is_ini: false, head, params })
+    }
+
+    fn all(&mut self, table: &dyn TableLike) -> BTreeMap<String, Said> {
+        let said =
+            table.iter().filter_map(|(key, item)| Some((key.to_lowercase(), self.said(table, key, item)?)));
+        said.collect()
+    }
+
+    /// What a key says.
+    fn said(&mut self, table: &dyn TableLike, key: &str, item: &Item) -> Option<Said> {
+        let line = self.line(table, key);
+        let value = match item.as_value() {
+            Some(Value::Array(values)) => {
+                values.iter().map(text).collect::<Option<Vec<String>>>().map(SaidValue::Many)
+            }
+            Some(value) => text(value).map(SaidValue::One),
+            None => None,
+        };
+        if value.is_none() {
+            self.mistake(line, &format!("{key}: write a text, a number, true or false, or a list of them"));
+        }
+        Some(Said { value: value?, line })
+    }
+
+    fn line(&self, table: &dyn TableLike, key: &str) -> Option<usize> {
+        self.place.line(table.key(key).and_then(toml_edit::Key::span))
+    }
+
+    fn mistake(&mut self, line: Option<usize>, message: &str) {
+        self.mistakes.push(self.place.mistake(line, message));
+    }
+}
+
+/// A plain value as an INI file would have it.
+fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.value().clone()),
+        Value::Integer(number) => Some(number.value().to_string()),
+        Value::Float(number) => Some(number.value().to_string()),
+        Value::Boolean(on) => Some(on.value().to_string()),
+        Value::Datetime(_) | Value::Array(_) | Value::InlineTable(_) => None,
+    }
+}

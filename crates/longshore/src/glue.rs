@@ -1,0 +1,155 @@
+//! `longshore glue`, also called `docker-glue`: the handlers of INI files, with the old tool's flags. Routes are
+//! carried only where a handler asks for docker-balancer's job.
+
+use std::ffi::OsString;
+use std::path::{Component, Path, PathBuf};
+use std::process::ExitCode;
+
+use longshore_daemon::AgentError;
+use longshore_daemon::config::{BalancerSettings, DockerSettings, EngineSettings, HandlerSettings, Settings};
+use longshore_daemon::handlers::{balance_job, follow_balance_job};
+use longshore_model::BalanceJob;
+
+use crate::cli::{Glue, LogFormat};
+use crate::flags::folders;
+use crate::{alone, balancer, log, run};
+
+/// Where docker-glue looked for INI files, seen from the program.
+const HANDLER_PATHS: [&str; 4] =
+    ["../etc/docker-glue.d", "../../etc/docker-glue.d", "/etc/docker-glue.d", "./docker-glue.d"];
+
+/// Where docker-glue looked for scripts, seen from the program.
+const SCRIPT_PATHS: [&str; 4] =
+    ["../libexec/docker-glue", "../../libexec/docker-glue", "/usr/libexec/docker-glue", "./handler-scripts"];
+
+pub(crate) async fn run(arguments: Glue, program: Option<&OsString>) -> anyhow::Result<ExitCode> {
+    log::start("info", LogFormat::Text)?;
+    let handlers = handlers(&arguments, &program_folder(program));
+    let job = balance_job(&handlers);
+    let whole = settings(&arguments, &handlers, job.as_ref());
+    match begin(&arguments, whole, job.clone()).await {
+        Err(error) if job.is_some() && is_of_engine(&error) => {
+            // One handler that cannot do its work is no reason for the others not to do theirs.
+            tracing::error!("{error:#}; the other handlers run without it");
+            let outcome = begin(&arguments, settings(&arguments, &handlers, None), job).await?;
+            Ok(if arguments.once { ExitCode::FAILURE } else { outcome })
+        }
+        outcome => outcome,
+    }
+}
+
+async fn begin(arguments: &Glue, settings: Settings, job: Option<BalanceJob>) -> anyhow::Result<ExitCode> {
+    if arguments.once {
+        return run::once(settings).await;
+    }
+    let (mut jobs, _following) = follow_balance_job(settings.handlers.clone());
+    let outdated = async {
+        if jobs.wait_for(|wanted| *wanted != job).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        tracing::info!("the handler of the balancer is another now: starting again with it");
+    };
+    let again = settings.clone();
+    run::watch(settings, || Ok(again.clone()), outdated).await
+}
+
+fn is_of_engine(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref::<AgentError>(), Some(AgentError::Engine(_)))
+}
+
+fn settings(arguments: &Glue, handlers: &HandlerSettings, job: Option<&BalanceJob>) -> Settings {
+    let engine = match job {
+        Some(job) => EngineSettings::Haproxy(Box::new(balancer::of_handler(job))),
+        None => EngineSettings::None,
+    };
+    let alone = alone::settings(arguments.docker_url.clone(), arguments.data_dir.clone());
+    let include_env = job.is_some_and(|job| job.include_env);
+    Settings {
+        node: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        docker: DockerSettings { include_env, ..alone.docker },
+        balancer: BalancerSettings { engine, ..alone.balancer },
+        handlers: handlers.clone(),
+        ..alone
+    }
+}
+
+fn handlers(arguments: &Glue, program: &Path) -> HandlerSettings {
+    let named = |flag: &str, usual: [&str; 4]| match folders(flag) {
+        named if named.is_empty() => usual.iter().map(|folder| plain(&program.join(folder))).collect(),
+        named => named,
+    };
+    HandlerSettings {
+        paths: named(&arguments.handler_paths, HANDLER_PATHS),
+        script_paths: named(&arguments.script_paths, SCRIPT_PATHS),
+        inline: Vec::new(),
+    }
+}
+
+/// The folder of the program as it was called: of a link, the link's. Called by its bare name, that of the program.
+fn program_folder(program: Option<&OsString>) -> PathBuf {
+    let called = program.map(Path::new).filter(|path| path.components().count() > 1);
+    let called =
+        called.and_then(|path| std::path::absolute(path).ok()).or_else(|| std::env::current_exe().ok());
+    called.as_deref().and_then(Path::parent).unwrap_or(Path::new("/")).to_owned()
+}
+
+/// A path without `.` and `..`, by its text alone: what is not there yet has no links to follow.
+fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => {
+                plain.pop();
+            }
+            Component::CurDir => {}
+            other => plain.push(other),
+        }
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use clap::Parser;
+
+    fn paths(program: &str, flags: &[&str]) -> HandlerSettings {
+        let arguments = [&["longshore", "glue", "-1"], flags].concat();
+        let Command::Glue(glue) = Cli::try_parse_from(arguments).unwrap().command else { panic!() };
+        handlers(&glue, &program_folder(Some(&program.into())))
+    }
+
+    #[test]
+    fn folders_are_looked_for_where_docker_glue_did() {
+        let found = paths("/opt/glue/bin/docker-glue", &[]);
+        let shown = |paths: &[PathBuf]| paths.iter().map(|p| p.display().to_string()).collect::<Vec<_>>();
+        assert_eq!(
+            shown(&found.paths),
+            [
+                "/opt/glue/etc/docker-glue.d",
+                "/opt/etc/docker-glue.d",
+                "/etc/docker-glue.d",
+                "/opt/glue/bin/docker-glue.d"
+            ]
+        );
+        assert_eq!(
+            shown(&found.script_paths),
+            [
+                "/opt/glue/libexec/docker-glue",
+                "/opt/libexec/docker-glue",
+                "/usr/libexec/docker-glue",
+                "/opt/glue/bin/handler-scripts"
+            ]
+        );
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(paths("./docker-glue", &[]).paths[3], here.join("docker-glue.d"));
+    }
+
+    #[test]
+    fn folders_that_are_named_take_the_place_of_the_usual_ones() {
+        let found = paths("/x/docker-glue", &["--handler-paths", "/a:b", "--script-paths", "/c"]);
+        assert_eq!(found.paths, [PathBuf::from("/a"), "b".into()]);
+        assert_eq!(found.script_paths, [PathBuf::from("/c")]);
+    }
+}

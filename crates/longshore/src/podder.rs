@@ -1,0 +1,57 @@
+//! `longshore podder`, also called `podder`: sidecars alone, with the old tool's flags.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use longshore_daemon::config::{Settings, SidecarSettings};
+
+use crate::cli::{LogFormat, Podder};
+use crate::mistake::{Mistake, Mistakes};
+use crate::{alone, log, run};
+
+/// Where Podder looked for its file.
+const FILES: [&str; 2] = ["./slaves.yml", "./slaves.yml.j2"];
+
+/// What is logged, from the quietest on.
+const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
+
+pub(crate) async fn run(arguments: Podder) -> anyhow::Result<ExitCode> {
+    log::start(level(arguments.verbose, arguments.quiet), LogFormat::Text)?;
+    let settings = settings(&arguments)?;
+    run::watch(settings.clone(), || Ok(settings.clone()), std::future::pending()).await
+}
+
+fn level(verbose: u8, quiet: u8) -> &'static str {
+    let level = 2_usize.saturating_add(verbose.into()).saturating_sub(quiet.into());
+    LEVELS.get(level).copied().unwrap_or("trace")
+}
+
+fn settings(arguments: &Podder) -> Result<Settings, Mistakes> {
+    let file = match &arguments.file {
+        Some(file) => Some(file.clone()),
+        None => FILES.iter().map(PathBuf::from).find(|file| file.exists()),
+    };
+    let file = file.filter(|file| Path::is_file(file)).ok_or_else(|| {
+        let place = arguments.file.as_ref().map_or(FILES.join(", "), |file| file.display().to_string());
+        Mistakes(vec![Mistake { place, message: "there is no such file: name it with -s".to_owned() }])
+    })?;
+    let sidecars = SidecarSettings { file: Some(file), at_once: arguments.events_in_parallel.into() };
+    Ok(Settings {
+        sidecars: Some(sidecars),
+        grace: Duration::ZERO,
+        ..alone::settings(arguments.docker_sock.clone(), arguments.data_dir.clone())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_v_logs_more_and_each_q_less() {
+        let levels = [(0, 0), (1, 0), (2, 0), (9, 0), (0, 1), (0, 2), (0, 9), (1, 1)];
+        let levels = levels.map(|(verbose, quiet)| level(verbose, quiet));
+        assert_eq!(levels, ["info", "debug", "trace", "trace", "warn", "error", "error", "info"]);
+    }
+}
