@@ -8,11 +8,18 @@
     reason = "a test may stop at the first thing that is not as expected"
 )]
 
+mod dns;
 mod docker;
 mod engines;
+mod glue;
+mod handlers;
 mod haproxy;
 mod labels;
 mod lifecycle;
 mod old_name;
+mod openvswitch;
+mod plugins;
 mod program;
+mod publish;
+mod sidecars;
 mod traffic;

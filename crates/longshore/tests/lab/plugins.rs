@@ -1,0 +1,213 @@
+//! Plugins: handler classes of docker-glue, in processes of their own.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use longshore_testkit::{Agent, AgentBuilder, ContainerSpec, Host, Lab, TestResult, eventually};
+
+/// The package that runs them.
+const PACKAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../plugins/python");
+
+/// As docker-glue's documentation prints it, `logging` that it does not import included.
+const DEMO: &str = r"
+from . import BaseHandler
+
+logger = logging.getLogger(__name__)
+
+class DemoHandler(BaseHandler):
+    def __init__(self, agent, ini_file, ini):
+        BaseHandler.__init__(self, agent, ini_file, ini)
+        self.custom_param=ini.get('params', 'custom_param') if ini.has_option('params', 'custom_param') else None
+        
+    def handle(self, event, container_id):
+        logger.info('got event=%r on container=%r and custom_param=%r', event, container_id, self.custom_param)
+
+";
+
+/// A folder with handlers' INI files and the classes that they name.
+struct Handlers(tempfile::TempDir);
+
+impl Handlers {
+    fn new() -> std::io::Result<Self> {
+        tempfile::tempdir().map(Self)
+    }
+
+    /// `class` has a method `handle` with this body, after `on_start`, which is run when the handler is made.
+    fn class(&self, class: &str, events: &str, on_start: &str, body: &str) -> TestResult {
+        let name = class.to_lowercase();
+        let indented = |text: &str| text.replace('\n', "\n        ");
+        let text = format!(
+            "import os, sys, time\nfrom . import BaseHandler\nclass {class}(BaseHandler):\n    \
+             def __init__(self, agent, ini_file, ini):\n        \
+             BaseHandler.__init__(self, agent, ini_file, ini)\n        {}\n    \
+             def handle(self, event, container_id):\n        {}\n",
+            indented(on_start),
+            indented(body)
+        );
+        self.printed(&name, class, events, &text)
+    }
+
+    /// A class whose file has this text.
+    fn printed(&self, name: &str, class: &str, events: &str, text: &str) -> TestResult {
+        fs::write(self.path(&format!("{name}.py")), text)?;
+        let ini = format!(
+            "[handler]\nclass=DockerGlue.handlers.{name}.{class}\nevents={events}\nenabled=1\n\n[params]\n\
+             custom_param=some value\n"
+        );
+        fs::write(self.path(&format!("{name}.ini")), ini)?;
+        Ok(())
+    }
+
+    /// More keys of a handler's section `[handler]`.
+    fn also(&self, name: &str, keys: &str) -> TestResult {
+        let file = format!("{name}.ini");
+        fs::write(
+            self.path(&file),
+            self.read(&file).replace("[handler]\n", &format!("[handler]\n{keys}\n")),
+        )?;
+        Ok(())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap_or_default()
+    }
+
+    fn agent(&self, host: &Host) -> AgentBuilder {
+        let folder = self.0.path().to_str().unwrap_or_default();
+        Agent::on(host).env("PYTHONPATH", PACKAGE).flags(&["--handler-paths", folder])
+    }
+}
+
+async fn logs(agent: &Agent, text: &str) {
+    eventually(text, async || agent.log().contains(text)).await;
+}
+
+/// Whether a process of this number runs. One that ended and is not waited for by its parent does not.
+fn runs(pid: &str) -> bool {
+    let Ok(pid) = pid.trim().parse::<u32>() else { return false };
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    !stat.is_empty() && !stat.contains(") Z ")
+}
+
+#[tokio::test]
+async fn the_class_that_docker_glues_documentation_prints_runs_unchanged() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let host = lab.host(0);
+    let handlers = Handlers::new()?;
+    handlers.printed("demo", "DemoHandler", "all", DEMO)?;
+    let agent = handlers.agent(host).start().await?;
+    let web = host.run(ContainerSpec::server()).await?;
+    let got =
+        |event: &str| format!("got event='{event}' on container='{}' and custom_param='some value'", web.id);
+    logs(&agent, &got("start")).await;
+    web.stop(1).await?;
+    logs(&agent, &got("die")).await;
+    let log = agent.log();
+    assert_eq!(log.matches(&got("start")).count(), 1, "each event once");
+    assert!(log.find(&got("start")) < log.find(&got("die")), "in order");
+    assert!(!log.contains("event='none'"), "`all` does not include `none`");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_event_that_a_plugin_dies_of_is_delivered_again() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let host = lab.host(0);
+    let handlers = Handlers::new()?;
+    let died = handlers.path("died");
+    let body = format!(
+        "if not os.path.exists({died:?}):\n    open({died:?}, 'w').close()\n    os._exit(3)\n\
+         logging.info('survived %s of %s', event, container_id)"
+    );
+    handlers.class("Fragile", "start", "pass", &body)?;
+    let agent = handlers.agent(host).start().await?;
+    let web = host.run(ContainerSpec::server()).await?;
+    logs(&agent, "the plugin ended with exit status: 3").await;
+    logs(&agent, &format!("survived start of {}", web.id)).await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_plugin_that_hangs_is_started_again_and_told_again() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let host = lab.host(0);
+    let handlers = Handlers::new()?;
+    let hung = handlers.path("hung");
+    let body = format!(
+        "if not os.path.exists({hung:?}):\n    open({hung:?}, 'w').close()\n    time.sleep(1000)\n\
+         logging.info('awake at %s of %s', event, container_id)"
+    );
+    handlers.class("Sleepy", "start", "pass", &body)?;
+    handlers.also("sleepy", "timeout=1s")?;
+    let agent = handlers.agent(host).start().await?;
+    let web = host.run(ContainerSpec::server()).await?;
+    logs(&agent, "the plugin was ended: it hangs: it answered no event for 1s").await;
+    logs(&agent, &format!("awake at start of {}", web.id)).await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_example_of_the_documentation_runs_as_a_command() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let host = lab.host(0);
+    let handlers = Handlers::new()?;
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/plugins.md"))?;
+    let example = page.split("```python\n#!").nth(1).and_then(|rest| rest.split("```").next());
+    let program = handlers.path("births.py");
+    fs::write(&program, format!("#!{}", example.ok_or("no example")?))?;
+    let ini = format!(
+        "[handler]\nclass=plugin\nevents=start, die\n\n[params]\ncommand=python3 {}\n",
+        program.display()
+    );
+    fs::write(handlers.path("births.ini"), ini)?;
+    let agent = handlers.agent(host).start().await?;
+    let web = host.run(ContainerSpec::server()).await?;
+    logs(&agent, &format!("start of {} handler=", web.name)).await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_plugin_that_hangs_or_floods_costs_nobody_else() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let host = lab.host(0);
+    let handlers = Handlers::new()?;
+    handlers.class("Hangs", "all", "pass", "time.sleep(1000)")?;
+    let flood = "while True:\n    print('x' * 100)\n    logging.info('y' * 100)";
+    handlers.class("Floods", "start", "pass", flood)?;
+    handlers.printed("demo", "DemoHandler", "all", DEMO)?;
+    let agent = handlers.agent(host).start().await?;
+    for _ in 0..3 {
+        let web = host.run(ContainerSpec::server()).await?;
+        logs(&agent, &format!("got event='start' on container='{}'", web.id)).await;
+    }
+    logs(&agent, "lines of its output were dropped").await;
+    assert_eq!(agent.get("/readyz").await?.status, 200);
+    let size = agent.log().len();
+    assert!(size < 2_000_000, "a flood is cut: the log has {size} bytes");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_plugin_ends_with_its_agent_however_that_ends() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let host = lab.host(0);
+    let handlers = Handlers::new()?;
+    let pid = handlers.path("pid");
+    let on_start = format!("open({pid:?}, 'w').write('%d\\n' % os.getpid())");
+    handlers.class("Lasting", "all", &on_start, "pass")?;
+    for end in [Agent::sigterm, Agent::kill9] {
+        let mut agent = handlers.agent(host).start().await?;
+        eventually("the plugin runs", async || runs(&handlers.read("pid"))).await;
+        let plugin = handlers.read("pid");
+        end(&agent);
+        agent.ended_within(Duration::from_secs(40)).await?;
+        eventually("the plugin is gone", async || !runs(&plugin)).await;
+        fs::remove_file(&pid)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,505 @@
+//! Sidecars: what the requirements' table says of Podder, row by row, on a real Docker.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use longshore_testkit::bollard::models::ContainerConfig;
+use longshore_testkit::bollard::query_parameters::CommitContainerOptions;
+use longshore_testkit::{Agent, AgentBuilder, ContainerSpec, Host, Lab, TestResult, eventually};
+use serde_json::Value;
+
+use crate::engines::problems_of;
+
+/// A folder with a file of sidecars in it.
+struct File(tempfile::TempDir);
+
+impl File {
+    fn new(text: &str) -> std::io::Result<Self> {
+        let file = Self(tempfile::tempdir()?);
+        file.write(text)?;
+        Ok(file)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join("sidecars.yml")
+    }
+
+    /// Puts another file in its place, as editors do.
+    fn write(&self, text: &str) -> std::io::Result<()> {
+        let next = self.0.path().join("next");
+        std::fs::write(&next, text)?;
+        std::fs::rename(next, self.path())
+    }
+}
+
+/// An agent that only keeps sidecars.
+fn agent(host: &Host, file: Option<&File>) -> AgentBuilder {
+    let agent = Agent::on(host).balancer("none");
+    match file {
+        Some(file) => agent.flags(&["--sidecars".into(), file.path().into_os_string()]),
+        None => agent,
+    }
+}
+
+/// A sidecar of every busybox, with more lines of its definition.
+fn of_busybox(more: &str) -> String {
+    format!(
+        "services:\n  busybox: {{sidecars: [side]}}\nsidecars:\n  side:\n    image: busybox\n    command: sleep 1000\n    stop_grace_period: 1s\n    {more}\n"
+    )
+}
+
+fn busy() -> ContainerSpec {
+    ContainerSpec::busybox(&["sleep", "1000"]).stop_timeout(1)
+}
+
+/// All that Docker says of a container, or nothing where there is none.
+async fn inspect(host: &Host, name: &str) -> Option<Value> {
+    let found = host.docker().inspect_container(name, None).await.ok()?;
+    serde_json::to_value(found).ok()
+}
+
+async fn runs(host: &Host, name: &str) -> bool {
+    inspect(host, name).await.is_some_and(|found| found["State"]["Running"] == true)
+}
+
+async fn until_runs(host: &Host, name: &str) -> Value {
+    eventually(&format!("{name} runs"), async || runs(host, name).await).await;
+    inspect(host, name).await.unwrap_or_default()
+}
+
+async fn until_gone(host: &Host, name: &str) {
+    eventually(&format!("{name} is gone"), async || inspect(host, name).await.is_none()).await;
+}
+
+/// The network namespace of a container's process, as a file.
+async fn namespace(host: &Host, name: &str) -> String {
+    let pid = until_runs(host, name).await["State"]["Pid"].as_u64().unwrap_or_default();
+    format!("/proc/{pid}/ns/net")
+}
+
+/// What tells that namespace from others.
+async fn namespace_id(host: &Host, name: &str) -> std::io::Result<PathBuf> {
+    std::fs::read_link(namespace(host, name).await)
+}
+
+/// The name of the sidecar `side` of a main without a number.
+fn side(id: &str) -> String {
+    format!("podder_side_{}", &id[..12])
+}
+
+/// Runs Docker's own program.
+async fn docker(host: &Host, arguments: &[&str]) -> TestResult {
+    let mut line = vec!["docker", "-H"];
+    let address = host.docker_host();
+    line.push(&address);
+    line.extend(arguments);
+    host.exec_in_namespace(&line).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_image_without_a_tag_matches_any_and_the_sidecar_bears_its_main() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let host = lab.host(0);
+    let file = File::new(&of_busybox("labels: {a: b}"))?;
+    let main = host.run(busy()).await?;
+    let _agent = agent(host, Some(&file)).start().await?;
+    let found = until_runs(host, &side(&main.id)).await;
+    let env = found["Config"]["Env"].to_string();
+    assert!(env.contains(&format!("PODDER_MASTER={}", main.name)), "{env}");
+    let labels = &found["Config"]["Labels"];
+    assert_eq!(labels["longshore.owner"], "sidecar");
+    assert_eq!(labels["longshore.sidecar"], "side");
+    assert_eq!(labels["longshore.sidecar.main"], main.id.as_str());
+    assert_eq!(labels["a"], "b");
+    assert_eq!(labels["longshore.spec"].as_str().map(str::len), Some(64));
+    let number = busy().label("com.docker.compose.container-number", "7");
+    let _numbered = host.run(number).await?;
+    until_runs(host, "podder_side_7").await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn sidecars_run_exactly_while_their_main_runs_also_across_a_crash_of_the_agent() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let host = lab.host(0);
+    let file = File::new(&of_busybox(""))?;
+    let mut main = host.run(busy()).await?;
+    let other = host.run(busy()).await?;
+    let agent_1 = agent(host, Some(&file)).start().await?;
+    let (of_main, of_other) = (side(&main.id), side(&other.id));
+    until_runs(host, &of_main).await;
+    main.stop(1).await?;
+    until_gone(host, &of_main).await;
+    main.start().await?;
+    until_runs(host, &of_main).await;
+    let stays = until_runs(host, &of_other).await;
+    agent_1.kill9();
+    drop(agent_1);
+    main.remove().await?;
+    assert!(runs(host, &of_main).await, "nobody is there to remove it");
+    let _agent_2 = agent(host, Some(&file)).start().await?;
+    until_gone(host, &of_main).await;
+    let after = until_runs(host, &of_other).await;
+    assert_eq!(after["Id"], stays["Id"], "who was well is not touched");
+    Ok(())
+}
+
+#[tokio::test]
+async fn sidecars_follow_after_docker_was_away() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let host = lab.host(0);
+    let file = File::new(&of_busybox(""))?;
+    let relay = host.docker_relay().await?;
+    let mut main = host.run(busy()).await?;
+    let builder = agent(host, Some(&file)).docker(relay.unix()).flags(&["--resync", "1s"]);
+    let _agent = builder.start().await?;
+    let name = side(&main.id);
+    until_runs(host, &name).await;
+    relay.cut();
+    main.stop(1).await?;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(runs(host, &name).await);
+    relay.heal();
+    until_gone(host, &name).await;
+    main.start().await?;
+    until_runs(host, &name).await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_sidecar_that_dies_is_started_again_and_one_that_keeps_dying_is_told_of() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let host = lab.host(0);
+    let file = File::new(&of_busybox(""))?;
+    let restless = busy()
+        .label("longshore.sidecar.restless.image", "busybox")
+        .label("longshore.sidecar.restless.command", "false");
+    let main = host.run(restless).await?;
+    let agent = agent(host, Some(&file)).start().await?;
+    let name = side(&main.id);
+    let first = until_runs(host, &name).await;
+    docker(host, &["kill", &name]).await?;
+    eventually("it was started again", async || {
+        let now = inspect(host, &name).await.unwrap_or_default();
+        now["State"]["Running"] == true && now["State"]["StartedAt"] != first["State"]["StartedAt"]
+    })
+    .await;
+    eventually("the one that keeps ending is a problem", async || {
+        let told = problems_of(&agent, &main.id).await;
+        told.iter().any(|line| line.contains("sidecar restless: it ends again and again"))
+    })
+    .await;
+    main.stop(1).await?;
+    until_gone(host, &name).await;
+    until_gone(host, &format!("podder_restless_{}", &main.id[..12])).await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_sidecar_is_on_all_its_mains_networks_and_reaches_others_by_alias() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let host = lab.host(0);
+    let (front, back) = (host.network("front").await?, host.network("back").await?);
+    let file = File::new(
+        "services: {busybox: {sidecars: [asks, told]}}\nsidecars:\n  asks: {image: busybox, command: sleep 1000, links: [\"told:base\"], stop_grace_period: 1s}\n  told: {image: busybox, command: sleep 1000, networks: {back: {aliases: [archive]}}, stop_grace_period: 1s}\n",
+    )?;
+    let main = host.create(busy().on(&front)).await?;
+    back.connect(&main.id).await?;
+    let mut main = main;
+    main.start().await?;
+    let _agent = agent(host, Some(&file)).start().await?;
+    let (asks, told) = (format!("podder_asks_{}", &main.id[..12]), format!("podder_told_{}", &main.id[..12]));
+    let told = until_runs(host, &told).await["NetworkSettings"]["Networks"].clone();
+    assert!(told["front"].is_null(), "the file names its networks: {told}");
+    assert!(told["back"]["Aliases"].to_string().contains("archive"), "{told}");
+    let networks = until_runs(host, &asks).await["NetworkSettings"]["Networks"].clone();
+    assert!(networks["front"].is_object() && networks["back"].is_object(), "{networks}");
+    let space = namespace(host, &asks).await;
+    let asked = ["nsenter", &format!("--net={space}"), "busybox", "nslookup", "base", "127.0.0.11"]
+        .map(str::to_owned);
+    let address = told["back"]["IPAddress"].as_str().unwrap_or("no address").to_owned();
+    eventually("the link leads to the other sidecar", async || {
+        let words: Vec<&str> = asked.iter().map(String::as_str).collect();
+        host.exec_in_namespace(&words).await.is_ok_and(|said| said.contains(&address))
+    })
+    .await;
+    let extra = host.network("extra").await?;
+    extra.connect(&main.id).await?;
+    eventually("it joins a network that its main joins", async || {
+        let found = inspect(host, &asks).await.unwrap_or_default();
+        found["NetworkSettings"]["Networks"]["extra"].is_object() && found["State"]["Running"] == true
+    })
+    .await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn ports_volumes_and_environment_are_read_as_compose_reads_them() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let host = lab.host(0);
+    let file = File::new(
+        "services: {busybox: {sidecars: [side]}}\nsidecars:\n  side:\n    image: busybox\n    command: [sh, -c, 'echo $WORD > /index.html; httpd -h / -p 80; sleep 1000']\n    ports: ['18080:80', {target: 81, published: 18081, host_ip: 127.0.0.1}]\n    environment: ['WORD=two words', BARE]\n    volumes: ['./data:/data:ro', 'cache:/cache', {type: tmpfs, target: /tmp, tmpfs: {size: 64k}}]\n    stop_grace_period: 1s\n",
+    )?;
+    let main = host.run(busy()).await?;
+    let _agent = agent(host, Some(&file)).env("BARE", "from the agent").start().await?;
+    let found = until_runs(host, &side(&main.id)).await;
+    eventually("port 18080 of the host is port 80 of the sidecar", async || {
+        let answer = host.get("http://127.0.0.1:18080/index.html").send().await;
+        answer.is_ok_and(|answer| answer.text().trim() == "two words")
+    })
+    .await;
+    assert!(found["Config"]["Env"].to_string().contains("BARE=from the agent"));
+    let mounts = found["Mounts"].as_array().cloned().unwrap_or_default();
+    let mount =
+        |to: &str| mounts.iter().find(|mount| mount["Destination"] == to).cloned().unwrap_or_default();
+    let folder = file.0.path().join("data").display().to_string();
+    assert_eq!((&mount("/data")["Source"], &mount("/data")["RW"]), (&folder.into(), &false.into()));
+    assert_eq!(mount("/cache")["Name"], "cache");
+    assert_eq!(found["HostConfig"]["Tmpfs"]["/tmp"], "size=64k");
+    let binding = &found["HostConfig"]["PortBindings"]["81/tcp"][0];
+    assert_eq!((&binding["HostIp"], &binding["HostPort"]), (&"127.0.0.1".into(), &"18081".into()));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_missing_image_is_pulled_and_what_is_depended_on_runs_first() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let host = lab.host(0);
+    let image = format!("{}/lab/sidecar", lab.registry());
+    for line in [["tag", "busybox:latest", &image].as_slice(), &["push", "-q", &image], &["rmi", &image]] {
+        docker(host, line).await?;
+    }
+    let file = File::new(&format!(
+        "services: {{busybox: {{sidecars: [last]}}}}\nsidecars:\n  last: {{image: busybox, command: sleep 1000, depends_on: [first], stop_grace_period: 1s}}\n  first: {{image: '{image}', command: sleep 1000, stop_grace_period: 1s}}\n"
+    ))?;
+    let main = host.run(busy()).await?;
+    let _agent = agent(host, Some(&file)).start().await?;
+    let last = until_runs(host, &format!("podder_last_{}", &main.id[..12])).await;
+    let first = until_runs(host, &format!("podder_first_{}", &main.id[..12])).await;
+    let started = |found: &Value| found["State"]["StartedAt"].as_str().unwrap_or_default().to_owned();
+    assert!(started(&first) < started(&last), "{} {}", started(&first), started(&last));
+    Ok(())
+}
+
+#[tokio::test]
+async fn one_that_cannot_be_made_holds_up_no_other_and_is_tried_until_it_can() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let host = lab.host(0);
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("later");
+    let bad = format!(
+        "services: {{busybox: {{sidecars: [bad, side, absent]}}}}\nsidecars:\n  bad: {{image: busybox, command: sleep 1000, volumes: [{{type: bind, source: {}, target: /x, bind: {{create_host_path: false}}}}], stop_grace_period: 1s}}\n  side: {{image: busybox, command: sleep 1000, stop_grace_period: 1s}}\n  absent: {{image: '{}/no/such', command: []}}\n",
+        path.display(),
+        lab.registry()
+    );
+    let file = File::new(&bad)?;
+    let (main, other) = (host.run(busy()).await?, host.run(busy()).await?);
+    let agent = agent(host, Some(&file)).start().await?;
+    until_runs(host, &side(&main.id)).await;
+    until_runs(host, &side(&other.id)).await;
+    eventually("both failures are told, with their cause", async || {
+        let told = problems_of(&agent, &main.id).await;
+        told.iter().any(|line| line.contains("sidecar bad: podder_bad_") && line.contains("later"))
+            && told.iter().any(|line| line.contains("sidecar absent: ") && line.contains("pulled"))
+    })
+    .await;
+    std::fs::create_dir(&path)?;
+    until_runs(host, &format!("podder_bad_{}", &main.id[..12])).await;
+    eventually("it is no problem any more", async || {
+        problems_of(&agent, &main.id).await.iter().all(|line| !line.contains("sidecar bad"))
+    })
+    .await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn labels_ask_for_a_sidecar_in_the_mains_own_network() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let host = lab.host(0);
+    let main = ContainerSpec::server()
+        .label("longshore.sidecar.probe.image", "busybox")
+        .label("longshore.sidecar.probe.network_mode", "service")
+        .label("longshore.sidecar.probe.stop_grace_period", "1s")
+        .label("longshore.sidecar.probe.command", "sleep 1000")
+        .label("longshore.sidecar.wrong.image", "busybox")
+        .label("longshore.sidecar.wrong.ports", "eighty");
+    let main = host.run(main).await?;
+    let agent = agent(host, None).start().await?;
+    let name = format!("podder_probe_{}", &main.id[..12]);
+    let first = until_runs(host, &name).await;
+    assert_eq!(first["HostConfig"]["NetworkMode"], format!("container:{}", main.id));
+    assert_eq!(namespace_id(host, &name).await?, namespace_id(host, &main.name).await?);
+    let told = problems_of(&agent, &main.id).await;
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].starts_with("longshore.sidecar.wrong.ports: \"eighty\" is no port"), "{told:?}");
+    assert!(inspect(host, &format!("podder_wrong_{}", &main.id[..12])).await.is_none());
+    main.restart(1).await?;
+    eventually("after a restart of its main it is another one, in the new namespace", async || {
+        let now = inspect(host, &name).await.unwrap_or_default();
+        now["Id"] != first["Id"] && now["State"]["Running"] == true
+    })
+    .await;
+    assert_eq!(namespace_id(host, &name).await?, namespace_id(host, &main.name).await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_strangers_container_of_that_name_is_left_alone() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let host = lab.host(0);
+    let file = File::new(&of_busybox(""))?;
+    let stranger = host.run(ContainerSpec::server().named("podder_side_3")).await?;
+    let main = host.run(busy().label("com.docker.compose.container-number", "3")).await?;
+    let agent = agent(host, Some(&file)).start().await?;
+    eventually("it is told", async || {
+        let told = problems_of(&agent, &main.id).await;
+        told.iter().any(|line| line.contains("podder_side_3 is another container's"))
+    })
+    .await;
+    assert!(stranger.runs().await?);
+    stranger.remove().await?;
+    until_runs(host, "podder_side_3").await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_edited_file_is_followed_and_a_broken_one_changes_nothing() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let host = lab.host(0);
+    let file = File::new(&of_busybox("environment: {N: 1}"))?;
+    let main = host.run(busy()).await?;
+    let agent = agent(host, Some(&file)).start().await?;
+    let name = side(&main.id);
+    let first = until_runs(host, &name).await;
+    file.write("services: [\n")?;
+    eventually("the mistake is told with its line", async || {
+        let told = agent.cli(&["problems"]).await.unwrap_or_default();
+        told.contains("sidecars.yml:") && told.contains("no YAML")
+    })
+    .await;
+    assert_eq!(until_runs(host, &name).await["Id"], first["Id"]);
+    file.write(&of_busybox("environment: {N: 2}"))?;
+    eventually("it is made anew", async || {
+        let found = inspect(host, &name).await.unwrap_or_default();
+        found["State"]["Running"] == true && found["Config"]["Env"].to_string().contains("N=2")
+    })
+    .await;
+    file.write("services: {}\n")?;
+    until_gone(host, &name).await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_template_is_rendered_with_the_mains_inspection() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let host = lab.host(0);
+    let network = host.network("meshed").await?;
+    let file = File::new(&of_busybox(
+        "environment:\n      IP: '{{ data.NetworkSettings.Networks[network].IPAddress }}'\n      NET: '{{ network }}'\n      NAME: '{{ data.Name.lstrip(\"/\") }}'",
+    ))?;
+    let main = host.run(busy().on(&network)).await?;
+    let _agent = agent(host, Some(&file)).start().await?;
+    let env = until_runs(host, &side(&main.id)).await["Config"]["Env"].to_string();
+    let ip = main.ip.map(|ip| ip.to_string()).unwrap_or_default();
+    for part in [format!("\"IP={ip}\""), "\"NET=meshed\"".to_owned(), format!("\"NAME={}\"", main.name)] {
+        assert!(env.contains(&part), "{part} not in {env}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn once_makes_them_and_a_dry_run_does_not() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let host = lab.host(0);
+    let file = File::new(&of_busybox(""))?;
+    let main = host.run(busy()).await?;
+    for (mode, made) in [("--dry-run", false), ("--once", true)] {
+        let mut run = host.command(env!("CARGO_BIN_EXE_longshore"));
+        run.args(["run", mode, "--balancer", "none", "--docker", &host.docker_host(), "--data-dir"]);
+        run.arg(file.0.path().join("data")).arg("--sidecars").arg(file.path());
+        let output = run.output().await?;
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(runs(host, &side(&main.id)).await, made, "{mode}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn podder_does_its_job_by_its_old_name_with_its_old_file() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let host = lab.host(0);
+    let dir = tempfile::tempdir()?;
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_longshore"), dir.path().join("podder"))?;
+    let old = "services:\n  cord/voltha:\n    slaves: [\"chameleon\"]\n\nslaves:\n  chameleon:\n    image: busybox\n    command: [\n      \"sleep\",\n      \"1000\"\n    ]\n    ports:\n    - 8881\n    depends_on:\n    - consul\n    - voltha\n    links:\n    - consul\n    environment:\n      SERVICE_8881_NAME: \"chameleon-rest\"\n    volumes:\n    - \"/var/run/docker.sock:/tmp/docker.sock\"\n";
+    std::fs::write(dir.path().join("slaves.yml"), old)?;
+    docker(host, &["tag", "busybox:latest", "cord/voltha"]).await?;
+    let network = host.network("compose_default").await?;
+    let service = |spec: ContainerSpec, name: &str| {
+        let labels = [("project", "compose"), ("service", name), ("container-number", "1")];
+        let labelled =
+            |spec: ContainerSpec, (key, value)| spec.label(format!("com.docker.compose.{key}"), value);
+        labels.into_iter().fold(spec.on(&network), labelled)
+    };
+    let main = ContainerSpec::of_image("cord/voltha").command(&["sleep", "1000"]).stop_timeout(1);
+    let main = host.run(service(main, "voltha").named("compose_voltha_1")).await?;
+    let mut podder = host.command(dir.path().join("podder"));
+    podder
+        .current_dir(dir.path())
+        .args(["-v", "-e", "2", "-c", "podder.yml", "--data-dir"])
+        .arg(dir.path().join("data"));
+    podder.env("DOCKER_SOCK", format!("unix:/{}", host.docker_socket.display()));
+    let mut podder = podder.spawn()?;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(inspect(host, "podder_chameleon_1").await.is_none(), "it waits for consul");
+    let _consul = host.run(service(ContainerSpec::server(), "consul").named("compose_consul_1")).await?;
+    let found = until_runs(host, "podder_chameleon_1").await;
+    assert!(found["Config"]["Env"].to_string().contains("PODDER_MASTER=compose_voltha_1"));
+    let endpoint = &found["NetworkSettings"]["Networks"]["compose_default"];
+    assert_eq!(endpoint["Links"][0], "compose_consul_1:consul", "{endpoint}");
+    assert!(found["NetworkSettings"]["Ports"]["8881/tcp"][0]["HostPort"].is_string());
+    main.stop(1).await?;
+    until_gone(host, "podder_chameleon_1").await;
+    let pid = podder.id().and_then(|id| rustix::process::Pid::from_raw(id.cast_signed()));
+    rustix::process::kill_process(pid.ok_or("it ended")?, rustix::process::Signal::TERM)?;
+    assert!(podder.wait().await?.success());
+    let empty = dir.path().join("empty");
+    std::fs::create_dir(&empty)?;
+    let without = tokio::process::Command::new(dir.path().join("podder")).current_dir(empty).output().await?;
+    assert_eq!(without.status.code(), Some(2), "{}", String::from_utf8_lossy(&without.stderr));
+    assert!(String::from_utf8_lossy(&without.stderr).contains("./slaves.yml"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn labels_that_an_image_brings_along_ask_for_nothing() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let host = lab.host(0);
+    let model = host.create(busy()).await?;
+    let options = CommitContainerOptions {
+        container: Some(model.id.clone()),
+        repo: Some("a-strangers".to_owned()),
+        changes: Some(
+            "LABEL longshore.sidecar.evil.image=busybox longshore.sidecar.evil.privileged=true".to_owned(),
+        ),
+        ..Default::default()
+    };
+    host.docker().commit_container(options, ContainerConfig::default()).await?;
+    let agent = agent(host, None).start().await?;
+    let asked = ContainerSpec::of_image("a-strangers")
+        .command(&["sleep", "1000"])
+        .stop_timeout(1)
+        .label("longshore.sidecar.own.image", "busybox")
+        .label("longshore.sidecar.own.command", "sleep 1000")
+        .label("longshore.sidecar.own.stop_grace_period", "1s");
+    let main = host.run(asked).await?;
+    let short = main.id[..12].to_owned();
+    let name = |sidecar: &str| format!("podder_{sidecar}_{short}");
+    eventually("what the person asked for runs", async || runs(host, &name("own")).await).await;
+    assert!(inspect(host, &name("evil")).await.is_none());
+    let problems = problems_of(&agent, &main.id).await;
+    assert!(problems.iter().any(|problem| problem.contains("the image's own")), "{problems:?}");
+    main.remove().await?;
+    eventually("it goes with its main", async || inspect(host, &name("own")).await.is_none()).await;
+    Ok(())
+}
