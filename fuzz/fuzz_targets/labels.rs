@@ -43,6 +43,7 @@ fn container(n: u8, labels: BTreeMap<String, String>) -> Container {
         name: format!("c{n}"),
         image: "image".to_owned(),
         labels,
+        baked: Default::default(),
         state: RunState::Running,
         health: Health::Healthy,
         stopping: false,
@@ -51,6 +52,7 @@ fn container(n: u8, labels: BTreeMap<String, String>) -> Container {
         network_mode: "bridge".to_owned(),
         networks: BTreeMap::from([("bridge".to_owned(), endpoint)]),
         published: Vec::new(),
+        exposed: Vec::new(),
         stop_signal: None,
     }
 }

@@ -1,0 +1,75 @@
+//! A file of sidecars, and labels that ask for them, as a stranger writes them: nothing may panic or hang, no problem
+//! may forge a line of the log, and what is made always bears its owner.
+#![no_main]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use libfuzzer_sys::fuzz_target;
+use longshore_model::{Container, ContainerId, Endpoint, Health, Problem, RunState, World};
+use longshore_plan::sidecars::{MAIN, OWNER, OWNER_VALUE, SidecarFile, SidecarPlan, Step};
+
+fuzz_target!(|text: &str| {
+    // After a line with `---`, the rest is labels: one a line, key and value with a tab between them.
+    let (file, labels) = text.split_once("\n---\n").unwrap_or((text, ""));
+    let pairs = labels.split('\n').filter_map(|line| line.split_once('\t'));
+    let labels = pairs.map(|(key, value)| {
+        (format!("longshore.sidecar.{key}"), value.replace('\u{b}', "\n"))
+    });
+    let main = main(labels.collect());
+    let mut world = World { listed: true, ..World::default() };
+    world.containers.insert_mut(main.id.clone(), Arc::new(main.clone()));
+
+    let mut plan = SidecarPlan::new();
+    match SidecarFile::read(Path::new("/etc/sidecars.yml"), file, BTreeMap::new()) {
+        Ok((file, problems)) => {
+            problems.iter().for_each(check);
+            plan.file_read(file);
+        }
+        Err(problem) => {
+            check(&problem);
+            plan.file_unread();
+        }
+    }
+    plan.update(&world, None::<[&ContainerId; 0]>);
+    plan.orders(&world);
+    let inspection = serde_json::json!({"Name": "/c1", "Config": {"Labels": {"a": text}}});
+    plan.inspected(&main.id, &inspection);
+    for order in plan.orders(&world) {
+        let Step::Create(sidecar) = order.step else { panic!("there is nothing else to do") };
+        let good = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+        assert!(sidecar.name.chars().all(good), "{:?}", sidecar.name);
+        assert_eq!(sidecar.labels.get(OWNER).map(String::as_str), Some(OWNER_VALUE));
+        assert_eq!(sidecar.labels.get(MAIN).map(String::as_str), Some(main.id.as_str()));
+        assert!(!sidecar.definition.image.is_empty());
+    }
+    plan.problems().for_each(check);
+});
+
+fn check(problem: &Problem) {
+    let line = problem.to_string();
+    assert!(!line.contains(['\n', '\r', '\u{1b}']), "{line:?}");
+    assert!(line.len() < 8192, "{}", line.len());
+}
+
+fn main(labels: BTreeMap<String, String>) -> Container {
+    let endpoint = Endpoint { network_id: "bridge".to_owned(), ipv4: None, ipv6: None };
+    Container {
+        id: ContainerId::new(format!("{:064x}", 1)),
+        name: "c1".to_owned(),
+        image: "img".to_owned(),
+        labels,
+        baked: Default::default(),
+        state: RunState::Running,
+        health: Health::None,
+        stopping: false,
+        created: 1,
+        started: 1,
+        network_mode: "bridge".to_owned(),
+        networks: BTreeMap::from([("bridge".to_owned(), endpoint)]),
+        published: Vec::new(),
+        exposed: Vec::new(),
+        stop_signal: None,
+    }
+}
