@@ -16,19 +16,15 @@ use longshore_testkit::{Agent, Container, ContainerSpec, Host, Lab};
 use super::Bed;
 use super::report::Report;
 
-const CONTAINERS: usize = 50;
-const AT_ONCE: usize = 8;
+pub(super) const CONTAINERS: usize = 50;
+pub(super) const AT_ONCE: usize = 8;
 const METRIC: &str = "longshore_docker_events_total";
 
 pub(super) async fn run(bed: &Bed) -> anyhow::Result<Report> {
     let events = bed.scale(10_000, 500);
     let lab = Lab::up(1).await?;
     let host = lab.host(0);
-    let mut containers = Vec::new();
-    for number in 0..CONTAINERS {
-        let spec = ContainerSpec::busybox(&["sleep", "3600"]).named(format!("bench-{number}"));
-        containers.push(host.create(spec).await?);
-    }
+    let containers = containers(host).await?;
     let mut rows = Vec::new();
     for (engine, frozen) in [("built-in", false), ("built-in", true), ("haproxy", false)] {
         let mut agent = bed.agent(host).balancer(engine).start().await?;
@@ -69,7 +65,7 @@ pub(super) async fn run(bed: &Bed) -> anyhow::Result<Report> {
         ],
         rows,
         notes: vec![
-            "No handler runs on events: what is counted is what the agent read. Docker drops events that a listener does not \
+            "No handler runs on events here: what is counted is what the agent read. Docker drops events that a listener does not \
              take within 100 ms, so a frozen agent loses some; its picture is right all the same, as it looks at Docker's \
              state and not at the events."
                 .into(),
@@ -112,23 +108,7 @@ async fn storm(
             agent.thaw();
         }
     };
-    let renames = async {
-        // Each container has its renames in order, and different ones go on at once.
-        let each = events.div_ceil(CONTAINERS);
-        stream::iter(containers.iter().enumerate())
-            .map(|(number, container)| async move {
-                for turn in 0..each {
-                    rename(host, container, &format!("bench-{number}-{turn}")).await?;
-                }
-                anyhow::Ok(each)
-            })
-            .buffer_unordered(AT_ONCE)
-            .collect::<Vec<_>>()
-            .await
-            .into_iter()
-            .sum::<anyhow::Result<usize>>()
-    };
-    let (made, ()) = tokio::join!(renames, thaw);
+    let (made, ()) = tokio::join!(rename_all(host, containers, events), thaw);
     let (made, took) = (u64::try_from(made?)?, began.elapsed());
     let last = Instant::now();
     let names: BTreeSet<String> =
@@ -162,6 +142,37 @@ fn read_events(host: &Host, count: Arc<AtomicU64>) -> tokio::task::JoinHandle<()
     })
 }
 
+/// The containers that are renamed.
+pub(super) async fn containers(host: &Host) -> anyhow::Result<Vec<Container>> {
+    let mut containers = Vec::new();
+    for number in 0..CONTAINERS {
+        let spec = ContainerSpec::busybox(&["sleep", "3600"]).named(format!("bench-{number}"));
+        containers.push(host.create(spec).await?);
+    }
+    Ok(containers)
+}
+
+/// Makes so many events, at least: how many. Each container has its renames in order, and different ones go on at once.
+pub(super) async fn rename_all(
+    host: &Host,
+    containers: &[Container],
+    events: usize,
+) -> anyhow::Result<usize> {
+    let each = events.div_ceil(CONTAINERS);
+    stream::iter(containers.iter().enumerate())
+        .map(|(number, container)| async move {
+            for turn in 0..each {
+                rename(host, container, &format!("bench-{number}-{turn}")).await?;
+            }
+            anyhow::Ok(each)
+        })
+        .buffer_unordered(AT_ONCE)
+        .collect::<Vec<_>>()
+        .await
+        .into_iter()
+        .sum()
+}
+
 async fn rename(host: &Host, container: &Container, name: &str) -> anyhow::Result<()> {
     let options = RenameContainerOptions { name: name.to_owned() };
     Ok(host.docker().rename_container(&container.id, options).await?)
@@ -175,7 +186,7 @@ async fn listed(agent: &Agent) -> anyhow::Result<BTreeSet<String>> {
     Ok(names.map(str::to_owned).collect())
 }
 
-async fn until<F: Future<Output = anyhow::Result<bool>>>(
+pub(super) async fn until<F: Future<Output = anyhow::Result<bool>>>(
     limit: Duration,
     mut is_so: impl FnMut() -> F,
 ) -> anyhow::Result<()> {

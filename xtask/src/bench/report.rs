@@ -43,7 +43,9 @@ impl Report {
             // Writing to a String cannot fail.
             let _ = write!(text, "\n{note}\n");
         }
-        let _ = write!(text, "\n`cargo xtask bench {}`, {date}, {machine}.\n", self.name);
+        // A bench may have several sections: `p10-handlers` is of `p10`.
+        let bench = self.name.split('-').next().unwrap_or(self.name);
+        let _ = write!(text, "\n`cargo xtask bench {bench}`, {date}, {machine}.\n");
         text
     }
 }
