@@ -3,12 +3,12 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bollard::Docker;
 use bollard::models::NetworkCreateRequest;
-use futures_util::StreamExt;
-use futures_util::stream;
+use bollard::query_parameters::EventsOptions;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::process::Command;
 
 use super::engine::{self, docker_error};
@@ -113,6 +113,29 @@ impl Host {
         let made = self.docker.create_network(request).await.map_err(self.failed("make a network"))?;
         let (docker, host) = (self.docker.clone(), self.name.clone());
         Ok(Network { name: name.into(), id: made.id, docker, host })
+    }
+
+    /// The names of all events of a container and of its networks that Docker still remembers, in Docker's order: what
+    /// anybody who follows its events should have heard. Docker does not tell of the same acts in the same way each time:
+    /// a pause that is undone at once, say, may be told of twice.
+    ///
+    /// # Errors
+    /// Docker's refusal.
+    pub async fn events_of(&self, container: &str) -> Result<Vec<String>, LabError> {
+        let filters = [("type".to_owned(), vec!["container".to_owned(), "network".to_owned()])].into();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let until = Some(format!("{}.{:09}", now.as_secs(), now.subsec_nanos()));
+        let options = EventsOptions { since: Some("0".to_owned()), until, filters: Some(filters) };
+        let told: Vec<_> =
+            self.docker.events(Some(options)).try_collect().await.map_err(self.failed("ask for events"))?;
+        let of_it = told.into_iter().filter_map(|event| {
+            let actor = event.actor?;
+            let joined = actor.attributes.as_ref().and_then(|attributes| attributes.get("container"));
+            let action = event.action?;
+            let name = action.split_once(": ").map_or(action.as_str(), |(name, _)| name).to_owned();
+            (joined.or(actor.id.as_ref()).is_some_and(|id| id == container)).then_some(name)
+        });
+        Ok(of_it.collect())
     }
 
     /// Runs a future inside the host's network namespace: every socket it makes is the host's.
