@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use longshore_daemon::config::DockerAddress;
 
-use crate::flags::{DnsFlags, HandlerFlags, PublishFlags};
+use crate::flags::{DnsFlags, HandlerFlags, HaproxyFlags, PublishFlags};
 
 const EXIT_CODES: &str = "Exit codes:
   0  done
@@ -223,7 +223,7 @@ pub(crate) struct Run {
     #[arg(long)]
     pub(crate) include_env: bool,
     #[command(flatten)]
-    pub(crate) haproxy: Haproxy,
+    pub(crate) haproxy: HaproxyFlags,
     #[command(flatten)]
     pub(crate) handlers: HandlerFlags,
     /// A file with sidecars, as Podder reads it.
@@ -245,33 +245,6 @@ pub(crate) struct Run {
     /// Print what would be done, and change nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
-}
-
-/// Only for `--balancer haproxy`.
-#[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "HAProxy")]
-pub(crate) struct Haproxy {
-    /// The program that the agent runs.
-    #[arg(long, value_name = "FILE", default_value = "haproxy")]
-    pub(crate) haproxy_binary: PathBuf,
-    /// The configuration file of a HAProxy that runs already: it is driven, and none is started.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) haproxy_config: Option<PathBuf>,
-    /// That HAProxy's administration socket.
-    #[arg(long, value_name = "SOCKET", default_value = "/run/haproxy/admin.sock")]
-    pub(crate) haproxy_socket: PathBuf,
-    /// How it is reloaded: a command, or the path of its master socket.
-    #[arg(long, value_name = "COMMAND", default_value = "systemctl reload haproxy")]
-    pub(crate) haproxy_reload: String,
-    /// Where HAProxy shows its statistics page; `none` for nowhere.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:5000")]
-    pub(crate) haproxy_stats: String,
-    /// Folders with templates, with colons between them.
-    #[arg(long, value_name = "DIRS")]
-    pub(crate) template_dir: Option<String>,
-    /// The template's name in those folders.
-    #[arg(long, value_name = "NAME", default_value = "haproxy.cfg.j2")]
-    pub(crate) template_file: String,
 }
 
 /// docker-balancer's flags, as it had them.

@@ -12,7 +12,7 @@ use longshore_model::BalanceJob;
 
 use crate::cli::{Glue, LogFormat};
 use crate::flags::folders;
-use crate::{alone, balancer, log, run};
+use crate::{alone, log, run};
 
 /// Where docker-glue looked for INI files, seen from the program.
 const HANDLER_PATHS: [&str; 4] =
@@ -59,7 +59,7 @@ fn is_of_engine(error: &anyhow::Error) -> bool {
 
 fn settings(arguments: &Glue, handlers: &HandlerSettings, job: Option<&BalanceJob>) -> Settings {
     let engine = match job {
-        Some(job) => EngineSettings::Haproxy(Box::new(balancer::of_handler(job))),
+        Some(job) => EngineSettings::Haproxy(Box::new(alone::haproxy(job))),
         None => EngineSettings::None,
     };
     let alone = alone::settings(arguments.docker_url.clone(), arguments.data_dir.clone());

@@ -5,14 +5,13 @@ use std::path::{Path, PathBuf};
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches};
-use longshore_daemon::act::haproxy;
 use longshore_daemon::config::{
     BalancerSettings, Definition, DockerAddress, DockerSettings, EngineSettings, HandlerSettings, Settings,
     SidecarSettings,
 };
 use longshore_daemon::handlers::balance_job;
 
-use crate::balancer;
+use crate::alone;
 use crate::cli::{Cli, EngineName, Run};
 use crate::file;
 use crate::mistake::{Mistake, Mistakes};
@@ -114,12 +113,12 @@ fn settings(
     let handlers = HandlerSettings { inline, ..run.handlers.settings() };
     let engine = match run.balancer {
         None => match balance_job(&handlers) {
-            Some(job) => EngineSettings::Haproxy(Box::new(balancer::of_handler(&job))),
+            Some(job) => EngineSettings::Haproxy(Box::new(alone::haproxy(&job))),
             None => EngineSettings::BuiltIn,
         },
         Some(EngineName::None) => EngineSettings::None,
         Some(EngineName::BuiltIn) => EngineSettings::BuiltIn,
-        Some(EngineName::Haproxy) => match haproxy_settings(run) {
+        Some(EngineName::Haproxy) => match run.haproxy.settings(&run.data_dir, &run.bind) {
             Ok(settings) => EngineSettings::Haproxy(Box::new(settings)),
             Err((key, message)) => {
                 mistake(key, message);
@@ -172,44 +171,4 @@ fn token(path: &Path) -> Result<String, String> {
         token if token.len() >= 16 && token.bytes().all(|b| b.is_ascii_graphic()) => Ok(token.to_owned()),
         _ => Err("a token is at least 16 characters without spaces".to_owned()),
     }
-}
-
-/// How a HAProxy that runs already is reloaded: an absolute path of a socket, or else a command.
-pub(crate) fn reload(text: &str) -> haproxy::Reload {
-    if text.starts_with('/') && !text.contains(' ') {
-        haproxy::Reload::Master(text.into())
-    } else {
-        haproxy::Reload::Command(text.split_whitespace().map(str::to_owned).collect())
-    }
-}
-
-/// The HAProxy settings of `longshore run`, or the flag that is wrong and why.
-fn haproxy_settings(run: &Run) -> Result<haproxy::Settings, (&'static str, String)> {
-    let flags = &run.haproxy;
-    let mode = match &flags.haproxy_config {
-        Some(config) => haproxy::Mode::Attach {
-            config: config.clone(),
-            socket: flags.haproxy_socket.clone(),
-            reload: reload(&flags.haproxy_reload),
-        },
-        None => haproxy::Mode::Own { dir: run.data_dir.join("haproxy") },
-    };
-    let stats = match flags.haproxy_stats.as_str() {
-        "none" => None,
-        text => {
-            Some(text.parse().map_err(|_| ("haproxy-stats", format!("{text:?} is no address and port")))?)
-        }
-    };
-    let defaults = haproxy::Settings::new(mode);
-    Ok(haproxy::Settings {
-        binary: flags.haproxy_binary.clone(),
-        bind: if run.bind.is_empty() { defaults.bind.clone() } else { run.bind.clone() },
-        stats,
-        template_dirs: flags
-            .template_dir
-            .as_deref()
-            .map_or_else(Vec::new, |dirs| haproxy::template_dirs(dirs, &[])),
-        template_file: Some(flags.template_file.clone()),
-        ..defaults
-    })
 }

@@ -2,10 +2,12 @@
 
 mod dns;
 mod handlers;
+mod haproxy;
 mod publish;
 
 pub(crate) use dns::DnsFlags;
 pub(crate) use handlers::{HandlerFlags, folders};
+pub(crate) use haproxy::{HaproxyFlags, reload};
 pub(crate) use publish::PublishFlags;
 
 /// A flag that is wrong: its name, and what is wrong with it.

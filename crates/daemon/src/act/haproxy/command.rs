@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use super::layout::{Backend, Map, Server, State, Target, WILDCARDS};
+use super::layout::{Backend, Map, Server, State, Target, WILDCARDS, bare};
 use super::settings::Paths;
 
 /// One change.
@@ -173,11 +173,6 @@ pub(super) fn map_file(map: &Map, marked: bool) -> String {
         let _ = writeln!(text, "{key} {target}");
     }
     text
-}
-
-/// An address without the scope of IPv6, which HAProxy does not know.
-pub(super) fn bare(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip(), address.port())
 }
 
 /// Otherwise the first check that fails takes a server down that has just begun to serve, instead of the third.

@@ -232,6 +232,11 @@ fn server_name(upstream: &Upstream) -> String {
     format!("{id}-{}-{}", upstream.address.ip(), upstream.address.port())
 }
 
+/// An address without the scope of IPv6, which HAProxy does not know.
+pub(super) fn bare(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip(), address.port())
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use super::HaproxyError;
 
+/// The built-in template's name.
+pub(super) const BUILT_IN: &str = "haproxy.cfg.j2";
+
 /// Whose HAProxy it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -94,7 +97,7 @@ impl Settings {
 
     /// The template's name.
     pub fn template(&self) -> &str {
-        self.template_file.as_deref().unwrap_or(super::template::BUILT_IN)
+        self.template_file.as_deref().unwrap_or(BUILT_IN)
     }
 }
 

@@ -35,12 +35,8 @@ use minijinja::value::Value;
 use minijinja::{AutoEscape, Environment, ErrorKind, context};
 
 use super::HaproxyError;
-use super::command::bare;
-use super::layout::{Backend, Shape, State, Target, WILDCARD_LEVELS, map_key, weight};
-use super::settings::{Paths, Settings};
-
-/// The built-in template's name.
-pub(super) const BUILT_IN: &str = "haproxy.cfg.j2";
+use super::layout::{Backend, Shape, State, Target, WILDCARD_LEVELS, bare, map_key, weight};
+use super::settings::{BUILT_IN, Paths, Settings};
 
 const BUILT_IN_TEXT: &str = include_str!("haproxy.cfg.j2");
 
