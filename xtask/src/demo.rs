@@ -17,7 +17,7 @@ use longshore_testkit::bollard::{API_DEFAULT_VERSION, Docker};
 use longshore_testkit::{Agent, Container, ContainerSpec, Lab, RequestBuilder, images};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::steps::{self, cargo};
+use crate::steps;
 use crate::{lab, setup, workspace};
 
 /// The name that the demo's requests are for.
@@ -38,7 +38,7 @@ pub(crate) struct Demo {
 /// `cargo xtask demo`.
 pub(crate) async fn run(demo: Demo) -> anyhow::Result<()> {
     println!("Building longshore. The first time this takes some minutes.");
-    steps::run(&mut cargo(&["build", "--release", "--package", "longshore"]))?;
+    steps::run(&mut workspace::cargo(&["build", "--release", "--package", "longshore"]))?;
     lab::build_test_server("dev")?;
     let binary = workspace::binary("release", "longshore")?;
     let machines = if demo.lab { None } else { machines_docker().await };

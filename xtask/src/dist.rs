@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 
-use crate::steps::{self, cargo, read};
-use crate::workspace::Metadata;
+use crate::steps::{self, read};
+use crate::workspace::{Metadata, cargo};
 
 /// Builds it; gives its path, `target/dist-image/longshore`.
 pub(crate) fn run() -> anyhow::Result<PathBuf> {

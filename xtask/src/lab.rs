@@ -60,7 +60,7 @@ fn show() -> anyhow::Result<()> {
 /// Builds the program in the lab's containers, and chooses it for this process.
 pub(crate) fn build_test_server(profile: &str) -> anyhow::Result<()> {
     let build = ["build", "--package", "longshore-testkit", "--bin", "testserver", "--profile", profile];
-    steps::run(&mut steps::cargo(&build))?;
+    steps::run(&mut workspace::cargo(&build))?;
     let directory = if profile == "dev" { "debug" } else { profile };
     longshore_testkit::images::use_test_server(workspace::binary(directory, "testserver")?);
     Ok(())

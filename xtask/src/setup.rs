@@ -6,8 +6,8 @@ use std::process::Command;
 
 use anyhow::{Context, bail};
 
-use crate::steps::{self, cargo, read, step, works};
-use crate::workspace::Metadata;
+use crate::steps::{self, read, step, works};
+use crate::workspace::{Metadata, cargo};
 
 /// What the lab, its tests and the benches run, by Debian package and by the program that shows it is there.
 const PACKAGES: [(&str, &str); 17] = [

@@ -33,10 +33,3 @@ pub(crate) fn read(command: &mut Command) -> anyhow::Result<String> {
 pub(crate) fn works(program: impl AsRef<std::ffi::OsStr>, arguments: &[&str]) -> bool {
     Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
 }
-
-/// The cargo that runs this.
-pub(crate) fn cargo(arguments: &[&str]) -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.args(arguments).current_dir(crate::workspace::root());
-    command
-}

@@ -6,7 +6,8 @@ use std::time::Instant;
 use anyhow::Context;
 use clap::Args;
 
-use crate::steps::{self, cargo, step};
+use crate::steps::{self, step};
+use crate::workspace::cargo;
 use crate::{lab, setup, tidy};
 
 /// How to test.

@@ -18,7 +18,7 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use longshore_testkit::Agent;
 
-use crate::steps::{self, cargo};
+use crate::steps;
 use crate::{lab, setup, workspace};
 use report::Report;
 
@@ -75,7 +75,7 @@ pub(crate) async fn run(bench: Bench) -> anyhow::Result<()> {
     let binary = match bench.binary {
         Some(path) => path.canonicalize().context("no such binary")?,
         None => {
-            steps::run(&mut cargo(&["build", "--package", "longshore", "--profile", "dist"]))?;
+            steps::run(&mut workspace::cargo(&["build", "--package", "longshore", "--profile", "dist"]))?;
             workspace::binary("dist", "longshore")?
         }
     };
