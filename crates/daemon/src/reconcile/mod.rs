@@ -10,7 +10,7 @@ mod routes;
 mod sidecars;
 
 pub(crate) use checks::Checks;
-pub(crate) use follow::{Follower, Ground, Passed};
+pub(crate) use follow::{Follower, Ground, Passed, Reached};
 pub(crate) use openvswitch::OpenVswitch;
 pub(crate) use publish::Publisher;
 pub(crate) use routes::{Due, RouteEvents, RouteReconciler, Routes};

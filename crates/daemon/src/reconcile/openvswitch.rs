@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::{Follower, Ground, Passed};
+use super::{Follower, Ground, Passed, Reached};
 use crate::act::openvswitch as act;
 use crate::state::{Change, Reader};
 
@@ -204,12 +204,15 @@ impl Follower for OpenVswitch {
             self.next_look = Instant::now() + LOOK;
         }
         let mut problems: Vec<Problem> = self.problems.values().flatten().cloned().collect();
-        let worked = made.unwrap_or_else(|error| {
-            let message = format!("the ports of Open vSwitch cannot be looked at: {error}");
-            problems.push(self.of_handler(message, "it is tried until it works"));
-            false
-        });
-        // A pass that is tried again comes with the back-off.
-        Passed { problems, retry: !worked, due: worked.then_some(self.next_look) }
+        let reached = match made {
+            Ok(true) => Reached::All,
+            Ok(false) => Reached::Part,
+            Err(error) => {
+                let message = format!("the ports of Open vSwitch cannot be looked at: {error}");
+                problems.push(self.of_handler(message, "it is tried until it works"));
+                Reached::Nothing
+            }
+        };
+        Passed { problems, reached, due: Some(self.next_look) }
     }
 }

@@ -14,7 +14,7 @@ use tokio::sync::{Notify, Semaphore, watch as signal};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Follower, Ground, Passed};
+use super::{Follower, Ground, Passed, Reached};
 use crate::act::sidecars::{SidecarError, carry_out};
 use crate::config::{Live, SidecarSettings};
 use crate::docker::DockerClient;
@@ -353,7 +353,7 @@ impl Follower for SidecarFollower {
             now + LOOK
         });
         due = again.chain(wells.filter(|at| *at > now)).chain(due).chain(look).min();
-        Passed { problems, retry: false, due }
+        Passed { problems, reached: Reached::All, due }
     }
 
     async fn disturbed(&mut self) {

@@ -25,7 +25,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::DnsSettings;
 use crate::outward;
-use crate::reconcile::{Follower, Passed};
+use crate::reconcile::{Follower, Passed, Reached};
 use crate::state::Change;
 use forward::Forwarder;
 use responder::Responder;
@@ -161,9 +161,9 @@ impl Follower for DnsServer {
             problems.push(no_node(&self.node));
         }
         let opened = self.open();
-        let retry = opened.is_err();
+        let reached = if opened.is_ok() { Reached::All } else { Reached::Part };
         problems.extend(opened.err().map(|error| closed(self.settings.listen, &error)));
-        Passed { problems, retry, due: None }
+        Passed { problems, reached, due: None }
     }
 }
 

@@ -21,7 +21,7 @@ use longshore_plan::{KeyChange, Ledger, RecordSettings, container_key, records};
 use tokio::time::Instant;
 
 use self::lease::{Held, Remembered};
-use super::{Follower, Ground, Passed};
+use super::{Follower, Ground, Passed, Reached};
 use crate::act::etcd::{Etcd, EtcdError, EtcdSettings, LARGEST_VALUE, LeaseId};
 use crate::config::DnsSettings;
 use crate::docker::DockerClient;
@@ -133,18 +133,15 @@ impl Publisher {
         metrics::gauge!("longshore_publish_keys", "publisher" => self.name.clone()).set(keys);
     }
 
-    /// One pass; what Docker did not tell is a problem each.
-    async fn publish(
-        &mut self,
-        world: &World,
-        changed: &BTreeSet<Change>,
-    ) -> Result<Vec<Problem>, EtcdError> {
+    /// One pass; whether Docker showed every container that was looked at.
+    async fn publish(&mut self, world: &World, changed: &BTreeSet<Change>) -> Result<bool, EtcdError> {
         if self.held.as_ref().is_some_and(Held::is_lost) {
             self.let_go();
         }
         let lease = self.hold().await?;
         let everything = !self.complete || changed.contains(&Change::Everything);
         let mut looked_at: BTreeSet<ContainerId> = if everything {
+            self.unpublished.retain(|id, _| world.containers.contains_key(id));
             world.containers.keys().chain(self.ledger.containers()).cloned().collect()
         } else {
             changed.iter().filter_map(Change::container).cloned().collect()
@@ -155,10 +152,10 @@ impl Publisher {
         if let Some(attached) = &attached {
             looked_at.extend(self.ledger.missing(attached));
         }
-        let (wanted, failed) = self.look(world, looked_at).await;
+        let (wanted, is_whole) = self.look(world, looked_at).await;
         let changes = self.ledger.changes(wanted);
         self.apply(lease, changes).await?;
-        if failed.is_empty() {
+        if is_whole {
             self.complete |= everything;
             if let Some(attached) = attached {
                 let surplus = self.ledger.surplus(&attached);
@@ -169,7 +166,7 @@ impl Publisher {
                 self.etcd.revoke(previous).await?;
             }
         }
-        Ok(failed)
+        Ok(is_whole)
     }
 
     async fn attached(&self, lease: LeaseId) -> Result<BTreeSet<String>, EtcdError> {
@@ -231,12 +228,13 @@ impl Publisher {
         self.compared = None;
     }
 
-    /// The keys that these containers should have; and a problem for each that Docker did not show, whose keys stay.
+    /// The keys that these containers should have, and whether Docker showed them all. The keys of those that it did not
+    /// show stay.
     async fn look(
         &mut self,
         world: &World,
         containers: BTreeSet<ContainerId>,
-    ) -> (BTreeMap<ContainerId, BTreeMap<String, String>>, Vec<Problem>) {
+    ) -> (BTreeMap<ContainerId, BTreeMap<String, String>>, bool) {
         if let Some(settings) = &mut self.records {
             settings.host = own_addresses();
         }
@@ -251,7 +249,7 @@ impl Publisher {
         });
         let looks: Vec<_> = looks.collect();
         let looks: Vec<_> = stream::iter(looks).buffer_unordered(INSPECTIONS).collect().await;
-        let (mut wanted, mut failed) = (BTreeMap::new(), Vec::new());
+        let (mut wanted, mut is_whole) = (BTreeMap::new(), true);
         for (id, inspection) in looks {
             match (inspection, world.containers.get(&id)) {
                 (Ok(Some(inspection)), Some(container)) => {
@@ -265,19 +263,19 @@ impl Publisher {
                 }
                 (Err(error), container) => {
                     let name = container.map(|container| container.name.clone()).unwrap_or_default();
-                    failed.push(Problem {
-                        subject: Subject::Container { id, name },
+                    let why = chain(&error);
+                    let problem = Problem {
+                        subject: Subject::Container { id: id.clone(), name },
                         key: None,
-                        message: format!(
-                            "Docker does not show it, so it is not published anew: {}",
-                            chain(&error)
-                        ),
-                        hint: None,
-                    });
+                        message: format!("Docker does not show it, so it is not published anew: {why}"),
+                        hint: Some("it is tried until Docker does".to_owned()),
+                    };
+                    self.tell(&id, vec![problem]);
+                    is_whole = false;
                 }
             }
         }
-        (wanted, failed)
+        (wanted, is_whole)
     }
 
     fn keys(
@@ -335,11 +333,10 @@ impl Follower for Publisher {
             outcome = self.publish(world, changed).await;
         }
         let mut problems: Vec<Problem> = self.unpublished.values().flatten().cloned().collect();
-        let retry = match outcome {
-            Ok(failed) => {
+        let reached = match outcome {
+            Ok(is_whole) => {
                 self.away = None;
-                problems.extend(failed.iter().cloned());
-                !failed.is_empty()
+                if is_whole { Reached::All } else { Reached::Part }
             }
             Err(error) => {
                 let unreachable = error.is_the_members();
@@ -347,11 +344,11 @@ impl Follower for Publisher {
                 let cause = known.unwrap_or_else(|| Cause { unreachable, why: chain(&error) });
                 problems.push(self.problem_of_etcd(&cause.why));
                 self.away = Some(cause);
-                true
+                Reached::Nothing
             }
         };
         self.count();
-        Passed { problems, retry, due: Some(Instant::now() + self.length / 3) }
+        Passed { problems, reached, due: Some(Instant::now() + self.length / 3) }
     }
 
     async fn disturbed(&mut self) {

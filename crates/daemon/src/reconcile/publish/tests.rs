@@ -185,7 +185,7 @@ async fn a_container_that_docker_does_not_show_is_a_problem_and_keeps_its_keys()
     let mut world = World { listed: true, ..World::default() };
     world.containers.insert_mut(container.id.clone(), Arc::new(container));
     let passed = publisher.pass(&world, &BTreeSet::from([Change::Everything])).await;
-    assert!(passed.retry);
+    assert_eq!(passed.reached, Reached::Part);
     let [problem] = passed.problems.as_slice() else { panic!("{:?}", passed.problems) };
     assert!(
         problem.to_string().contains("container web (aaaaaaaaaaaa): Docker does not show it"),
@@ -194,6 +194,6 @@ async fn a_container_that_docker_does_not_show_is_a_problem_and_keeps_its_keys()
     assert_eq!(keys(&server, lease).await.unwrap().len(), 2, "nothing is taken away on a guess");
     world.containers = World::default().containers;
     let passed = publisher.pass(&world, &BTreeSet::from([Change::Everything])).await;
-    assert_eq!((passed.retry, passed.problems), (false, Vec::new()));
+    assert_eq!((passed.reached, passed.problems), (Reached::All, Vec::new()));
     assert_eq!(keys(&server, lease).await.unwrap(), Vec::<String>::new());
 }
