@@ -61,23 +61,14 @@ fn container(n: u8) -> Container {
         ipv6: format!("fd00::{n:x}").parse().ok(),
     };
     Container {
-        id: ContainerId::new(format!("{n:064x}")),
-        name: format!("c{n}"),
-        image: "image".to_owned(),
         labels: BTreeMap::from([
             ("longshore.service".to_owned(), "shop".to_owned()),
             ("longshore.http.80".to_owned(), String::new()),
         ]),
-        baked: Default::default(),
         state: RunState::Running,
         health: Health::Healthy,
-        stopping: false,
-        created: i64::from(n),
-        started: i64::from(n),
-        network_mode: "bridge".to_owned(),
         networks: BTreeMap::from([("bridge".to_owned(), endpoint)]),
-        published: Vec::new(),
         exposed: vec![(53, Transport::Udp)],
-        stop_signal: None,
+        ..Container::new(ContainerId::new(format!("{n:064x}")), format!("c{n}"), "image")
     }
 }

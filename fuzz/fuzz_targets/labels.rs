@@ -39,20 +39,11 @@ fn container(n: u8, labels: BTreeMap<String, String>) -> Container {
     let ipv4 = Some([172, 17, 0, n].into());
     let endpoint = Endpoint { network_id: "bridge".to_owned(), ipv4, ipv6: None };
     Container {
-        id: ContainerId::new(format!("{n:064x}")),
-        name: format!("c{n}"),
-        image: "image".to_owned(),
         labels,
-        baked: Default::default(),
         state: RunState::Running,
         health: Health::Healthy,
-        stopping: false,
         created: i64::from(n),
-        started: i64::from(n),
-        network_mode: "bridge".to_owned(),
         networks: BTreeMap::from([("bridge".to_owned(), endpoint)]),
-        published: Vec::new(),
-        exposed: Vec::new(),
-        stop_signal: None,
+        ..Container::new(ContainerId::new(format!("{n:064x}")), format!("c{n}"), "image")
     }
 }

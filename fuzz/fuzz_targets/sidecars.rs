@@ -7,16 +7,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
-use longshore_model::{Container, ContainerId, Endpoint, Health, Problem, RunState, World};
+use longshore_model::{Container, ContainerId, Endpoint, Problem, RunState, World};
 use longshore_plan::sidecars::{MAIN, OWNER, OWNER_VALUE, SidecarFile, SidecarPlan, Step};
 
 fuzz_target!(|text: &str| {
     // After a line with `---`, the rest is labels: one a line, key and value with a tab between them.
     let (file, labels) = text.split_once("\n---\n").unwrap_or((text, ""));
     let pairs = labels.split('\n').filter_map(|line| line.split_once('\t'));
-    let labels = pairs.map(|(key, value)| {
-        (format!("longshore.sidecar.{key}"), value.replace('\u{b}', "\n"))
-    });
+    let labels = pairs.map(|(key, value)| (format!("longshore.sidecar.{key}"), value.replace('\u{b}', "\n")));
     let main = main(labels.collect());
     let mut world = World { listed: true, ..World::default() };
     world.containers.insert_mut(main.id.clone(), Arc::new(main.clone()));
@@ -56,20 +54,9 @@ fn check(problem: &Problem) {
 fn main(labels: BTreeMap<String, String>) -> Container {
     let endpoint = Endpoint { network_id: "bridge".to_owned(), ipv4: None, ipv6: None };
     Container {
-        id: ContainerId::new(format!("{:064x}", 1)),
-        name: "c1".to_owned(),
-        image: "img".to_owned(),
         labels,
-        baked: Default::default(),
         state: RunState::Running,
-        health: Health::None,
-        stopping: false,
-        created: 1,
-        started: 1,
-        network_mode: "bridge".to_owned(),
         networks: BTreeMap::from([("bridge".to_owned(), endpoint)]),
-        published: Vec::new(),
-        exposed: Vec::new(),
-        stop_signal: None,
+        ..Container::new(ContainerId::new(format!("{:064x}", 1)), "c1", "img")
     }
 }

@@ -176,3 +176,26 @@ pub struct Container {
     /// The signal by which it is stopped, as the image or user named it (`SIGQUIT`, `15`); absent means SIGTERM.
     pub stop_signal: Option<String>,
 }
+
+impl Container {
+    /// One that was made and never started, on the default bridge, of which nothing else is known.
+    pub fn new(id: ContainerId, name: impl Into<String>, image: impl Into<String>) -> Self {
+        Self {
+            id,
+            name: name.into(),
+            image: image.into(),
+            labels: BTreeMap::new(),
+            baked: BTreeSet::new(),
+            state: RunState::Created,
+            health: Health::None,
+            stopping: false,
+            created: 0,
+            started: 0,
+            network_mode: "bridge".to_owned(),
+            networks: BTreeMap::new(),
+            published: Vec::new(),
+            exposed: Vec::new(),
+            stop_signal: None,
+        }
+    }
+}

@@ -1,25 +1,10 @@
-use longshore_model::{Health, NetworkScope};
+use longshore_model::NetworkScope;
 
 use super::*;
 
 fn container(state: RunState, started: i64) -> Container {
-    Container {
-        id: ContainerId::new("ab"),
-        name: "wp1".to_owned(),
-        image: "wordpress".to_owned(),
-        labels: BTreeMap::new(),
-        baked: Default::default(),
-        state,
-        health: Health::None,
-        stopping: false,
-        created: 1,
-        started,
-        network_mode: "bridge".to_owned(),
-        networks: BTreeMap::new(),
-        published: Vec::new(),
-        exposed: Vec::new(),
-        stop_signal: Some("SIGQUIT".to_owned()),
-    }
+    let stop_signal = Some("SIGQUIT".to_owned());
+    Container { state, started, stop_signal, ..Container::new(ContainerId::new("ab"), "wp1", "wordpress") }
 }
 
 fn event(kind: EventKind, at: i64) -> ContainerEvent {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use longshore_model::{Container, ContainerId, Endpoint, Health, PortState, RunState, World};
+use longshore_model::{Container, ContainerId, Endpoint, PortState, RunState, World};
 
 /// A running container `c<n>` on the default bridge at 172.17.0.<n>, created in order of its number.
 pub(crate) fn container(n: u8, labels: &[(&str, &str)]) -> Container {
@@ -15,22 +15,14 @@ pub(crate) fn container(n: u8, labels: &[(&str, &str)]) -> Container {
         ipv4: Some(IpAddr::from([172, 17, 0, n])),
         ipv6: None,
     };
+    let id = ContainerId::new(format!("{n:064x}").chars().rev().collect::<String>());
     Container {
-        id: ContainerId::new(format!("{n:064x}").chars().rev().collect::<String>()),
-        name: format!("c{n}"),
-        image: "testserver".to_owned(),
         labels: labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
-        baked: Default::default(),
         state: RunState::Running,
-        health: Health::None,
-        stopping: false,
         created: i64::from(n),
         started: i64::from(n),
-        network_mode: "bridge".to_owned(),
         networks: BTreeMap::from([("bridge".to_owned(), endpoint)]),
-        published: Vec::new(),
-        exposed: Vec::new(),
-        stop_signal: None,
+        ..Container::new(id, format!("c{n}"), "testserver")
     }
 }
 

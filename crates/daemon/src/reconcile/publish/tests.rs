@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
-use longshore_model::{Container, Endpoint, Health, RunState};
+use longshore_model::{Container, Endpoint, RunState};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
@@ -166,21 +166,9 @@ async fn a_container_that_docker_does_not_show_is_a_problem_and_keeps_its_keys()
     let mut publisher = server.publisher("h1");
     let endpoint = Endpoint { network_id: "n".to_owned(), ipv4: None, ipv6: None };
     let container = Container {
-        id: ContainerId::new("a".repeat(64)),
-        name: "web".to_owned(),
-        image: "i".to_owned(),
-        labels: BTreeMap::new(),
-        baked: Default::default(),
         state: RunState::Running,
-        health: Health::None,
-        stopping: false,
-        created: 1,
-        started: 1,
-        network_mode: "bridge".to_owned(),
         networks: BTreeMap::from([("bridge".to_owned(), endpoint)]),
-        published: Vec::new(),
-        exposed: Vec::new(),
-        stop_signal: None,
+        ..Container::new(ContainerId::new("a".repeat(64)), "web", "i")
     };
     let mut world = World { listed: true, ..World::default() };
     world.containers.insert_mut(container.id.clone(), Arc::new(container));
