@@ -42,7 +42,12 @@ pub(crate) fn settings(docker: DockerAddress, data_dir: PathBuf) -> Settings {
             cert_path: std::env::var_os("DOCKER_CERT_PATH").map(PathBuf::from),
             include_env: false,
         },
-        balancer: BalancerSettings { bind: Vec::new(), workers: 1, engine: EngineSettings::None },
+        balancer: BalancerSettings {
+            bind: Vec::new(),
+            trusted: Vec::new(),
+            workers: 1,
+            engine: EngineSettings::None,
+        },
         handlers: HandlerSettings::default(),
         sidecars: None,
         publish: None,

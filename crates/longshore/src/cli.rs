@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use longshore_daemon::config::DockerAddress;
+use longshore_daemon::config::{DockerAddress, IpNet};
 
 use crate::flags::{DnsFlags, HandlerFlags, HaproxyFlags, PublishFlags};
 
@@ -207,6 +207,10 @@ pub(crate) struct Run {
     /// An address that frontends listen on; may be repeated [default: all].
     #[arg(long, value_name = "IP", action = clap::ArgAction::Append)]
     pub(crate) bind: Vec<IpAddr>,
+    /// A proxy before this one, as an address or a network such as 10.0.0.0/8: what it says of where a request came from
+    /// is believed; may be repeated [default: nobody is].
+    #[arg(long, value_name = "NETWORK", action = clap::ArgAction::Append, value_parser = network)]
+    pub(crate) trusted_proxy: Vec<IpNet>,
     /// Threads of the built-in balancer [default: one a core].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) workers: Option<u16>,
@@ -375,6 +379,12 @@ pub(crate) fn by_name(mut arguments: Vec<OsString>) -> Vec<OsString> {
     };
     arguments.insert(1, command.into());
     arguments
+}
+
+/// A network, or an address, which is a network of one.
+fn network(text: &str) -> Result<IpNet, String> {
+    let address = || text.parse::<IpAddr>().map(IpNet::from);
+    text.parse::<IpNet>().or_else(|_| address()).map_err(|_| "it is no address and no network".to_owned())
 }
 
 #[cfg(test)]

@@ -118,7 +118,8 @@ fn settings(
         },
         Some(EngineName::None) => EngineSettings::None,
         Some(EngineName::BuiltIn) => EngineSettings::BuiltIn,
-        Some(EngineName::Haproxy) => match run.haproxy.settings(&run.data_dir, &run.bind) {
+        Some(EngineName::Haproxy) => match run.haproxy.settings(&run.data_dir, &run.bind, &run.trusted_proxy)
+        {
             Ok(settings) => EngineSettings::Haproxy(Box::new(settings)),
             Err((key, message)) => {
                 mistake(key, message);
@@ -146,6 +147,7 @@ fn settings(
         docker: DockerSettings { address: run.docker.clone(), cert_path, include_env: run.include_env },
         balancer: BalancerSettings {
             bind: run.bind.clone(),
+            trusted: run.trusted_proxy.clone(),
             workers: run.workers.map_or(cores, usize::from),
             engine,
         },

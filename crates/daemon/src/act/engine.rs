@@ -61,6 +61,7 @@ impl Engine {
         let (built_in, observations) = Balancer::start(longshore_proxy::Settings {
             bind,
             workers: settings.workers,
+            trusted: settings.trusted.clone(),
             share_ports: start == Start::Successor,
             ..defaults
         })

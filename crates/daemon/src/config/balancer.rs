@@ -1,5 +1,7 @@
 use std::net::IpAddr;
 
+use longshore_proxy::IpNet;
+
 use crate::act::haproxy;
 
 /// How the balancer is run.
@@ -7,6 +9,8 @@ use crate::act::haproxy;
 pub struct BalancerSettings {
     /// The addresses that its frontends listen on; empty means all.
     pub bind: Vec<IpAddr>,
+    /// Proxies before this one, whose word on where a request came from is believed by the built-in engine.
+    pub trusted: Vec<IpNet>,
     /// Threads of the built-in engine.
     pub workers: usize,
     /// Which engine carries HTTP and TCP. UDP is always carried by the built-in one.

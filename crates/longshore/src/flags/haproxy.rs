@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use longshore_daemon::act::haproxy::{Mode, Reload, Settings, template_dirs};
 
+use longshore_daemon::config::IpNet;
+
 use super::Wrong;
 
 /// Only for `--balancer haproxy`.
@@ -35,7 +37,12 @@ pub(crate) struct HaproxyFlags {
 
 impl HaproxyFlags {
     /// `bind` are the addresses that frontends listen on, all if there is none.
-    pub(crate) fn settings(&self, data_dir: &Path, bind: &[IpAddr]) -> Result<Settings, Wrong> {
+    pub(crate) fn settings(
+        &self,
+        data_dir: &Path,
+        bind: &[IpAddr],
+        trusted: &[IpNet],
+    ) -> Result<Settings, Wrong> {
         let mode = match &self.haproxy_config {
             Some(config) => Mode::Attach {
                 config: config.clone(),
@@ -55,6 +62,7 @@ impl HaproxyFlags {
         Ok(Settings {
             binary: self.haproxy_binary.clone(),
             bind: if bind.is_empty() { defaults.bind.clone() } else { bind.to_vec() },
+            trusted: trusted.to_vec(),
             stats,
             template_dirs: folders.map_or_else(Vec::new, |folders| template_dirs(folders, &[])),
             template_file: Some(self.template_file.clone()),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use longshore_testkit::{Agent, ContainerSpec, Host, TestResult, eventually};
+use longshore_testkit::{Agent, ContainerSpec, Host, Lab, TestResult, eventually};
 
 use crate::engines::{served_by, with_both_engines};
 
@@ -96,5 +96,29 @@ async fn an_agent_is_replaced_without_a_failed_request(host: &Host, agent: &mut 
     let report = load.report().await?;
     assert_eq!(report.failed(), 0, "{report}");
     assert_eq!(socket.echo("still here").await?, format!("{}: still here", web.name));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_trusted_proxy_is_believed_by_both_engines() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let host = lab.host(0);
+    let web = host.run(server()).await?;
+    for engine in ["built-in", "haproxy"] {
+        for (trusted, forwarded) in [("127.0.0.1", "https"), ("10.9.9.0/24", "http")] {
+            let builder = Agent::on(host).balancer(engine).flags(&["--trusted-proxy", trusted]);
+            let mut agent = builder.start().await?;
+            served_by(&agent, "t.test", &[&web.name]).await;
+            let request =
+                host.get("http://127.0.0.1:80/").host("t.test").header("x-forwarded-proto", "https");
+            let answer = request.send().await?;
+            let echo = answer.echo()?;
+            assert_eq!(
+                echo.header("x-forwarded-proto"),
+                Some(forwarded),
+                "{engine} with --trusted-proxy {trusted}"
+            );
+        }
+    }
     Ok(())
 }

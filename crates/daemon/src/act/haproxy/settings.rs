@@ -4,6 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use longshore_proxy::IpNet;
+
 use super::HaproxyError;
 
 /// The built-in template's name.
@@ -49,6 +51,8 @@ pub struct Settings {
     pub binary: PathBuf,
     /// The addresses that frontends listen on. Default: all, IPv4 and (where the host has it) IPv6.
     pub bind: Vec<IpAddr>,
+    /// Proxies before this one, whose word on where a request came from is believed. Default: none.
+    pub trusted: Vec<IpNet>,
     /// Directories that templates are searched in, in this order, before the built-in one.
     pub template_dirs: Vec<PathBuf>,
     /// The template. Default `haproxy.cfg.j2`, which is built in.
@@ -82,6 +86,7 @@ impl Settings {
             mode,
             binary: PathBuf::from("haproxy"),
             bind: vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
+            trusted: Vec::new(),
             template_dirs: Vec::new(),
             template_file: None,
             stats: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 5000))),

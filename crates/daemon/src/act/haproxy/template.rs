@@ -12,6 +12,7 @@
 //! | `description` | the fingerprint of all that only a reload changes |
 //! | `socket` | the stats socket to declare |
 //! | `stats` | address of the statistics page, or none |
+//! | `trusted` | the networks of proxies that are believed, `10.0.0.0/8`; often empty |
 //! | `user`, `group`, `threads` | or none |
 //! | `wildcard_levels` | how many rules the layout needs for wildcards |
 //! | `sorted_config_by_port` | Docker Glue's: `{port: [(host, [prefix])]}`, hosts and prefixes longest first, all of them strings; the host is empty for any |
@@ -107,6 +108,7 @@ impl Templates {
             description,
             socket => self.paths.socket.display().to_string(),
             stats => self.settings.stats.filter(|_| state.shape.stats).map(|address| address.to_string()),
+            trusted => self.settings.trusted.iter().map(ToString::to_string).collect::<Vec<String>>(),
             user,
             group,
             threads => self.settings.threads,

@@ -1,6 +1,6 @@
 //! Which request goes where.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::lab::{Client, Lab, Upstream, free_port, get, shares, to};
 
@@ -110,7 +110,8 @@ async fn what_a_client_says_of_where_it_came_from_is_replaced() {
     lab.set(&[to(format!("http:{port} */"), &[&a])]).await;
     let mut client = Client::connect(port).await.unwrap();
     let request = "GET / HTTP/1.1\r\nHost: h.com:99\r\nX-Forwarded-For: 6.6.6.6\r\nX-Forwarded-For: 7.7.7.7\r\n\
-        X-Forwarded-Proto: https\r\nX-Forwarded-Host: evil\r\nX-Forwarded-Port: 1\r\nX-Real-IP: 6.6.6.6\r\n\r\n";
+        X-Forwarded-Proto: https\r\nX-Forwarded-Host: evil\r\nX-Forwarded-Port: 1\r\nX-Real-IP: 6.6.6.6\r\n\
+        Forwarded: for=6.6.6.6\r\n\r\n";
     let (_, body) = client.ask(request).await.unwrap();
     let said: BTreeMap<&str, &str> = body
         .lines()
@@ -128,6 +129,33 @@ async fn what_a_client_says_of_where_it_came_from_is_replaced() {
     assert_eq!(said, expected);
     assert_eq!(body.lines().filter(|line| line.starts_with("x-forwarded-for")).count(), 1);
     assert!(body.contains("host: h.com:99"));
+    assert!(!body.contains("6.6.6.6"), "{body}");
+}
+
+#[tokio::test]
+async fn a_trusted_proxy_is_believed_and_added() {
+    let mut lab = Lab::with(|settings| settings.trusted = vec!["127.0.0.0/8".parse().unwrap()]).await;
+    let port = free_port();
+    let a = Upstream::new("a").await;
+    lab.set(&[to(format!("http:{port} */"), &[&a])]).await;
+    let mut client = Client::connect(port).await.unwrap();
+    let request = "GET / HTTP/1.1\r\nHost: h.com\r\nX-Forwarded-For: 1.1.1.1\r\nX-Forwarded-Proto: https\r\n\
+        X-Forwarded-Host: first.com\r\nForwarded: for=1.1.1.1\r\n\r\n";
+    let (_, body) = client.ask(request).await.unwrap();
+    let said: Vec<&str> =
+        body.lines().filter(|line| line.contains("orwarded") || line.starts_with("x-")).collect();
+    let port = format!("x-forwarded-port: {port}");
+    let expected = BTreeSet::from([
+        "x-forwarded-for: 1.1.1.1",
+        "x-forwarded-for: 127.0.0.1",
+        "x-forwarded-proto: https",
+        "x-forwarded-host: first.com",
+        "forwarded: for=1.1.1.1",
+        "x-real-ip: 127.0.0.1",
+        port.as_str(),
+    ]);
+    assert_eq!(said.iter().copied().collect::<BTreeSet<_>>(), expected);
+    assert_eq!(said.len(), expected.len(), "each once: {said:?}");
 }
 
 #[tokio::test]
