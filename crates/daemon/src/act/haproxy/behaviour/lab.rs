@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::super::fixture::{at, route};
 use super::super::{Applied, Haproxy, HaproxyError, Mode, Settings};
@@ -81,13 +81,10 @@ impl Lab {
 
     /// Keeps the engine up for a while, as the agent's loop does.
     pub(super) async fn run_for(&mut self, time: Duration) {
-        let _ = timeout(time, async {
-            loop {
-                self.engine.disturbed().await;
-                let _ = self.engine.apply(&self.table, &BTreeSet::new()).await;
-            }
-        })
-        .await;
+        let end = Instant::now() + time;
+        while timeout_at(end, self.engine.disturbed()).await.is_ok() {
+            let _ = self.engine.apply(&self.table, &BTreeSet::new()).await;
+        }
     }
 
     pub(super) fn path(&self, name: &str) -> std::path::PathBuf {
