@@ -37,8 +37,10 @@ async fn a_container_is_served_from_its_start_to_its_end(host: &Host, agent: &mu
     let name = web.name.clone();
     web.remove().await?;
     served_by(agent, "l.test", &[]).await;
-    let known = agent.api("/v1/containers").await?.to_string();
-    assert!(!known.contains(&name), "{known}");
+    eventually("it is forgotten", async || {
+        agent.api("/v1/containers").await.is_ok_and(|known| !known.to_string().contains(&name))
+    })
+    .await;
     Ok(())
 }
 
