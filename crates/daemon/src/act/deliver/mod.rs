@@ -10,6 +10,9 @@ mod sample;
 mod script;
 mod webhook;
 
+use std::time::Duration;
+
+use hyper_util::client::proxy::matcher::Matcher;
 use longshore_model::{Handler, Job, Occurrence, OccurrenceSubject};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -97,17 +100,19 @@ pub(crate) struct Failure {
     pub(crate) why: String,
     /// Whether trying again is of no use.
     pub(crate) for_good: bool,
+    /// How long who failed wants to be left alone, at least.
+    pub(crate) not_before: Duration,
 }
 
 impl Failure {
     /// It may work another time.
     pub(crate) fn passing(why: impl Into<String>) -> Self {
-        Self { why: why.into(), for_good: false }
+        Self { why: why.into(), for_good: false, not_before: Duration::ZERO }
     }
 
     /// It will never work.
     pub(crate) fn for_good(why: impl Into<String>) -> Self {
-        Self { why: why.into(), for_good: true }
+        Self { why: why.into(), for_good: true, not_before: Duration::ZERO }
     }
 }
 
@@ -132,7 +137,8 @@ impl Deliverer {
                 Some(Self::Plugin(plugin::Plugin::new(handler, command.clone(), node, docker_host)))
             }
             Job::Webhook { url, secret_file } => {
-                Some(Self::Webhook(webhook::Webhook::new(url.clone(), secret_file.clone())))
+                let proxies = Matcher::from_env();
+                Some(Self::Webhook(webhook::Webhook::new(url.clone(), secret_file.clone(), &proxies)))
             }
             Job::Balance(_) | Job::Publish(_) | Job::OpenVswitch(_) => None,
         }

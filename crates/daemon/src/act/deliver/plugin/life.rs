@@ -316,7 +316,7 @@ fn settle(ledger: &mut Ledger<Answer>, log: &Log, said: Said, now: Instant) {
                 reason if reason.is_empty() => "it refused".to_owned(),
                 reason => format!("it refused: {reason}"),
             };
-            (id, attempt, Err(Failure { why, for_good: !retry }))
+            (id, attempt, Err(if retry { Failure::passing(why) } else { Failure::for_good(why) }))
         }
         Said::Hello { .. } | Said::Log { .. } | Said::Unknown => {
             log.say("warning", "it said what was not asked for, or what this agent does not know");
