@@ -17,6 +17,8 @@ use longshore_model::{Handler, Job, Occurrence, OccurrenceSubject};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::problems::Problems;
+
 /// One attempt to deliver one event to one handler.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attempt<'a> {
@@ -126,7 +128,7 @@ pub(crate) enum Deliverer {
 
 impl Deliverer {
     /// The one for a handler; `None` for a job that follows World.
-    pub(crate) fn new(handler: &Handler, node: &str, docker_host: &str) -> Option<Self> {
+    pub(crate) fn new(handler: &Handler, node: &str, docker_host: &str, problems: &Problems) -> Option<Self> {
         match &handler.job {
             Job::Script { program, ini } => Some(Self::Script(script::Script::new(
                 program.clone(),
@@ -134,7 +136,7 @@ impl Deliverer {
                 docker_host.to_owned(),
             ))),
             Job::Plugin { command } => {
-                Some(Self::Plugin(plugin::Plugin::new(handler, command.clone(), node, docker_host)))
+                Some(Self::Plugin(plugin::Plugin::new(handler, command.clone(), node, docker_host, problems)))
             }
             Job::Webhook { url, secret_file } => {
                 let proxies = Matcher::from_env();
