@@ -15,7 +15,7 @@ pub use balancer::{BalancerSettings, EngineSettings};
 pub use dns::DnsSettings;
 pub use docker::{DockerAddress, DockerAddressError, DockerSettings};
 pub use handlers::{Definition, HandlerSettings, Said, Value};
-use longshore_model::PublishJob;
+use longshore_model::{Problem, PublishJob};
 pub use sidecars::SidecarSettings;
 
 /// Everything that an agent is told.
@@ -47,6 +47,8 @@ pub struct Settings {
     pub check_interval: Duration,
     /// How long open requests may go on once the agent was told to end.
     pub grace: Duration,
+    /// What was said besides and does nothing.
+    pub ignored: Vec<Problem>,
 }
 
 /// What may change while the agent runs.
