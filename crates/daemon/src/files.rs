@@ -36,7 +36,7 @@ pub(crate) struct Watched {
 }
 
 impl Watched {
-    /// Nothing is watched before the first read.
+    /// Nothing is watched before it is aimed.
     pub(crate) fn new() -> Self {
         let touch = Arc::new(Notify::new());
         Self { touch, touched: None, reread: Instant::now() + REREAD, watcher: None }
@@ -63,28 +63,18 @@ impl Watched {
         }
     }
 
-    /// Watches these from here on and then has them read, so that what changes meanwhile is read again. Gives what was
-    /// read, and the error if they cannot be watched. It blocks as long as the disk does.
-    pub(crate) fn read_now<T>(
-        &mut self,
-        paths: &[PathBuf],
-        read: impl FnOnce() -> T,
-    ) -> (T, Option<notify::Error>) {
+    /// Watches these from here on. Read them after it, so that what changes meanwhile is read again. Gives the error if
+    /// they cannot be watched. It blocks as long as the disk does.
+    pub(crate) fn aim_now(&mut self, paths: &[PathBuf]) -> Option<notify::Error> {
         let watcher = watch(paths, Arc::clone(&self.touch));
-        let value = read();
-        (value, self.keep(watcher))
+        self.keep(watcher)
     }
 
-    /// The same without blocking. Dropped before it is done, it leaves watched what was. `None` where `read` panicked.
-    pub(crate) async fn read<T: Send + 'static>(
-        &mut self,
-        paths: Vec<PathBuf>,
-        read: impl FnOnce() -> T + Send + 'static,
-    ) -> Option<(T, Option<notify::Error>)> {
+    /// The same without blocking. Dropped before it is done, it leaves watched what was.
+    pub(crate) async fn aim(&mut self, paths: Vec<PathBuf>) -> Option<notify::Error> {
         let touch = Arc::clone(&self.touch);
-        let reading = tokio::task::spawn_blocking(move || (watch(&paths, touch), read()));
-        let (watcher, value) = reading.await.ok()?;
-        Some((value, self.keep(watcher)))
+        let watching = tokio::task::spawn_blocking(move || watch(&paths, touch)).await;
+        self.keep(watching.unwrap_or_else(|_| Err(notify::Error::generic("the look at them failed"))))
     }
 
     /// The watcher before ends only here, when the next one has begun: no change falls between them.
@@ -157,17 +147,14 @@ mod tests {
 
     use super::*;
 
-    async fn read(watched: &mut Watched, path: &Path) -> String {
-        let own = path.to_owned();
-        let text = move || fs::read_to_string(own).unwrap_or_default();
-        let (text, error) = watched.read(vec![path.to_owned()], text).await.unwrap();
-        assert!(error.is_none(), "{error:?}");
-        text
-    }
-
     async fn until(watched: &mut Watched, path: &Path, text: &str) {
         let looking = async {
-            while read(watched, path).await != text {
+            loop {
+                let error = watched.aim(vec![path.to_owned()]).await;
+                assert!(error.is_none(), "{error:?}");
+                if fs::read_to_string(path).unwrap_or_default() == text {
+                    return;
+                }
                 watched.changed().await;
             }
         };

@@ -387,6 +387,7 @@ fn a_list_of_the_settings_file_may_hold_commas() {
         file: "/etc/longshore/longshore.toml".into(),
         line: Some(2),
         is_ini: false,
+        script_paths: Vec::new(),
         head: BTreeMap::from([
             ("kind".to_owned(), said(Value::One("plugin".to_owned()))),
             ("events".to_owned(), many(&["start", "die"])),

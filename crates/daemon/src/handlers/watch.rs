@@ -2,6 +2,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::watch as signal;
+use tokio::task::spawn_blocking;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::discover::{HandlerSet, discover};
@@ -27,7 +28,8 @@ pub(super) fn keep_reading(
     let mut files = Watched::new();
     let first = {
         let settings = settings.borrow_and_update();
-        whole(files.read_now(&folders(&settings), || discover(&settings, &HandlerSet::default())))
+        let error = files.aim_now(&folders(&settings));
+        whole(discover(&settings, &HandlerSet::default()), error)
     };
     told(&first);
     let (set, sets) = signal::channel(Arc::new(first));
@@ -39,8 +41,9 @@ pub(super) fn keep_reading(
             }
             let settings = settings.borrow_and_update().clone();
             let before = Arc::clone(&set.borrow());
-            let looked = files.read(folders(&settings), move || discover(&settings, &before)).await;
-            let Some(next) = looked.map(whole) else { continue };
+            let error = files.aim(folders(&settings)).await;
+            let Ok(found) = spawn_blocking(move || discover(&settings, &before)).await else { continue };
+            let next = whole(found, error);
             told(&next);
             set.send_if_modified(|known| {
                 let differs = **known != next;
@@ -59,7 +62,7 @@ fn folders(settings: &HandlerSettings) -> Vec<PathBuf> {
 }
 
 /// The set, with what is to be known of the watching.
-fn whole((mut set, error): (HandlerSet, Option<notify::Error>)) -> HandlerSet {
+fn whole(mut set: HandlerSet, error: Option<notify::Error>) -> HandlerSet {
     set.problems.extend(error.map(|error| unwatched("handlers", "handler-paths", &error)));
     set
 }

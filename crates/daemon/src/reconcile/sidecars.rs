@@ -1,7 +1,6 @@
 //! Sidecars, kept like the plan says: each step in a task of its own, so that none waits for another.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -116,15 +115,16 @@ impl SidecarFollower {
     /// Reads the file if it says something else than before. While it cannot be read, what it said goes on to count.
     async fn read(&mut self) {
         let Some(path) = self.path.clone() else { return };
-        let own = path.clone();
-        let reading = self.files.read(vec![path.clone()], move || read_text(&own));
-        let Ok(Some((text, unwatchable))) = timeout(READ, reading).await else {
-            return self.unread(&path, "it took too long");
+        let reading = async {
+            let error = self.files.aim(vec![path.clone()]).await;
+            let shown = path.display().to_string();
+            self.unwatched = error.map(|error| unwatched(&shown, "sidecars", &error));
+            read_text(&path).await
         };
-        self.unwatched = unwatchable.map(|error| unwatched(&path.display().to_string(), "sidecars", &error));
-        let text = match text {
-            Ok(text) => text,
-            Err(error) => return self.unread(&path, &error.to_string()),
+        let text = match timeout(READ, reading).await {
+            Ok(Ok(text)) => text,
+            Ok(Err(error)) => return self.unread(&path, &error.to_string()),
+            Err(_) => return self.unread(&path, "it took too long"),
         };
         if self.text.as_ref() == Some(&text) {
             return;
@@ -370,17 +370,15 @@ fn one_line(text: &str) -> String {
     text.trim().to_owned()
 }
 
-fn read_text(path: &Path) -> io::Result<String> {
-    // Before it is opened: a pipe would not open until somebody writes.
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is no file"));
+async fn read_text(path: &Path) -> std::io::Result<String> {
+    let about = tokio::fs::metadata(path).await?;
+    if !about.is_file() {
+        return Err(std::io::Error::other("it is no file"));
     }
-    let mut text = String::new();
-    std::fs::File::open(path)?.take(LONGEST + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > LONGEST {
-        return Err(io::Error::other(format!("it is longer than {LONGEST} bytes")));
+    if about.len() > LONGEST {
+        return Err(std::io::Error::other(format!("it is longer than {LONGEST} bytes")));
     }
-    Ok(text)
+    tokio::fs::read_to_string(path).await
 }
 
 #[cfg(test)]

@@ -98,7 +98,8 @@ impl Reader<'_> {
             }
         };
         let file = std::path::absolute(self.place.path).unwrap_or_else(|_| self.place.path.to_owned());
-        Some(Definition { name: name?, file, line, is_ini: false, head, params })
+        let script_paths = Vec::new();
+        Some(Definition { name: name?, file, line, is_ini: false, script_paths, head, params })
     }
 
     fn all(&mut self, table: &dyn TableLike) -> BTreeMap<String, Said> {

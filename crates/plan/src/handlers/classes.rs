@@ -185,7 +185,10 @@ fn python(reader: &mut Reader<'_>, class: &str) -> Option<Job> {
         return None;
     };
     let rest = ["-m", "longshore_plugin.glue", "--ini", file, "--path", folder];
-    let command = [interpreter].into_iter().chain(rest.map(str::to_owned)).collect();
+    let scripts = definition.script_paths.iter().filter_map(|folder| folder.to_str());
+    let scripts = scripts.flat_map(|folder| ["--script-path", folder]);
+    let command = rest.into_iter().chain(scripts).map(str::to_owned);
+    let command = [interpreter].into_iter().chain(command).collect();
     Some(Job::Plugin { command })
 }
 

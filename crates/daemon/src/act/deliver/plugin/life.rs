@@ -16,7 +16,7 @@ use super::wire::{self, PROTOCOL, Said};
 use crate::delays;
 use crate::problems::{Problems, Source, chain};
 
-/// How long a plugin may take to answer the hello.
+/// How long a plugin may take to answer the hello, unless it has longer for an event: it may have something to prepare.
 const HELLO: Duration = Duration::from_secs(10);
 /// How long it may take to end once it is told to.
 const SHUTDOWN: Duration = Duration::from_secs(5);
@@ -196,7 +196,7 @@ impl<'a> Life<'a> {
             ledger,
             process,
             parallel: None,
-            greet_by: now + HELLO,
+            greet_by: now + recipe.patience.max(HELLO),
             flush_at: now + FLUSH,
             stopping: None,
         })
@@ -319,7 +319,8 @@ impl<'a> Life<'a> {
                 Farewell::Term(_) | Farewell::Kill(_) => {}
             }
         } else if self.parallel.is_none() && now >= self.greet_by {
-            return Err(Over::at_once(format!("it did not answer the hello within {} s", HELLO.as_secs())));
+            let limit = self.recipe.patience.max(HELLO);
+            return Err(Over::at_once(format!("it did not answer the hello within {limit:?}")));
         }
         let overdue = self.ledger.overdue(now);
         for answer in overdue.late {
