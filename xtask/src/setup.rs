@@ -10,7 +10,7 @@ use crate::steps::{self, read, step, works};
 use crate::workspace::{Metadata, cargo};
 
 /// What the lab, its tests and the benches run, by Debian package and by the program that shows it is there.
-const PACKAGES: [(&str, &str); 17] = [
+const PACKAGES: [(&str, &str); 18] = [
     ("docker.io", "dockerd"),
     ("docker-registry", "docker-registry"),
     ("haproxy", "haproxy"),
@@ -26,6 +26,7 @@ const PACKAGES: [(&str, &str); 17] = [
     ("openvswitch-switch", "ovs-docker"),
     ("crudini", "crudini"),
     ("python3", "python3"),
+    ("tinyproxy-bin", "tinyproxy"),
     ("protobuf-compiler", "protoc"),
     ("libprotobuf-dev", "/usr/include/google/protobuf/descriptor.proto"),
 ];

@@ -115,6 +115,7 @@ impl Agent {
 
         let stop = CancellationToken::new();
         let problems = Problems::default();
+        problems.set(Source::Settings, settings.ignored.clone());
         let routes = Routes::default();
         let (live, live_settings) = signal::channel(settings.live());
         let (route_events, _) = broadcast::channel(FEED);
@@ -265,10 +266,19 @@ impl Agent {
             message: "it changed, and what runs goes on with the old value".to_owned(),
             hint: Some("restart the agent".to_owned()),
         });
-        self.problems.set(Source::Settings, fixed);
+        self.problems.set(Source::Settings, fixed.chain(settings.ignored.iter().cloned()));
         self.live.send_replace(settings.live());
         self.following.reload(settings);
         tracing::info!("settings read again");
+    }
+
+    /// Goes on with the settings that it has, as the others are wrong: in these ways.
+    pub fn stay(&self, mistakes: &[Problem]) {
+        let stays = |mistake: &Problem| {
+            let hint = Some("the settings stay as they were; mend it and send SIGHUP".to_owned());
+            Problem { hint, ..mistake.clone() }
+        };
+        self.problems.set(Source::Settings, mistakes.iter().map(stays));
     }
 
     /// Ends, and leaves what was made as it is: after a single pass, a HAProxy goes on with its routes. Returns

@@ -21,6 +21,7 @@ mod agent;
 mod delays;
 mod deliver;
 mod docker;
+mod files;
 mod following;
 mod outward;
 mod problems;

@@ -20,6 +20,8 @@ pub(crate) enum Source {
     Publish,
     /// A handler, by its name.
     Handler(String),
+    /// The process of a plugin, by its handler's name.
+    Plugin(String),
 }
 
 /// All problems. Cheap to clone; every clone is the same board.

@@ -54,6 +54,7 @@ pub(crate) fn settings(docker: DockerAddress, data_dir: PathBuf) -> Settings {
         dns: None,
         resync: Duration::from_secs(30),
         check_interval: Duration::from_secs(5),
+        ignored: Vec::new(),
         grace: Duration::from_secs(30),
     }
 }

@@ -4,6 +4,7 @@ mod handler;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::io::{self, Read};
 use std::path::Path;
 
 use clap::ArgAction;
@@ -17,6 +18,9 @@ const NOT_IN_A_FILE: &[&str] = &["config", "once", "dry-run", "help", "version"]
 
 /// The key of handlers: the one that is no flag.
 const HANDLER: &str = "handler";
+
+/// How long a file may be, in bytes.
+const LONGEST: u64 = 1024 * 1024;
 
 /// What a file says.
 #[derive(Debug, Default)]
@@ -34,9 +38,9 @@ pub(crate) struct File {
 /// Reads a file for the flags of `command`. Every mistake in it is found.
 pub(crate) fn read(path: &Path, command: &clap::Command) -> Result<File, Mistakes> {
     let shown = path.display().to_string();
-    let mistake = |line, message: String| Mistake { place: place(&shown, line), message };
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Mistakes(vec![mistake(None, format!("cannot be read: {error}"))]))?;
+    let mistake = |line, message: String| Mistake { place: shown.clone(), line, message };
+    let text =
+        text(path).map_err(|error| Mistakes(vec![mistake(None, format!("cannot be read: {error}"))]))?;
     let document = Document::parse(text.as_str()).map_err(|error| {
         let line = error.span().map(|span| line_of(&text, span.start));
         Mistakes(vec![mistake(line, error.message().to_owned())])
@@ -75,9 +79,18 @@ pub(crate) fn read(path: &Path, command: &clap::Command) -> Result<File, Mistake
     if mistakes.is_empty() { Ok(file) } else { Err(Mistakes([mistakes, file.unknown].concat())) }
 }
 
-/// Where a mistake is: `file:line`.
-pub(crate) fn place(path: &str, line: Option<usize>) -> String {
-    line.map_or_else(|| path.to_owned(), |line| format!("{path}:{line}"))
+/// A file's text. It is read again while the agent runs, which nothing in it may hold up.
+fn text(path: &Path) -> io::Result<String> {
+    // Before it is opened: a pipe would not open until somebody writes.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(LONGEST + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > LONGEST {
+        return Err(io::Error::other("it is longer than a MiB"));
+    }
+    Ok(text)
 }
 
 fn line_of(text: &str, offset: usize) -> usize {
@@ -234,6 +247,25 @@ mod tests {
         );
         let near = read_text("[[handlers]]\nname = \"x\"\n").unwrap();
         assert!(near.unknown[0].message.contains("did you mean \"handler\"?"), "{:?}", near.unknown);
+    }
+
+    #[test]
+    fn what_is_no_file_of_settings_is_refused_and_holds_nobody_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let command = crate::cli::Cli::command();
+        let told = |name: &str| {
+            let path = dir.path().join(name);
+            read(&path, command.find_subcommand("run").unwrap()).unwrap_err().to_string()
+        };
+        let pipe = dir.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(pipe).status().unwrap().success());
+        std::fs::write(dir.path().join("long"), "#".repeat(1024 * 1024 + 1)).unwrap();
+        std::fs::write(dir.path().join("latin"), b"node = \"caf\xe9\"").unwrap();
+        assert!(told("pipe").ends_with("pipe: cannot be read: it is no regular file"));
+        assert!(told("").ends_with("cannot be read: it is no regular file"));
+        assert!(told("long").ends_with("it is longer than a MiB"));
+        assert!(told("latin").contains("UTF-8"));
+        assert!(told("none").contains("No such file"));
     }
 
     #[test]

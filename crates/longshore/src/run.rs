@@ -4,21 +4,18 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::ArgMatches;
-use longshore_api::{Problem, Route};
+use longshore_api::Route;
 use longshore_daemon::config::Settings;
 use longshore_daemon::{Agent, AgentError, Pass, Start};
-use longshore_model::Subject;
+use longshore_model::{Problem, Subject};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::settings::{Told, resolve};
 use crate::{FAILED, log, query, succession};
 
 pub(crate) async fn run(matches: &ArgMatches, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
-    let Told { run, settings, unknown } = resolve(matches, arguments)?;
+    let Told { run, settings } = resolve(matches, arguments)?;
     log::start(&run.log, run.log_format)?;
-    for mistake in unknown {
-        tracing::warn!("{}: {}", mistake.place, mistake.message);
-    }
     if run.once || run.dry_run {
         return pass(settings, run.dry_run).await;
     }
@@ -35,7 +32,7 @@ pub(crate) async fn pass(settings: Settings, dry: bool) -> anyhow::Result<ExitCo
     let Pass { routes, problems, handlers } = outcome?;
     if dry {
         let routes: Vec<Route> = routes.iter().map(|route| Route::from(&**route)).collect();
-        let problems: Vec<Problem> = problems.iter().map(Problem::from).collect();
+        let problems: Vec<_> = problems.iter().map(longshore_api::Problem::from).collect();
         query::print_plan(&routes, &problems, configuration.as_deref());
     } else {
         tracing::info!(
@@ -55,7 +52,7 @@ pub(crate) async fn once(settings: Settings) -> anyhow::Result<ExitCode> {
     let outcome = agent.pass().await;
     agent.leave().await?;
     let Pass { problems, handlers, .. } = outcome?;
-    let is_handlers = |problem: &&longshore_model::Problem| {
+    let is_handlers = |problem: &&Problem| {
         matches!(problem.subject, Subject::Handler { .. } | Subject::File { .. } | Subject::Balancer { .. })
     };
     let failed = handlers.iter().filter(|(_, failure)| failure.is_some()).count();
@@ -87,7 +84,7 @@ pub(crate) async fn watch(
             _ = interrupt.recv() => break,
             _ = hangup.recv() => match reread() {
                 Ok(settings) => agent.reload(&settings),
-                Err(mistakes) => tracing::error!("{mistakes}; the old settings stay"),
+                Err(mistakes) => agent.stay(&mistakes.0.iter().map(Problem::from).collect::<Vec<_>>()),
             },
             () = &mut outdated => {
                 agent.leave().await?;

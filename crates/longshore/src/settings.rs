@@ -10,6 +10,7 @@ use longshore_daemon::config::{
     SidecarSettings,
 };
 use longshore_daemon::handlers::balance_job;
+use longshore_model::Problem;
 
 use crate::alone;
 use crate::cli::{Cli, EngineName, Run};
@@ -26,8 +27,6 @@ pub(crate) struct Told {
     pub(crate) run: Run,
     /// The settings as the agent takes them.
     pub(crate) settings: Settings,
-    /// Keys of the file that are no settings.
-    pub(crate) unknown: Vec<Mistake>,
 }
 
 /// Reads the file that the arguments name, puts the arguments over it, and makes settings of both.
@@ -42,14 +41,14 @@ pub(crate) fn resolve(matches: &ArgMatches, arguments: &[OsString]) -> Result<To
         None => file::File::default(),
     };
     let run = merge(&file, flags, arguments)?;
-    let unknown = file.unknown.clone();
+    let ignored = file.unknown.iter().map(Problem::from).collect();
     let shown = path.as_deref().map(Path::to_string_lossy).unwrap_or_default();
     let place = |key: &str| match file.lines.get(key).filter(|_| !is_given(flags, key)) {
-        Some(line) => file::place(&shown, Some(*line)),
-        None => format!("--{key}"),
+        Some(line) => (shown.clone().into_owned(), Some(*line)),
+        None => (format!("--{key}"), None),
     };
-    let settings = settings(&run, file.handlers, place)?;
-    Ok(Told { run, settings, unknown })
+    let settings = Settings { ignored, ..settings(&run, file.handlers, place)? };
+    Ok(Told { run, settings })
 }
 
 /// Whether a flag or the environment says it: then the file does not count.
@@ -66,16 +65,22 @@ fn merge(file: &file::File, flags: &ArgMatches, arguments: &[OsString]) -> Resul
         Some((_, run)) => Run::from_arg_matches(run),
         None => Run::from_arg_matches(&matches),
     });
-    read.map_err(|error| Mistakes(vec![Mistake { place: "settings".to_owned(), message: error.to_string() }]))
+    read.map_err(|error| {
+        let place = "settings".to_owned();
+        Mistakes(vec![Mistake { place, line: None, message: error.to_string() }])
+    })
 }
 
 fn settings(
     run: &Run,
     inline: Vec<Definition>,
-    place: impl Fn(&str) -> String,
+    place: impl Fn(&str) -> (String, Option<usize>),
 ) -> Result<Settings, Mistakes> {
     let mut mistakes = Vec::new();
-    let mut mistake = |key: &str, message: String| mistakes.push(Mistake { place: place(key), message });
+    let mut mistake = |key: &str, message: String| {
+        let (place, line) = place(key);
+        mistakes.push(Mistake { place, line, message });
+    };
 
     let token = run.token_file.as_deref().and_then(|path| match token(path) {
         Ok(token) => Some(token),
@@ -158,13 +163,18 @@ fn settings(
         resync: run.resync.into(),
         check_interval: run.check_interval.into(),
         grace: run.grace.into(),
+        ignored: Vec::new(),
     })
 }
 
 /// The token in a file that nobody else can read.
 fn token(path: &Path) -> Result<String, String> {
     use std::os::unix::fs::MetadataExt;
-    let mode = std::fs::metadata(path).map_err(|error| error.to_string())?.mode();
+    let metadata = std::fs::metadata(path).map_err(|error| error.to_string())?;
+    if !metadata.is_file() {
+        return Err("it is no regular file".to_owned());
+    }
+    let mode = metadata.mode();
     if mode & 0o077 != 0 {
         return Err(format!("others can read it (mode {:o}): chmod 600", mode & 0o777));
     }

@@ -294,6 +294,8 @@ fn what_a_class_lacks_is_told() {
     insta::assert_snapshot!(of("script", "script=plain.txt"), @r#"/etc/docker-glue.d/one.ini:5: script: "/scripts/plain.txt" cannot be executed (chmod +x)"#);
     insta::assert_snapshot!(of("plugin", "command=a 'b"), @"/etc/docker-glue.d/one.ini:5: command: a quote is not closed");
     insta::assert_snapshot!(of("webhook", "url=ftp://a"), @r#"/etc/docker-glue.d/one.ini:5: url: "ftp://a" is no URL with http: or https:"#);
+    insta::assert_snapshot!(of("webhook", "url=http://a.b/secret path"), @r#"/etc/docker-glue.d/one.ini:5: url: "http://a.b…" is no URL with http: or https:"#);
+    insta::assert_snapshot!(of("webhook", "url=a.b/secret"), @r#"/etc/docker-glue.d/one.ini:5: url: "a.b…" is no URL with http: or https:"#);
     insta::assert_snapshot!(of("webhook", "url=http://u:p@a"), @"/etc/docker-glue.d/one.ini:5: url: a name or a password in a URL would be shown in logs (name a file with it)");
     insta::assert_snapshot!(bad("[handler]\nevents=start\n"), @"/etc/docker-glue.d/one.ini: class: it is missing; there is no such handler (one of script, plugin, webhook, balancer, publisher, openvswitch, or Docker Glue's name of a class)");
     insta::assert_snapshot!(bad("[handler]\nclass=script\n[params]\nscript=a.sh\n"), @"/etc/docker-glue.d/one.ini: events: it names no event, so the handler would never be told anything (write all, none, or names of events with commas between: start,die)");
@@ -385,6 +387,7 @@ fn a_list_of_the_settings_file_may_hold_commas() {
         file: "/etc/longshore/longshore.toml".into(),
         line: Some(2),
         is_ini: false,
+        script_paths: Vec::new(),
         head: BTreeMap::from([
             ("kind".to_owned(), said(Value::One("plugin".to_owned()))),
             ("events".to_owned(), many(&["start", "die"])),

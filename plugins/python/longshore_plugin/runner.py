@@ -23,11 +23,13 @@ def run(handle, prepare=None, name=None, parallel=1):
 
 def serve(wire, handle, prepare=None, name=None, parallel=1):
     """The same, on a wire that was taken before."""
-    message = wire.hello(name, parallel)
+    message = wire.hello()
     if message is None:
         return
     if prepare is not None:
         prepare(Hello(message))
+    # Only now, as it says that this plugin is ready.
+    wire.answer(message, name, parallel)
     pool = ThreadPoolExecutor(parallel) if parallel > 1 else None
     try:
         for message in wire.messages():

@@ -62,18 +62,21 @@ class Wire:
                 return
             yield message
 
-    def hello(self, name, parallel):
-        """Waits for the agent's hello and answers it. None where the agent is gone before."""
+    def hello(self):
+        """Waits for the agent's hello. None where the agent is gone before."""
         for message in self.messages():
             if message.get("type") != "hello":
                 continue
             if message.get("protocol") != PROTOCOL:
                 versions = (message.get("protocol"), PROTOCOL)
                 sys.exit("the agent speaks version %s of the protocol, this plugin %d" % versions)
-            name = name or message.get("handler", "")
-            self.tell({"type": "hello", "protocol": PROTOCOL, "name": name, "parallel": parallel})
             return message
         return None
+
+    def answer(self, hello, name, parallel):
+        """Answers the agent's hello."""
+        name = name or hello.get("handler", "")
+        self.tell({"type": "hello", "protocol": PROTOCOL, "name": name, "parallel": parallel})
 
     def ack(self, event):
         """The event is dealt with."""

@@ -69,8 +69,11 @@ class Plugin:
             messages.append(message)
         return messages
 
-    def hello(self, **more):
+    def greet(self, **more):
         self.tell(type="hello", protocol=1, node="n1", handler="demo", params={}, ini=None, **more)
+
+    def hello(self, **more):
+        self.greet(**more)
         return self.until("hello")[-1]
 
     def event(self, event="start", container_id="c0ffee", number=1, attempt=1):

@@ -218,10 +218,11 @@ class Glue(unittest.TestCase):
 
     def ends_with(self, ini, folder, why):
         with self.subTest(why=why), self.glue(ini, "--path", folder) as plugin:
-            plugin.hello()
+            plugin.greet()
             message = plugin.until("log")[-1]
             self.assertEqual(message["level"], "error")
             self.assertIn(why, message["message"])
+            self.assertIsNone(plugin.next(), "it does not say that it is ready")
             self.assertEqual(plugin.end()[0], 1)
 
     def test_nothing_in_a_folder_of_handlers_stands_in_for_pythons_own(self):

@@ -100,8 +100,10 @@ logging.critical('\\udcff' + 'x' * 20000)"""
     def test_prepare_is_told_of_the_handler(self):
         more = ", prepare=lambda hello: logging.info('%s %s', hello.node, hello.params), name='mine'"
         with plugin("pass", more=more) as demo:
-            self.assertEqual(demo.hello()["name"], "mine")
-            self.assertEqual(demo.outcome()[1], [("info", "n1 {}")])
+            demo.greet()
+            logged, hello = demo.until("hello")
+            self.assertEqual((logged["message"], hello["name"]), ("n1 {}", "mine"))
+            self.assertEqual(demo.outcome()[0]["type"], "ack")
 
 
 if __name__ == "__main__":

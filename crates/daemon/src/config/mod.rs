@@ -15,7 +15,7 @@ pub use balancer::{BalancerSettings, EngineSettings};
 pub use dns::DnsSettings;
 pub use docker::{DockerAddress, DockerAddressError, DockerSettings};
 pub use handlers::{Definition, HandlerSettings, Said, Value};
-use longshore_model::PublishJob;
+use longshore_model::{Problem, PublishJob};
 pub use longshore_proxy::IpNet;
 pub use sidecars::SidecarSettings;
 
@@ -48,6 +48,8 @@ pub struct Settings {
     pub check_interval: Duration,
     /// How long open requests may go on once the agent was told to end.
     pub grace: Duration,
+    /// What was said besides and does nothing.
+    pub ignored: Vec<Problem>,
 }
 
 /// What may change while the agent runs.

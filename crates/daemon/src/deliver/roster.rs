@@ -89,7 +89,7 @@ impl Delivery {
         {
             tracing::error!(handler = handler.name, file = %ini.display(), %error, "its options cannot be written down");
         }
-        Deliverer::new(&handler, &self.ground.node, &self.docker_host)
+        Deliverer::new(&handler, &self.ground.node, &self.docker_host, &self.ground.problems)
     }
 
     /// Gives a handler the deliveries that an earlier agent did not finish.

@@ -311,7 +311,7 @@ impl Delivery {
                 runner.queue.done(&lane);
                 self.over(&name, entry.seq);
             }
-            Err(Failure { why, for_good })
+            Err(Failure { why, for_good, .. })
                 if for_good || entry.attempts >= runner.handler.delivery.retries =>
             {
                 tracing::error!(handler = name, event, id, attempts = entry.attempts + 1, "given up: {why}");
@@ -319,8 +319,8 @@ impl Delivery {
                 runner.queue.done(&lane);
                 self.give_up(&name, &event, &entry, why);
             }
-            Err(Failure { why, .. }) => {
-                let pause = pause(entry.attempts + 1);
+            Err(Failure { why, not_before, .. }) => {
+                let pause = pause(entry.attempts + 1).max(not_before);
                 tracing::warn!(handler = name, event, id, retry_in = ?pause, "failed: {why}");
                 runner.trouble = Some(why);
                 runner.queue.again(&lane, Instant::now() + pause);

@@ -104,7 +104,9 @@ impl Discovery<'_> {
         }
         let handler = match read(file) {
             Ok(definition) => {
-                let find = |script: &str| scripts::find(&self.settings.script_paths, script);
+                let script_paths = self.settings.script_paths.clone();
+                let definition = Definition { script_paths, ..definition };
+                let find = |script: &str| scripts::find(&definition.script_paths, script);
                 let (handler, problems) = define(&definition, find);
                 // Without a problem it is only switched off.
                 let broken = handler.is_none() && !problems.is_empty();

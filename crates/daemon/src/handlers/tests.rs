@@ -237,6 +237,16 @@ fn a_script_is_looked_for_in_order_and_one_that_cannot_be_executed_is_passed_ove
 }
 
 #[test]
+fn a_python_class_looks_for_scripts_where_scripts_are_looked_for() {
+    let place = Place::new();
+    place.write("a/demo.ini", "[handler]\nclass=DockerGlue.handlers.demo.DemoHandler\nevents=all\n", 0o644);
+    let set = place.look(&HandlerSet::default());
+    let Job::Plugin { command } = &set.handlers["demo"].job else { panic!("{}", place.told(&set)) };
+    let scripts = place.path("scripts").display().to_string();
+    assert!(command.ends_with(&["--script-path".to_owned(), scripts]), "{command:?}");
+}
+
+#[test]
 fn the_first_enabled_balancer_is_found() {
     let place = Place::new();
     assert_eq!(balance_job(&place.settings()), None);

@@ -9,23 +9,19 @@ use bollard::errors::Error;
 use bollard::query_parameters::InspectContainerOptions;
 use longshore_model::{ContainerId, Problem, Subject, World};
 use longshore_plan::sidecars::{Order, SidecarFile, SidecarKey, SidecarPlan, Step};
-use notify::Watcher;
-use tokio::sync::{Notify, Semaphore, watch as signal};
+use tokio::sync::{Semaphore, watch as signal};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, timeout};
 
 use super::{Follower, Ground, Passed, Reached};
 use crate::act::sidecars::{SidecarError, carry_out};
 use crate::config::{Live, SidecarSettings};
 use crate::docker::DockerClient;
+use crate::files::{Watched, unwatched};
 use crate::problems::chain;
 use crate::state::Change;
 
-/// How long a file is left alone after it was touched: whoever writes it may not be done.
-const WRITING: Duration = Duration::from_millis(200);
-/// How often the file is looked at where its folder cannot be watched.
-const LOOK: Duration = Duration::from_secs(5);
-/// How long reading it may take.
+/// How long reading the file may take.
 const READ: Duration = Duration::from_secs(5);
 /// Longest file that is read, in bytes; the plan refuses what is longer.
 const LONGEST: u64 = 2 * 1024 * 1024;
@@ -67,10 +63,9 @@ pub(crate) struct SidecarFollower {
     path: Option<PathBuf>,
     text: Option<String>,
     file_problems: Vec<Problem>,
+    unwatched: Option<Problem>,
     reread: bool,
-    touched: Option<Instant>,
-    touch: Arc<Notify>,
-    watcher: Option<notify::RecommendedWatcher>,
+    files: Watched,
     live: signal::Receiver<Live>,
     permits: Arc<Semaphore>,
     tasks: JoinSet<Done>,
@@ -93,9 +88,7 @@ impl SidecarFollower {
         live: signal::Receiver<Live>,
         settled: signal::Sender<bool>,
     ) -> Self {
-        let touch = Arc::new(Notify::new());
         let path = settings.file.as_deref().map(|path| std::path::absolute(path).unwrap_or(path.to_owned()));
-        let watcher = path.as_deref().and_then(|path| watch(path, &touch));
         Self {
             plan: SidecarPlan::new(),
             docker: ground.docker.clone(),
@@ -103,9 +96,8 @@ impl SidecarFollower {
             path,
             text: None,
             file_problems: Vec::new(),
-            touched: None,
-            touch,
-            watcher,
+            unwatched: None,
+            files: Watched::new(),
             live,
             permits: Arc::new(Semaphore::new(settings.at_once.max(1))),
             tasks: JoinSet::new(),
@@ -123,7 +115,13 @@ impl SidecarFollower {
     /// Reads the file if it says something else than before. While it cannot be read, what it said goes on to count.
     async fn read(&mut self) {
         let Some(path) = self.path.clone() else { return };
-        let text = match tokio::time::timeout(READ, read_text(&path)).await {
+        let reading = async {
+            let error = self.files.aim(vec![path.clone()]).await;
+            let shown = path.display().to_string();
+            self.unwatched = error.map(|error| unwatched(&shown, "sidecars", &error));
+            read_text(&path).await
+        };
+        let text = match timeout(READ, reading).await {
             Ok(Ok(text)) => text,
             Ok(Err(error)) => return self.unread(&path, &error.to_string()),
             Err(_) => return self.unread(&path, "it took too long"),
@@ -342,41 +340,22 @@ impl Follower for SidecarFollower {
             is_new
         });
         let mut problems = self.file_problems.clone();
+        problems.extend(self.unwatched.clone());
         problems.extend(self.plan.problems().cloned());
         problems.extend(self.failures.values().cloned());
         problems.extend(self.restless(now));
         let again = self.inspect_again.values().copied();
         let wells =
             self.paces.values().filter(|pace| pace.attempts >= TOO_OFTEN).map(|pace| pace.next + WELL);
-        let look = (self.path.is_some() && self.watcher.is_none()).then(|| {
-            self.reread = true;
-            now + LOOK
-        });
-        due = again.chain(wells.filter(|at| *at > now)).chain(due).chain(look).min();
+        due = again.chain(wells.filter(|at| *at > now)).chain(due).min();
         Passed { problems, reached: Reached::All, due }
     }
 
     async fn disturbed(&mut self) {
-        loop {
-            let readable = self.touched.map(|at| at + WRITING);
-            tokio::select! {
-                Some(Ok(done)) = self.tasks.join_next(), if !self.tasks.is_empty() => {
-                    self.done.push(done);
-                    return;
-                }
-                () = self.touch.notified() => {
-                    self.touched.get_or_insert_with(Instant::now);
-                }
-                () = sleep_until(readable.unwrap_or_else(Instant::now)), if readable.is_some() => {
-                    self.touched = None;
-                    self.reread = true;
-                    return;
-                }
-                Ok(()) = self.live.changed() => {
-                    self.reread = true;
-                    return;
-                }
-            }
+        tokio::select! {
+            Some(Ok(done)) = self.tasks.join_next(), if !self.tasks.is_empty() => self.done.push(done),
+            () = self.files.changed(), if self.path.is_some() => self.reread = true,
+            Ok(()) = self.live.changed() => self.reread = true,
         }
     }
 }
@@ -400,28 +379,6 @@ async fn read_text(path: &Path) -> std::io::Result<String> {
         return Err(std::io::Error::other(format!("it is longer than {LONGEST} bytes")));
     }
     tokio::fs::read_to_string(path).await
-}
-
-/// Watches the folder of the file, as editors put another file in its place.
-fn watch(path: &Path, touch: &Arc<Notify>) -> Option<notify::RecommendedWatcher> {
-    let touch = Arc::clone(touch);
-    let told = move |event: notify::Result<notify::Event>| {
-        if !event.is_ok_and(|event| event.kind.is_access()) {
-            touch.notify_one();
-        }
-    };
-    let folder = path.parent()?;
-    let watching = notify::recommended_watcher(told).and_then(|mut watcher| {
-        watcher.watch(folder, notify::RecursiveMode::NonRecursive)?;
-        Ok(watcher)
-    });
-    match watching {
-        Ok(watcher) => Some(watcher),
-        Err(error) => {
-            tracing::warn!(%error, folder = %folder.display(), "cannot watch: the file is looked at every 5 s");
-            None
-        }
-    }
 }
 
 #[cfg(test)]

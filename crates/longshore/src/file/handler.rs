@@ -7,7 +7,7 @@ use std::path::Path;
 use longshore_daemon::config::{Definition, Said, Value as SaidValue};
 use toml_edit::{Item, TableLike, Value};
 
-use super::{line_of, place};
+use super::line_of;
 use crate::mistake::Mistake;
 
 /// The file that is read.
@@ -23,7 +23,7 @@ impl Place<'_> {
     }
 
     fn mistake(&self, line: Option<usize>, message: &str) -> Mistake {
-        Mistake { place: place(self.shown, line), message: format!("handler: {message}") }
+        Mistake { place: self.shown.to_owned(), line, message: format!("handler: {message}") }
     }
 }
 
@@ -98,7 +98,8 @@ impl Reader<'_> {
             }
         };
         let file = std::path::absolute(self.place.path).unwrap_or_else(|_| self.place.path.to_owned());
-        Some(Definition { name: name?, file, line, is_ini: false, head, params })
+        let script_paths = Vec::new();
+        Some(Definition { name: name?, file, line, is_ini: false, script_paths, head, params })
     }
 
     fn all(&mut self, table: &dyn TableLike) -> BTreeMap<String, Said> {

@@ -133,6 +133,25 @@ async fn an_event_that_a_plugin_dies_of_is_delivered_again() -> TestResult {
 }
 
 #[tokio::test]
+async fn a_plugin_that_does_not_start_is_a_problem_before_any_event() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let handlers = Handlers::new()?;
+    handlers.class("Broken", "start", "import moonlight", "pass")?;
+    let agent = handlers.agent(lab.host(0)).start().await?;
+    eventually("it says what is missing", async || {
+        let problems = agent.cli(&["problems"]).await.unwrap_or_default();
+        problems.contains("No module named 'moonlight'")
+    })
+    .await;
+    handlers.class("Broken", "start", "pass", "pass")?;
+    eventually("it starts once that is mended", async || {
+        agent.cli(&["problems"]).await.is_ok_and(|problems| !problems.contains("moonlight"))
+    })
+    .await;
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_plugin_that_hangs_is_started_again_and_told_again() -> TestResult {
     let lab = Lab::up(1).await?;
     let host = lab.host(0);

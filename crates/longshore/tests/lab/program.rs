@@ -159,6 +159,8 @@ async fn sighup_reads_the_settings_again() -> TestResult {
         "{}",
         agent.log()
     );
+    let problems = agent.cli(&["problems"]).await?;
+    assert!(problems.contains("resinc"), "{problems}");
     std::fs::write(&file, "resync = \"2m\"\ngrace = \"6s\"\n")?;
     agent.sighup();
     eventually("what needs a restart is a problem", async || {
@@ -167,11 +169,13 @@ async fn sighup_reads_the_settings_again() -> TestResult {
     .await;
     std::fs::write(&file, "resync = \"never\"\nlisten = \"nowhere\"\n")?;
     agent.sighup();
-    eventually("every mistake is in the log with its line", async || {
-        let log = agent.log();
-        log.contains("longshore.toml:1: resync") && log.contains("longshore.toml:2: listen")
+    eventually("every mistake is a problem with its line", async || {
+        let problems = agent.cli(&["problems"]).await.unwrap_or_default();
+        problems.contains("longshore.toml:1") && problems.contains("longshore.toml:2")
     })
     .await;
+    let log = agent.log();
+    assert!(log.contains("longshore.toml:1: resync") && log.contains("longshore.toml:2: listen"), "{log}");
     assert_eq!(agent.get("/readyz").await?.status, 200, "the old settings stay");
     Ok(())
 }

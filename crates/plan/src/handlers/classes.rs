@@ -129,7 +129,11 @@ pub(super) fn check_url(reader: &mut Reader<'_>, key: &str, line: Option<usize>,
         let message = "a name or a password in a URL would be shown in logs".to_owned();
         reader.wrong(line, key, message, Some("name a file with it".to_owned()));
     } else if !is_url(url) {
-        let message = format!("{} is no URL with http: or https:", shown(url));
+        // What comes after the host is often a receiver's only secret.
+        let end = url.len() - after_scheme(url).len() + authority(url).len();
+        let begin = url.get(..end).unwrap_or_default();
+        let more = if begin == url { "" } else { "…" };
+        let message = format!("{} is no URL with http: or https:", shown(&format!("{begin}{more}")));
         reader.wrong(line, key, message, None);
     }
 }
@@ -141,8 +145,11 @@ fn is_url(text: &str) -> bool {
 }
 
 fn authority(url: &str) -> &str {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    rest.split(['/', '?', '#']).next().unwrap_or_default()
+    after_scheme(url).split(['/', '?', '#']).next().unwrap_or_default()
+}
+
+fn after_scheme(url: &str) -> &str {
+    url.split_once("://").map_or(url, |(_, rest)| rest)
 }
 
 fn openvswitch(reader: &mut Reader<'_>) -> Option<OpenVswitchJob> {
@@ -178,7 +185,10 @@ fn python(reader: &mut Reader<'_>, class: &str) -> Option<Job> {
         return None;
     };
     let rest = ["-m", "longshore_plugin.glue", "--ini", file, "--path", folder];
-    let command = [interpreter].into_iter().chain(rest.map(str::to_owned)).collect();
+    let scripts = definition.script_paths.iter().filter_map(|folder| folder.to_str());
+    let scripts = scripts.flat_map(|folder| ["--script-path", folder]);
+    let command = rest.into_iter().chain(scripts).map(str::to_owned);
+    let command = [interpreter].into_iter().chain(command).collect();
     Some(Job::Plugin { command })
 }
 

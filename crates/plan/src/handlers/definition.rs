@@ -12,6 +12,8 @@ pub struct Definition {
     pub line: Option<usize>,
     /// Whether the file is an INI file, which scripts and Python plugins read for themselves.
     pub is_ini: bool,
+    /// Folders with scripts, which a Python plugin looks in by itself.
+    pub script_paths: Vec<PathBuf>,
     /// What stands under `[handler]`: keys in lower case.
     pub head: BTreeMap<String, Said>,
     /// What stands under `[params]`: keys in lower case.

@@ -66,6 +66,7 @@ pub fn read_ini(name: &str, file: &Path, text: &str) -> Result<Definition, Vec<P
         file: file.to_owned(),
         line: None,
         is_ini: true,
+        script_paths: Vec::new(),
         head: section("handler"),
         params: section("params"),
     })

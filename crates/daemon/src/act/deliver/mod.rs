@@ -10,9 +10,14 @@ mod sample;
 mod script;
 mod webhook;
 
+use std::time::Duration;
+
+use hyper_util::client::proxy::matcher::Matcher;
 use longshore_model::{Handler, Job, Occurrence, OccurrenceSubject};
 use serde::Serialize;
 use serde_json::value::RawValue;
+
+use crate::problems::Problems;
 
 /// One attempt to deliver one event to one handler.
 #[derive(Clone, Copy, Debug)]
@@ -97,17 +102,19 @@ pub(crate) struct Failure {
     pub(crate) why: String,
     /// Whether trying again is of no use.
     pub(crate) for_good: bool,
+    /// How long who failed wants to be left alone, at least.
+    pub(crate) not_before: Duration,
 }
 
 impl Failure {
     /// It may work another time.
     pub(crate) fn passing(why: impl Into<String>) -> Self {
-        Self { why: why.into(), for_good: false }
+        Self { why: why.into(), for_good: false, not_before: Duration::ZERO }
     }
 
     /// It will never work.
     pub(crate) fn for_good(why: impl Into<String>) -> Self {
-        Self { why: why.into(), for_good: true }
+        Self { why: why.into(), for_good: true, not_before: Duration::ZERO }
     }
 }
 
@@ -121,7 +128,7 @@ pub(crate) enum Deliverer {
 
 impl Deliverer {
     /// The one for a handler; `None` for a job that follows World.
-    pub(crate) fn new(handler: &Handler, node: &str, docker_host: &str) -> Option<Self> {
+    pub(crate) fn new(handler: &Handler, node: &str, docker_host: &str, problems: &Problems) -> Option<Self> {
         match &handler.job {
             Job::Script { program, ini } => Some(Self::Script(script::Script::new(
                 program.clone(),
@@ -129,10 +136,11 @@ impl Deliverer {
                 docker_host.to_owned(),
             ))),
             Job::Plugin { command } => {
-                Some(Self::Plugin(plugin::Plugin::new(handler, command.clone(), node, docker_host)))
+                Some(Self::Plugin(plugin::Plugin::new(handler, command.clone(), node, docker_host, problems)))
             }
             Job::Webhook { url, secret_file } => {
-                Some(Self::Webhook(webhook::Webhook::new(url.clone(), secret_file.clone())))
+                let proxies = Matcher::from_env();
+                Some(Self::Webhook(webhook::Webhook::new(url.clone(), secret_file.clone(), &proxies)))
             }
             Job::Balance(_) | Job::Publish(_) | Job::OpenVswitch(_) => None,
         }

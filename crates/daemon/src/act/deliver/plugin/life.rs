@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use longshore_model::{Problem, Subject};
 use rustix::process::Signal;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -13,9 +14,9 @@ use super::log::{Log, plain};
 use super::process::{Act, Process};
 use super::wire::{self, PROTOCOL, Said};
 use crate::delays;
-use crate::problems::chain;
+use crate::problems::{Problems, Source, chain};
 
-/// How long a plugin may take to answer the hello.
+/// How long a plugin may take to answer the hello, unless it has longer for an event: it may have something to prepare.
 const HELLO: Duration = Duration::from_secs(10);
 /// How long it may take to end once it is told to.
 const SHUTDOWN: Duration = Duration::from_secs(5);
@@ -55,16 +56,38 @@ pub(super) struct Recipe {
     pub(super) patience: Duration,
     /// How many events it gets at once, unless it takes fewer.
     pub(super) parallel: usize,
+    /// Where it is told that the plugin does not start.
+    pub(super) problems: Problems,
+}
+
+impl Recipe {
+    /// What a person should know: why the plugin does not start, or nothing.
+    fn tell(&self, why: Option<&str>) {
+        let problem = why.map(|why| Problem {
+            subject: Subject::Handler { name: self.handler.clone() },
+            key: None,
+            message: format!("its plugin does not start: {why}"),
+            hint: Some(
+                "it is tried again; the log has what it says, docs/plugins.md what it needs".to_owned(),
+            ),
+        });
+        self.problems.set(Source::Plugin(self.handler.clone()), problem);
+    }
 }
 
 /// Keeps a plugin running until it is ordered to stop, or nobody is left to order anything.
-pub(super) async fn keep(recipe: Recipe, mut orders: mpsc::UnboundedReceiver<Order>) {
+pub(super) async fn keep(recipe: Recipe, orders: mpsc::UnboundedReceiver<Order>) {
+    keep_running(&recipe, orders).await;
+    recipe.tell(None);
+}
+
+async fn keep_running(recipe: &Recipe, mut orders: mpsc::UnboundedReceiver<Order>) {
     let log = Arc::new(Log::new(&recipe.handler));
     let mut ledger = Ledger::new(recipe.patience);
     let mut delays = delays::rising(FIRST_DELAY, LONGEST_DELAY);
     loop {
         let began = Instant::now();
-        let end = match Life::begin(&recipe, &log, &mut ledger) {
+        let end = match Life::begin(recipe, &log, &mut ledger) {
             Ok(life) => life.live(&mut orders).await,
             Err(why) => End::Failed { why, greeted: false },
         };
@@ -82,6 +105,7 @@ pub(super) async fn keep(recipe: Recipe, mut orders: mpsc::UnboundedReceiver<Ord
         }
         // What waits goes to the next process, unless there is little hope that there is one.
         if !greeted {
+            recipe.tell(Some(&why));
             for answer in ledger.take_queue() {
                 let _ = answer.send(Err(failure.clone()));
             }
@@ -172,7 +196,7 @@ impl<'a> Life<'a> {
             ledger,
             process,
             parallel: None,
-            greet_by: now + HELLO,
+            greet_by: now + recipe.patience.max(HELLO),
             flush_at: now + FLUSH,
             stopping: None,
         })
@@ -198,7 +222,10 @@ impl<'a> Life<'a> {
             settle(self.ledger, self.log, said, now);
         }
         let why = match status {
-            Some(status) => format!("the plugin ended with {status}"),
+            Some(status) => match self.log.last_words() {
+                Some(words) => format!("the plugin ended with {status}: {words}"),
+                None => format!("the plugin ended with {status}"),
+            },
             None => format!("the plugin was ended: {}", over.why),
         };
         match self.stopping {
@@ -250,6 +277,7 @@ impl<'a> Life<'a> {
                 self.parallel = Some(self.recipe.parallel.clamp(1, most));
                 let name = plain(&name.unwrap_or_default(), 100);
                 tracing::info!(handler = self.recipe.handler, plugin = name, "the plugin is there");
+                self.recipe.tell(None);
                 Ok(())
             }
             Act::Said(said) => {
@@ -291,7 +319,8 @@ impl<'a> Life<'a> {
                 Farewell::Term(_) | Farewell::Kill(_) => {}
             }
         } else if self.parallel.is_none() && now >= self.greet_by {
-            return Err(Over::at_once(format!("it did not answer the hello within {} s", HELLO.as_secs())));
+            let limit = self.recipe.patience.max(HELLO);
+            return Err(Over::at_once(format!("it did not answer the hello within {limit:?}")));
         }
         let overdue = self.ledger.overdue(now);
         for answer in overdue.late {
@@ -316,7 +345,7 @@ fn settle(ledger: &mut Ledger<Answer>, log: &Log, said: Said, now: Instant) {
                 reason if reason.is_empty() => "it refused".to_owned(),
                 reason => format!("it refused: {reason}"),
             };
-            (id, attempt, Err(Failure { why, for_good: !retry }))
+            (id, attempt, Err(if retry { Failure::passing(why) } else { Failure::for_good(why) }))
         }
         Said::Hello { .. } | Said::Log { .. } | Said::Unknown => {
             log.say("warning", "it said what was not asked for, or what this agent does not know");

@@ -2,6 +2,7 @@
 //! moves a terminal's cursor, and never more than the log can bear.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::Level;
@@ -12,12 +13,18 @@ const BURST: f64 = 200.0;
 const PER_SECOND: f64 = 20.0;
 /// Most characters of a line.
 const WIDEST: usize = 2000;
+/// Most characters of the last line that a failure repeats.
+const LAST: usize = 200;
+/// How long before its end a line came that may say why.
+const JUST_BEFORE: Duration = Duration::from_secs(5);
 
 /// The log of one handler's plugin.
 #[derive(Debug)]
 pub(super) struct Log {
     handler: String,
     allowance: Mutex<Allowance>,
+    /// The last line that may say why it ended, and when it came.
+    last: Mutex<Option<(Instant, String)>>,
 }
 
 /// How much may be logged: a bucket that fills with time.
@@ -50,12 +57,42 @@ impl Allowance {
 
 impl Log {
     pub(super) fn new(handler: &str) -> Self {
-        Self { handler: handler.to_owned(), allowance: Mutex::new(Allowance::new(Instant::now())) }
+        Self {
+            handler: handler.to_owned(),
+            allowance: Mutex::new(Allowance::new(Instant::now())),
+            last: Mutex::default(),
+        }
+    }
+
+    /// Logs what it writes to standard error.
+    pub(super) fn error_line(&self, text: &str) {
+        self.remember(text);
+        self.log(Level::INFO, text);
     }
 
     /// Logs what the plugin says, at the level that it names.
     pub(super) fn say(&self, level: &str, text: &str) {
         let level = level_of(level);
+        if level == Level::ERROR {
+            self.remember(text);
+        }
+        self.log(level, text);
+    }
+
+    /// Takes what may say why it ended: its last line on standard error or of an error, if it came just before.
+    pub(super) fn last_words(&self) -> Option<String> {
+        let (at, line) = self.last.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        (at.elapsed() < JUST_BEFORE).then_some(line)
+    }
+
+    fn remember(&self, text: &str) {
+        if let Some(line) = text.lines().rfind(|line| !line.trim().is_empty()) {
+            let line = (Instant::now(), plain(line.trim(), LAST));
+            *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(line);
+        }
+    }
+
+    fn log(&self, level: Level, text: &str) {
         for line in text.lines().filter(|line| !line.trim().is_empty()) {
             // What the settings hide anyway takes nothing from the allowance.
             if !heard(level) {
@@ -138,8 +175,6 @@ pub(super) fn plain(text: &str, most: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use proptest::prelude::*;
 
     use super::*;

@@ -28,6 +28,7 @@ use tokio_util::task::AbortOnDropHandle;
 use self::ledger::Delivery;
 use self::life::{Order, Recipe, keep};
 use super::{Attempt, Failure};
+use crate::problems::Problems;
 
 /// A plugin. Dropped, its process is killed with all that it started.
 #[derive(Debug)]
@@ -50,8 +51,14 @@ enum Keeper {
 
 impl Plugin {
     /// A plugin of this handler, started at once where there is a runtime and the handler is enabled, as it may have
-    /// something to prepare; else with the first delivery.
-    pub(crate) fn new(handler: &Handler, command: Vec<String>, node: &str, docker_host: &str) -> Self {
+    /// something to prepare; else with the first delivery. While it does not start, that is a problem.
+    pub(crate) fn new(
+        handler: &Handler,
+        command: Vec<String>,
+        node: &str,
+        docker_host: &str,
+        problems: &Problems,
+    ) -> Self {
         let file = &handler.origin.file;
         let ini = file.extension().is_some_and(|extension| extension == "ini").then_some(file.as_path());
         let recipe = Recipe {
@@ -61,6 +68,7 @@ impl Plugin {
             hello: wire::hello(node, &handler.name, &handler.params, ini),
             patience: handler.delivery.timeout,
             parallel: handler.delivery.parallel,
+            problems: problems.clone(),
         };
         let (orders, ordered) = mpsc::unbounded_channel();
         let plugin = Self { orders, keeper: Mutex::new(Keeper::Idle(recipe, ordered)) };

@@ -23,6 +23,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 const MOST_WORDS: usize = 1000;
 /// Most bytes of standard error that become one line of the log.
 const ERROR_LINE: u64 = 8 * 1024;
+
 /// What a plugin did.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Act {
@@ -157,6 +158,8 @@ impl Process {
     /// Ends what is left of it, after `grace` for its own end, and hears its last words. Gives what they were, and how
     /// it ended if it did so by itself.
     pub(super) async fn end(mut self, grace: Duration) -> (Vec<Said>, Option<ExitStatus>) {
+        // Who writes to it would otherwise wait for more to write, and its last words for who writes.
+        self.hang_up();
         let by_itself = timeout(grace, self.group.ended()).await.is_ok();
         self.group.signal(Signal::KILL);
         let mut words = Vec::new();
@@ -240,7 +243,7 @@ async fn read_errors(stderr: impl AsyncRead + Unpin, log: Arc<Log>) {
         line.clear();
         match (&mut reader).take(ERROR_LINE).read_until(b'\n', &mut line).await {
             Ok(0) | Err(_) => return,
-            Ok(_) => log.say("info", &String::from_utf8_lossy(&line)),
+            Ok(_) => log.error_line(&String::from_utf8_lossy(&line)),
         }
     }
 }

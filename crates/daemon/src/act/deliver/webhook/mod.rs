@@ -2,54 +2,47 @@
 //!
 //! What a URL says besides its host is often the only secret that a receiver wants, so no message repeats it.
 
+mod client;
 mod signature;
 #[cfg(test)]
 mod tests;
 
 use std::path::PathBuf;
-use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use axum::body::HttpBody as Body;
 use axum::http::uri::{Scheme, Uri};
-use axum::http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::client::proxy::matcher::Matcher;
 use longshore_api::HandlerCall;
 use tokio::time::timeout;
 
+use self::client::Client;
 use self::signature::Key;
 use super::{Attempt, Failure};
-use crate::problems::chain;
 
 /// Most bytes of an answer that are read, and how long for.
 const ANSWER: usize = 4 * 1024;
 const ANSWER_TIME: Duration = Duration::from_secs(5);
 /// Most characters of an answer that a failure repeats.
 const SHOWN: usize = 300;
-/// How long a connection is kept for the next event.
-const IDLE: Duration = Duration::from_secs(30);
-
-type Plain = Client<HttpConnector, Full<Bytes>>;
-type Tls = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+/// Longest that a receiver may have its next attempt wait.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 #[derive(Debug)]
 pub(crate) struct Webhook {
     url: String,
     secret_file: Option<PathBuf>,
-    plain: Box<Plain>,
-    /// Made when it is first needed: that reads every certificate that this machine trusts.
-    tls: Box<OnceLock<Tls>>,
+    client: Box<Client>,
 }
 
 impl Webhook {
-    pub(crate) fn new(url: String, secret_file: Option<PathBuf>) -> Self {
-        let plain = Box::new(client().build(HttpConnector::new()));
-        Self { url, secret_file, plain, tls: Box::default() }
+    /// `proxies` says which proxy a URL is reached through.
+    pub(crate) fn new(url: String, secret_file: Option<PathBuf>, proxies: &Matcher) -> Self {
+        let client = Box::new(Client::new(&url, proxies));
+        Self { url, secret_file, client }
     }
 
     pub(crate) async fn deliver(&self, attempt: &Attempt<'_>) -> Result<(), Failure> {
@@ -71,6 +64,9 @@ impl Webhook {
             let headers = request.headers().iter().map(|(name, value)| (name.to_string(), text(value)));
             call.environment = headers.collect();
         }
+        if let Some(proxy) = self.client.proxy() {
+            call.call.push(format!("through the proxy {proxy}"));
+        }
         if let Some(file) = &self.secret_file {
             let signed = format!("made with the key in {}", file.display());
             call.environment.insert("webhook-signature".to_owned(), signed);
@@ -80,36 +76,13 @@ impl Webhook {
 
     async fn post(&self, attempt: &Attempt<'_>) -> Result<(), Failure> {
         let url = address(&self.url)?;
-        let is_tls = url.scheme() == Some(&Scheme::HTTPS);
         let key = match &self.secret_file {
             Some(path) => Some(Key::read(path.clone()).await.map_err(Failure::passing)?),
             None => None,
         };
         let request = request(attempt, url, key.as_ref(), jiff::Timestamp::now().as_second())?;
-        let answer =
-            if is_tls { self.tls()?.request(request).await } else { self.plain.request(request).await };
-        let answer = answer.map_err(|error| Failure::passing(chain(&error)))?;
-        judge(answer).await
+        judge(self.client.send(request).await?).await
     }
-
-    fn tls(&self) -> Result<&Tls, Failure> {
-        if let Some(tls) = self.tls.get() {
-            return Ok(tls);
-        }
-        let failed = |error| {
-            let why = format!("cannot read the certificates that this machine trusts: {error}");
-            Failure::passing(format!("{why} (install ca-certificates, or name a file in SSL_CERT_FILE)"))
-        };
-        let connector = HttpsConnectorBuilder::new().with_native_roots().map_err(failed)?;
-        let connector = connector.https_only().enable_http1().enable_http2().build();
-        Ok(self.tls.get_or_init(|| client().build(connector)))
-    }
-}
-
-fn client() -> hyper_util::client::legacy::Builder {
-    let mut builder = Client::builder(TokioExecutor::new());
-    builder.pool_idle_timeout(IDLE).pool_timer(TokioTimer::new());
-    builder
 }
 
 /// The URL, if requests can be sent there.
@@ -174,6 +147,7 @@ where
         || [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS]
             .contains(&status);
     let is_elsewhere = status.is_redirection();
+    let not_before = wait_asked_for(answer.headers(), SystemTime::now());
     let said = beginning(answer.into_body()).await;
     if status.is_success() {
         return Ok(());
@@ -185,7 +159,19 @@ where
     if !said.is_empty() {
         why = format!("{why}: {said}");
     }
-    Err(if may_pass { Failure::passing(why) } else { Failure::for_good(why) })
+    Err(if may_pass { Failure { not_before, ..Failure::passing(why) } } else { Failure::for_good(why) })
+}
+
+/// How long the receiver wants to be left alone: seconds, or a date; nothing where it does not say.
+fn wait_asked_for(headers: &HeaderMap, now: SystemTime) -> Duration {
+    let asked = headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::trim);
+    let wait = asked.and_then(|text| match text.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        // A number that is too large is long all the same.
+        Err(_) if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) => Some(LONGEST_WAIT),
+        Err(_) => httpdate::parse_http_date(text).ok()?.duration_since(now).ok(),
+    });
+    wait.unwrap_or_default().min(LONGEST_WAIT)
 }
 
 /// The beginning of an answer's body as one line. A short body is read whole, which frees the connection for the next
