@@ -92,7 +92,10 @@ pub(crate) async fn watch(
             () = &mut outdated => return Err(begin_anew(agent).await),
             _ = replace.recv() => match reread() {
                 Err(mistakes) => tracing::error!("{mistakes}; no successor is started"),
-                Ok(_) if agent.outlived_by_balancer() => return Err(begin_anew(agent).await),
+                Ok(_) if agent.outlived_by_balancer() => match succession::try_out().await {
+                    Ok(()) => return Err(begin_anew(agent).await),
+                    Err(error) => tracing::error!("cannot start a successor: {error:#}; this agent goes on"),
+                },
                 Ok(_) => successor = succession::spawn(agent.dns_ports()),
             },
             status = succession::ended(&mut successor) => {

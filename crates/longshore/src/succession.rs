@@ -7,17 +7,23 @@
 
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
-use std::process::{Command, ExitStatus};
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use anyhow::Context;
 use command_fds::{CommandFdExt, FdMapping};
 use listenfd::ListenFd;
 use longshore_daemon::DnsPorts;
 use rustix::process::{Pid, Signal, getppid, kill_process};
 use tokio::process::Child;
+use tokio::time::timeout;
 
 /// How long a predecessor's connections, websockets among them, may live on.
 pub(crate) const GRACE: Duration = Duration::from_secs(24 * 3600);
+
+/// How long a program may take to show that it runs.
+const TRIAL: Duration = Duration::from_secs(10);
 
 /// Names the predecessor to the successor.
 const SUCCEEDS: &str = "LONGSHORE_SUCCEEDS";
@@ -52,16 +58,29 @@ pub(crate) fn inherited() -> Option<DnsPorts> {
     Some(DnsPorts::new(datagrams, connections))
 }
 
+/// The path of the running program, where a newer one may lie by now.
+fn program() -> PathBuf {
+    let path =
+        std::env::current_exe().unwrap_or_else(|_| std::env::args_os().next().unwrap_or_default().into());
+    // Of a program that was replaced, the kernel says so after its path.
+    path.to_str().and_then(|path| path.strip_suffix(" (deleted)")).map_or(path.clone(), Into::into)
+}
+
+/// Whether the program runs at all. Who becomes another cannot go back.
+pub(crate) async fn try_out() -> anyhow::Result<()> {
+    let path = program();
+    let mut command = tokio::process::Command::new(&path);
+    command.arg("--help").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+    let status = timeout(TRIAL, command.status()).await.context("it does not end")??;
+    anyhow::ensure!(status.success(), "{} --help fails: {status}", path.display());
+    Ok(())
+}
+
 /// The same program with the same arguments, and with these ports.
 fn again(ports: Option<DnsPorts>) -> Command {
     let mut arguments = std::env::args_os();
     let name = arguments.next().unwrap_or_default();
-    // The path of the running program, where a newer one may lie by now.
-    let path = std::env::current_exe().unwrap_or_else(|_| name.clone().into());
-    // Of a program that was replaced, the kernel says so after its path.
-    let path =
-        path.to_str().and_then(|path| path.strip_suffix(" (deleted)")).map_or(path.clone(), Into::into);
-    let mut command = Command::new(path);
+    let mut command = Command::new(program());
     command.arg0(name);
     command.args(arguments);
     if let Some(ports) = ports {
