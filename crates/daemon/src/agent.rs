@@ -10,6 +10,7 @@ use tokio::sync::{broadcast, mpsc, watch as signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::act::dns::DnsPorts;
 use crate::act::{Engine, EngineError};
 use crate::config::{DockerSettings, EngineSettings, Live, Settings};
 use crate::docker::DockerClient;
@@ -100,11 +101,15 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Starts an agent. It waits for Docker as long as it takes.
+    /// Starts an agent. It waits for Docker as long as it takes. `inherited` are the DNS ports of the agent that it follows.
     ///
     /// # Errors
     /// Every variant of [`AgentError`] but [`AgentError::Docker`].
-    pub async fn start(settings: Settings, start: Start) -> Result<Self, AgentError> {
+    pub async fn start(
+        settings: Settings,
+        start: Start,
+        inherited: Option<DnsPorts>,
+    ) -> Result<Self, AgentError> {
         let alone = start != Start::Successor;
         let lock = if alone { Some(lock_data_dir(&settings)?) } else { None };
         let listener = if alone { listen(&settings).await? } else { None };
@@ -137,7 +142,7 @@ impl Agent {
             unsettled: signal::Sender::default(),
         };
         let (following, seen) =
-            Following::start(&settings, start, ground, &live_settings, &vantage, told_feed);
+            Following::start(&settings, start, ground, &live_settings, &vantage, told_feed, inherited);
         let reconciler = RouteReconciler {
             plan: RoutePlan::new(RouteSettings { vantage, reserved: reserved(&settings) }),
             world: world.clone(),
@@ -251,6 +256,11 @@ impl Agent {
         let api = self.api.clone();
         self.serving = listener.map(|listener| spawn(api.serve(listener, self.stop.clone())));
         Ok(())
+    }
+
+    /// The DNS server's open ports, for a successor that answers what is asked meanwhile.
+    pub fn dns_ports(&self) -> Option<DnsPorts> {
+        self.following.dns_ports()
     }
 
     /// Whether the balancer goes on by itself when the agent ends without a drain: a HAProxy does.

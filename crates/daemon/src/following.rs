@@ -10,7 +10,7 @@ use longshore_plan::Vantage;
 use tokio::sync::{mpsc, watch as signal};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::act::dns::{DnsServer, Zones};
+use crate::act::dns::{DnsPorts, DnsServer, SharedPorts, Zones};
 use crate::config::{HandlerSettings, Live, Settings};
 use crate::deliver::{Command, Deliveries, Opened, Outcome, Parts};
 use crate::handlers::{self, HandlerSet, Supervisor};
@@ -25,13 +25,20 @@ pub(crate) struct Following {
     ground: Ground,
     handler_settings: signal::Sender<HandlerSettings>,
     sidecars_settled: signal::Receiver<bool>,
-    dns: Option<AbortOnDropHandle<DnsServer>>,
+    dns: Option<Dns>,
     deliveries: Option<Deliveries>,
     /// What deliveries are made from, until the predecessor gave its journal up.
     waiting: Option<Parts>,
     _publisher: Option<AbortOnDropHandle<Publisher>>,
     _sidecars: Option<AbortOnDropHandle<SidecarFollower>>,
     _handlers: [Option<AbortOnDropHandle<()>>; 2],
+}
+
+/// The DNS server, and what others need of it.
+struct Dns {
+    zones: Zones,
+    ports: SharedPorts,
+    task: AbortOnDropHandle<DnsServer>,
 }
 
 /// What others see of it.
@@ -49,7 +56,7 @@ pub(crate) struct Seen {
 }
 
 impl Following {
-    /// Starts all of it. `told` is every event, in order.
+    /// Starts all of it. `told` is every event, in order; `inherited` are the DNS ports of a predecessor.
     pub(crate) fn start(
         settings: &Settings,
         start: Start,
@@ -57,6 +64,7 @@ impl Following {
         live: &signal::Receiver<Live>,
         vantage: &Vantage,
         told: mpsc::UnboundedReceiver<Happened>,
+        inherited: Option<DnsPorts>,
     ) -> (Self, Seen) {
         let acts = start != Start::Dry;
         let (handler_settings, handlers_live) = signal::channel(settings.handlers.clone());
@@ -80,7 +88,15 @@ impl Following {
             (_, Some(opened)) => (Some(Deliveries::start(parts, opened)), None),
             (_, None) => (None, Some(parts)),
         };
-        let (names, dns) = dns(settings, start, &ground, vantage);
+        let dns = settings.dns.clone().filter(|_| acts).map(|dns| {
+            let server = DnsServer::new(dns, &settings.node, vantage.clone(), inherited);
+            Dns {
+                zones: server.zones(),
+                ports: server.ports(),
+                task: ground.follow(server, Source::Dns, ground.stop.clone()),
+            }
+        });
+        let names = dns.as_ref().map(|dns| Arc::clone(&dns.zones));
         let (settled, sidecars_settled) = signal::channel(settings.sidecars.is_none() || !acts);
         let sidecars = settings.sidecars.as_ref().filter(|_| acts).map(|sidecars| {
             let follower = SidecarFollower::new(sidecars, &ground, live.clone(), settled);
@@ -127,6 +143,13 @@ impl Following {
         }
     }
 
+    /// The DNS server's ports, for a successor; nothing where none are open, or the system does not share them.
+    pub(crate) fn dns_ports(&self) -> Option<DnsPorts> {
+        let ports = self.dns.as_ref()?.ports.get()?;
+        let shared = ports.share();
+        shared.inspect_err(|error| tracing::warn!(%error, "the successor opens the DNS ports anew")).ok()
+    }
+
     /// Takes over what may change while it runs.
     pub(crate) fn reload(&self, settings: &Settings) {
         self.handler_settings.send_replace(settings.handlers.clone());
@@ -139,18 +162,9 @@ impl Following {
             deliveries.stop().await;
         }
         if let Some(dns) = self.dns
-            && let Ok(server) = dns.await
+            && let Ok(server) = dns.task.await
         {
             server.end().await;
         }
     }
-}
-
-type Dns = (Option<Zones>, Option<AbortOnDropHandle<DnsServer>>);
-
-fn dns(settings: &Settings, start: Start, ground: &Ground, vantage: &Vantage) -> Dns {
-    let Some(dns) = settings.dns.clone().filter(|_| start != Start::Dry) else { return (None, None) };
-    let server = DnsServer::new(dns, &settings.node, vantage.clone(), start == Start::Successor);
-    let zones = server.zones();
-    (Some(zones), Some(ground.follow(server, Source::Dns, ground.stop.clone())))
 }

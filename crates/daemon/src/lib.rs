@@ -31,5 +31,6 @@ mod start;
 mod state;
 mod watch;
 
+pub use act::dns::DnsPorts;
 pub use agent::{Agent, AgentError, Pass};
 pub use start::Start;

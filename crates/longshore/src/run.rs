@@ -26,7 +26,7 @@ pub(crate) async fn run(matches: &ArgMatches, arguments: &[OsString]) -> anyhow:
 /// One pass: what Docker has, what follows from it, done or only shown.
 pub(crate) async fn pass(settings: Settings, dry: bool) -> anyhow::Result<ExitCode> {
     let settings = Settings { listen: None, dns: None, ..settings };
-    let mut agent = Agent::start(settings, if dry { Start::Dry } else { Start::Once }).await?;
+    let mut agent = Agent::start(settings, if dry { Start::Dry } else { Start::Once }, None).await?;
     let outcome = agent.pass().await;
     let configuration = agent.leave().await?;
     let Pass { routes, problems, handlers } = outcome?;
@@ -48,7 +48,7 @@ pub(crate) async fn pass(settings: Settings, dry: bool) -> anyhow::Result<ExitCo
 
 /// One pass for the sake of its handlers: it fails if one of them did, or if its file is broken.
 pub(crate) async fn once(settings: Settings) -> anyhow::Result<ExitCode> {
-    let mut agent = Agent::start(settings, Start::Once).await?;
+    let mut agent = Agent::start(settings, Start::Once, None).await?;
     let outcome = agent.pass().await;
     agent.leave().await?;
     let Pass { problems, handlers, .. } = outcome?;
@@ -86,17 +86,14 @@ pub(crate) async fn watch(
                 Ok(settings) => agent.reload(&settings),
                 Err(mistakes) => agent.stay(&mistakes.0.iter().map(Problem::from).collect::<Vec<_>>()),
             },
-            () = &mut outdated => {
-                agent.leave().await?;
-                return Err(succession::exec());
-            }
+            () = &mut outdated => return Err(begin_anew(agent).await),
             _ = replace.recv() => match reread() {
                 Err(mistakes) => tracing::error!("{mistakes}; no successor is started"),
-                Ok(_) if agent.outlived_by_balancer() => {
-                    agent.leave().await?;
-                    return Err(succession::exec());
-                }
-                Ok(_) => successor = succession::spawn(),
+                Ok(_) if agent.outlived_by_balancer() => match succession::try_out().await {
+                    Ok(()) => return Err(begin_anew(agent).await),
+                    Err(error) => tracing::error!("cannot start a successor: {error:#}; this agent goes on"),
+                },
+                Ok(_) => successor = succession::spawn(agent.dns_ports()),
             },
             status = succession::ended(&mut successor) => {
                 tracing::error!(%status, "the successor ended before it took over; this agent goes on");
@@ -122,12 +119,22 @@ pub(crate) async fn watch(
     }
 }
 
-/// Starts by itself, or takes over from the agent that started this one.
+/// Starts by itself, or takes over from the agent that started this one, or that this process was.
 async fn begin(settings: Settings) -> Result<Agent, AgentError> {
+    let inherited = succession::inherited();
     let Some(predecessor) = succession::predecessor() else {
-        return Agent::start(settings, Start::Fresh).await;
+        return Agent::start(settings, Start::Fresh, inherited).await;
     };
-    let mut agent = Agent::start(settings, Start::Successor).await?;
+    let mut agent = Agent::start(settings, Start::Successor, inherited).await?;
     agent.succeed(|| predecessor.end()).await?;
     Ok(agent)
+}
+
+/// Has the process become another run of its program; returns only if that fails.
+async fn begin_anew(agent: Agent) -> anyhow::Error {
+    let ports = agent.dns_ports();
+    match agent.leave().await {
+        Ok(_) => succession::exec(ports),
+        Err(error) => error.into(),
+    }
 }

@@ -112,6 +112,8 @@ pub struct PublishJob {
     pub prefix: Option<String>,
     /// Where the records for DNS go that CoreDNS reads: `/skydns`; `None` for nowhere.
     pub skydns: Option<String>,
+    /// Whether the values of containers' environment variables are published, and not their names only.
+    pub env: bool,
     /// How long keys outlive the agent that published them.
     pub lease: Duration,
     /// The user, where etcd wants one.

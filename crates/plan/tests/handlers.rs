@@ -184,11 +184,12 @@ fn every_way_to_say_where_etcd_is_is_read() {
 
 #[test]
 fn everything_that_is_said_of_etcd_reaches_the_publisher() {
-    let ours = "endpoints=https://e:2379\nprefix=/c/\nskydns=/skydns\nlease=30s\nuser=u\npassword-file=pw\n\
+    let ours = "endpoints=https://e:2379\nprefix=/c/\nskydns=/skydns\nenv=1\nlease=30s\nuser=u\npassword-file=pw\n\
                 ca=/ca.pem\ncert=c.pem\nkey=k.pem";
     let Job::Publish(job) = good(&publisher(ours)).job else { panic!() };
     assert_eq!((job.prefix.as_deref(), job.skydns.as_deref()), (Some("/c"), Some("/skydns")));
     assert_eq!((job.lease, job.user.as_deref()), (Duration::from_secs(30), Some("u")));
+    assert!(job.env);
     assert_eq!(job.password_file, Some("/etc/docker-glue.d/pw".into()));
     assert_eq!(job.ca, Some("/ca.pem".into()));
     let pair = ("/etc/docker-glue.d/c.pem".into(), "/etc/docker-glue.d/k.pem".into());

@@ -14,6 +14,7 @@ use longshore_plan::openvswitch::{Attachment, Mark, Port};
 use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::act::group::Group;
@@ -30,10 +31,12 @@ const SHOWN: usize = 300;
 
 /// Says whose a port is: the agent's name for its host.
 const NODE: &str = "longshore";
+/// Says for which of the agent's handlers it was made.
+const HANDLER: &str = "longshore_handler";
 /// Says what a port was made for.
 const MARK: &str = "longshore_mark";
-/// Begins the key, ending with the container's id, of what is being made. Its value is the node, a space and the
-/// interface.
+/// Begins the key of what is being made, which goes on with the container's id, `_` and the interface. Its value is the node,
+/// a space and the handler.
 const ADDING: &str = "longshore_adding_";
 
 /// What a look saw.
@@ -41,28 +44,56 @@ const ADDING: &str = "longshore_adding_";
 pub(crate) struct Seen {
     /// Ports that lead into containers, by container.
     pub(crate) ports: BTreeMap<ContainerId, Vec<Port>>,
-    /// The containers for which a port was begun and not finished.
-    pub(crate) unfinished: BTreeSet<ContainerId>,
+    /// The interfaces that were begun and not finished, by container.
+    pub(crate) unfinished: BTreeMap<ContainerId, BTreeSet<String>>,
     /// The bridges.
     pub(crate) bridges: BTreeSet<String>,
+}
+
+/// In whose name ports are made.
+#[derive(Clone, Debug)]
+pub(crate) struct Owner {
+    /// The agent's name for its host.
+    pub(crate) node: String,
+    /// The handler.
+    pub(crate) handler: String,
+    /// All handlers that connect containers. What was made for one that is none of them is anyone's to take away.
+    pub(crate) all: watch::Receiver<BTreeSet<String>>,
+}
+
+impl Owner {
+    /// Whether another handler sees to what was made for this one.
+    fn leaves_to(&self, handler: &str) -> bool {
+        handler != self.handler && self.all.borrow().contains(handler)
+    }
+
+    fn note(&self) -> String {
+        format!("{} {}", self.node, self.handler)
+    }
+
+    /// Whether a [note](Self::note) is ours, or of a handler that is no more.
+    fn has_begun(&self, note: &str) -> bool {
+        let handler = note.strip_prefix(&self.node).and_then(|rest| rest.strip_prefix(' '));
+        handler.is_some_and(|handler| !self.leaves_to(handler))
+    }
 }
 
 /// Open vSwitch of this host.
 #[derive(Clone, Debug)]
 pub(crate) struct OpenVswitch {
-    node: String,
+    owner: Owner,
     /// For the `docker` that `ovs-docker` runs.
     docker: Vec<(&'static str, String)>,
 }
 
 impl OpenVswitch {
-    pub(crate) fn new(node: String, docker: &DockerSettings) -> Self {
+    pub(crate) fn new(owner: Owner, docker: &DockerSettings) -> Self {
         let mut environment = vec![("DOCKER_HOST", docker.address.to_string())];
         if let Some(folder) = &docker.cert_path {
             environment.push(("DOCKER_CERT_PATH", folder.display().to_string()));
             environment.push(("DOCKER_TLS_VERIFY", "1".to_owned()));
         }
-        Self { node, docker: environment }
+        Self { owner, docker: environment }
     }
 
     /// Looks at the ports of one container, or of all.
@@ -78,15 +109,15 @@ impl OpenVswitch {
         }
         line.extend(["--", "--columns=external_ids", "list", "Open_vSwitch", "--", "list-br"]);
         let text = self.vsctl(&line).await?;
-        seen(&text, &self.node)
+        seen(&text, &self.owner)
             .ok_or_else(|| format!("ovs-vsctl wrote what is not understood: {}", short(&text)))
     }
 
     /// Connects a container. Where that fails, nothing of it is left.
     pub(crate) async fn add(&self, id: &ContainerId, attachment: &Attachment) -> Result<(), String> {
         let interface = attachment.interface.as_str();
-        let adding = format!("{ADDING}{}", id.as_str());
-        let begun = format!("external_ids:{adding}={}", quoted(&format!("{} {interface}", self.node)));
+        let adding = adding(id, interface);
+        let begun = format!("external_ids:{adding}={}", quoted(&self.owner.note()));
         self.vsctl(&["set", "Open_vSwitch", ".", &begun]).await?;
         let mut line = vec!["add-port", &attachment.bridge, interface, id.as_str()];
         line.extend(attachment.options.iter().map(String::as_str));
@@ -94,16 +125,19 @@ impl OpenVswitch {
             if complaint.is_empty() { Ok(()) } else { Err(format!("ovs-docker: {}", short(&complaint))) }
         });
         let ports = self.look(Some(id)).await?.ports.remove(id).unwrap_or_default();
-        let mut ports = ports.into_iter().filter(|port| port.mark == Mark::Unfinished);
+        let is_it = |port: &Port| port.mark == Mark::Unfinished && port.interface == interface;
+        let mut ports = ports.into_iter().filter(is_it);
         let failure = match made {
             Ok(()) => {
                 let Some(port) = ports.next() else {
-                    self.settle(id).await?;
+                    self.settle(id, interface).await?;
                     return Err("ovs-docker made no port and said nothing of it".to_owned());
                 };
-                let node = format!("external_ids:{NODE}={}", quoted(&self.node));
-                let mark = format!("external_ids:{MARK}={}", quoted(&attachment.mark));
-                let mut line = vec!["set", "interface", &port.name, &node, &mark];
+                let marks =
+                    [(NODE, &self.owner.node), (HANDLER, &self.owner.handler), (MARK, &attachment.mark)];
+                let marks = marks.map(|(key, value)| format!("external_ids:{key}={}", quoted(value)));
+                let mut line = vec!["set", "interface", &port.name];
+                line.extend(marks.iter().map(String::as_str));
                 line.extend(["--", "remove", "Open_vSwitch", ".", "external_ids", &adding]);
                 return self.vsctl(&line).await.map(drop);
             }
@@ -112,7 +146,7 @@ impl OpenVswitch {
         for port in ports {
             self.remove(&port.name).await?;
         }
-        self.settle(id).await?;
+        self.settle(id, interface).await?;
         Err(failure)
     }
 
@@ -124,9 +158,9 @@ impl OpenVswitch {
         Ok(())
     }
 
-    /// Forgets that a port was begun for this container: nothing of it is left.
-    pub(crate) async fn settle(&self, id: &ContainerId) -> Result<(), String> {
-        let adding = format!("{ADDING}{}", id.as_str());
+    /// Forgets that this interface of a container was begun: nothing of it is left.
+    pub(crate) async fn settle(&self, id: &ContainerId, interface: &str) -> Result<(), String> {
+        let adding = adding(id, interface);
         self.vsctl(&["remove", "Open_vSwitch", ".", "external_ids", &adding]).await.map(drop)
     }
 
@@ -163,6 +197,10 @@ impl OpenVswitch {
     }
 }
 
+fn adding(id: &ContainerId, interface: &str) -> String {
+    format!("{ADDING}{}_{interface}", id.as_str())
+}
+
 async fn read(source: Option<impl AsyncRead + Unpin>) -> String {
     let mut bytes = Vec::new();
     if let Some(source) = source {
@@ -192,29 +230,30 @@ struct Table<Row> {
 type Map = (String, Vec<(String, String)>);
 
 /// What three answers of `ovs-vsctl` say: two tables, and bridges, a line each.
-fn seen(text: &str, node: &str) -> Option<Seen> {
+fn seen(text: &str, owner: &Owner) -> Option<Seen> {
     let mut lines = text.lines();
     let interfaces: Table<(String, Map)> = serde_json::from_str(lines.next()?).ok()?;
     let of_all: Table<(Map,)> = serde_json::from_str(lines.next()?).ok()?;
     let mut seen = Seen { bridges: lines.map(|line| line.trim().to_owned()).collect(), ..Seen::default() };
-    let mut begun = BTreeSet::new();
-    for (key, value) in of_all.data.into_iter().flat_map(|((_, pairs),)| pairs) {
-        if let (Some(id), Some((of, interface))) = (key.strip_prefix(ADDING), value.rsplit_once(' '))
-            && of == node
+    for (key, note) in of_all.data.into_iter().flat_map(|((_, pairs),)| pairs) {
+        if let Some((id, interface)) = key.strip_prefix(ADDING).and_then(|rest| rest.split_once('_'))
+            && owner.has_begun(&note)
         {
-            seen.unfinished.insert(ContainerId::new(id));
-            begun.insert((ContainerId::new(id), interface.to_owned()));
+            seen.unfinished.entry(ContainerId::new(id)).or_default().insert(interface.to_owned());
         }
     }
     for (name, (_, pairs)) in interfaces.data {
         let mut ids: BTreeMap<String, String> = pairs.into_iter().collect();
         let Some(container) = ids.get("container_id").map(ContainerId::new) else { continue };
         let interface = ids.remove("container_iface").unwrap_or_default();
+        let is_begun = || seen.unfinished.get(&container).is_some_and(|begun| begun.contains(&interface));
+        let is_anothers = ids.get(HANDLER).is_some_and(|handler| owner.leaves_to(handler));
         let mark = match ids.get(NODE) {
-            Some(of) if of == node => Mark::Ours(ids.remove(MARK).unwrap_or_default()),
-            Some(_) => Mark::Others,
-            None if begun.contains(&(container.clone(), interface.clone())) => Mark::Unfinished,
-            None => Mark::Others,
+            Some(node) if *node == owner.node && !is_anothers => {
+                Mark::Ours(ids.remove(MARK).unwrap_or_default())
+            }
+            None if is_begun() => Mark::Unfinished,
+            _ => Mark::Others,
         };
         let port = Port { name, container: container.clone(), interface, mark };
         seen.ports.entry(container).or_default().push(port);
@@ -233,21 +272,36 @@ mod tests {
             r#"["p1_l",["map",[["container_id","aa"],["container_iface","eth0"],["longshore","h 1"],["longshore_mark","7 br-int eth0"]]]],"#,
             r#"["p2_l",["map",[["container_id","bb"],["container_iface","eth0"]]]],"#,
             r#"["p3_l",["map",[["container_id","bb"],["container_iface","eth1"]]]],"#,
-            r#"["p4_l",["map",[["container_id","aa"],["container_iface","eth1"],["longshore","h2"]]]]],"headings":["name","external_ids"]}"#,
+            r#"["p4_l",["map",[["container_id","aa"],["container_iface","eth1"],["longshore","h2"]]]],"#,
+            r#"["p5_l",["map",[["container_id","cc"],["container_iface","eth0"],["longshore","h 1"],["longshore_handler","two"]]]],"#,
+            r#"["p6_l",["map",[["container_id","cc"],["container_iface","eth1"],["longshore","h 1"],["longshore_handler","gone"]]]]],"headings":["name","external_ids"]}"#,
             "\n",
-            r#"{"data":[[["map",[["hostname","h1"],["longshore_adding_bb","h 1 eth0"],["longshore_adding_cc","h2 eth0"]]]]],"headings":["external_ids"]}"#,
+            r#"{"data":[[["map",[["hostname","h1"],["longshore_adding_bb_eth0","h 1 one"],["longshore_adding_bb_eth1","h 1 two"],["longshore_adding_cc_eth0","h2 one"]]]]],"headings":["external_ids"]}"#,
             "\nbr-int\nbr-other\n"
         );
-        let seen = seen(text, "h 1").unwrap();
+        let handlers = ["one", "two"].map(str::to_owned).into();
+        let owner = |handler: &str| Owner {
+            node: "h 1".to_owned(),
+            handler: handler.to_owned(),
+            all: watch::channel(BTreeSet::clone(&handlers)).1,
+        };
+        let seen = seen(text, &owner("one")).unwrap();
         let marks: Vec<(&str, &Mark)> =
             seen.ports.values().flatten().map(|p| (p.name.as_str(), &p.mark)).collect();
         let ours = Mark::Ours("7 br-int eth0".to_owned());
         assert_eq!(
             marks,
-            [("p1_l", &ours), ("p4_l", &Mark::Others), ("p2_l", &Mark::Unfinished), ("p3_l", &Mark::Others)]
+            [
+                ("p1_l", &ours),
+                ("p4_l", &Mark::Others),
+                ("p2_l", &Mark::Unfinished),
+                ("p3_l", &Mark::Others),
+                ("p5_l", &Mark::Others),
+                ("p6_l", &Mark::Ours(String::new()))
+            ]
         );
-        assert_eq!(seen.unfinished, [ContainerId::new("bb")].into());
+        assert_eq!(seen.unfinished, [(ContainerId::new("bb"), ["eth0".to_owned()].into())].into());
         assert_eq!(seen.bridges, ["br-int", "br-other"].map(str::to_owned).into());
-        assert_eq!(super::seen("ovs-vsctl: no", "h 1"), None);
+        assert_eq!(super::seen("ovs-vsctl: no", &owner("one")), None);
     }
 }

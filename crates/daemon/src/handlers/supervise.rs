@@ -1,6 +1,6 @@
 //! What follows from the handlers that there are: what Docker is asked for, and what runs that follows World.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -41,6 +41,7 @@ pub(crate) async fn supervise(
     attention: signal::Sender<Attention>,
 ) {
     let mut kept: BTreeMap<String, Kept> = BTreeMap::new();
+    let connecting = signal::Sender::<BTreeSet<String>>::default();
     loop {
         let set = sets.borrow_and_update().clone();
         let (all, named) =
@@ -49,6 +50,9 @@ pub(crate) async fn supervise(
         attention.send_if_modified(|before| std::mem::replace(before, wanted.clone()) != wanted);
 
         let is_wanted = |name: &String| set.handlers.get(name).is_some_and(|handler| handler.enabled);
+        let connect = |handler: &&Arc<Handler>| handler.enabled && matches!(handler.job, Job::OpenVswitch(_));
+        let all = set.handlers.values().filter(connect).map(|handler| handler.name.clone()).collect();
+        connecting.send_replace(all);
         let gone: Vec<String> = kept.keys().filter(|name| !is_wanted(name)).cloned().collect();
         for name in gone {
             if let Some(kept) = kept.remove(&name) {
@@ -64,7 +68,7 @@ pub(crate) async fn supervise(
             if let Some(before) = kept.remove(name) {
                 before.end().await;
             }
-            kept.extend(supervisor.begin(handler).map(|begun| (name.clone(), begun)));
+            kept.extend(supervisor.begin(handler, &connecting).map(|begun| (name.clone(), begun)));
         }
         if sets.changed().await.is_err() {
             return;
@@ -74,12 +78,12 @@ pub(crate) async fn supervise(
 
 impl Supervisor {
     /// Nothing for a handler that is told of events, and for the balancer, which is chosen when the agent starts.
-    fn begin(&self, handler: &Arc<Handler>) -> Option<Kept> {
+    fn begin(&self, handler: &Arc<Handler>, connecting: &signal::Sender<BTreeSet<String>>) -> Option<Kept> {
         let (stop, source) = (CancellationToken::new(), Source::Handler(handler.name.clone()));
         let (ground, name) = (&self.ground, &handler.name);
         let task = match &handler.job {
             Job::OpenVswitch(job) => {
-                let follower = OpenVswitch::new(ground, name.clone(), job.clone());
+                let follower = OpenVswitch::new(ground, name.clone(), job.clone(), connecting.subscribe());
                 Task::OpenVswitch(ground.follow(follower, source, stop.clone()))
             }
             Job::Publish(job) => {

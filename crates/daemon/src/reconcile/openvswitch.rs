@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use longshore_model::{ContainerId, OpenVswitchJob, Problem, Subject, World};
 use longshore_plan::openvswitch::{Action, Decision, Mark, OpenVswitchPlan, concerns};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -44,12 +44,18 @@ struct Done {
 }
 
 impl OpenVswitch {
-    /// For the handler of this name.
-    pub(crate) fn new(ground: &Ground, name: String, job: OpenVswitchJob) -> Self {
+    /// For the handler of this name, one of `all` that connect containers.
+    pub(crate) fn new(
+        ground: &Ground,
+        name: String,
+        job: OpenVswitchJob,
+        all: watch::Receiver<BTreeSet<String>>,
+    ) -> Self {
         let docker = ground.docker.settings();
+        let owner = act::Owner { node: ground.node.clone(), handler: name.clone(), all };
         Self {
             plan: OpenVswitchPlan { handler: name, job },
-            act: act::OpenVswitch::new(ground.node.clone(), docker),
+            act: act::OpenVswitch::new(owner, docker),
             world: ground.world.clone(),
             elsewhere: docker.remote().map(str::to_owned),
             next_look: Instant::now(),
@@ -76,9 +82,11 @@ impl OpenVswitch {
                 failed(error);
             }
         }
-        for id in &seen.unfinished {
-            if let Err(error) = self.act.settle(id).await {
-                failed(error);
+        for (id, interfaces) in &seen.unfinished {
+            for interface in interfaces {
+                if let Err(error) = self.act.settle(id, interface).await {
+                    failed(error);
+                }
             }
         }
     }
@@ -92,14 +100,14 @@ impl OpenVswitch {
             self.connected.clear();
             let wanted = world.containers.values().filter(|container| concerns(container));
             let wanted = wanted.map(|container| container.id.clone());
-            wanted.chain(seen.ports.keys().cloned()).chain(seen.unfinished.iter().cloned()).collect()
+            wanted.chain(seen.ports.keys().cloned()).chain(seen.unfinished.keys().cloned()).collect()
         });
         let turns = Arc::new(Semaphore::new(PARALLEL));
         for id in ids {
             let container = world.containers.get(&id).map(AsRef::as_ref);
             let ports = seen.ports.remove(&id).unwrap_or_default();
             let decision = self.plan.decide(container, &ports, &seen.bridges);
-            let is_unfinished = seen.unfinished.contains(&id);
+            let unfinished = seen.unfinished.remove(&id).unwrap_or_default();
             self.problems.remove(&id);
             self.connected.remove(&id);
             if ports.iter().any(|port| port.mark != Mark::Others) || !decision.actions.is_empty() {
@@ -108,7 +116,7 @@ impl OpenVswitch {
             let (act, turns) = (self.act.clone(), Arc::clone(&turns));
             self.running.spawn(async move {
                 let _turn = turns.acquire().await;
-                let failure = carry_out(&act, &id, &decision, is_unfinished).await.err();
+                let failure = carry_out(&act, &id, &decision, unfinished).await.err();
                 Done { id, problems: decision.problems, failure }
             });
         }
@@ -167,19 +175,21 @@ async fn carry_out(
     act: &act::OpenVswitch,
     id: &ContainerId,
     decision: &Decision,
-    is_unfinished: bool,
+    mut unfinished: BTreeSet<String>,
 ) -> Result<(), String> {
-    let mut is_settled = !is_unfinished;
     for action in &decision.actions {
         match action {
             Action::Remove(port) => act.remove(port).await?,
             Action::Add(attachment) => {
                 act.add(id, attachment).await?;
-                is_settled = true;
+                unfinished.remove(&attachment.interface);
             }
         }
     }
-    if is_settled { Ok(()) } else { act.settle(id).await }
+    for interface in &unfinished {
+        act.settle(id, interface).await?;
+    }
+    Ok(())
 }
 
 impl Follower for OpenVswitch {

@@ -18,6 +18,9 @@ pub(crate) struct PublishFlags {
     /// Where the DNS records go that CoreDNS reads from etcd, such as /skydns [default: nowhere].
     #[arg(long, value_name = "PREFIX")]
     pub(crate) publish_skydns: Option<String>,
+    /// Publish the values of containers' environment variables too, not only their names.
+    #[arg(long)]
+    pub(crate) publish_env: bool,
     /// How long keys outlive the agent.
     #[arg(long, value_name = "TIME", default_value = "15s")]
     pub(crate) publish_lease: humantime::Duration,
@@ -51,6 +54,7 @@ impl PublishFlags {
             endpoints: self.publish_etcd.clone(),
             prefix: self.publish_prefix.clone(),
             skydns: self.publish_skydns.clone(),
+            env: self.publish_env,
             lease: self.publish_lease.into(),
             user: self.publish_user.clone(),
             password_file: self.publish_password_file.clone(),

@@ -13,6 +13,8 @@ use longshore_testkit::{
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::engines::problems_of;
 
@@ -432,31 +434,71 @@ async fn a_bad_service_label_costs_the_service_only() -> TestResult {
     Ok(())
 }
 
-#[tokio::test]
-async fn a_successor_takes_over_without_an_unanswered_question() -> TestResult {
+/// Asks one question over and over, a client after the other, until told to stop: how often, and what was not the answer.
+async fn keep_asking<F>(
+    ask: impl Fn(Vec<u8>) -> F,
+    name: String,
+    ip: IpAddr,
+    asked: watch::Sender<u32>,
+    stop: CancellationToken,
+) -> Vec<String>
+where
+    F: Future<Output = std::io::Result<Vec<u8>>>,
+{
+    let request = query(&name, RecordType::A).to_vec().expect("a request");
+    let mut wrong = Vec::new();
+    while !stop.is_cancelled() {
+        let answer = ask(request.clone()).await.map(|answer| Message::from_vec(&answer));
+        match answer {
+            Ok(Ok(answer)) if answer.answers.iter().map(|record| record.data.ip_addr()).eq([Some(ip)]) => {}
+            other => wrong.push(format!("{other:?}")),
+        }
+        asked.send_modify(|count| *count += 1);
+    }
+    wrong
+}
+
+/// SIGUSR2: the one balancer has a successor beside the agent, and with the others the process begins anew.
+async fn replaced_while_asked(balancer: &str) -> TestResult {
     let lab = Lab::up(1).await?;
     let host = lab.host(0);
-    let agent = Agent::on(host).flags(&["--dns", SERVER]).start().await?;
+    let agent = Agent::on(host).balancer(balancer).flags(&["--dns", SERVER]).start().await?;
     let web = host.run(ContainerSpec::server()).await?;
     let name = own_name(host, &web.name);
     leads_to(host, &name, &[ip(&web)]).await;
-    let before = agent.log().matches("DNS is answered").count();
-    agent.sigusr2();
-    let deadline = std::time::Instant::now() + Duration::from_secs(20);
-    let mut after = 0;
-    let mut wrong = Vec::new();
-    while after < 200 && std::time::Instant::now() < deadline {
-        let found = addresses(host, &name).await;
-        if found != Ok(vec![ip(&web)]) {
-            wrong.push(found);
-        }
-        let log = agent.log();
-        let took_over = log.matches("DNS is answered").count() > before && log.contains("ending:");
-        after += u32::from(took_over);
-    }
-    assert_eq!(after, 200, "the successor took over:\n{}", agent.log());
-    assert!(wrong.is_empty(), "{wrong:?}");
+    let (stop, (asked, mut counted)) = (CancellationToken::new(), watch::channel(0));
+    let over_udp = keep_asking(|q| over_udp(SERVER, q), name.clone(), ip(&web), asked.clone(), stop.clone());
+    let over_tcp = keep_asking(|q| over_tcp(SERVER, q), name.clone(), ip(&web), asked, stop.clone());
+    let askers = async { host.inside(async { tokio::join!(over_udp, over_tcp) }).await };
+    let replaced = async {
+        agent.sigusr2();
+        eventually("another agent answers", async || {
+            let log = agent.log();
+            ["the agent runs", "DNS is answered"].iter().all(|words| log.matches(words).count() == 2)
+        })
+        .await;
+        let so_far = *counted.borrow();
+        let _ = counted.wait_for(|count| *count > so_far + 200).await;
+        stop.cancel();
+    };
+    let (wrong, ()) = tokio::join!(askers, replaced);
+    assert_eq!(wrong?, (vec![], vec![]), "{}", agent.log());
     Ok(())
+}
+
+#[tokio::test]
+async fn a_successor_takes_over_without_an_unanswered_question() -> TestResult {
+    replaced_while_asked("built-in").await
+}
+
+#[tokio::test]
+async fn an_agent_that_begins_anew_beside_haproxy_leaves_no_question_unanswered() -> TestResult {
+    replaced_while_asked("haproxy").await
+}
+
+#[tokio::test]
+async fn an_agent_that_begins_anew_without_a_balancer_leaves_no_question_unanswered() -> TestResult {
+    replaced_while_asked("none").await
 }
 
 #[tokio::test]

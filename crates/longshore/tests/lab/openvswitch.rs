@@ -1,5 +1,6 @@
 //! Containers without a network, on a real Open vSwitch.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -191,9 +192,17 @@ async fn leftovers_go_when_the_agent_starts_and_what_others_attached_stays() -> 
     let (half, _) = bench.ports(&begun.id).await.remove(0);
     bench
         .switch
-        .vsctl(&["remove", "interface", &half, "external_ids", "longshore", "longshore_mark"])
+        .vsctl(&[
+            "remove",
+            "interface",
+            &half,
+            "external_ids",
+            "longshore",
+            "longshore_handler",
+            "longshore_mark",
+        ])
         .await?;
-    let note = format!("external_ids:longshore_adding_{}=\"{} eth0\"", begun.id, host.name);
+    let note = format!("external_ids:longshore_adding_{}_eth0=\"{} ovs\"", begun.id, host.name);
     bench.switch.vsctl(&["set", "Open_vSwitch", ".", &note]).await?;
 
     let _again = bench.agent(host).start().await?;
@@ -318,6 +327,50 @@ async fn a_handler_that_changes_or_goes_takes_its_ports_along() -> TestResult {
     std::fs::remove_file(bench.folder.path().join("ovs.ini"))?;
     bench.empty(host).await;
     assert!(container.runs().await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn two_handlers_connect_a_container_twice_and_each_takes_its_own_port_away() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let host = lab.host(0);
+    let bench = Bench::on(host).await?;
+    let second = bench.folder.path().join("second.ini");
+    std::fs::write(
+        &second,
+        "[handler]\nclass=openvswitch\n[params]\novs-bridge=br-ext\novs-interface=eth1\n",
+    )?;
+    bench.switch.bridge("br-ext").await?;
+    let agent = bench.agent(host).start().await?;
+    let container = host.run(bare()).await?;
+    let twice = async |container: &Container| {
+        let ports = bench.ports(&container.id).await;
+        ports.len() == 2 && ports.iter().all(|(_, whose)| *whose == host.name)
+    };
+    let both = async || {
+        let on = async |bridge| bench.switch.ports(bridge).await.unwrap_or_default().len();
+        (on("br-int").await, on("br-ext").await) == (1, 1) && twice(&container).await
+    };
+    eventually("each bridge has its port", both).await;
+    let sorted = async || bench.ports(&container.id).await.into_iter().collect::<BTreeSet<_>>();
+    let before = sorted().await;
+    // Whatever happens to another container, both handlers look at the ports.
+    let other = host.run(bare()).await?;
+    eventually("the other is connected twice", async || twice(&other).await).await;
+    other.remove().await?;
+    eventually("no port of the other is left", both).await;
+    assert_eq!(sorted().await, before, "what fits is left alone");
+    assert_eq!(agent.cli(&["problems"]).await?, "no problems\n");
+
+    std::fs::remove_file(second)?;
+    bench.connected(host, &container).await;
+    assert!(bench.switch.ports("br-ext").await?.is_empty());
+    drop(agent);
+    // Who takes a file away while no agent runs leaves nothing behind either.
+    std::fs::rename(bench.folder.path().join("ovs.ini"), bench.folder.path().join("third.ini"))?;
+    let _agent = bench.agent(host).start().await?;
+    container.remove().await?;
+    bench.empty(host).await;
     Ok(())
 }
 

@@ -263,3 +263,23 @@ async fn two_agents_do_not_share_a_data_directory() -> TestResult {
     assert!(log.contains("another agent uses it"), "{log}");
     Ok(())
 }
+
+#[tokio::test]
+async fn a_program_that_does_not_run_replaces_no_agent() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let host = lab.host(0);
+    for balancer in ["built-in", "none"] {
+        let folder = tempfile::tempdir()?;
+        let program = folder.path().join("longshore");
+        std::fs::copy(env!("CARGO_BIN_EXE_longshore"), &program)?;
+        let agent = Agent::on(host).binary(&program).balancer(balancer).start().await?;
+        std::fs::remove_file(&program)?;
+        std::fs::write(&program, "#!/bin/sh\nexit 3\n")?;
+        std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+        agent.sigusr2();
+        eventually("the agent says so", async || agent.log().contains("this agent goes on")).await;
+        let problems = agent.api("/v1/problems").await?;
+        assert_eq!(problems.as_array().map(Vec::len), Some(0), "{problems}");
+    }
+    Ok(())
+}

@@ -66,7 +66,8 @@ async fn a_container_is_published_with_its_inspection_while_it_runs() -> TestRes
     assert_eq!(told["Id"], json!(before.id));
     assert_eq!(told["Name"], json!(format!("/{}", before.name)));
     assert_eq!(told["Config"]["Labels"]["tier"], "front");
-    assert!(told["Config"]["Env"].as_array().is_some_and(|env| env.contains(&json!("GREETING=hello"))));
+    assert!(told["Config"]["Env"].as_array().is_some_and(|env| env.contains(&json!("GREETING"))), "{told}");
+    assert!(!told.to_string().contains("hello"), "a variable's value is nobody's business: {told}");
     assert_eq!(
         told["NetworkSettings"]["Networks"]["bridge"]["IPAddress"],
         json!(before.ip.ok_or("no address")?)
@@ -101,6 +102,28 @@ async fn a_container_is_published_with_its_inspection_while_it_runs() -> TestRes
     after.remove().await?;
     published(&etcd, &[&key(host, &before)]).await;
     assert_eq!(problems(&agent).await, "no problems\n");
+    Ok(())
+}
+
+#[tokio::test]
+async fn values_of_variables_are_published_where_that_is_asked_for_and_go_when_it_is_not() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let host = lab.host(0);
+    let etcd = Etcd::on(host).start().await?;
+    let web = host.run(idle().env("GREETING", "hello=you")).await?;
+    let data = tempfile::tempdir()?;
+    let says = async |variable: &str| {
+        eventually(variable, async || {
+            let told = inspection(&etcd, &key(host, &web)).await.unwrap_or_default();
+            told["Config"]["Env"].as_array().is_some_and(|env| env.contains(&json!(variable)))
+        })
+        .await;
+    };
+    let agent = publisher(host, &etcd, &["--publish-env"]).data_dir(data.path()).start().await?;
+    says("GREETING=hello=you").await;
+    drop(agent);
+    let _agent = publisher(host, &etcd, &[]).data_dir(data.path()).start().await?;
+    says("GREETING").await;
     Ok(())
 }
 
@@ -522,7 +545,7 @@ async fn docker_glues_publisher_file_publishes_until_it_goes_and_once_with_1() -
     published(&etcd, &[&key(host, &web)]).await;
     let listed = agent.cli(&["handlers"]).await?;
     assert!(listed.contains("publisher"), "{listed}");
-    folder.ini("publisher", &text("prefix=/longshore/else\n"))?;
+    folder.ini("publisher", &text("prefix=/longshore/else\nenv=1\n"))?;
     published(&etcd, &[&format!("/longshore/else/{}", web.id)]).await;
     std::fs::remove_file(folder.path().join("publisher.ini"))?;
     published(&etcd, &[]).await;

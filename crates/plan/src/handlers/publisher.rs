@@ -76,10 +76,12 @@ pub(super) fn job(reader: &mut Reader<'_>) -> Option<PublishJob> {
             None
         }
     };
+    let env = reader.param("env").is_some_and(|said| reader.truth("env", said, false));
     Some(PublishJob {
         endpoints,
         prefix: prefix(reader, "prefix"),
         skydns: prefix(reader, "skydns"),
+        env,
         lease: lease.unwrap_or(LEASE),
         user,
         password_file,

@@ -3,17 +3,17 @@
 //! [`DnsServer`] follows World and publishes a [`Zone`] with each change; the loops of `udp` and `tcp` hold whatever zone was
 //! published last and never wait for the next. Which answer a request gets is `longshore_plan::dns`'s to say.
 //!
-//! The ports are shared (`SO_REUSEPORT`), so that a successor answers beside its predecessor until that one ends.
+//! A successor is handed its predecessor's ports open ([`DnsPorts`]), so that nothing that is asked is lost in between.
 
 mod forward;
+mod ports;
 mod responder;
-mod socket;
 mod tcp;
 mod udp;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -30,11 +30,16 @@ use crate::state::Change;
 use forward::Forwarder;
 use responder::Responder;
 
+pub use ports::DnsPorts;
+
 /// How long open questions may take once the server is told to end.
 const LAST_ANSWERS: Duration = Duration::from_millis(500);
 
 /// The zone that is answered from. Cheap to clone; a look costs no lock.
 pub(crate) type Zones = Arc<ArcSwap<Zone>>;
+
+/// The server's ports once they are open, for those who hand them on.
+pub(crate) type SharedPorts = Arc<OnceLock<DnsPorts>>;
 
 /// The DNS server.
 pub(crate) struct DnsServer {
@@ -42,8 +47,7 @@ pub(crate) struct DnsServer {
     /// The host's name as it was given.
     node: String,
     vantage: Vantage,
-    /// Whether another agent may have the ports, which it is about to give up.
-    succeeds: bool,
+    ports: SharedPorts,
     plan: NamePlan,
     zones: Zones,
     serial: u32,
@@ -55,8 +59,13 @@ pub(crate) struct DnsServer {
 }
 
 impl DnsServer {
-    /// A server that listens nowhere until its first pass.
-    pub(crate) fn new(settings: DnsSettings, node: &str, vantage: Vantage, succeeds: bool) -> Self {
+    /// A server that answers nobody until its first pass; by the ports of a predecessor, if they are where it is to listen.
+    pub(crate) fn new(
+        settings: DnsSettings,
+        node: &str,
+        vantage: Vantage,
+        inherited: Option<DnsPorts>,
+    ) -> Self {
         let names =
             NameSettings { domain: settings.domain.clone(), node: node.parse().ok(), host: Vec::new() };
         // Grows over restarts as well, if the clock does.
@@ -71,10 +80,11 @@ impl DnsServer {
             forwards: !settings.forward.is_empty(),
         };
         let stop = CancellationToken::new();
+        let inherited = inherited.filter(|ports| ports.are_at(settings.listen));
         Self {
             node: node.to_owned(),
             vantage,
-            succeeds,
+            ports: Arc::new(inherited.map_or_else(OnceLock::new, OnceLock::from)),
             plan: NamePlan::new(names),
             zones: Arc::new(ArcSwap::from_pointee(Zone::new(parts))),
             serial,
@@ -91,7 +101,12 @@ impl DnsServer {
         Arc::clone(&self.zones)
     }
 
-    /// Answers what has come, gives the ports up and ends.
+    /// The ports that it answers by, as soon as they are open.
+    pub(crate) fn ports(&self) -> SharedPorts {
+        Arc::clone(&self.ports)
+    }
+
+    /// Answers what it has taken, and ends.
     pub(crate) async fn end(self) {
         self.stop.cancel();
         self.tasks.close();
@@ -139,7 +154,14 @@ impl DnsServer {
         if self.responder.is_some() {
             return Ok(());
         }
-        let (datagrams, connections) = socket::open(self.settings.listen, self.succeeds)?;
+        let ports = match self.ports.get() {
+            Some(ports) => ports,
+            None => {
+                let opened = DnsPorts::open(self.settings.listen)?;
+                self.ports.get_or_init(|| opened)
+            }
+        };
+        let (datagrams, connections) = ports.watch()?;
         let forwarder = Forwarder::new(&self.settings.forward);
         let responder = Arc::new(Responder::new(self.zones(), forwarder));
         let (tasks, stop) = (&self.tasks, &self.stop);

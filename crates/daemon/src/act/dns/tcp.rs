@@ -22,7 +22,7 @@ const HURRY: Duration = Duration::from_secs(2);
 /// How long nothing is accepted after the system said that it cannot.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves connections until told to stop; those in the queue by then are served once more.
+/// Serves connections until told to stop. Those in the queue by then are for who has the port next.
 pub(super) async fn serve(
     listener: TcpListener,
     responder: Arc<Responder>,
@@ -55,15 +55,6 @@ pub(super) async fn serve(
             Err(error) => {
                 tracing::warn!(%error, "cannot accept DNS connections for a moment");
                 tokio::time::sleep(PAUSE).await;
-            }
-        }
-    }
-    if let Ok(listener) = listener.into_std() {
-        while let (Ok((stream, _)), Ok(permit)) = (listener.accept(), Arc::clone(&room).try_acquire_owned()) {
-            if stream.set_nonblocking(true).is_ok()
-                && let Ok(stream) = TcpStream::from_std(stream)
-            {
-                begin(stream, permit);
             }
         }
     }

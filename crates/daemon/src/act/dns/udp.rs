@@ -18,7 +18,7 @@ const BATCH: usize = 64;
 /// How long nothing is read after the system said that it cannot.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Answers datagrams until told to stop, and then those that have come.
+/// Answers datagrams until told to stop. Those in the queue by then are for who has the port next.
 pub(super) async fn serve(
     socket: Datagrams,
     responder: Arc<Responder>,
@@ -40,7 +40,6 @@ pub(super) async fn serve(
         }
         tokio::task::yield_now().await;
     }
-    let _ = take(&socket, &responder, &tasks, &mut buffer);
 }
 
 /// Answers the datagrams that are there, up to a batch of them.

@@ -54,6 +54,8 @@ pub(crate) struct Publisher {
     is_own: bool,
     docker: DockerClient,
     prefix: String,
+    /// Whether the values of variables are published.
+    env: bool,
     records: Option<RecordSettings>,
     length: Duration,
     etcd: Etcd,
@@ -99,6 +101,7 @@ impl Publisher {
             is_own: name.is_none(),
             docker: ground.docker.clone(),
             prefix: job.prefix.unwrap_or_else(|| format!("/longshore/containers/{}", ground.node)),
+            env: job.env,
             records,
             length: job.lease,
             etcd,
@@ -238,11 +241,11 @@ impl Publisher {
         if let Some(settings) = &mut self.records {
             settings.host = own_addresses();
         }
-        let docker = &self.docker;
+        let (docker, env) = (&self.docker, self.env);
         let looks = containers.into_iter().map(async |id| {
             let alive = world.containers.get(&id).filter(|container| container.state.is_alive());
             let inspection = match alive {
-                Some(_) => inspect(docker, &id).await,
+                Some(_) => inspect(docker, &id, env).await,
                 None => Ok(None),
             };
             (id, inspection)
@@ -359,15 +362,20 @@ impl Follower for Publisher {
     }
 }
 
-/// A container's inspection as JSON, its keys in order; nothing where the container is gone or has ended.
-async fn inspect(docker: &DockerClient, id: &ContainerId) -> Result<Option<String>, DockerError> {
-    let inspection = match docker.get()?.inspect_container(id.as_str(), None).await {
+/// A container's inspection as JSON, its keys in order, and the values of its variables only where `env` asks for them;
+/// nothing where the container is gone or has ended.
+async fn inspect(docker: &DockerClient, id: &ContainerId, env: bool) -> Result<Option<String>, DockerError> {
+    let mut inspection = match docker.get()?.inspect_container(id.as_str(), None).await {
         Err(DockerError::DockerResponseServerError { status_code: 404, .. }) => return Ok(None),
         answer => answer?,
     };
     let runs = inspection.state.as_ref().and_then(|state| state.running).unwrap_or(true);
     if !runs {
         return Ok(None);
+    }
+    let variables = inspection.config.as_mut().and_then(|config| config.env.as_mut()).filter(|_| !env);
+    for variable in variables.into_iter().flatten() {
+        variable.truncate(variable.find('=').unwrap_or(variable.len()));
     }
     // By way of a value, whose maps are in order: the same inspection is always the same text.
     let value = serde_json::to_value(&inspection)?;

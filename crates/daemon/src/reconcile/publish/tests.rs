@@ -45,6 +45,7 @@ impl Server {
             endpoints: vec![self.url.clone()],
             prefix: None,
             skydns: None,
+            env: false,
             lease: Duration::from_secs(30),
             user: None,
             password_file: None,
