@@ -24,10 +24,7 @@ pub(super) struct Intake {
 
 impl Intake {
     /// Goes on where an earlier agent ended.
-    pub(super) fn resume(
-        told: BTreeMap<ContainerId, Told>,
-        ids: impl Iterator<Item = (u64, EventId)>,
-    ) -> Self {
+    pub(super) fn resume(told: BTreeMap<ContainerId, Told>, ids: BTreeMap<u64, EventId>) -> Self {
         let mut intake = Self { told, ..Self::default() };
         for (seq, id) in ids {
             intake.remember(seq, id);
@@ -35,7 +32,7 @@ impl Intake {
         intake
     }
 
-    /// Remembers an event's id. Events that are older than all that must be known are returned.
+    /// Remembers an event's id. The number of one that needs not be known any more is returned.
     pub(super) fn remember(&mut self, seq: u64, id: EventId) -> Option<u64> {
         self.ids.insert(id.clone());
         self.order.push_back((seq, id));
@@ -45,11 +42,6 @@ impl Intake {
         let (seq, id) = self.order.pop_front()?;
         self.ids.remove(&id);
         Some(seq)
-    }
-
-    /// Whether this event is among those whose ids are remembered.
-    pub(super) fn is_recent(&self, seq: u64) -> bool {
-        self.order.front().is_some_and(|(first, _)| *first <= seq)
     }
 
     /// What was told of a container.
@@ -261,6 +253,5 @@ mod tests {
         let forgotten: Vec<u64> =
             (0..1030).filter_map(|seq| intake.remember(seq, EventId(seq.to_string()))).collect();
         assert_eq!(forgotten, [0, 1, 2, 3, 4, 5]);
-        assert!(!intake.is_recent(5) && intake.is_recent(6));
     }
 }
