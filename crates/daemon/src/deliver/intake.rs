@@ -2,6 +2,7 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::sync::Arc;
 
 use longshore_model::{
     Container, ContainerEvent, ContainerFacts, ContainerId, EventId, EventKind, NetworkEvent, Occurrence,
@@ -80,7 +81,7 @@ impl Intake {
                 let before = before(event, is);
                 let mut told = Told::of_stranger(event, &before);
                 if let Some(is) = is {
-                    told.facts = longshore_plan::facts(is);
+                    told.facts = Arc::new(longshore_plan::facts(is));
                 }
                 occurrences.extend(before.into_iter().map(|missed| made_up(missed, &told.facts, event.at)));
                 place.insert(told)
@@ -122,8 +123,11 @@ impl Intake {
     /// Takes a container's labels and image as they are: an event does not tell labels from its own words.
     pub(super) fn refresh(&mut self, container: &Container) {
         if let Some(told) = self.told.get_mut(&container.id) {
-            let name = std::mem::take(&mut told.facts.name);
-            told.facts = ContainerFacts { name, ..longshore_plan::facts(container) };
+            let name = told.facts.name.clone();
+            let facts = ContainerFacts { name, ..longshore_plan::facts(container) };
+            if *told.facts != facts {
+                told.facts = Arc::new(facts);
+            }
         }
     }
 
@@ -136,7 +140,8 @@ impl Intake {
     pub(super) fn make_up(&mut self, id: &ContainerId, is: Option<&Container>, now: i64) -> Vec<Occurrence> {
         let missed = self.missed(id, is);
         let told = self.told.get(id).map(|told| told.facts.clone());
-        let Some(facts) = is.map(longshore_plan::facts).or(told) else { return Vec::new() };
+        let is_now = is.map(|is| Arc::new(longshore_plan::facts(is)));
+        let Some(facts) = is_now.or(told) else { return Vec::new() };
         match is {
             Some(is) => self.begin(is),
             None => {
@@ -162,7 +167,7 @@ impl Intake {
     }
 }
 
-fn made_up(missed: Missed, facts: &ContainerFacts, now: i64) -> Occurrence {
+fn made_up(missed: Missed, facts: &Arc<ContainerFacts>, now: i64) -> Occurrence {
     let at = missed.at.unwrap_or(now);
     Occurrence {
         id: event_id(at, facts.id.short(), missed.event),

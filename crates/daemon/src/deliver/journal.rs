@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
-use longshore_model::{ContainerId, EventId, Occurrence};
+use longshore_model::{ContainerFacts, ContainerId, EventId, Occurrence, OccurrenceSubject};
 use longshore_plan::Told;
 use redb::{Database, ReadableDatabase, ReadableTable, StorageError, TableDefinition};
 use serde::de::DeserializeOwned;
@@ -253,9 +253,12 @@ fn remember(path: &Path, database: &Database) -> Result<Remembered, JournalError
         let (seq, id) = row?;
         remembered.ids.insert(seq.value(), EventId(id.value().to_owned()));
     }
+    let mut facts = BTreeMap::new();
     for row in transaction.open_table(OCCURRENCES)?.iter()? {
         let (seq, value) = row?;
-        remembered.occurrences.extend(parse(value.value()).map(|value| (seq.value(), Arc::new(value))));
+        let Some(mut occurrence) = parse::<Occurrence>(value.value()) else { continue };
+        share(&mut occurrence, &mut facts);
+        remembered.occurrences.insert(seq.value(), Arc::new(occurrence));
     }
     for row in transaction.open_table(DELIVERIES)?.iter()? {
         let (key, value) = row?;
@@ -275,6 +278,17 @@ fn remember(path: &Path, database: &Database) -> Result<Remembered, JournalError
     remembered.heard = marks.get(HEARD)?.map(|at| at.value());
     remembered.begun = marks.get(BEGUN)?.is_some();
     Ok(remembered)
+}
+
+/// Has events of one container share what is known of it, as they did when they were heard.
+fn share(occurrence: &mut Occurrence, known: &mut BTreeMap<ContainerId, Arc<ContainerFacts>>) {
+    let OccurrenceSubject::Container(facts) = &mut occurrence.subject else { return };
+    let latest = known.entry(facts.id.clone()).or_insert_with(|| facts.clone());
+    if latest == facts {
+        *facts = latest.clone();
+    } else {
+        *latest = facts.clone();
+    }
 }
 
 /// A row that another version wrote may mean nothing to this one: it costs only itself.
@@ -397,8 +411,6 @@ fn write(path: &Path, database: &mut Option<Database>, batch: &Batch) -> Result<
 
 #[cfg(test)]
 mod tests {
-    use longshore_model::OccurrenceSubject;
-
     use super::*;
 
     fn occurrence(id: &str) -> Arc<Occurrence> {
@@ -440,6 +452,29 @@ mod tests {
         assert!(remembered.occurrences.is_empty());
         assert_eq!(remembered.deliveries, BTreeMap::from([(("x".into(), 2), row(3).unwrap())]));
         assert_eq!((remembered.heard, remembered.begun), (Some(9), true));
+    }
+
+    #[tokio::test]
+    async fn events_of_one_container_share_its_facts_again_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let of = |id: &str, name: &str| {
+            let facts = ContainerFacts {
+                id: ContainerId::new("c0ffee"),
+                name: name.to_owned(),
+                image: "nginx".to_owned(),
+                labels: BTreeMap::new(),
+            };
+            let occurrence = Occurrence::clone(&occurrence(id));
+            Arc::new(Occurrence { subject: OccurrenceSubject::Container(facts.into()), ..occurrence })
+        };
+        let (journal, ..) = Journal::open(dir.path()).unwrap();
+        let occurrences = vec![(1, of("a", "old")), (2, of("b", "new")), (3, of("c", "new"))];
+        journal.write(Batch { occurrences: occurrences.clone(), ..Batch::default() }).await;
+        journal.close().await;
+        let (_journal, remembered, _) = Journal::open(dir.path()).unwrap();
+        assert_eq!(remembered.occurrences, occurrences.into_iter().collect());
+        let facts = |seq| remembered.occurrences[&seq].container().unwrap();
+        assert!(std::ptr::eq(facts(2), facts(3)));
     }
 
     #[tokio::test]

@@ -128,7 +128,7 @@ impl Delivery {
             (Some(text), _) => text.strip_prefix('/').unwrap_or(text),
         };
         let world = self.ground.world.snapshot();
-        let of = |facts: ContainerFacts| Ok(OccurrenceSubject::Container(facts));
+        let of = |facts: ContainerFacts| Ok(OccurrenceSubject::Container(facts.into()));
         let named = world.containers.values().find(|container| container.name == text);
         if let Some(container) = named {
             return of(longshore_plan::facts(container));
