@@ -27,7 +27,7 @@ pub(crate) async fn run(matches: &ArgMatches, arguments: &[OsString]) -> anyhow:
 pub(crate) async fn pass(settings: Settings, dry: bool) -> anyhow::Result<ExitCode> {
     let settings = Settings { listen: None, dns: None, ..settings };
     let mut agent = Agent::start(settings, if dry { Start::Dry } else { Start::Once }, None).await?;
-    let outcome = agent.pass().await;
+    let outcome = until_signalled(agent.pass()).await;
     let configuration = agent.leave().await?;
     let Pass { routes, problems, handlers } = outcome?;
     if dry {
@@ -49,7 +49,7 @@ pub(crate) async fn pass(settings: Settings, dry: bool) -> anyhow::Result<ExitCo
 /// One pass for the sake of its handlers: it fails if one of them did, or if its file is broken.
 pub(crate) async fn once(settings: Settings) -> anyhow::Result<ExitCode> {
     let mut agent = Agent::start(settings, Start::Once, None).await?;
-    let outcome = agent.pass().await;
+    let outcome = until_signalled(agent.pass()).await;
     agent.leave().await?;
     let Pass { problems, handlers, .. } = outcome?;
     let is_handlers = |problem: &&Problem| {
@@ -59,6 +59,17 @@ pub(crate) async fn once(settings: Settings) -> anyhow::Result<ExitCode> {
     let failed = failed + problems.iter().filter(is_handlers).count();
     tracing::info!(ran = handlers.len(), failed, "the handlers of the event none have run");
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+}
+
+/// A pass that a signal ends, with the handlers that it runs.
+async fn until_signalled(pass: impl Future<Output = Result<Pass, AgentError>>) -> anyhow::Result<Pass> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        outcome = pass => Ok(outcome?),
+        _ = terminate.recv() => anyhow::bail!("SIGTERM ended the pass before everything was done"),
+        _ = interrupt.recv() => anyhow::bail!("SIGINT ended the pass before everything was done"),
+    }
 }
 
 /// Runs until a signal ends it: the first lets open requests finish, the second does not. Once `outdated` resolves,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -25,8 +26,8 @@ impl fmt::Display for EventId {
 pub enum OccurrenceSubject {
     /// Nothing: the dummy event `none`.
     Nothing,
-    /// A container.
-    Container(ContainerFacts),
+    /// A container. Its labels may be long, and many events wait: they share what is known of it.
+    Container(Arc<ContainerFacts>),
     /// A network.
     Network {
         /// Docker's id.

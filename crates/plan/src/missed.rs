@@ -1,6 +1,7 @@
 //! Events that nobody heard: what must have happened, from what was told last and what is.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use longshore_model::{Container, ContainerEvent, ContainerFacts, EventKind, Health, RunState};
 use serde::{Deserialize, Serialize};
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Told {
     /// What it is called and labelled.
-    pub facts: ContainerFacts,
+    pub facts: Arc<ContainerFacts>,
     /// What it is doing.
     pub phase: Phase,
     /// When the last start that was told happened, in nanoseconds since 1970; zero if none was.
@@ -59,7 +60,7 @@ impl Told {
     /// As if everything about a container had been told.
     pub fn all_of(container: &Container) -> Self {
         Self {
-            facts: facts(container),
+            facts: Arc::new(facts(container)),
             phase: phase(container),
             started: container.started,
             health: container.health,
@@ -82,13 +83,13 @@ impl Told {
         let start = before.iter().find(|missed| missed.event == "start");
         let phase = if start.is_some() { Phase::Running } else { Phase::Created };
         let started = start.map_or(0, |start| start.at.unwrap_or(event.at));
-        Self { facts, phase, started, health: Health::None, networks: BTreeSet::new() }
+        Self { facts: Arc::new(facts), phase, started, health: Health::None, networks: BTreeSet::new() }
     }
 
     /// Takes an event in that is told from here on.
     pub fn take(&mut self, event: &ContainerEvent) {
-        if !event.name.is_empty() {
-            self.facts.name.clone_from(&event.name);
+        if !event.name.is_empty() && self.facts.name != event.name {
+            Arc::make_mut(&mut self.facts).name.clone_from(&event.name);
         }
         let network = event.attributes.get("network");
         match event.kind {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_model::{
@@ -422,7 +423,7 @@ fn occurrence(event: &str) -> Occurrence {
         event: event.to_owned(),
         at: 1,
         made_up: false,
-        subject: OccurrenceSubject::Container(facts),
+        subject: OccurrenceSubject::Container(facts.into()),
         attributes: BTreeMap::from([("health_status".to_owned(), "healthy".to_owned())]),
     }
 }
@@ -467,7 +468,7 @@ fn an_image_without_a_tag_is_every_tag_and_an_asterisk_any_text() {
     let wanted = |pattern: &str, image: &str| {
         let mut occurrence = occurrence("start");
         let OccurrenceSubject::Container(facts) = &mut occurrence.subject else { unreachable!() };
-        facts.image = image.to_owned();
+        Arc::make_mut(facts).image = image.to_owned();
         wants(&filter(&format!("events=all\nimages={pattern}")), &occurrence)
     };
     for (pattern, image) in [
@@ -601,7 +602,7 @@ proptest! {
     fn an_asterisk_stands_for_any_text(name in "[ab]{0,6}", pattern in "[ab*]{0,6}") {
         let mut occurrence = occurrence("start");
         let OccurrenceSubject::Container(facts) = &mut occurrence.subject else { unreachable!() };
-        facts.name = name.clone();
+        Arc::make_mut(facts).name = name.clone();
         let filter = Filter {
             events: EventFilter { all: true, ..EventFilter::default() },
             names: vec![pattern.clone()],

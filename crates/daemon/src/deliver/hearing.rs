@@ -7,7 +7,7 @@ use std::time::Duration;
 use longshore_model::{Container, ContainerId, Occurrence};
 use tokio::time::Instant;
 
-use super::held::{Held, Seen};
+use super::held::{Held, Seen, Shown};
 use super::intake;
 use super::journal::Row;
 use super::queue::Entry;
@@ -17,6 +17,8 @@ use crate::state::{Change, Happened};
 
 /// How long a difference must stand that no event explains: the event may be on its way.
 const DOUBT: Duration = Duration::from_secs(1);
+/// How many events' inspections are kept for handlers that are yet to be told of them.
+const INSPECTIONS: usize = 1024;
 /// How long what is known of a container is kept once it is gone: for deliveries that are late.
 const GONE: Duration = Duration::from_secs(600);
 
@@ -32,12 +34,14 @@ impl Delivery {
                 if world.listed && !self.begun {
                     self.begin(world.containers.values().map(|container| &**container));
                 }
-                // It may be what explains a difference.
-                self.doubts.remove(&event.container);
                 let health_check = self.sights.get(&event.container);
                 let health_check = health_check.and_then(|seen| seen.health_check.as_deref());
                 let is = world.containers.get(&event.container).map(|container| &**container);
                 let occurrences = self.intake.container(&event, is, health_check);
+                // It may be what explains a difference.
+                if self.intake.missed(&event.container, is).is_empty() {
+                    self.doubts.remove(&event.container);
+                }
                 let told = self.intake.told(&event.container).cloned();
                 self.batch.told.insert(event.container, told);
                 occurrences
@@ -45,23 +49,10 @@ impl Delivery {
             Happened::Network(event) => self.intake.network(event).into_iter().collect(),
         };
         for occurrence in occurrences {
-            if let Some(facts) = occurrence.container().filter(|_| occurrence.event == "destroy") {
-                self.gone.push_back((Instant::now(), facts.id.clone()));
-            }
             if !occurrence.made_up {
                 self.batch.heard = self.batch.heard.max(Some(occurrence.at));
             }
-            self.look(&occurrence);
             self.accept(occurrence);
-        }
-    }
-
-    /// Has a container inspected while it can be, for handlers that are told of its end only.
-    pub(super) fn look(&mut self, occurrence: &Occurrence) {
-        let Some(facts) = occurrence.container() else { return };
-        let shows = matches!(occurrence.event.as_str(), "create" | "start" | "rename" | "update" | "connect");
-        if shows {
-            self.look_at(facts.id.clone());
         }
     }
 
@@ -77,8 +68,9 @@ impl Delivery {
     }
 
     pub(super) fn saw(&mut self, id: ContainerId, seen: Seen) {
+        let is_newer = self.sights.get(&id).is_none_or(|known| known.look < seen.look);
         // It may have gone meanwhile.
-        if self.intake.told(&id).is_some() {
+        if is_newer && self.intake.told(&id).is_some() {
             self.batch.inspections.insert(id.clone(), Some(seen.inspection.clone()));
             self.sights.insert(id, seen);
         }
@@ -89,9 +81,8 @@ impl Delivery {
         let seq = self.next;
         self.next += 1;
         let occurrence = Arc::new(occurrence);
-        if let Some(old) = self.intake.remember(seq, occurrence.id.clone()) {
-            self.forget(old);
-        }
+        self.batch.outlived.extend(self.intake.remember(seq, occurrence.id.clone()));
+        self.batch.ids.push((seq, occurrence.id.clone()));
         let mut held = Held::new(occurrence.clone());
         let mut due = Vec::new();
         for (name, runner) in &self.runners {
@@ -102,9 +93,37 @@ impl Delivery {
                 due.push((name.clone(), occurrence.subject_id().to_owned(), entry));
             }
         }
-        self.batch.occurrences.push((seq, occurrence));
-        self.held.insert(seq, held);
-        self.write(due);
+        let inspection = held.inspection.clone();
+        if held.users > 0 {
+            self.batch.occurrences.push((seq, occurrence.clone()));
+            self.held.insert(seq, held);
+            self.write(due);
+        }
+        let Some(facts) = occurrence.container() else { return };
+        match occurrence.event.as_str() {
+            // At once, and whether or not somebody wants it: it is what handlers are shown at the container's end.
+            "create" | "start" | "rename" | "update" | "connect" => {
+                self.keep_inspection(seq);
+                self.look_at(facts.id.clone(), inspection);
+            }
+            "destroy" => self.gone.push_back((Instant::now(), facts.id.clone())),
+            _ => {}
+        }
+    }
+
+    /// An event's inspection is kept for those who are told later, but not those of any number of events: somebody may
+    /// be failing for days.
+    pub(super) fn keep_inspection(&mut self, seq: u64) {
+        if !self.held.contains_key(&seq) {
+            return;
+        }
+        self.inspected.push_back(seq);
+        if self.inspected.len() > INSPECTIONS
+            && let Some(oldest) = self.inspected.pop_front()
+            && let Some(held) = self.held.get_mut(&oldest)
+        {
+            held.inspection = Shown::default();
+        }
     }
 
     /// The dummy event, unless one waits already: it says that something happened, and one says as much as two.
@@ -154,7 +173,7 @@ impl Delivery {
                 self.doubts.remove(&id);
                 // Those that were there before the agent are shown to no event.
                 if is.is_some() && !self.sights.contains_key(&id) {
-                    self.look_at(id);
+                    self.look_at(id, Shown::default());
                 }
             } else {
                 self.doubts.entry(id).or_insert_with(|| Instant::now() + DOUBT);
@@ -162,14 +181,19 @@ impl Delivery {
         }
     }
 
-    pub(super) fn look_at(&mut self, id: ContainerId) {
-        if !self.idle {
-            let eyes = self.eyes.clone();
-            self.inspecting.spawn(async move {
-                let seen = eyes.look(&id).await.map(Seen::new);
-                (id, seen)
-            });
+    /// Has a container inspected, which is what `shown` shows from then on.
+    fn look_at(&mut self, id: ContainerId, shown: Shown) {
+        if self.idle {
+            return;
         }
+        self.looks += 1;
+        let (eyes, look) = (self.eyes.clone(), self.looks);
+        self.inspecting.spawn(async move {
+            // Where this comes to nothing, each delivery looks for itself.
+            let seen = shown.get_or_try_init(async || eyes.look(&id).await.map(Some).ok_or(())).await;
+            let seen = seen.ok().cloned().flatten().map(|inspection| Seen::new(look, inspection));
+            (id, seen)
+        });
     }
 
     /// The first day: what is there already is no event.
@@ -181,7 +205,7 @@ impl Delivery {
                 self.intake.begin(container);
             }
             self.batch.told.insert(container.id.clone(), self.intake.told(&container.id).cloned());
-            self.look_at(container.id.clone());
+            self.look_at(container.id.clone(), Shown::default());
         }
     }
 
@@ -199,7 +223,6 @@ impl Delivery {
             for occurrence in occurrences {
                 tracing::info!(event = occurrence.event, container = %id, "an event that was missed is made up");
                 metrics::counter!("longshore_made_up_events_total").increment(1);
-                self.look(&occurrence);
                 self.accept(occurrence);
             }
         }

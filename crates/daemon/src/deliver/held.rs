@@ -19,12 +19,15 @@ const INSPECT: Duration = Duration::from_secs(5);
 /// How many containers are looked at at once.
 const AT_ONCE: usize = 16;
 
+/// A container's inspection, made once for all who want it.
+pub(super) type Shown = Arc<OnceCell<Option<Arc<RawValue>>>>;
+
 /// An event that somebody still needs.
 #[derive(Clone, Debug)]
 pub(super) struct Held {
     pub(super) occurrence: Arc<Occurrence>,
-    /// The container as it was when the first delivery began: every handler is shown the same.
-    pub(super) inspection: Arc<OnceCell<Option<Arc<RawValue>>>>,
+    /// What every handler is shown of the container.
+    pub(super) inspection: Shown,
     /// Deliveries that are not over, failed ones among them.
     pub(super) users: usize,
 }
@@ -38,6 +41,8 @@ impl Held {
 /// The last inspection of a container.
 #[derive(Clone, Debug)]
 pub(super) struct Seen {
+    /// Counts looks in the order in which they began; zero for an earlier agent's.
+    pub(super) look: u64,
     pub(super) inspection: Arc<RawValue>,
     /// The command of its health check, as Docker names it in events.
     pub(super) health_check: Option<String>,
@@ -63,7 +68,7 @@ struct HealthCheck {
 }
 
 impl Seen {
-    pub(super) fn new(inspection: Arc<RawValue>) -> Self {
+    pub(super) fn new(look: u64, inspection: Arc<RawValue>) -> Self {
         let config = serde_json::from_str::<Inspection>(inspection.get()).ok().and_then(|all| all.config);
         let health_check = config.and_then(|config| {
             let test = config.healthcheck?.test?;
@@ -77,7 +82,7 @@ impl Seen {
                 _ => None,
             }
         });
-        Self { inspection, health_check }
+        Self { look, inspection, health_check }
     }
 }
 
@@ -141,11 +146,11 @@ mod tests {
     #[test]
     fn the_command_of_a_health_check_is_read_as_docker_names_it() {
         let check =
-            |test: &str| Seen::new(raw(&format!(r#"{{"Config":{{"Healthcheck":{{"Test":{test}}}}}}}"#)));
+            |test: &str| Seen::new(0, raw(&format!(r#"{{"Config":{{"Healthcheck":{{"Test":{test}}}}}}}"#)));
         assert_eq!(check(r#"["CMD","/probe","-q"]"#).health_check.as_deref(), Some("/probe -q"));
         assert_eq!(check(r#"["CMD-SHELL","a && b"]"#).health_check.as_deref(), Some("/bin/sh -c a && b"));
         assert_eq!(check(r#"["NONE"]"#).health_check, None);
-        assert_eq!(Seen::new(raw("7")).health_check, None);
+        assert_eq!(Seen::new(0, raw("7")).health_check, None);
     }
 
     #[test]

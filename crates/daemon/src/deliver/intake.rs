@@ -2,6 +2,7 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::sync::Arc;
 
 use longshore_model::{
     Container, ContainerEvent, ContainerFacts, ContainerId, EventId, EventKind, NetworkEvent, Occurrence,
@@ -24,10 +25,7 @@ pub(super) struct Intake {
 
 impl Intake {
     /// Goes on where an earlier agent ended.
-    pub(super) fn resume(
-        told: BTreeMap<ContainerId, Told>,
-        ids: impl Iterator<Item = (u64, EventId)>,
-    ) -> Self {
+    pub(super) fn resume(told: BTreeMap<ContainerId, Told>, ids: BTreeMap<u64, EventId>) -> Self {
         let mut intake = Self { told, ..Self::default() };
         for (seq, id) in ids {
             intake.remember(seq, id);
@@ -35,7 +33,7 @@ impl Intake {
         intake
     }
 
-    /// Remembers an event's id. Events that are older than all that must be known are returned.
+    /// Remembers an event's id. The number of one that needs not be known any more is returned.
     pub(super) fn remember(&mut self, seq: u64, id: EventId) -> Option<u64> {
         self.ids.insert(id.clone());
         self.order.push_back((seq, id));
@@ -45,11 +43,6 @@ impl Intake {
         let (seq, id) = self.order.pop_front()?;
         self.ids.remove(&id);
         Some(seq)
-    }
-
-    /// Whether this event is among those whose ids are remembered.
-    pub(super) fn is_recent(&self, seq: u64) -> bool {
-        self.order.front().is_some_and(|(first, _)| *first <= seq)
     }
 
     /// What was told of a container.
@@ -88,7 +81,7 @@ impl Intake {
                 let before = before(event, is);
                 let mut told = Told::of_stranger(event, &before);
                 if let Some(is) = is {
-                    told.facts = longshore_plan::facts(is);
+                    told.facts = Arc::new(longshore_plan::facts(is));
                 }
                 occurrences.extend(before.into_iter().map(|missed| made_up(missed, &told.facts, event.at)));
                 place.insert(told)
@@ -130,8 +123,11 @@ impl Intake {
     /// Takes a container's labels and image as they are: an event does not tell labels from its own words.
     pub(super) fn refresh(&mut self, container: &Container) {
         if let Some(told) = self.told.get_mut(&container.id) {
-            let name = std::mem::take(&mut told.facts.name);
-            told.facts = ContainerFacts { name, ..longshore_plan::facts(container) };
+            let name = told.facts.name.clone();
+            let facts = ContainerFacts { name, ..longshore_plan::facts(container) };
+            if *told.facts != facts {
+                told.facts = Arc::new(facts);
+            }
         }
     }
 
@@ -144,7 +140,8 @@ impl Intake {
     pub(super) fn make_up(&mut self, id: &ContainerId, is: Option<&Container>, now: i64) -> Vec<Occurrence> {
         let missed = self.missed(id, is);
         let told = self.told.get(id).map(|told| told.facts.clone());
-        let Some(facts) = is.map(longshore_plan::facts).or(told) else { return Vec::new() };
+        let is_now = is.map(|is| Arc::new(longshore_plan::facts(is)));
+        let Some(facts) = is_now.or(told) else { return Vec::new() };
         match is {
             Some(is) => self.begin(is),
             None => {
@@ -170,7 +167,7 @@ impl Intake {
     }
 }
 
-fn made_up(missed: Missed, facts: &ContainerFacts, now: i64) -> Occurrence {
+fn made_up(missed: Missed, facts: &Arc<ContainerFacts>, now: i64) -> Occurrence {
     let at = missed.at.unwrap_or(now);
     Occurrence {
         id: event_id(at, facts.id.short(), missed.event),
@@ -261,6 +258,5 @@ mod tests {
         let forgotten: Vec<u64> =
             (0..1030).filter_map(|seq| intake.remember(seq, EventId(seq.to_string()))).collect();
         assert_eq!(forgotten, [0, 1, 2, 3, 4, 5]);
-        assert!(!intake.is_recent(5) && intake.is_recent(6));
     }
 }

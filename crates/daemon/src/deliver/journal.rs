@@ -5,14 +5,15 @@
 //! together. Where the disk fails, deliveries go on from memory and what could not be written is tried again.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
-use longshore_model::{ContainerId, EventId, Occurrence};
+use longshore_model::{ContainerFacts, ContainerId, EventId, Occurrence, OccurrenceSubject};
 use longshore_plan::Told;
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTable, StorageError, TableDefinition};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -20,6 +21,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::problems::chain;
 
+const IDS: TableDefinition<'_, u64, &str> = TableDefinition::new("ids");
 const OCCURRENCES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("occurrences");
 const DELIVERIES: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("deliveries");
 const TOLD: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("told");
@@ -51,6 +53,31 @@ pub(super) enum JournalError {
     Json(#[from] serde_json::Error),
 }
 
+impl JournalError {
+    /// Whether what the file holds is to blame, rather than the disk, its room or a permission.
+    fn is_of_content(&self) -> bool {
+        use redb::{CommitError, DatabaseError, TableError, TransactionError};
+        let cause = match self {
+            Self::Open(_, DatabaseError::Storage(cause)) | Self::Row(cause) => cause,
+            Self::Open(_, DatabaseError::RepairAborted | DatabaseError::UpgradeRequired(_)) => return true,
+            Self::Table(TableError::Storage(cause)) | Self::Commit(CommitError::Storage(cause)) => cause,
+            Self::Table(_) => return true,
+            Self::Begin(_, error) => match &**error {
+                TransactionError::Storage(cause) => cause,
+                _ => return false,
+            },
+            Self::Open(..) | Self::Commit(_) | Self::Json(_) => return false,
+        };
+        match cause {
+            StorageError::Corrupted(_) => true,
+            StorageError::Io(error) => {
+                matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof)
+            }
+            _ => false,
+        }
+    }
+}
+
 /// A delivery as it is written down.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Row {
@@ -73,6 +100,11 @@ pub(super) struct FailedRow {
 pub(super) struct Batch {
     /// Before the rest of it, forget what was told of containers: nobody is told of anything any more.
     pub(super) wipe: bool,
+    /// Events, to know them again.
+    pub(super) ids: Vec<(u64, EventId)>,
+    /// Events that are so old that Docker does not tell them again.
+    pub(super) outlived: Vec<u64>,
+    /// Events that somebody is to be told of.
     pub(super) occurrences: Vec<(u64, Arc<Occurrence>)>,
     /// Deliveries by handler and event; without a row they are over.
     pub(super) deliveries: Vec<((String, u64), Option<Row>)>,
@@ -86,7 +118,9 @@ pub(super) struct Batch {
 
 impl Batch {
     pub(super) fn is_empty(&self) -> bool {
-        self.occurrences.is_empty()
+        self.ids.is_empty()
+            && self.outlived.is_empty()
+            && self.occurrences.is_empty()
             && self.deliveries.is_empty()
             && self.forgotten.is_empty()
             && self.told.is_empty()
@@ -103,6 +137,8 @@ impl Batch {
             self.inspections.clear();
             (self.heard, self.begun) = (None, false);
         }
+        self.ids.extend(other.ids);
+        self.outlived.extend(other.outlived);
         self.occurrences.extend(other.occurrences);
         self.deliveries.extend(other.deliveries);
         self.forgotten.extend(other.forgotten);
@@ -116,19 +152,13 @@ impl Batch {
 /// What an earlier agent wrote down.
 #[derive(Debug, Default)]
 pub(super) struct Remembered {
+    pub(super) ids: BTreeMap<u64, EventId>,
     pub(super) occurrences: BTreeMap<u64, Arc<Occurrence>>,
     pub(super) deliveries: BTreeMap<(String, u64), Row>,
     pub(super) told: BTreeMap<ContainerId, Told>,
     pub(super) inspections: BTreeMap<ContainerId, Arc<RawValue>>,
     pub(super) heard: Option<i64>,
     pub(super) begun: bool,
-}
-
-impl Remembered {
-    /// The ids of the events that were written down last.
-    pub(super) fn ids(&self) -> impl Iterator<Item = (u64, EventId)> + '_ {
-        self.occurrences.iter().map(|(seq, occurrence)| (*seq, occurrence.id.clone()))
-    }
 }
 
 type Written = oneshot::Sender<()>;
@@ -150,15 +180,13 @@ impl Journal {
         let path = data_dir.join("journal.redb");
         let read = |path: &Path| {
             let database = open(path)?;
-            let remembered = remember(&database)?;
+            let remembered = remember(path, &database)?;
             Ok::<_, JournalError>((database, remembered))
         };
         let mut put_aside = None;
         let (database, remembered) = match read(&path) {
             Ok(read) => read,
-            Err(JournalError::Open(path, error @ redb::DatabaseError::DatabaseAlreadyOpen)) => {
-                return Err(JournalError::Open(path, error));
-            }
+            Err(error) if !error.is_of_content() => return Err(error),
             Err(error) => {
                 let aside = data_dir.join("journal.redb.unreadable");
                 let _ = std::fs::rename(&path, &aside);
@@ -208,12 +236,12 @@ fn open(path: &Path) -> Result<Database, JournalError> {
     redb::Builder::new().set_cache_size(4 << 20).create_file(file).map_err(failed)
 }
 
-fn remember(database: &Database) -> Result<Remembered, JournalError> {
-    let path = PathBuf::new;
+fn remember(path: &Path, database: &Database) -> Result<Remembered, JournalError> {
     let mut remembered = Remembered::default();
-    let begin = |error| JournalError::Begin(path(), Box::new(error));
+    let begin = |error| JournalError::Begin(path.to_owned(), Box::new(error));
     // Makes the tables, so that reading finds them.
     let transaction = database.begin_write().map_err(begin)?;
+    transaction.open_table(IDS)?;
     transaction.open_table(OCCURRENCES)?;
     transaction.open_table(DELIVERIES)?;
     transaction.open_table(TOLD)?;
@@ -221,9 +249,16 @@ fn remember(database: &Database) -> Result<Remembered, JournalError> {
     transaction.open_table(MARKS)?;
     transaction.commit()?;
     let transaction = database.begin_read().map_err(begin)?;
+    for row in transaction.open_table(IDS)?.iter()? {
+        let (seq, id) = row?;
+        remembered.ids.insert(seq.value(), EventId(id.value().to_owned()));
+    }
+    let mut facts = BTreeMap::new();
     for row in transaction.open_table(OCCURRENCES)?.iter()? {
         let (seq, value) = row?;
-        remembered.occurrences.extend(parse(value.value()).map(|value| (seq.value(), Arc::new(value))));
+        let Some(mut occurrence) = parse::<Occurrence>(value.value()) else { continue };
+        share(&mut occurrence, &mut facts);
+        remembered.occurrences.insert(seq.value(), Arc::new(occurrence));
     }
     for row in transaction.open_table(DELIVERIES)?.iter()? {
         let (key, value) = row?;
@@ -243,6 +278,17 @@ fn remember(database: &Database) -> Result<Remembered, JournalError> {
     remembered.heard = marks.get(HEARD)?.map(|at| at.value());
     remembered.begun = marks.get(BEGUN)?.is_some();
     Ok(remembered)
+}
+
+/// Has events of one container share what is known of it, as they did when they were heard.
+fn share(occurrence: &mut Occurrence, known: &mut BTreeMap<ContainerId, Arc<ContainerFacts>>) {
+    let OccurrenceSubject::Container(facts) = &mut occurrence.subject else { return };
+    let latest = known.entry(facts.id.clone()).or_insert_with(|| facts.clone());
+    if latest == facts {
+        *facts = latest.clone();
+    } else {
+        *latest = facts.clone();
+    }
 }
 
 /// A row that another version wrote may mean nothing to this one: it costs only itself.
@@ -312,6 +358,13 @@ fn write(path: &Path, database: &mut Option<Database>, batch: &Batch) -> Result<
     let transaction =
         database.begin_write().map_err(|error| JournalError::Begin(path.to_owned(), Box::new(error)))?;
     {
+        let mut table = transaction.open_table(IDS)?;
+        for (seq, id) in &batch.ids {
+            table.insert(seq, id.0.as_str())?;
+        }
+        for seq in &batch.outlived {
+            table.remove(seq)?;
+        }
         let mut table = transaction.open_table(OCCURRENCES)?;
         for (seq, occurrence) in &batch.occurrences {
             table.insert(seq, serde_json::to_vec(occurrence)?.as_slice())?;
@@ -358,8 +411,6 @@ fn write(path: &Path, database: &mut Option<Database>, batch: &Batch) -> Result<
 
 #[cfg(test)]
 mod tests {
-    use longshore_model::OccurrenceSubject;
-
     use super::*;
 
     fn occurrence(id: &str) -> Arc<Occurrence> {
@@ -380,6 +431,7 @@ mod tests {
         assert!(remembered.occurrences.is_empty() && !remembered.begun && aside.is_none());
         let row = |attempts| Some(Row { attempts, failed: None });
         let batch = Batch {
+            ids: vec![(1, EventId("a".into())), (2, EventId("b".into()))],
             occurrences: vec![(1, occurrence("a")), (2, occurrence("b"))],
             deliveries: vec![(("x".into(), 1), row(0)), (("x".into(), 2), row(0))],
             heard: Some(9),
@@ -389,15 +441,40 @@ mod tests {
         journal.write(batch).await;
         let batch = Batch {
             deliveries: vec![(("x".into(), 1), None), (("x".into(), 2), row(3))],
-            forgotten: vec![1],
+            forgotten: vec![1, 2],
+            outlived: vec![1],
             ..Batch::default()
         };
         journal.write(batch).await;
         journal.close().await;
         let (_journal, remembered, _) = Journal::open(dir.path()).unwrap();
-        assert_eq!(remembered.ids().collect::<Vec<_>>(), [(2, EventId("b".into()))]);
+        assert_eq!(remembered.ids, BTreeMap::from([(2, EventId("b".into()))]));
+        assert!(remembered.occurrences.is_empty());
         assert_eq!(remembered.deliveries, BTreeMap::from([(("x".into(), 2), row(3).unwrap())]));
         assert_eq!((remembered.heard, remembered.begun), (Some(9), true));
+    }
+
+    #[tokio::test]
+    async fn events_of_one_container_share_its_facts_again_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let of = |id: &str, name: &str| {
+            let facts = ContainerFacts {
+                id: ContainerId::new("c0ffee"),
+                name: name.to_owned(),
+                image: "nginx".to_owned(),
+                labels: BTreeMap::new(),
+            };
+            let occurrence = Occurrence::clone(&occurrence(id));
+            Arc::new(Occurrence { subject: OccurrenceSubject::Container(facts.into()), ..occurrence })
+        };
+        let (journal, ..) = Journal::open(dir.path()).unwrap();
+        let occurrences = vec![(1, of("a", "old")), (2, of("b", "new")), (3, of("c", "new"))];
+        journal.write(Batch { occurrences: occurrences.clone(), ..Batch::default() }).await;
+        journal.close().await;
+        let (_journal, remembered, _) = Journal::open(dir.path()).unwrap();
+        assert_eq!(remembered.occurrences, occurrences.into_iter().collect());
+        let facts = |seq| remembered.occurrences[&seq].container().unwrap();
+        assert!(std::ptr::eq(facts(2), facts(3)));
     }
 
     #[tokio::test]
@@ -417,12 +494,22 @@ mod tests {
     #[tokio::test]
     async fn a_file_that_is_no_journal_is_put_aside() {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("journal.redb"), "rubbish".repeat(1000)).unwrap();
-        let (journal, remembered, aside) = Journal::open(dir.path()).unwrap();
-        assert!(remembered.occurrences.is_empty());
-        assert!(aside.unwrap().contains("journal.redb.unreadable"));
-        assert!(dir.path().join("journal.redb.unreadable").exists());
-        journal.close().await;
+        for rubbish in ["rubbish".repeat(1000), "redb".to_owned()] {
+            std::fs::write(dir.path().join("journal.redb"), rubbish).unwrap();
+            let (journal, remembered, aside) = Journal::open(dir.path()).unwrap();
+            assert!(remembered.occurrences.is_empty());
+            assert!(aside.unwrap().contains("journal.redb.unreadable"));
+            assert!(dir.path().join("journal.redb.unreadable").exists());
+            journal.close().await;
+        }
+    }
+
+    #[test]
+    fn a_journal_that_cannot_be_opened_stays_where_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("journal.redb")).unwrap();
+        assert!(Journal::open(dir.path()).is_err());
+        assert!(dir.path().join("journal.redb").exists());
     }
 
     #[test]

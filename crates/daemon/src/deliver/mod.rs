@@ -57,8 +57,17 @@ pub(crate) enum Command {
 /// Why no test could be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum TestError {
-    #[error("there is no handler {0:?} that is told of events")]
+    #[error("there is no handler {0:?}: see `longshore handlers`")]
     Handler(String),
+    #[error(
+        "handler {name:?} ({job}) follows the containers as they are and is told of no event, so none can be tried: \
+         `longshore problems` says what keeps it from its work"
+    )]
+    Follows { name: String, job: &'static str },
+    #[error("{0:?} is no event of a container: write one as Docker names it, such as start, or none")]
+    NoEvent(String),
+    #[error("none happens to no container: leave --container out")]
+    NoneHasNoContainer,
     #[error("there is no container {0:?}")]
     Container(String),
     #[error("{0:?} is the beginning of several containers' ids")]
@@ -143,8 +152,9 @@ impl Deliveries {
 
     /// Delivers the dummy event to those who want it, and nothing else; ends by itself.
     pub(crate) fn once(parts: Parts) -> Self {
-        let task = run::Delivery::new(parts, Opened::memory()).once();
-        Self { task: AbortOnDropHandle::new(tokio::spawn(task)), stop: CancellationToken::new() }
+        let stop = CancellationToken::new();
+        let task = run::Delivery::new(parts, Opened::memory()).once(stop.clone());
+        Self { task: AbortOnDropHandle::new(tokio::spawn(task)), stop }
     }
 
     /// Waits for the end of a single pass.

@@ -53,6 +53,12 @@ impl Queue {
         self.lanes.get(lane).is_some_and(|lane| lane.entries.len() > usize::from(lane.running))
     }
 
+    /// Whether the delivery of this event is under way in this lane.
+    pub(super) fn is_under_way(&self, lane: &str, seq: u64) -> bool {
+        let first = self.lanes.get(lane).filter(|lane| lane.running).and_then(|lane| lane.entries.front());
+        first.is_some_and(|entry| entry.seq == seq)
+    }
+
     /// Adds a delivery behind the others of its lane.
     pub(super) fn push(&mut self, lane: &str, entry: Entry) {
         self.len += 1;

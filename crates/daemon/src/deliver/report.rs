@@ -1,5 +1,6 @@
 //! What a person is told of the deliveries.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use longshore_api::{FailedDelivery, HandlerTest, HandlerTestReport};
@@ -68,23 +69,23 @@ impl Delivery {
         answer: oneshot::Sender<Result<HandlerTestReport, TestError>>,
     ) {
         let Some(runner) = self.runners.get(name) else {
-            drop(answer.send(Err(TestError::Handler(name.to_owned()))));
-            return;
+            let follows = self.handlers.borrow().handlers.get(name).map(|handler| handler.job.word());
+            let error = match follows {
+                Some(job) => TestError::Follows { name: name.to_owned(), job },
+                None => TestError::Handler(name.to_owned()),
+            };
+            return drop(answer.send(Err(error)));
+        };
+        let Some((event, attributes)) = test_event(&test.event) else {
+            return drop(answer.send(Err(TestError::NoEvent(test.event))));
         };
         let subject = match self.test_subject(&test) {
             Ok(subject) => subject,
             Err(error) => return drop(answer.send(Err(error))),
         };
         let at = now();
-        let id = EventId(format!("{at}-test-{}", test.event));
-        let occurrence = Occurrence {
-            id,
-            event: test.event,
-            at,
-            made_up: true,
-            subject,
-            attributes: std::collections::BTreeMap::new(),
-        };
+        let id = EventId(format!("{at}-test-{event}"));
+        let occurrence = Occurrence { id, event, at, made_up: true, subject, attributes };
         let wanted = runner.wants(&occurrence);
         let (handler, deliverer) = (runner.handler.clone(), runner.deliverer.clone());
         let (node, eyes) = (self.ground.node.clone(), self.eyes.clone());
@@ -120,27 +121,35 @@ impl Delivery {
 
     /// The container that a test names, by its id, the beginning of it, or its name.
     fn test_subject(&self, test: &HandlerTest) -> Result<OccurrenceSubject, TestError> {
-        let Some(text) = &test.container else {
-            return match test.event.as_str() {
-                "none" => Ok(OccurrenceSubject::Nothing),
-                event => Err(TestError::NoContainer(event.to_owned())),
-            };
+        let text = match (&test.container, test.event.as_str()) {
+            (None, "none") => return Ok(OccurrenceSubject::Nothing),
+            (None, event) => return Err(TestError::NoContainer(event.to_owned())),
+            (Some(_), "none") => return Err(TestError::NoneHasNoContainer),
+            (Some(text), _) => text.strip_prefix('/').unwrap_or(text),
         };
         let world = self.ground.world.snapshot();
-        let of = |facts: ContainerFacts| Ok(OccurrenceSubject::Container(facts));
-        let named = world.containers.values().find(|container| container.name == *text);
+        let of = |facts: ContainerFacts| Ok(OccurrenceSubject::Container(facts.into()));
+        let named = world.containers.values().find(|container| container.name == text);
         if let Some(container) = named {
             return of(longshore_plan::facts(container));
         }
         let from = ContainerId::new(text);
-        let mut begin =
-            world.containers.range(from..).take_while(|(id, _)| id.as_str().starts_with(text.as_str()));
+        let mut begin = world.containers.range(from..).take_while(|(id, _)| id.as_str().starts_with(text));
         match (begin.next(), begin.next()) {
             (Some((_, container)), None) if !text.is_empty() => of(longshore_plan::facts(container)),
-            (Some(_), Some(_)) => Err(TestError::Ambiguous(text.clone())),
-            _ => Err(TestError::Container(text.clone())),
+            (Some(_), Some(_)) => Err(TestError::Ambiguous(text.to_owned())),
+            _ => Err(TestError::Container(text.to_owned())),
         }
     }
+}
+
+/// An event as a person names it, and what follows its colon as Docker's attribute: `health_status: healthy`.
+fn test_event(text: &str) -> Option<(String, BTreeMap<String, String>)> {
+    let (event, detail) = text.split_once(':').map_or((text, None), |(event, detail)| (event, Some(detail)));
+    let is_word = !event.is_empty() && event.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    let is_of_container = event != "all" && !event.starts_with("network_");
+    let attributes = detail.map(|detail| (event.to_owned(), detail.trim().to_owned()));
+    (is_word && is_of_container).then(|| (event.to_owned(), attributes.into_iter().collect()))
 }
 
 /// A handler without what is known of its deliveries.
@@ -167,4 +176,19 @@ pub(crate) fn outline_of(handler: &Handler) -> longshore_api::Handler {
 
 fn time(at: i64) -> String {
     jiff::Timestamp::from_nanosecond(at.into()).unwrap_or_default().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_named_as_docker_names_it() {
+        assert_eq!(test_event("start"), Some(("start".into(), BTreeMap::new())));
+        let healthy = BTreeMap::from([("health_status".into(), "healthy".into())]);
+        assert_eq!(test_event("health_status: healthy"), Some(("health_status".into(), healthy)));
+        for wrong in ["", "all", "network_create", "two words", "a\nb", "Start", "../x", ": x"] {
+            assert_eq!(test_event(wrong), None, "{wrong:?}");
+        }
+    }
 }

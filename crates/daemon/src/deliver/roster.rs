@@ -18,8 +18,9 @@ impl Delivery {
     /// Takes over the handlers as they are defined now.
     pub(super) fn take_handlers(&mut self) {
         let set = self.handlers.borrow_and_update().clone();
-        let gone: Vec<String> =
-            self.runners.keys().filter(|name| !set.handlers.contains_key(*name)).cloned().collect();
+        let is_told =
+            |name: &String| set.handlers.get(name).is_some_and(|handler| handler.job.counts_events());
+        let gone: Vec<String> = self.runners.keys().filter(|name| !is_told(name)).cloned().collect();
         for name in gone {
             let Some(runner) = self.runners.remove(&name) else { continue };
             tracing::info!(handler = name, pending = runner.queue.len(), "handler gone");

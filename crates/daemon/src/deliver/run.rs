@@ -72,6 +72,10 @@ pub(super) struct Delivery {
     /// Deliveries of handlers that are not there yet, or whose file is broken.
     pub(super) orphans: BTreeMap<(String, u64), Row>,
     pub(super) sights: Sights,
+    /// How often it was looked at a container.
+    pub(super) looks: u64,
+    /// Events whose inspections are kept, in the order in which they began to be.
+    pub(super) inspected: VecDeque<u64>,
     /// Containers that are gone, since when: what is known of them is kept for a while.
     pub(super) gone: VecDeque<(Instant, ContainerId)>,
     pub(super) eyes: Eyes,
@@ -88,11 +92,11 @@ pub(super) struct Delivery {
 impl Delivery {
     pub(super) fn new(parts: Parts, opened: Opened) -> Self {
         let Opened { journal, remembered } = opened;
-        let intake = Intake::resume(remembered.told.clone(), remembered.ids());
-        let next = remembered.occurrences.last_key_value().map_or(1, |(seq, _)| seq + 1);
+        let last = remembered.ids.keys().chain(remembered.occurrences.keys()).max().copied();
+        let intake = Intake::resume(remembered.told, remembered.ids);
         let held =
             remembered.occurrences.iter().map(|(seq, occurrence)| (*seq, Held::new(occurrence.clone())));
-        let sights = remembered.inspections.iter().map(|(id, text)| (id.clone(), Seen::new(text.clone())));
+        let sights = remembered.inspections.into_iter().map(|(id, text)| (id, Seen::new(0, text)));
         Self {
             data_dir: parts.data_dir,
             docker_host: parts.docker_host,
@@ -107,10 +111,12 @@ impl Delivery {
             writes: FuturesOrdered::new(),
             batch: Batch::default(),
             held: held.collect(),
-            next,
+            next: last.map_or(1, |seq| seq + 1),
             runners: BTreeMap::new(),
             orphans: remembered.deliveries,
             sights: sights.collect(),
+            looks: 0,
+            inspected: VecDeque::new(),
             gone: VecDeque::new(),
             running: JoinSet::new(),
             inspecting: JoinSet::new(),
@@ -128,6 +134,8 @@ impl Delivery {
                 held.users += 1;
             }
         }
+        let known: Vec<u64> = self.held.keys().copied().collect();
+        known.into_iter().for_each(|seq| self.forget(seq));
         let strangers = self.sights.keys().filter(|id| self.intake.told(id).is_none());
         self.gone.extend(strangers.map(|id| (Instant::now(), id.clone())));
         self.take_handlers();
@@ -168,8 +176,8 @@ impl Delivery {
         Vec::new()
     }
 
-    /// Delivers the dummy event to those who want it.
-    pub(super) async fn once(mut self) -> Outcome {
+    /// Delivers the dummy event to those who want it, unless told to stop before that is done.
+    pub(super) async fn once(mut self, stop: CancellationToken) -> Outcome {
         self.take_handlers();
         let mut outcome: BTreeMap<String, Option<String>> = BTreeMap::new();
         loop {
@@ -179,7 +187,12 @@ impl Delivery {
             }
             self.dispatch();
             let due = self.runners.values().filter_map(|runner| runner.queue.due()).min();
+            if self.running.is_empty() && due.is_none() {
+                break;
+            }
             tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
                 Some(finished) = self.running.join_next() => {
                     let Ok(finished) = finished else { continue };
                     let name = finished.handler.clone();
@@ -188,7 +201,6 @@ impl Delivery {
                     outcome.insert(name, failed);
                 }
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
-                else => break,
             }
         }
         self.end().await;
@@ -266,6 +278,7 @@ impl Delivery {
     /// Begins what can begin.
     fn dispatch(&mut self) {
         let now = Instant::now();
+        let mut inspected = Vec::new();
         for (name, runner) in &mut self.runners {
             if !runner.handler.enabled {
                 continue;
@@ -276,6 +289,9 @@ impl Delivery {
                     continue;
                 };
                 let known = held.occurrence.container().and_then(|facts| self.sights.get(&facts.id));
+                if !held.inspection.initialized() {
+                    inspected.push(entry.seq);
+                }
                 self.running.spawn(attempt(Begun {
                     eyes: self.eyes.clone(),
                     node: self.ground.node.clone(),
@@ -289,11 +305,14 @@ impl Delivery {
                 }));
             }
         }
+        inspected.into_iter().for_each(|seq| self.keep_inspection(seq));
     }
 
     fn finished(&mut self, finished: Finished) {
         let Finished { handler: name, lane, entry, outcome, took } = finished;
-        let Some(runner) = self.runners.get_mut(&name) else { return };
+        // It may be a handler's that went meanwhile, and even came again under the same name.
+        let of_it = |runner: &&mut Runner| runner.queue.is_under_way(&lane, entry.seq);
+        let Some(runner) = self.runners.get_mut(&name).filter(of_it) else { return };
         let held = self.held.get(&entry.seq).map(|held| held.occurrence.clone());
         let event = held.as_ref().map_or("", |occurrence| occurrence.event.as_str()).to_owned();
         let id = held.as_ref().map(|occurrence| occurrence.id.to_string()).unwrap_or_default();
@@ -365,9 +384,7 @@ impl Delivery {
         if let Some(held) = self.held.get_mut(&seq) {
             held.users = held.users.saturating_sub(1);
         }
-        if !self.intake.is_recent(seq) {
-            self.forget(seq);
-        }
+        self.forget(seq);
     }
 
     /// Forgets an event, if nobody needs it.

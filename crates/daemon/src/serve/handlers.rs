@@ -56,6 +56,7 @@ pub(super) async fn forget(State(api): State<Api>, Path(id): Path<String>) -> Re
     request_body = HandlerTest,
     responses(
         (status = 200, body = HandlerTestReport),
+        (status = 400, body = Failure, description = "No such event can happen, or not to what is named."),
         (status = 404, body = Failure),
         (status = 409, body = Failure, description = "The beginning of an id that several containers share.")
     )
@@ -72,7 +73,10 @@ pub(super) async fn test(
             let status = match &error {
                 TestError::Handler(_) | TestError::Container(_) => StatusCode::NOT_FOUND,
                 TestError::Ambiguous(_) => StatusCode::CONFLICT,
-                TestError::NoContainer(_) => StatusCode::BAD_REQUEST,
+                TestError::Follows { .. }
+                | TestError::NoEvent(_)
+                | TestError::NoneHasNoContainer
+                | TestError::NoContainer(_) => StatusCode::BAD_REQUEST,
             };
             failure(status, error.to_string())
         }

@@ -25,6 +25,8 @@ enum Place {
     Running,
     /// Running, and something happened since it began: to be done again.
     Stale,
+    /// Running, and World knows better than what it will find: to be done again, and not told.
+    Refuted,
 }
 
 /// The inspections that are asked for and those that run.
@@ -49,31 +51,38 @@ impl Inspections {
 
     /// Asks for an inspection that begins after this call.
     pub(super) fn ask(&mut self, id: ContainerId) {
-        if self.places.contains_key(&id) {
-            self.outdate(&id);
-        } else {
-            self.places.insert(id.clone(), Place::Queued);
-            self.queue.insert(id);
-            self.begin();
+        match self.places.get_mut(&id) {
+            Some(place @ Place::Running) => *place = Place::Stale,
+            Some(_) => {}
+            None => {
+                self.places.insert(id.clone(), Place::Queued);
+                self.queue.insert(id);
+                self.begin();
+            }
         }
     }
 
-    /// What an inspection under way finds may be out of date: it is followed by another. Where none is, there is
-    /// nothing to look at again.
-    pub(super) fn outdate(&mut self, id: &ContainerId) {
-        if let Some(place) = self.places.get_mut(id).filter(|place| **place == Place::Running) {
-            *place = Place::Stale;
+    /// What an inspection under way finds is not so any more: it is told to nobody, and followed by another. Where none
+    /// is under way, there is nothing to look at again.
+    pub(super) fn refute(&mut self, id: &ContainerId) {
+        if let Some(place) = self.places.get_mut(id).filter(|place| **place != Place::Queued) {
+            *place = Place::Refuted;
         }
     }
 
     /// The next inspection that ended; pends while none is asked for.
     pub(super) async fn next(&mut self) -> Inspected {
-        let Some((id, found)) = self.running.next().await else { return std::future::pending().await };
-        if self.places.remove(&id) == Some(Place::Stale) {
-            self.ask(id.clone());
+        while let Some((id, found)) = self.running.next().await {
+            let place = self.places.remove(&id);
+            if matches!(place, Some(Place::Stale | Place::Refuted)) {
+                self.ask(id.clone());
+            }
+            self.begin();
+            if place != Some(Place::Refuted) {
+                return (id, found);
+            }
         }
-        self.begin();
-        (id, found)
+        std::future::pending().await
     }
 
     fn begin(&mut self) {
@@ -132,4 +141,82 @@ pub(super) async fn inspect_all(
         found.extend(answer?.map(|container| *container));
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    /// An engine whose answers a test gives itself.
+    struct Engine(TcpListener);
+
+    impl Engine {
+        async fn start() -> (Self, Inspections) {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = format!("tcp://{}", listener.local_addr().unwrap());
+            let docker = Docker::connect_with_http(&address, 10, bollard::API_DEFAULT_VERSION).unwrap();
+            (Self(listener), Inspections::new(docker, false))
+        }
+
+        /// Takes the next request to inspect.
+        async fn asked(&self, inspections: &mut Inspections) -> TcpStream {
+            let request = async {
+                let (mut stream, _) = self.0.accept().await.unwrap();
+                let mut request = Vec::new();
+                while !request.ends_with(b"\r\n\r\n") {
+                    request.push(stream.read_u8().await.unwrap());
+                }
+                stream
+            };
+            tokio::select! {
+                stream = request => stream,
+                _ = inspections.next() => panic!("an answer that nobody gave"),
+            }
+        }
+    }
+
+    async fn answer(mut stream: TcpStream, status: &str) {
+        let body = format!(r#"{{"Id":"ab","Name":"/wp1","State":{{"Status":"{status}"}}}}"#);
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n";
+        let text = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
+        stream.write_all(text.as_bytes()).await.unwrap();
+    }
+
+    async fn found(inspections: &mut Inspections) -> String {
+        let found = tokio::time::timeout(Duration::from_secs(10), inspections.next()).await.unwrap();
+        found.1.unwrap().unwrap().state.to_string()
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_was_refuted_meanwhile_is_told_to_nobody_and_asked_for_again() {
+        let (engine, mut inspections) = Engine::start().await;
+        let id = ContainerId::new("ab");
+        inspections.ask(id.clone());
+        let first = engine.asked(&mut inspections).await;
+        inspections.refute(&id);
+        inspections.ask(id);
+        answer(first, "running").await;
+        let second = engine.asked(&mut inspections).await;
+        answer(second, "exited").await;
+        assert_eq!(found(&mut inspections).await, "exited");
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_may_be_old_is_told_and_followed_by_another() {
+        let (engine, mut inspections) = Engine::start().await;
+        let id = ContainerId::new("ab");
+        inspections.ask(id.clone());
+        let first = engine.asked(&mut inspections).await;
+        inspections.ask(id);
+        answer(first, "created").await;
+        assert_eq!(found(&mut inspections).await, "created");
+        let second = engine.asked(&mut inspections).await;
+        answer(second, "running").await;
+        assert_eq!(found(&mut inspections).await, "running");
+    }
 }

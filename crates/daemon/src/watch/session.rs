@@ -125,14 +125,15 @@ impl<'a> Session<'a> {
                 self.watched.resume = Some(event.at);
                 let id = event.container.clone();
                 self.doubted.remove(&id);
-                let look = needs_a_look(&event);
+                let (look, believed) = (needs_a_look(&event), is_believed(&event));
                 let past = event.at < self.began;
                 self.send(Input::Event { event, past })?;
+                if believed && !past {
+                    // One that began before a removal would put the container back.
+                    self.inspections.refute(&id);
+                }
                 if look && !past {
                     self.inspections.ask(id);
-                } else {
-                    // One that began before a removal would put the container back.
-                    self.inspections.outdate(&id);
                 }
                 Ok(())
             }
@@ -190,6 +191,11 @@ fn needs_a_look(event: &ContainerEvent) -> bool {
         EventKind::Other(action) => stream::CHANGING.contains(&action.as_str()),
         _ => true,
     }
+}
+
+/// Whether World takes the event's word for what the container is like.
+fn is_believed(event: &ContainerEvent) -> bool {
+    matches!(event.kind, EventKind::Die | EventKind::Pause | EventKind::Unpause | EventKind::Destroy)
 }
 
 /// An answer that is not one: the engine went away in the middle.

@@ -178,6 +178,26 @@ async fn once_fails_where_a_handler_fails_or_its_file_is_broken() -> TestResult 
 }
 
 #[tokio::test]
+async fn once_ends_its_scripts_when_it_is_told_to_end() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let host = lab.host(0);
+    let checkout = Checkout::new()?;
+    checkout.script("long.sh", "#!/bin/sh\necho $$ > ../pid.new; mv ../pid.new ../pid\nexec sleep 1000\n")?;
+    checkout.ini("long.ini", "[handler]\nclass=script\nevents=none\n[params]\nscript=long.sh\n")?;
+    let mut once = checkout.command(host, "-1").spawn()?;
+    eventually("the script runs", async || checkout.path("pid").exists()).await;
+    let pid = once.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+    kill_process(pid.ok_or("it ended")?, Signal::TERM)?;
+    let ended = tokio::time::timeout(Duration::from_secs(20), once.wait()).await??;
+    assert_eq!(ended.code(), Some(1));
+    let script = fs::read_to_string(checkout.path("pid"))?;
+    let stat = format!("/proc/{}/stat", script.trim());
+    let runs = || fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z "));
+    eventually("the script ends too", async || !runs()).await;
+    Ok(())
+}
+
+#[tokio::test]
 async fn none_runs_at_the_start_and_once_after_a_handler_that_triggers_it() -> TestResult {
     let lab = Lab::up(1).await?;
     let host = lab.host(0);

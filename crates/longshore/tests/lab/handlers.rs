@@ -554,6 +554,89 @@ async fn handlers_of_the_settings_file_come_and_go_with_sighup() -> TestResult {
 }
 
 #[tokio::test]
+async fn a_handler_that_follows_from_here_on_is_told_of_no_event_any_more() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let host = lab.host(0);
+    let folder = Folder::new()?;
+    folder.recorder("turns", "start", "")?;
+    folder.recorder("stays", "start", "")?;
+    let agent = folder.agent(host).start().await?;
+    let _a = host.run(ContainerSpec::busybox(&["sleep", "1000"]).named("first")).await?;
+    folder.hears("turns", "first", &["start"]).await;
+    folder.ini("turns", "[handler]\nclass=publisher\n[params]\nendpoints=http://127.0.0.1:9\n")?;
+    eventually("it is the other handler, once", async || {
+        let handlers = agent.api("/v1/handlers").await.unwrap_or_default();
+        let jobs = handlers.as_array().into_iter().flatten().map(|h| (&h["name"], &h["job"]));
+        jobs.collect::<Vec<_>>()
+            == [(&"stays".into(), &"script".into()), (&"turns".into(), &"publisher".into())]
+    })
+    .await;
+    let _b = host.run(ContainerSpec::busybox(&["sleep", "1000"]).named("second")).await?;
+    folder.hears("stays", "second", &["start"]).await;
+    assert_eq!(folder.events_of("turns", "second"), Vec::<String>::new());
+    let test = ["handlers", "test", "turns", "--event", "start", "--container", "second"];
+    let refused = agent.cli(&test).await.err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(refused.contains("publisher") && refused.contains("follows the containers"), "{refused}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_handler_that_goes_and_comes_again_costs_no_other_handler_its_events() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let host = lab.host(0);
+    let folder = Folder::new()?;
+    let slow = format!("{RECORD}; while [ ! -e go ]; do sleep 0.1; done; echo ended >> slow.ended");
+    folder.handler("slow", "start", "", &slow)?;
+    folder.handler("late", "start", "retries=100", &format!("test -e mended && {RECORD}"))?;
+    let agent = folder.agent(host).start().await?;
+    let _web = host.run(ContainerSpec::busybox(&["sleep", "1000"]).named("web")).await?;
+    folder.hears("slow", "web", &["start"]).await;
+    let listed = async |name: &str| {
+        agent.cli(&["handlers"]).await.is_ok_and(|listed| listed.lines().any(|line| line.starts_with(name)))
+    };
+    std::fs::remove_file(folder.path().join("slow.ini"))?;
+    eventually("it is gone", async || !listed("slow").await).await;
+    folder.handler("slow", "start", "", &slow)?;
+    eventually("it is there again", async || listed("slow").await).await;
+    std::fs::write(folder.path().join("go"), "")?;
+    eventually("what was under way ends", async || folder.path().join("slow.ended").exists()).await;
+    eventually("the agent took note of it", async || {
+        let handlers = agent.api("/v1/handlers").await.unwrap_or_default();
+        handlers.as_array().into_iter().flatten().all(|handler| handler["running"] == 0)
+    })
+    .await;
+    std::fs::write(folder.path().join("mended"), "")?;
+    folder.hears("late", "web", &["start"]).await;
+    assert_eq!(folder.heard("slow").len(), 1, "who comes again begins anew");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_docker_forgot_is_made_up_while_a_health_check_goes_on() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let host = lab.host(0);
+    let folder = Folder::new()?;
+    let data = tempfile::tempdir()?;
+    folder.recorder("all", "start,die", "")?;
+    // Whoever wants to hear of executions has Docker tell of the health check's too.
+    folder.recorder("execs", "exec_create,exec_start,exec_die", "")?;
+    let mut agent = folder.agent(host).data_dir(data.path()).start().await?;
+    let mut noise = host.create(ContainerSpec::busybox(&["true"]).named("noise")).await?;
+    let checked = ContainerSpec::server().named("checked").health_check(Duration::from_millis(100));
+    let checked = host.run(checked).await?;
+    folder.hears("all", "checked", &["start"]).await;
+    agent.sigterm();
+    agent.ended_within(Duration::from_secs(10)).await?;
+    checked.restart(0).await?;
+    for turn in 0..260 {
+        noise.rename(&format!("noise-{turn}")).await?;
+    }
+    let _agent = folder.agent(host).data_dir(data.path()).start().await?;
+    folder.hears("all", "checked", &["start", "die", "start"]).await;
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_handler_is_tested_by_hand() -> TestResult {
     let lab = Lab::up(1).await?;
     let host = lab.host(0);
@@ -577,7 +660,13 @@ async fn a_handler_is_tested_by_hand() -> TestResult {
     assert!(real.contains("done in"), "{real}");
     assert_eq!(folder.events_of("hand", "web"), ["start"]);
     assert!(agent.cli(&["handlers", "test", "nobody", "--event", "none"]).await.is_err());
-    assert!(agent.cli(&["handlers", "test", "hand", "--event", "start", "--container", "no"]).await.is_err());
+    for (event, container) in
+        [("start", "no"), ("all", "web"), ("network_create", "web"), ("none", "web"), ("two words", "web")]
+    {
+        let test = ["handlers", "test", "hand", "--event", event, "--container", container];
+        assert!(agent.cli(&test).await.is_err(), "{event} of {container}");
+    }
+    assert_eq!(folder.heard("hand").len(), 1);
     Ok(())
 }
 

@@ -43,7 +43,7 @@ impl Sample {
             event: "start".to_owned(),
             at: 1_700_000_000_000_000_000,
             made_up: false,
-            subject: OccurrenceSubject::Container(facts),
+            subject: OccurrenceSubject::Container(facts.into()),
             attributes: BTreeMap::new(),
         };
         let inspection = serde_json::value::to_raw_value(&serde_json::json!({"Id": "c0c0"})).ok();

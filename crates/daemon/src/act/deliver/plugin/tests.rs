@@ -85,12 +85,15 @@ impl Case {
             event: "start".to_owned(),
             at: 0,
             made_up: false,
-            subject: OccurrenceSubject::Container(ContainerFacts {
-                id: ContainerId::new("c0ffee"),
-                name: "web".to_owned(),
-                image: "nginx".to_owned(),
-                labels: BTreeMap::new(),
-            }),
+            subject: OccurrenceSubject::Container(
+                ContainerFacts {
+                    id: ContainerId::new("c0ffee"),
+                    name: "web".to_owned(),
+                    image: "nginx".to_owned(),
+                    labels: BTreeMap::new(),
+                }
+                .into(),
+            ),
             attributes: BTreeMap::new(),
         };
         let attempt = Attempt {
