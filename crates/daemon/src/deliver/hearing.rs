@@ -37,10 +37,16 @@ impl Delivery {
                 let health_check = self.sights.get(&event.container);
                 let health_check = health_check.and_then(|seen| seen.health_check.as_deref());
                 let is = world.containers.get(&event.container).map(|container| &**container);
+                let before = self.intake.told(&event.container).cloned();
                 let occurrences = self.intake.container(&event, is, health_check);
-                // It may be what explains a difference.
-                if self.intake.missed(&event.container, is).is_empty() {
-                    self.doubts.remove(&event.container);
+                if let Some(until) = self.doubts.get_mut(&event.container) {
+                    // World may be ahead of it, and the event that explains the rest on its way.
+                    if self.intake.told(&event.container) != before.as_ref() {
+                        *until = Instant::now() + DOUBT;
+                    }
+                    if self.intake.missed(&event.container, is).is_empty() {
+                        self.doubts.remove(&event.container);
+                    }
                 }
                 let told = self.intake.told(&event.container).cloned();
                 self.batch.told.insert(event.container, told);

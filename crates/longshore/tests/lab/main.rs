@@ -16,6 +16,7 @@ mod handlers;
 mod haproxy;
 mod labels;
 mod lifecycle;
+mod missed;
 mod old_name;
 mod openvswitch;
 mod plugins;
