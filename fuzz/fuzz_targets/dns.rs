@@ -78,6 +78,7 @@ fn container(n: u8) -> Container {
         networks: BTreeMap::from([("bridge".to_owned(), endpoint)]),
         published: Vec::new(),
         exposed: vec![(53, Transport::Udp)],
+        exit_code: None,
         stop_signal: None,
     }
 }

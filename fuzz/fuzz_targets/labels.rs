@@ -53,6 +53,7 @@ fn container(n: u8, labels: BTreeMap<String, String>) -> Container {
         networks: BTreeMap::from([("bridge".to_owned(), endpoint)]),
         published: Vec::new(),
         exposed: Vec::new(),
+        exit_code: None,
         stop_signal: None,
     }
 }

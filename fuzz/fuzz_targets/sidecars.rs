@@ -70,6 +70,7 @@ fn main(labels: BTreeMap<String, String>) -> Container {
         networks: BTreeMap::from([("bridge".to_owned(), endpoint)]),
         published: Vec::new(),
         exposed: Vec::new(),
+        exit_code: None,
         stop_signal: None,
     }
 }

@@ -34,7 +34,7 @@ fn settings(arguments: &Podder) -> Result<Settings, Mistakes> {
     };
     let file = file.filter(|file| Path::is_file(file)).ok_or_else(|| {
         let place = arguments.file.as_ref().map_or(FILES.join(", "), |file| file.display().to_string());
-        Mistakes(vec![Mistake { place, message: "there is no such file: name it with -s".to_owned() }])
+        Mistakes(vec![Mistake { place, message: "it is no file, or not there: name one with -s".to_owned() }])
     })?;
     let sidecars = SidecarSettings { file: Some(file), at_once: arguments.events_in_parallel.into() };
     Ok(Settings {

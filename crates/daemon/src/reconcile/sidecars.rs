@@ -1,6 +1,7 @@
 //! Sidecars, kept like the plan says: each step in a task of its own, so that none waits for another.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,14 +9,15 @@ use std::time::Duration;
 use bollard::errors::Error;
 use bollard::query_parameters::InspectContainerOptions;
 use longshore_model::{ContainerId, Problem, Subject, World};
-use longshore_plan::sidecars::{Order, SidecarFile, SidecarKey, SidecarPlan, Step};
+use longshore_plan::sidecars::{EnvText, Order, SidecarFile, SidecarKey, SidecarPlan, Step};
 use notify::Watcher;
 use tokio::sync::{Notify, Semaphore, watch as signal};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use super::{Follower, Ground, Passed};
-use crate::act::sidecars::{SidecarError, carry_out};
+use crate::act::sidecars::{Outcome, SidecarError, carry_out};
+use crate::act::trusted;
 use crate::config::{Live, SidecarSettings};
 use crate::docker::DockerClient;
 use crate::problems::chain;
@@ -23,12 +25,13 @@ use crate::state::Change;
 
 /// How long a file is left alone after it was touched: whoever writes it may not be done.
 const WRITING: Duration = Duration::from_millis(200);
-/// How often the file is looked at where its folder cannot be watched.
+/// How often the files are read though nothing was seen to change: a link's target, a file of variables in another folder
+/// and a file system of another machine change unseen.
 const LOOK: Duration = Duration::from_secs(5);
-/// How long reading it may take.
-const READ: Duration = Duration::from_secs(5);
 /// Longest file that is read, in bytes; the plan refuses what is longer.
 const LONGEST: u64 = 2 * 1024 * 1024;
+/// Longest file of variables, in bytes: Linux gives a process no more.
+const LONGEST_ENV: u64 = 2 * 1024 * 1024;
 /// How long World may take to show what was done.
 const SEEN: Duration = Duration::from_secs(5);
 /// The pause after a first failure, doubled by each that follows, and the longest one.
@@ -47,17 +50,20 @@ struct Pace {
     next: Instant,
 }
 
-/// What is waited for after a step was made, so that it is not made twice before World shows it.
+/// What a step came to that World is to show, so that it is not made twice before.
 #[derive(Debug)]
-enum Settling {
-    Runs(ContainerId),
-    Gone(ContainerId),
+struct Settling {
+    outcome: Outcome,
+    /// When the container was started before the step, in nanoseconds since 1970.
+    last: i64,
+    until: Instant,
 }
 
 /// What a task came to.
 enum Done {
-    Step { order: Box<Order>, outcome: Result<Option<ContainerId>, SidecarError> },
+    Step { order: Box<Order>, outcome: Result<Outcome, SidecarError> },
     Inspected { id: ContainerId, outcome: Result<serde_json::Value, Option<Error>> },
+    EnvRead { path: String, text: EnvText },
 }
 
 /// Keeps the sidecars of this host.
@@ -68,19 +74,22 @@ pub(crate) struct SidecarFollower {
     text: Option<String>,
     file_problems: Vec<Problem>,
     reread: bool,
+    /// When the files are read again though nobody says so.
+    look: Instant,
     touched: Option<Instant>,
     touch: Arc<Notify>,
-    watcher: Option<notify::RecommendedWatcher>,
+    _watcher: Option<notify::RecommendedWatcher>,
     live: signal::Receiver<Live>,
     permits: Arc<Semaphore>,
     tasks: JoinSet<Done>,
     done: Vec<Done>,
     busy: BTreeSet<SidecarKey>,
-    settling: BTreeMap<SidecarKey, (Settling, Instant)>,
+    settling: BTreeMap<SidecarKey, Settling>,
     paces: BTreeMap<SidecarKey, Pace>,
     failures: BTreeMap<SidecarKey, Problem>,
     inspecting: BTreeSet<ContainerId>,
     inspect_again: BTreeMap<ContainerId, Instant>,
+    reading: BTreeSet<String>,
     settled: signal::Sender<bool>,
 }
 
@@ -103,9 +112,10 @@ impl SidecarFollower {
             path,
             text: None,
             file_problems: Vec::new(),
+            look: Instant::now() + LOOK,
             touched: None,
             touch,
-            watcher,
+            _watcher: watcher,
             live,
             permits: Arc::new(Semaphore::new(settings.at_once.max(1))),
             tasks: JoinSet::new(),
@@ -116,6 +126,7 @@ impl SidecarFollower {
             failures: BTreeMap::new(),
             inspecting: BTreeSet::new(),
             inspect_again: BTreeMap::new(),
+            reading: BTreeSet::new(),
             settled,
         }
     }
@@ -123,10 +134,9 @@ impl SidecarFollower {
     /// Reads the file if it says something else than before. While it cannot be read, what it said goes on to count.
     async fn read(&mut self) {
         let Some(path) = self.path.clone() else { return };
-        let text = match tokio::time::timeout(READ, read_text(&path)).await {
-            Ok(Ok(text)) => text,
-            Ok(Err(error)) => return self.unread(&path, &error.to_string()),
-            Err(_) => return self.unread(&path, "it took too long"),
+        let text = match trusted::read(&path, LONGEST).await {
+            Ok(text) => text,
+            Err(error) => return self.unread(&path, &error.to_string()),
         };
         if self.text.as_ref() == Some(&text) {
             return;
@@ -167,6 +177,10 @@ impl SidecarFollower {
         for done in std::mem::take(&mut self.done) {
             match done {
                 Done::Step { order, outcome } => self.stepped(*order, outcome, now),
+                Done::EnvRead { path, text } => {
+                    self.reading.remove(&path);
+                    self.plan.env_read(path, text);
+                }
                 Done::Inspected { id, outcome } => {
                     self.inspecting.remove(&id);
                     match outcome {
@@ -182,28 +196,31 @@ impl SidecarFollower {
         }
     }
 
-    fn stepped(&mut self, order: Order, outcome: Result<Option<ContainerId>, SidecarError>, now: Instant) {
+    fn stepped(&mut self, order: Order, outcome: Result<Outcome, SidecarError>, now: Instant) {
         let Order { key, main_name, step } = order;
         self.busy.remove(&key);
-        let name = match &step {
-            Step::Create(sidecar) => &sidecar.name,
-            Step::Start { name, .. } | Step::Remove { name, .. } => name,
+        let (name, last) = match &step {
+            Step::Create(sidecar) => (&sidecar.name, 0),
+            Step::Start { name, last, .. } => (name, *last),
+            Step::Remove { name, .. } => (name, 0),
         };
         match outcome {
-            Ok(running) => {
+            Ok(Outcome::Pulled) => {
+                tracing::info!(sidecar = name, main = main_name, "its image was pulled");
+                self.slow_down(&key, &main_name, now);
+            }
+            Ok(outcome) => {
                 let did = match step {
                     Step::Create(_) => "made",
                     Step::Start { .. } => "started",
                     Step::Remove { .. } => "removed",
                 };
                 tracing::info!(sidecar = name, main = main_name, "sidecar {did}");
-                self.failures.remove(&key);
-                let settling = match (running, step) {
-                    (Some(id), _) => Settling::Runs(id),
-                    (None, Step::Remove { id, .. }) => Settling::Gone(id),
-                    (None, _) => return,
-                };
-                self.settling.insert(key, (settling, now + SEEN));
+                // What was tried until it succeeded has not ended again and again.
+                if self.failures.remove(&key).is_some() || last == 0 {
+                    self.paces.remove(&key);
+                }
+                self.settling.insert(key, Settling { outcome, last, until: now + SEEN });
             }
             Err(error) => {
                 let problem = Problem {
@@ -231,10 +248,11 @@ impl SidecarFollower {
 
     /// Forgets what World shows by now.
     fn settle(&mut self, world: &World, now: Instant) {
-        self.settling.retain(|_, (what, until)| {
-            let seen = match what {
-                Settling::Gone(id) => !world.containers.contains_key(id),
-                Settling::Runs(id) => world.containers.get(id).is_some_and(|c| c.started != 0),
+        self.settling.retain(|_, Settling { outcome, last, until }| {
+            let seen = match outcome {
+                Outcome::Pulled => true,
+                Outcome::Gone(id) => !world.containers.contains_key(id),
+                Outcome::Runs(id) => world.containers.get(id).is_some_and(|c| c.started != *last),
             };
             !seen && *until > now
         });
@@ -252,8 +270,8 @@ impl SidecarFollower {
             if self.busy.contains(&key) {
                 continue;
             }
-            if let Some((_, until)) = self.settling.get(&key) {
-                soonest(*until);
+            if let Some(settling) = self.settling.get(&key) {
+                soonest(settling.until);
                 continue;
             }
             if let Some(pace) = self.paces.get(&key).filter(|pace| pace.next > now) {
@@ -262,7 +280,7 @@ impl SidecarFollower {
             }
             // Who gets no permit comes again as soon as another step ends.
             let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else { continue };
-            if matches!(order.step, Step::Start { again: true, .. }) {
+            if matches!(order.step, Step::Start { last, .. } if last != 0) {
                 self.slow_down(&key, &order.main_name, now);
             }
             self.busy.insert(key);
@@ -304,6 +322,23 @@ impl SidecarFollower {
         }
     }
 
+    /// Reads files of variables.
+    fn read_variables(&mut self, paths: BTreeSet<String>) {
+        for path in paths {
+            if !self.reading.insert(path.clone()) {
+                continue;
+            }
+            self.tasks.spawn(async move {
+                let text = match trusted::read(Path::new(&path), LONGEST_ENV).await {
+                    Ok(text) => EnvText::Text(text),
+                    Err(error) if error.kind() == ErrorKind::NotFound => EnvText::Missing,
+                    Err(error) => EnvText::Unread(error.to_string()),
+                };
+                Done::EnvRead { path, text }
+            });
+        }
+    }
+
     /// Sidecars that end again and again.
     fn restless(&self, now: Instant) -> impl Iterator<Item = Problem> {
         let restless = self.paces.iter().filter(move |(key, pace)| {
@@ -324,8 +359,11 @@ impl SidecarFollower {
 impl Follower for SidecarFollower {
     async fn pass(&mut self, world: &World, changed: &BTreeSet<Change>) -> Passed {
         let now = Instant::now();
-        if std::mem::take(&mut self.reread) {
+        if std::mem::take(&mut self.reread) || self.look <= now {
+            self.look = now + LOOK;
             self.read().await;
+            let paths = self.plan.env_files();
+            self.read_variables(paths);
         }
         self.absorb(now);
         let ids = changed.iter().filter_map(Change::container);
@@ -333,9 +371,12 @@ impl Follower for SidecarFollower {
         self.settle(world, now);
         let orders = self.plan.orders(world);
         self.inspect(now);
+        let paths = self.plan.env_unread();
+        self.read_variables(paths);
         let failing = orders.iter().all(|order| self.failures.contains_key(&order.key));
         let mut due = self.begin(orders, now);
-        let idle = self.busy.is_empty() && self.settling.is_empty() && self.inspecting.is_empty();
+        let idle = self.busy.is_empty() && self.settling.is_empty();
+        let idle = idle && self.inspecting.is_empty() && self.reading.is_empty();
         self.settled.send_if_modified(|settled| {
             let is_new = !*settled && idle && failing;
             *settled |= is_new;
@@ -348,10 +389,7 @@ impl Follower for SidecarFollower {
         let again = self.inspect_again.values().copied();
         let wells =
             self.paces.values().filter(|pace| pace.attempts >= TOO_OFTEN).map(|pace| pace.next + WELL);
-        let look = (self.path.is_some() && self.watcher.is_none()).then(|| {
-            self.reread = true;
-            now + LOOK
-        });
+        let look = self.path.is_some().then_some(self.look);
         due = again.chain(wells.filter(|at| *at > now)).chain(due).chain(look).min();
         Passed { problems, retry: false, due }
     }
@@ -391,17 +429,6 @@ fn one_line(text: &str) -> String {
     text.trim().to_owned()
 }
 
-async fn read_text(path: &Path) -> std::io::Result<String> {
-    let about = tokio::fs::metadata(path).await?;
-    if !about.is_file() {
-        return Err(std::io::Error::other("it is no file"));
-    }
-    if about.len() > LONGEST {
-        return Err(std::io::Error::other(format!("it is longer than {LONGEST} bytes")));
-    }
-    tokio::fs::read_to_string(path).await
-}
-
 /// Watches the folder of the file, as editors put another file in its place.
 fn watch(path: &Path, touch: &Arc<Notify>) -> Option<notify::RecommendedWatcher> {
     let touch = Arc::clone(touch);
@@ -418,7 +445,7 @@ fn watch(path: &Path, touch: &Arc<Notify>) -> Option<notify::RecommendedWatcher>
     match watching {
         Ok(watcher) => Some(watcher),
         Err(error) => {
-            tracing::warn!(%error, folder = %folder.display(), "cannot watch: the file is looked at every 5 s");
+            tracing::warn!(%error, folder = %folder.display(), "cannot watch: the file is only looked at every 5 s");
             None
         }
     }

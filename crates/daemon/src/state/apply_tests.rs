@@ -18,6 +18,7 @@ fn container(state: RunState, started: i64) -> Container {
         networks: BTreeMap::new(),
         published: Vec::new(),
         exposed: Vec::new(),
+        exit_code: None,
         stop_signal: Some("SIGQUIT".to_owned()),
     }
 }

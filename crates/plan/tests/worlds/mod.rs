@@ -30,6 +30,7 @@ pub(crate) fn container(n: u8, labels: &[(&str, &str)]) -> Container {
         networks: BTreeMap::from([("bridge".to_owned(), endpoint)]),
         published: Vec::new(),
         exposed: Vec::new(),
+        exit_code: None,
         stop_signal: None,
     }
 }

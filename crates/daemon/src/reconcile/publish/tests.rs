@@ -180,6 +180,7 @@ async fn a_container_that_docker_does_not_show_is_a_problem_and_keeps_its_keys()
         networks: BTreeMap::from([("bridge".to_owned(), endpoint)]),
         published: Vec::new(),
         exposed: Vec::new(),
+        exit_code: None,
         stop_signal: None,
     };
     let mut world = World { listed: true, ..World::default() };
