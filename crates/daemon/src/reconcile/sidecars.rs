@@ -47,6 +47,10 @@ const TOO_OFTEN: u32 = 3;
 struct Pace {
     main_name: String,
     attempts: u32,
+    /// How many of them were because it had ended by itself.
+    ends: u32,
+    /// Whether they are to remove it: who could not be started is removed without a pause.
+    removes: bool,
     next: Instant,
 }
 
@@ -176,7 +180,7 @@ impl SidecarFollower {
         }
         for done in std::mem::take(&mut self.done) {
             match done {
-                Done::Step { order, outcome } => self.stepped(*order, outcome, now),
+                Done::Step { order, outcome } => self.stepped(&order, outcome, now),
                 Done::EnvRead { path, text } => {
                     self.reading.remove(&path);
                     self.plan.env_read(path, text);
@@ -196,54 +200,53 @@ impl SidecarFollower {
         }
     }
 
-    fn stepped(&mut self, order: Order, outcome: Result<Outcome, SidecarError>, now: Instant) {
-        let Order { key, main_name, step } = order;
+    fn stepped(&mut self, order: &Order, outcome: Result<Outcome, SidecarError>, now: Instant) {
+        let key = order.key.clone();
         self.busy.remove(&key);
-        let (name, last) = match &step {
+        let (name, last) = match &order.step {
             Step::Create(sidecar) => (&sidecar.name, 0),
             Step::Start { name, last, .. } => (name, *last),
             Step::Remove { name, .. } => (name, 0),
         };
         match outcome {
             Ok(Outcome::Pulled) => {
-                tracing::info!(sidecar = name, main = main_name, "its image was pulled");
-                self.slow_down(&key, &main_name, now);
+                tracing::info!(sidecar = name, main = order.main_name, "its image was pulled");
+                self.slow_down(order, now);
             }
             Ok(outcome) => {
-                let did = match step {
+                let did = match &order.step {
                     Step::Create(_) => "made",
                     Step::Start { .. } => "started",
                     Step::Remove { .. } => "removed",
                 };
-                tracing::info!(sidecar = name, main = main_name, "sidecar {did}");
-                // What was tried until it succeeded has not ended again and again.
-                if self.failures.remove(&key).is_some() || last == 0 {
-                    self.paces.remove(&key);
-                }
+                tracing::info!(sidecar = name, main = order.main_name, "sidecar {did}");
+                self.failures.remove(&key);
                 self.settling.insert(key, Settling { outcome, last, until: now + SEEN });
             }
             Err(error) => {
                 let problem = Problem {
-                    subject: Subject::Container { id: key.main.clone(), name: main_name.clone() },
+                    subject: Subject::Container { id: key.main.clone(), name: order.main_name.clone() },
                     key: Some(format!("sidecar {}", key.sidecar)),
                     message: format!("{name}: {}", one_line(&chain(&error))),
                     hint: Some("it is tried again".to_owned()),
                 };
-                self.failures.insert(key.clone(), problem);
-                self.slow_down(&key, &main_name, now);
+                self.failures.insert(key, problem);
+                self.slow_down(order, now);
             }
         }
     }
 
     /// Lets the next attempt wait.
-    fn slow_down(&mut self, key: &SidecarKey, main_name: &str, now: Instant) {
-        let begin = || Pace { main_name: main_name.to_owned(), attempts: 0, next: now };
-        let pace = self.paces.entry(key.clone()).or_insert_with(begin);
-        if now.saturating_duration_since(pace.next) > WELL {
-            pace.attempts = 0;
+    fn slow_down(&mut self, order: &Order, now: Instant) -> &mut Pace {
+        let removes = matches!(order.step, Step::Remove { .. });
+        let begin = || Pace { main_name: order.main_name.clone(), attempts: 0, ends: 0, removes, next: now };
+        let pace = self.paces.entry(order.key.clone()).or_insert_with(begin);
+        if now.saturating_duration_since(pace.next) > WELL || pace.removes != removes {
+            *pace = begin();
         }
         pace.next = now + pause(pace.attempts);
         pace.attempts += 1;
+        pace
     }
 
     /// Forgets what World shows by now.
@@ -274,14 +277,16 @@ impl SidecarFollower {
                 soonest(settling.until);
                 continue;
             }
-            if let Some(pace) = self.paces.get(&key).filter(|pace| pace.next > now) {
+            let removes = matches!(order.step, Step::Remove { .. });
+            let pace = self.paces.get(&key).filter(|pace| pace.removes == removes && pace.next > now);
+            if let Some(pace) = pace {
                 soonest(pace.next);
                 continue;
             }
             // Who gets no permit comes again as soon as another step ends.
             let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else { continue };
             if matches!(order.step, Step::Start { last, .. } if last != 0) {
-                self.slow_down(&key, &order.main_name, now);
+                self.slow_down(&order, now).ends += 1;
             }
             self.busy.insert(key);
             let docker = self.docker.clone();
@@ -340,9 +345,13 @@ impl SidecarFollower {
     }
 
     /// Sidecars that end again and again.
-    fn restless(&self, now: Instant) -> impl Iterator<Item = Problem> {
+    fn restless(&self, world: &World, now: Instant) -> impl Iterator<Item = Problem> {
         let restless = self.paces.iter().filter(move |(key, pace)| {
-            pace.attempts >= TOO_OFTEN && pace.next + WELL > now && !self.failures.contains_key(*key)
+            let main = world.containers.get(&key.main);
+            pace.ends >= TOO_OFTEN
+                && pace.next + WELL > now
+                && !self.failures.contains_key(*key)
+                && main.is_some_and(|main| main.state.is_alive())
         });
         restless.map(|(key, pace)| Problem {
             subject: Subject::Container { id: key.main.clone(), name: pace.main_name.clone() },
@@ -385,10 +394,9 @@ impl Follower for SidecarFollower {
         let mut problems = self.file_problems.clone();
         problems.extend(self.plan.problems().cloned());
         problems.extend(self.failures.values().cloned());
-        problems.extend(self.restless(now));
+        problems.extend(self.restless(world, now));
         let again = self.inspect_again.values().copied();
-        let wells =
-            self.paces.values().filter(|pace| pace.attempts >= TOO_OFTEN).map(|pace| pace.next + WELL);
+        let wells = self.paces.values().filter(|pace| pace.ends >= TOO_OFTEN).map(|pace| pace.next + WELL);
         let look = self.path.is_some().then_some(self.look);
         due = again.chain(wells.filter(|at| *at > now)).chain(due).chain(look).min();
         Passed { problems, retry: false, due }

@@ -192,9 +192,20 @@ async fn a_sidecar_that_dies_is_started_again_and_one_that_keeps_dying_is_told_o
         told.iter().any(|line| line.contains("sidecar restless: it ends again and again"))
     })
     .await;
+    eventually("it waits for long until it is started again", async || {
+        agent.log().matches("sidecar started sidecar=\"podder_restless").count() >= 6
+    })
+    .await;
     main.stop(1).await?;
     until_gone(host, &name).await;
+    let stopped = std::time::Instant::now();
     until_gone(host, &format!("podder_restless_{}", &main.id[..12])).await;
+    assert!(
+        stopped.elapsed() < Duration::from_secs(4),
+        "to remove it is not put off: {:?}",
+        stopped.elapsed()
+    );
+    eventually("it is no problem any more", async || problems_of(&agent, &main.id).await.is_empty()).await;
     Ok(())
 }
 
