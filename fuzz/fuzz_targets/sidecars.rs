@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
 use longshore_model::{Container, ContainerId, Endpoint, Problem, RunState, World};
-use longshore_plan::sidecars::{MAIN, OWNER, OWNER_VALUE, SidecarFile, SidecarPlan, Step};
+use longshore_plan::sidecars::{EnvText, MAIN, OWNER, OWNER_VALUE, SidecarFile, SidecarPlan, Step};
 
 fuzz_target!(|text: &str| {
     // After a line with `---`, the rest is labels: one a line, key and value with a tab between them.
@@ -34,6 +34,10 @@ fuzz_target!(|text: &str| {
     plan.orders(&world);
     let inspection = serde_json::json!({"Name": "/c1", "Config": {"Labels": {"a": text}}});
     plan.inspected(&main.id, &inspection);
+    // The same text as a file of variables.
+    for path in plan.env_unread() {
+        plan.env_read(path, EnvText::Text(text.to_owned()));
+    }
     for order in plan.orders(&world) {
         let Step::Create(sidecar) = order.step else { panic!("there is nothing else to do") };
         let good = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
@@ -41,6 +45,7 @@ fuzz_target!(|text: &str| {
         assert_eq!(sidecar.labels.get(OWNER).map(String::as_str), Some(OWNER_VALUE));
         assert_eq!(sidecar.labels.get(MAIN).map(String::as_str), Some(main.id.as_str()));
         assert!(!sidecar.definition.image.is_empty());
+        assert!(sidecar.environment.iter().all(|pair| !pair.contains('\0')));
     }
     plan.problems().for_each(check);
 });

@@ -34,11 +34,8 @@ fn settings(arguments: &Podder) -> Result<Settings, Mistakes> {
     };
     let file = file.filter(|file| Path::is_file(file)).ok_or_else(|| {
         let place = arguments.file.as_ref().map_or(FILES.join(", "), |file| file.display().to_string());
-        Mistakes(vec![Mistake {
-            place,
-            line: None,
-            message: "there is no such file: name it with -s".to_owned(),
-        }])
+        let message = "it is no file, or not there: name one with -s".to_owned();
+        Mistakes(vec![Mistake { place, line: None, message }])
     })?;
     let sidecars = SidecarSettings { file: Some(file), at_once: arguments.events_in_parallel.into() };
     Ok(Settings {

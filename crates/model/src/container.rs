@@ -157,6 +157,8 @@ pub struct Container {
     pub baked: BTreeSet<String>,
     /// What its process is doing.
     pub state: RunState,
+    /// With which code its last run ended; absent while it runs, before it ever did, and until its end was looked into.
+    pub exit_code: Option<i64>,
     /// What its health check says.
     pub health: Health,
     /// Docker or a user sent it its stop signal and it has not ended yet: it takes no new traffic.
@@ -195,6 +197,7 @@ impl Container {
             networks: BTreeMap::new(),
             published: Vec::new(),
             exposed: Vec::new(),
+            exit_code: None,
             stop_signal: None,
         }
     }

@@ -5,6 +5,7 @@
 
 pub mod haproxy;
 
+pub(crate) mod credentials;
 pub(crate) mod deliver;
 pub(crate) mod dns;
 mod engine;
@@ -13,6 +14,7 @@ mod group;
 pub(crate) mod openvswitch;
 pub(crate) mod sidecars;
 mod traffic;
+pub(crate) mod trusted;
 
 pub use engine::EngineError;
 pub(crate) use engine::{Engine, Notice};

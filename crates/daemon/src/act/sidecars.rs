@@ -3,22 +3,27 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE;
 use bollard::Docker;
+use bollard::auth::DockerCredentials;
 use bollard::errors::Error;
 use bollard::models::{
-    ContainerCreateBody, EndpointIpamConfig, EndpointSettings, HostConfig, Mount, MountBindOptions,
-    MountBindOptionsPropagationEnum, MountType, NetworkConnectRequest, NetworkingConfig, PortBinding,
-    PortMap, RestartPolicy, RestartPolicyNameEnum,
+    ContainerCreateBody, EndpointIpamConfig, EndpointSettings, HealthConfig, HostConfig, Mount,
+    MountBindOptions, MountBindOptionsPropagationEnum, MountType, NetworkConnectRequest, NetworkingConfig,
+    PortBinding, PortMap, RestartPolicy, RestartPolicyNameEnum,
 };
 use bollard::query_parameters::{
     CreateContainerOptions, CreateImageOptions, InspectContainerOptions, RemoveContainerOptions,
     StartContainerOptions, StopContainerOptions,
 };
 use futures_util::TryStreamExt;
-use longshore_model::{ContainerId, ImageReference, Transport};
-use longshore_plan::sidecars::{Joined, Port, Restart, Sidecar, Step, Volume};
+use longshore_model::{ContainerId, ImageReference, ImageReferenceError, Transport};
+use longshore_plan::sidecars::{HealthCheck, Joined, Port, Restart, Sidecar, Step, Volume};
 
+use super::credentials;
 use crate::docker::CALL;
+use crate::problems::chain;
 
 /// How long an image may take to come.
 const PULL: Duration = Duration::from_secs(600);
@@ -32,8 +37,10 @@ const GRACE: Duration = Duration::from_secs(10);
 pub(crate) enum SidecarError {
     #[error("Docker cannot be reached")]
     Unreachable(#[source] Error),
+    #[error("its image {image} cannot be pulled {login}")]
+    Pull { image: String, login: String, source: Error },
     #[error("its image {image} cannot be pulled")]
-    Pull { image: String, source: Error },
+    Reference { image: String, source: ImageReferenceError },
     #[error("the image {image} did not come within {} s", PULL.as_secs())]
     PullTimeout { image: String },
     #[error("it cannot be made")]
@@ -48,52 +55,91 @@ pub(crate) enum SidecarError {
     Remove(#[source] Error),
 }
 
-/// Makes a step, and names the container that was made or started.
-pub(crate) async fn carry_out(docker: &Docker, step: &Step) -> Result<Option<ContainerId>, SidecarError> {
+/// What a step that was made came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The image is there. Nothing was made of it: pulling takes long, and the sidecar may not be wanted any more.
+    Pulled,
+    /// The container runs that was made or started.
+    Runs(ContainerId),
+    /// The container is gone.
+    Gone(ContainerId),
+}
+
+/// Makes a step.
+pub(crate) async fn carry_out(docker: &Docker, step: &Step) -> Result<Outcome, SidecarError> {
     match step {
         Step::Create(sidecar) => {
-            let id = create(docker, sidecar).await?;
+            let Some(id) = create(docker, sidecar).await? else {
+                pull(docker, &sidecar.definition.image).await?;
+                return Ok(Outcome::Pulled);
+            };
             connect(docker, &id, sidecar).await?;
             start(docker, &id).await?;
-            Ok(Some(ContainerId::new(id)))
+            Ok(Outcome::Runs(ContainerId::new(id)))
         }
         Step::Start { id, .. } => {
             start(docker, id.as_str()).await?;
-            Ok(Some(id.clone()))
+            Ok(Outcome::Runs(id.clone()))
         }
         Step::Remove { id, .. } => {
             stop(docker, id.as_str()).await?;
             remove(docker, id.as_str()).await.map_err(SidecarError::Remove)?;
-            Ok(None)
+            Ok(Outcome::Gone(id.clone()))
         }
     }
 }
 
-async fn create(docker: &Docker, sidecar: &Sidecar) -> Result<String, SidecarError> {
-    let options = || Some(CreateContainerOptions { name: Some(sidecar.name.clone()), ..Default::default() });
-    match docker.create_container(options(), body(sidecar)).await {
-        Ok(made) => return Ok(made.id),
-        Err(error) if status(&error) == Some(404) => {}
-        Err(error) => return Err(SidecarError::Create(error)),
+/// Makes a container, unless its image is missing.
+async fn create(docker: &Docker, sidecar: &Sidecar) -> Result<Option<String>, SidecarError> {
+    let options = CreateContainerOptions { name: Some(sidecar.name.clone()), ..Default::default() };
+    match docker.create_container(Some(options), body(sidecar)).await {
+        Ok(made) => Ok(Some(made.id)),
+        // A container whose network it is to share may be missing as well.
+        Err(error) if status(&error) == Some(404) => {
+            let image = docker.inspect_image(&sidecar.definition.image).await;
+            let is_missing = image.is_err_and(|error| status(&error) == Some(404));
+            if is_missing { Ok(None) } else { Err(SidecarError::Create(error)) }
+        }
+        Err(error) => Err(SidecarError::Create(error)),
     }
-    pull(docker, &sidecar.definition.image).await?;
-    let made = docker.create_container(options(), body(sidecar)).await.map_err(SidecarError::Create)?;
-    Ok(made.id)
 }
 
 /// Has Docker fetch an image. A name without a tag is its `latest`: Docker's API would fetch every tag.
 async fn pull(docker: &Docker, image: &str) -> Result<(), SidecarError> {
-    let reference: Option<ImageReference> = image.parse().ok();
-    let tag = reference.as_ref().map(|r| r.digest.clone().or(r.tag.clone()).unwrap_or("latest".to_owned()));
-    let name = reference.map_or(image.to_owned(), |r| format!("{}/{}", r.registry, r.repository));
-    let options = CreateImageOptions { from_image: Some(name), tag, ..Default::default() };
-    let patient = docker.clone().with_timeout(PULL);
-    tracing::info!(image, "pulling");
+    let reference: ImageReference =
+        image.parse().map_err(|source| SidecarError::Reference { image: image.to_owned(), source })?;
+    let tag = reference.digest.clone().or(reference.tag.clone()).unwrap_or("latest".to_owned());
+    let name = format!("{}/{}", reference.registry, reference.repository);
+    let options = CreateImageOptions { from_image: Some(name), tag: Some(tag), ..Default::default() };
+    let mut patient = docker.clone().with_timeout(PULL);
+    let login = match credentials::of_registry(&reference.registry).await {
+        Ok(Some(found)) => {
+            patient = with_login(patient, &found);
+            "with the agent's login".to_owned()
+        }
+        Ok(None) => format!("without a login ({} has none of the agent's user)", reference.registry),
+        // What anybody may pull comes all the same.
+        Err(error) => format!("without a login, as {}", chain(&error)),
+    };
+    tracing::info!(image, "pulling {login}");
     let progress = patient.create_image(Some(options), None, None).try_for_each(async |_| Ok(()));
     match tokio::time::timeout(PULL, progress).await {
-        Ok(pulled) => pulled.map_err(|source| SidecarError::Pull { image: image.to_owned(), source }),
+        Ok(pulled) => pulled.map_err(|source| SidecarError::Pull { image: image.to_owned(), login, source }),
         Err(_) => Err(SidecarError::PullTimeout { image: image.to_owned() }),
     }
+}
+
+/// Credentials with all that this connection asks. bollard writes them in the alphabet of Base64 that Docker does not
+/// read: a password with `?`, `>` or `~` in it would not arrive.
+fn with_login(docker: Docker, credentials: &DockerCredentials) -> Docker {
+    let written = serde_json::to_vec(credentials).map(|json| URL_SAFE.encode(json)).unwrap_or_default();
+    docker.with_request_modifier(move |mut request| {
+        if let Ok(value) = written.parse() {
+            request.headers_mut().insert("X-Registry-Auth", value);
+        }
+        request
+    })
 }
 
 /// Puts a container on all its networks but the first, which it was made with. Where that fails, it is taken away
@@ -182,6 +228,7 @@ fn body(sidecar: &Sidecar) -> ContainerCreateBody {
         hostname: definition.hostname.clone(),
         stop_signal: definition.stop_signal.clone(),
         stop_timeout: definition.stop_grace.map(i64::from),
+        healthcheck: definition.health_check.as_ref().map(health_config),
         host_config: Some(host_config(sidecar, ports)),
         networking_config: config,
         ..Default::default()
@@ -192,8 +239,8 @@ fn host_config(sidecar: &Sidecar, ports: &[Port]) -> HostConfig {
     let definition = &sidecar.definition;
     let restart = match definition.restart {
         // Longshore starts it again itself, and only while its main runs.
-        Restart::Always | Restart::No => None,
-        Restart::OnFailure(times) => Some(RestartPolicy {
+        Some(Restart::Always | Restart::No) | None => None,
+        Some(Restart::OnFailure(times)) => Some(RestartPolicy {
             name: Some(RestartPolicyNameEnum::ON_FAILURE),
             maximum_retry_count: times.map(i64::from),
         }),
@@ -220,6 +267,18 @@ fn host_config(sidecar: &Sidecar, ports: &[Port]) -> HostConfig {
         extra_hosts: Some(definition.extra_hosts.clone()),
         dns: Some(definition.dns.clone()),
         ..Default::default()
+    }
+}
+
+fn health_config(check: &HealthCheck) -> HealthConfig {
+    let nanoseconds = |time: Option<Duration>| time.and_then(|time| i64::try_from(time.as_nanos()).ok());
+    HealthConfig {
+        test: check.test.clone(),
+        interval: nanoseconds(check.interval),
+        timeout: nanoseconds(check.timeout),
+        retries: check.retries.map(i64::from),
+        start_period: nanoseconds(check.start_period),
+        start_interval: nanoseconds(check.start_interval),
     }
 }
 

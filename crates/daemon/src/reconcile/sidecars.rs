@@ -1,6 +1,7 @@
 //! Sidecars, kept like the plan says: each step in a task of its own, so that none waits for another.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,23 +9,26 @@ use std::time::Duration;
 use bollard::errors::Error;
 use bollard::query_parameters::InspectContainerOptions;
 use longshore_model::{ContainerId, Problem, Subject, World};
-use longshore_plan::sidecars::{Order, SidecarFile, SidecarKey, SidecarPlan, Step};
+use longshore_plan::sidecars::{EnvText, Order, SidecarFile, SidecarKey, SidecarPlan, Step};
 use tokio::sync::{Semaphore, watch as signal};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use super::{Follower, Ground, Passed, Reached};
-use crate::act::sidecars::{SidecarError, carry_out};
+use crate::act::sidecars::{Outcome, SidecarError, carry_out};
+use crate::act::trusted;
 use crate::config::{Live, SidecarSettings};
 use crate::docker::DockerClient;
 use crate::files::{Watched, unwatched};
 use crate::problems::chain;
 use crate::state::Change;
 
-/// How long reading the file may take.
-const READ: Duration = Duration::from_secs(5);
+/// How long finding out what to watch may take: a file system of another machine may answer nothing.
+const AIM: Duration = Duration::from_secs(5);
 /// Longest file that is read, in bytes; the plan refuses what is longer.
 const LONGEST: u64 = 2 * 1024 * 1024;
+/// Longest file of variables, in bytes: Linux gives a process no more.
+const LONGEST_ENV: u64 = 2 * 1024 * 1024;
 /// How long World may take to show what was done.
 const SEEN: Duration = Duration::from_secs(5);
 /// The pause after a first failure, doubled by each that follows, and the longest one.
@@ -40,20 +44,27 @@ const TOO_OFTEN: u32 = 3;
 struct Pace {
     main_name: String,
     attempts: u32,
+    /// How many of them were because it had ended by itself.
+    ends: u32,
+    /// Whether they are to remove it: who could not be started is removed without a pause.
+    removes: bool,
     next: Instant,
 }
 
-/// What is waited for after a step was made, so that it is not made twice before World shows it.
+/// What a step came to that World is to show, so that it is not made twice before.
 #[derive(Debug)]
-enum Settling {
-    Runs(ContainerId),
-    Gone(ContainerId),
+struct Settling {
+    outcome: Outcome,
+    /// When the container was started before the step, in nanoseconds since 1970.
+    last: i64,
+    until: Instant,
 }
 
 /// What a task came to.
 enum Done {
-    Step { order: Box<Order>, outcome: Result<Option<ContainerId>, SidecarError> },
+    Step { order: Box<Order>, outcome: Result<Outcome, SidecarError> },
     Inspected { id: ContainerId, outcome: Result<serde_json::Value, Option<Error>> },
+    EnvRead { path: String, text: EnvText },
 }
 
 /// Keeps the sidecars of this host.
@@ -71,11 +82,12 @@ pub(crate) struct SidecarFollower {
     tasks: JoinSet<Done>,
     done: Vec<Done>,
     busy: BTreeSet<SidecarKey>,
-    settling: BTreeMap<SidecarKey, (Settling, Instant)>,
+    settling: BTreeMap<SidecarKey, Settling>,
     paces: BTreeMap<SidecarKey, Pace>,
     failures: BTreeMap<SidecarKey, Problem>,
     inspecting: BTreeSet<ContainerId>,
     inspect_again: BTreeMap<ContainerId, Instant>,
+    reading: BTreeSet<String>,
     settled: signal::Sender<bool>,
 }
 
@@ -108,23 +120,31 @@ impl SidecarFollower {
             failures: BTreeMap::new(),
             inspecting: BTreeSet::new(),
             inspect_again: BTreeMap::new(),
+            reading: BTreeSet::new(),
             settled,
         }
+    }
+
+    /// Watches the file and the files of variables, before any of them is read; gives the latter.
+    async fn watch(&mut self) -> BTreeSet<String> {
+        let variables = self.plan.env_files();
+        if let Some(path) = &self.path {
+            let paths = variables.iter().map(PathBuf::from).chain([path.clone()]).collect();
+            // What cannot be found out in time is read as often as ever.
+            if let Ok(error) = timeout(AIM, self.files.aim(paths)).await {
+                self.unwatched =
+                    error.map(|error| unwatched(&path.display().to_string(), "sidecars", &error));
+            }
+        }
+        variables
     }
 
     /// Reads the file if it says something else than before. While it cannot be read, what it said goes on to count.
     async fn read(&mut self) {
         let Some(path) = self.path.clone() else { return };
-        let reading = async {
-            let error = self.files.aim(vec![path.clone()]).await;
-            let shown = path.display().to_string();
-            self.unwatched = error.map(|error| unwatched(&shown, "sidecars", &error));
-            read_text(&path).await
-        };
-        let text = match timeout(READ, reading).await {
-            Ok(Ok(text)) => text,
-            Ok(Err(error)) => return self.unread(&path, &error.to_string()),
-            Err(_) => return self.unread(&path, "it took too long"),
+        let text = match trusted::read(&path, LONGEST).await {
+            Ok(text) => text,
+            Err(error) => return self.unread(&path, &error.to_string()),
         };
         if self.text.as_ref() == Some(&text) {
             return;
@@ -164,7 +184,11 @@ impl SidecarFollower {
         }
         for done in std::mem::take(&mut self.done) {
             match done {
-                Done::Step { order, outcome } => self.stepped(*order, outcome, now),
+                Done::Step { order, outcome } => self.stepped(&order, outcome, now),
+                Done::EnvRead { path, text } => {
+                    self.reading.remove(&path);
+                    self.plan.env_read(path, text);
+                }
                 Done::Inspected { id, outcome } => {
                     self.inspecting.remove(&id);
                     match outcome {
@@ -180,59 +204,62 @@ impl SidecarFollower {
         }
     }
 
-    fn stepped(&mut self, order: Order, outcome: Result<Option<ContainerId>, SidecarError>, now: Instant) {
-        let Order { key, main_name, step } = order;
+    fn stepped(&mut self, order: &Order, outcome: Result<Outcome, SidecarError>, now: Instant) {
+        let key = order.key.clone();
         self.busy.remove(&key);
-        let name = match &step {
-            Step::Create(sidecar) => &sidecar.name,
-            Step::Start { name, .. } | Step::Remove { name, .. } => name,
+        let (name, last) = match &order.step {
+            Step::Create(sidecar) => (&sidecar.name, 0),
+            Step::Start { name, last, .. } => (name, *last),
+            Step::Remove { name, .. } => (name, 0),
         };
         match outcome {
-            Ok(running) => {
-                let did = match step {
+            Ok(Outcome::Pulled) => {
+                tracing::info!(sidecar = name, main = order.main_name, "its image was pulled");
+                self.slow_down(order, now);
+            }
+            Ok(outcome) => {
+                let did = match &order.step {
                     Step::Create(_) => "made",
                     Step::Start { .. } => "started",
                     Step::Remove { .. } => "removed",
                 };
-                tracing::info!(sidecar = name, main = main_name, "sidecar {did}");
+                tracing::info!(sidecar = name, main = order.main_name, "sidecar {did}");
                 self.failures.remove(&key);
-                let settling = match (running, step) {
-                    (Some(id), _) => Settling::Runs(id),
-                    (None, Step::Remove { id, .. }) => Settling::Gone(id),
-                    (None, _) => return,
-                };
-                self.settling.insert(key, (settling, now + SEEN));
+                self.settling.insert(key, Settling { outcome, last, until: now + SEEN });
             }
             Err(error) => {
                 let problem = Problem {
-                    subject: Subject::Container { id: key.main.clone(), name: main_name.clone() },
+                    subject: Subject::Container { id: key.main.clone(), name: order.main_name.clone() },
                     key: Some(format!("sidecar {}", key.sidecar)),
                     message: format!("{name}: {}", one_line(&chain(&error))),
                     hint: Some("it is tried again".to_owned()),
                 };
-                self.failures.insert(key.clone(), problem);
-                self.slow_down(&key, &main_name, now);
+                self.failures.insert(key, problem);
+                self.slow_down(order, now);
             }
         }
     }
 
     /// Lets the next attempt wait.
-    fn slow_down(&mut self, key: &SidecarKey, main_name: &str, now: Instant) {
-        let begin = || Pace { main_name: main_name.to_owned(), attempts: 0, next: now };
-        let pace = self.paces.entry(key.clone()).or_insert_with(begin);
-        if now.saturating_duration_since(pace.next) > WELL {
-            pace.attempts = 0;
+    fn slow_down(&mut self, order: &Order, now: Instant) -> &mut Pace {
+        let removes = matches!(order.step, Step::Remove { .. });
+        let begin = || Pace { main_name: order.main_name.clone(), attempts: 0, ends: 0, removes, next: now };
+        let pace = self.paces.entry(order.key.clone()).or_insert_with(begin);
+        if now.saturating_duration_since(pace.next) > WELL || pace.removes != removes {
+            *pace = begin();
         }
         pace.next = now + pause(pace.attempts);
         pace.attempts += 1;
+        pace
     }
 
     /// Forgets what World shows by now.
     fn settle(&mut self, world: &World, now: Instant) {
-        self.settling.retain(|_, (what, until)| {
-            let seen = match what {
-                Settling::Gone(id) => !world.containers.contains_key(id),
-                Settling::Runs(id) => world.containers.get(id).is_some_and(|c| c.started != 0),
+        self.settling.retain(|_, Settling { outcome, last, until }| {
+            let seen = match outcome {
+                Outcome::Pulled => true,
+                Outcome::Gone(id) => !world.containers.contains_key(id),
+                Outcome::Runs(id) => world.containers.get(id).is_some_and(|c| c.started != *last),
             };
             !seen && *until > now
         });
@@ -250,18 +277,20 @@ impl SidecarFollower {
             if self.busy.contains(&key) {
                 continue;
             }
-            if let Some((_, until)) = self.settling.get(&key) {
-                soonest(*until);
+            if let Some(settling) = self.settling.get(&key) {
+                soonest(settling.until);
                 continue;
             }
-            if let Some(pace) = self.paces.get(&key).filter(|pace| pace.next > now) {
+            let removes = matches!(order.step, Step::Remove { .. });
+            let pace = self.paces.get(&key).filter(|pace| pace.removes == removes && pace.next > now);
+            if let Some(pace) = pace {
                 soonest(pace.next);
                 continue;
             }
             // Who gets no permit comes again as soon as another step ends.
             let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else { continue };
-            if matches!(order.step, Step::Start { again: true, .. }) {
-                self.slow_down(&key, &order.main_name, now);
+            if matches!(order.step, Step::Start { last, .. } if last != 0) {
+                self.slow_down(&order, now).ends += 1;
             }
             self.busy.insert(key);
             let docker = self.docker.clone();
@@ -302,10 +331,31 @@ impl SidecarFollower {
         }
     }
 
+    /// Reads files of variables.
+    fn read_variables(&mut self, paths: BTreeSet<String>) {
+        for path in paths {
+            if !self.reading.insert(path.clone()) {
+                continue;
+            }
+            self.tasks.spawn(async move {
+                let text = match trusted::read(Path::new(&path), LONGEST_ENV).await {
+                    Ok(text) => EnvText::Text(text),
+                    Err(error) if error.kind() == ErrorKind::NotFound => EnvText::Missing,
+                    Err(error) => EnvText::Unread(error.to_string()),
+                };
+                Done::EnvRead { path, text }
+            });
+        }
+    }
+
     /// Sidecars that end again and again.
-    fn restless(&self, now: Instant) -> impl Iterator<Item = Problem> {
+    fn restless(&self, world: &World, now: Instant) -> impl Iterator<Item = Problem> {
         let restless = self.paces.iter().filter(move |(key, pace)| {
-            pace.attempts >= TOO_OFTEN && pace.next + WELL > now && !self.failures.contains_key(*key)
+            let main = world.containers.get(&key.main);
+            pace.ends >= TOO_OFTEN
+                && pace.next + WELL > now
+                && !self.failures.contains_key(*key)
+                && main.is_some_and(|main| main.state.is_alive())
         });
         restless.map(|(key, pace)| Problem {
             subject: Subject::Container { id: key.main.clone(), name: pace.main_name.clone() },
@@ -323,7 +373,9 @@ impl Follower for SidecarFollower {
     async fn pass(&mut self, world: &World, changed: &BTreeSet<Change>) -> Passed {
         let now = Instant::now();
         if std::mem::take(&mut self.reread) {
+            let variables = self.watch().await;
             self.read().await;
+            self.read_variables(variables);
         }
         self.absorb(now);
         let ids = changed.iter().filter_map(Change::container);
@@ -331,9 +383,15 @@ impl Follower for SidecarFollower {
         self.settle(world, now);
         let orders = self.plan.orders(world);
         self.inspect(now);
+        let variables = self.plan.env_unread();
+        if !variables.is_empty() {
+            self.watch().await;
+            self.read_variables(variables);
+        }
         let failing = orders.iter().all(|order| self.failures.contains_key(&order.key));
         let mut due = self.begin(orders, now);
-        let idle = self.busy.is_empty() && self.settling.is_empty() && self.inspecting.is_empty();
+        let idle = self.busy.is_empty() && self.settling.is_empty();
+        let idle = idle && self.inspecting.is_empty() && self.reading.is_empty();
         self.settled.send_if_modified(|settled| {
             let is_new = !*settled && idle && failing;
             *settled |= is_new;
@@ -343,10 +401,9 @@ impl Follower for SidecarFollower {
         problems.extend(self.unwatched.clone());
         problems.extend(self.plan.problems().cloned());
         problems.extend(self.failures.values().cloned());
-        problems.extend(self.restless(now));
+        problems.extend(self.restless(world, now));
         let again = self.inspect_again.values().copied();
-        let wells =
-            self.paces.values().filter(|pace| pace.attempts >= TOO_OFTEN).map(|pace| pace.next + WELL);
+        let wells = self.paces.values().filter(|pace| pace.ends >= TOO_OFTEN).map(|pace| pace.next + WELL);
         due = again.chain(wells.filter(|at| *at > now)).chain(due).min();
         Passed { problems, reached: Reached::All, due }
     }
@@ -368,17 +425,6 @@ fn pause(attempts: u32) -> Duration {
 fn one_line(text: &str) -> String {
     let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(400).collect();
     text.trim().to_owned()
-}
-
-async fn read_text(path: &Path) -> std::io::Result<String> {
-    let about = tokio::fs::metadata(path).await?;
-    if !about.is_file() {
-        return Err(std::io::Error::other("it is no file"));
-    }
-    if about.len() > LONGEST {
-        return Err(std::io::Error::other(format!("it is longer than {LONGEST} bytes")));
-    }
-    tokio::fs::read_to_string(path).await
 }
 
 #[cfg(test)]

@@ -92,6 +92,7 @@ impl State {
             }
             EventKind::Die => {
                 container.state = RunState::Exited;
+                container.exit_code = None;
                 container.stopping = false;
                 self.forget_run(id);
             }

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use longshore_testkit::bollard::models::ContainerConfig;
 use longshore_testkit::bollard::query_parameters::CommitContainerOptions;
-use longshore_testkit::{Agent, AgentBuilder, ContainerSpec, Host, Lab, TestResult, eventually};
+use longshore_testkit::{
+    Agent, AgentBuilder, ContainerSpec, Host, Lab, PrivateRegistry, TestResult, eventually,
+};
 use serde_json::Value;
 
 use crate::engines::problems_of;
@@ -190,9 +192,20 @@ async fn a_sidecar_that_dies_is_started_again_and_one_that_keeps_dying_is_told_o
         told.iter().any(|line| line.contains("sidecar restless: it ends again and again"))
     })
     .await;
+    eventually("it waits for long until it is started again", async || {
+        agent.log().matches("sidecar started sidecar=\"podder_restless").count() >= 6
+    })
+    .await;
     main.stop(1).await?;
     until_gone(host, &name).await;
+    let stopped = std::time::Instant::now();
     until_gone(host, &format!("podder_restless_{}", &main.id[..12])).await;
+    assert!(
+        stopped.elapsed() < Duration::from_secs(4),
+        "to remove it is not put off: {:?}",
+        stopped.elapsed()
+    );
+    eventually("it is no problem any more", async || problems_of(&agent, &main.id).await.is_empty()).await;
     Ok(())
 }
 
@@ -501,5 +514,180 @@ async fn labels_that_an_image_brings_along_ask_for_nothing() -> TestResult {
     assert!(problems.iter().any(|problem| problem.contains("the image's own")), "{problems:?}");
     main.remove().await?;
     eventually("it goes with its main", async || inspect(host, &name("own")).await.is_none()).await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_image_that_wants_a_login_comes_once_the_agents_user_has_one() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let host = lab.host(0);
+    let registry = PrivateRegistry::on(host).await?;
+    let image = format!("{}/lab/private:1", registry.address);
+    let (user, password) = (PrivateRegistry::USER, PrivateRegistry::PASSWORD);
+    let mine = tempfile::tempdir()?;
+    let own = format!("--config={}", mine.path().display());
+    docker(host, &[&own, "login", "-u", user, "-p", password, &registry.address]).await?;
+    docker(host, &["tag", "busybox:latest", &image]).await?;
+    docker(host, &[&own, "push", "-q", &image]).await?;
+    docker(host, &["rmi", &image]).await?;
+    let main = busy()
+        .label("longshore.sidecar.side.image", &image)
+        .label("longshore.sidecar.side.command", "sleep 1000")
+        .label("longshore.sidecar.side.stop_grace_period", "1s");
+    let main = host.run(main).await?;
+    let theirs = tempfile::tempdir()?;
+    let agent = agent(host, None).env("DOCKER_CONFIG", &theirs.path().display().to_string()).start().await?;
+    eventually("it is told what is missing", async || {
+        let told = problems_of(&agent, &main.id).await;
+        told.iter().any(|line| line.contains(&image) && line.contains("cannot be pulled without a login"))
+    })
+    .await;
+    std::fs::copy(mine.path().join("config.json"), theirs.path().join("config.json"))?;
+    until_runs(host, &side(&main.id)).await;
+    assert!(agent.log().contains("with the agent's login"), "{}", agent.log());
+    assert!(!agent.log().contains(password) && !agent.log().contains(&password[..8]), "{}", agent.log());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_login_that_a_helper_keeps_counts_and_a_helper_that_fails_is_told_of() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let host = lab.host(0);
+    let registry = PrivateRegistry::on(host).await?;
+    let image = format!("{}/lab/kept:1", registry.address);
+    let (user, password) = (PrivateRegistry::USER, PrivateRegistry::PASSWORD);
+    let folder = tempfile::tempdir()?;
+    let own = format!("--config={}", folder.path().join("own").display());
+    docker(host, &[&own, "login", "-u", user, "-p", password, &registry.address]).await?;
+    docker(host, &["tag", "busybox:latest", &image]).await?;
+    docker(host, &[&own, "push", "-q", &image]).await?;
+    docker(host, &["rmi", &image]).await?;
+    let keeper = folder.path().join("docker-credential-lab");
+    let script = |text: &str| {
+        let next = folder.path().join("next");
+        std::fs::write(&next, format!("#!/bin/sh\n{text}\n"))?;
+        std::fs::set_permissions(&next, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+        std::fs::rename(&next, &keeper)
+    };
+    script(&format!("echo '{password}'; exit 1"))?;
+    let settings = serde_json::json!({"auths": {&registry.address: {}}, "credsStore": "lab"});
+    std::fs::write(folder.path().join("config.json"), settings.to_string())?;
+    let main = busy()
+        .label("longshore.sidecar.side.image", &image)
+        .label("longshore.sidecar.side.command", "sleep 1000")
+        .label("longshore.sidecar.side.stop_grace_period", "1s");
+    let main = host.run(main).await?;
+    let path = format!("{}:{}", folder.path().display(), std::env::var("PATH")?);
+    let builder = agent(host, None).env("DOCKER_CONFIG", &folder.path().display().to_string());
+    let agent = builder.env("PATH", &path).start().await?;
+    eventually("it is told that the helper fails", async || {
+        let told = problems_of(&agent, &main.id).await;
+        told.iter().any(|line| line.contains("the credential helper docker-credential-lab failed"))
+    })
+    .await;
+    let answer = serde_json::json!({"Username": user, "Secret": password});
+    script(&format!("test \"$1 $(cat)\" = 'get {}' && echo '{answer}'", registry.address))?;
+    until_runs(host, &side(&main.id)).await;
+    assert!(!agent.log().contains(password), "{}", agent.log());
+    Ok(())
+}
+
+#[tokio::test]
+async fn one_waits_until_another_is_healthy_and_a_third_has_ended_well() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let host = lab.host(0);
+    let folder = tempfile::tempdir()?;
+    let (ready, done) = (folder.path().join("ready"), folder.path().join("done"));
+    let shared = folder.path().display();
+    let file = File::new(&format!(
+        "services: {{busybox: {{sidecars: [app]}}}}\nx-all: &all {{image: busybox, stop_grace_period: 1s, volumes: ['{shared}:/s']}}\nsidecars:\n  app: {{<<: *all, command: sleep 1000, depends_on: {{db: {{condition: service_healthy}}, setup: {{condition: service_completed_successfully}}}}}}\n  db: {{<<: *all, command: sleep 1000, healthcheck: {{test: test -e /s/ready, interval: 200ms, retries: 1000, timeout: 5s}}}}\n  setup: {{<<: *all, command: [sh, -c, 'until test -e /s/done; do sleep 0.1; done']}}\n"
+    ))?;
+    let main = host.run(busy()).await?;
+    let _agent = agent(host, Some(&file)).start().await?;
+    let name = |sidecar: &str| format!("podder_{sidecar}_{}", &main.id[..12]);
+    until_runs(host, &name("db")).await;
+    until_runs(host, &name("setup")).await;
+    std::fs::write(&ready, "")?;
+    eventually("the check passes", async || {
+        inspect(host, &name("db")).await.is_some_and(|found| found["State"]["Health"]["Status"] == "healthy")
+    })
+    .await;
+    assert!(inspect(host, &name("app")).await.is_none(), "the third has not ended");
+    std::fs::write(&done, "")?;
+    let app = until_runs(host, &name("app")).await;
+    let setup = inspect(host, &name("setup")).await.ok_or("it is gone")?;
+    assert_eq!((&setup["State"]["Status"], &setup["State"]["ExitCode"]), (&"exited".into(), &0.into()));
+    assert!(app["State"]["StartedAt"].as_str() > setup["State"]["FinishedAt"].as_str());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_sidecar_lives_in_the_network_of_another_also_after_that_one_died() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let host = lab.host(0);
+    let file = File::new(
+        "services: {busybox: {sidecars: [probe]}}\nsidecars:\n  probe: {image: busybox, command: sleep 1000, network_mode: 'service:vpn', stop_grace_period: 1s}\n  vpn: {image: busybox, command: sleep 1000, stop_grace_period: 1s}\n",
+    )?;
+    let main = host.run(busy()).await?;
+    let _agent = agent(host, Some(&file)).start().await?;
+    let name = |sidecar: &str| format!("podder_{sidecar}_{}", &main.id[..12]);
+    let first = until_runs(host, &name("probe")).await;
+    assert_eq!(namespace_id(host, &name("probe")).await?, namespace_id(host, &name("vpn")).await?);
+    assert_ne!(namespace_id(host, &name("probe")).await?, namespace_id(host, &main.name).await?);
+    docker(host, &["kill", &name("vpn")]).await?;
+    eventually("it is another one", async || {
+        let now = inspect(host, &name("probe")).await.unwrap_or_default();
+        now["Id"] != first["Id"] && now["State"]["Running"] == true
+    })
+    .await;
+    assert_eq!(namespace_id(host, &name("probe")).await?, namespace_id(host, &name("vpn")).await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn variables_come_from_files_which_are_followed_and_stay_when_those_vanish() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let host = lab.host(0);
+    let file = File::new(&of_busybox("env_file: [./side.env]"))?;
+    let variables = file.0.path().join("side.env");
+    let main = host.run(busy()).await?;
+    let agent = agent(host, Some(&file)).start().await?;
+    let told = async |what: &str| problems_of(&agent, &main.id).await.iter().any(|line| line.contains(what));
+    eventually("it is told that there is no such file", async || {
+        told("side.env\": there is no such file").await
+    })
+    .await;
+    std::fs::write(&variables, "WORD='two words' # a comment\n")?;
+    let first = until_runs(host, &side(&main.id)).await;
+    assert!(first["Config"]["Env"].to_string().contains("WORD=two words\""), "{}", first["Config"]["Env"]);
+    std::fs::remove_file(&variables)?;
+    eventually("it is told again", async || told("there is no such file").await).await;
+    assert_eq!(until_runs(host, &side(&main.id)).await["Id"], first["Id"]);
+    std::fs::write(&variables, "WORD=another\n")?;
+    eventually("it is made anew with what the file says", async || {
+        let now = inspect(host, &side(&main.id)).await.unwrap_or_default();
+        now["State"]["Running"] == true && now["Config"]["Env"].to_string().contains("WORD=another")
+    })
+    .await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_file_that_everybody_can_write_to_is_not_read() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let host = lab.host(0);
+    let file = File::new(&of_busybox(""))?;
+    let open =
+        |mode| std::fs::set_permissions(file.path(), std::os::unix::fs::PermissionsExt::from_mode(mode));
+    open(0o666)?;
+    let main = host.run(busy()).await?;
+    let agent = agent(host, Some(&file)).start().await?;
+    eventually("it is told why", async || {
+        agent.cli(&["problems"]).await.is_ok_and(|told| told.contains("everybody can write to it"))
+    })
+    .await;
+    assert!(inspect(host, &side(&main.id)).await.is_none());
+    open(0o644)?;
+    until_runs(host, &side(&main.id)).await;
     Ok(())
 }

@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use longshore_model::Transport;
 use serde::Serialize;
 
+use super::env_file::EnvFile;
 use super::{Port, Volume};
 
 /// A sidecar's definition, in compose's words. Its text is what the fingerprint is taken of.
@@ -17,6 +19,8 @@ pub struct Definition {
     pub command: Option<Vec<String>>,
     /// What the command is given to; absent means the image's own.
     pub entrypoint: Option<Vec<String>>,
+    /// Files with more variables, the later one counting; [`super::SidecarPlan`] makes `environment` of them.
+    pub(super) env_files: Vec<EnvFile>,
     /// Environment variables.
     pub environment: BTreeMap<String, String>,
     /// Ports that the host publishes.
@@ -35,8 +39,11 @@ pub struct Definition {
     pub network_mode: Option<Mode>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
-    /// What happens when it ends while its main runs.
-    pub restart: Restart,
+    /// What happens when it ends while its main runs; absent means `Always`, or `No` where another sidecar waits for its
+    /// end.
+    pub restart: Option<Restart>,
+    /// How Docker finds out whether it is well, in place of what its image says.
+    pub health_check: Option<HealthCheck>,
     /// The user that it runs as.
     pub user: Option<String>,
     /// Where it starts.
@@ -64,11 +71,16 @@ pub struct Definition {
 }
 
 impl Definition {
-    /// The sidecars and services that must run first: those it names, and those it links to.
+    /// The sidecars and services that must be there first: those it names, those it links to, and whose network it is in.
     pub fn needs(&self) -> impl Iterator<Item = (&str, Condition)> {
         let named = self.depends_on.iter().map(|(name, condition)| (name.as_str(), *condition));
-        let linked = self.links.iter().map(|link| (link.target.as_str(), Condition::Started));
-        named.chain(linked.filter(|(name, _)| !self.depends_on.contains_key(*name)))
+        let linked = self.links.iter().map(|link| link.target.as_str());
+        let shared = match &self.network_mode {
+            Some(Mode::Of(name)) => Some(name.as_str()),
+            Some(Mode::Main | Mode::Docker(_)) | None => None,
+        };
+        let others = linked.chain(shared).filter(|name| !self.depends_on.contains_key(*name));
+        named.chain(others.map(|name| (name, Condition::Started)))
     }
 }
 
@@ -88,6 +100,8 @@ pub enum Condition {
     Started,
     /// It runs, and its health check passes.
     Healthy,
+    /// It has ended, with the exit code 0.
+    Completed,
 }
 
 /// How a sidecar stands in a network.
@@ -105,16 +119,34 @@ pub struct Attachment {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum Mode {
     /// The network namespace of its main.
-    Service,
+    Main,
+    /// The network namespace of a sidecar, a compose service or a container of this name.
+    Of(String),
     /// Docker's own word: `bridge`, `host`, `none`, or `container:` with a name.
     Docker(String),
 }
 
+/// A health check; what is absent is the image's, or else Docker's default.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct HealthCheck {
+    /// `NONE`, or `CMD` or `CMD-SHELL` and what follows it.
+    pub test: Option<Vec<String>>,
+    /// The pause between two checks.
+    pub interval: Option<Duration>,
+    /// How long one may take.
+    pub timeout: Option<Duration>,
+    /// How many must fail in a row.
+    pub retries: Option<u32>,
+    /// How long after its start failures do not count.
+    pub start_period: Option<Duration>,
+    /// The pause between two checks in that time.
+    pub start_interval: Option<Duration>,
+}
+
 /// What happens when a sidecar ends while its main runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Restart {
     /// It is started again, with back-off.
-    #[default]
     Always,
     /// It stays as it is until its main starts anew.
     No,

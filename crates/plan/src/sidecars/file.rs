@@ -78,6 +78,11 @@ impl SidecarFile {
         matches!(self.content, Content::Template(_))
     }
 
+    /// The variables that those without a value take theirs from.
+    pub(super) fn environment(&self) -> &BTreeMap<String, String> {
+        &self.environment
+    }
+
     /// The sidecars of a main, with those that they depend on, and what is wrong. A template is rendered with the
     /// main's inspection as `data`, its first network's name as `network`, and the names of all as `networks`;
     /// without an inspection, none of the three is defined.

@@ -13,7 +13,9 @@
 //! Deliberately absent: time. When an order that failed is tried again is the caller's business.
 
 mod definition;
+mod env_file;
 mod file;
+mod health;
 mod labels;
 mod mounts;
 mod orders;
@@ -21,9 +23,12 @@ mod plan;
 mod ports;
 mod read;
 mod sidecar;
+mod time;
+mod wanted;
 mod yaml;
 
-pub use definition::{Attachment, Condition, Definition, Link, Mode, Restart};
+pub use definition::{Attachment, Condition, Definition, HealthCheck, Link, Mode, Restart};
+pub use env_file::EnvText;
 pub use file::SidecarFile;
 pub use mounts::Volume;
 pub use orders::{Order, SidecarKey, Step};

@@ -195,7 +195,7 @@ fn outside(source: &str, dir: Option<&Path>) -> Result<String, String> {
 }
 
 /// The path without `.` and `..`.
-fn normal(path: &Path) -> PathBuf {
+pub(super) fn normal(path: &Path) -> PathBuf {
     let mut found = PathBuf::new();
     for component in path.components() {
         match component {

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use longshore_model::{Container, ContainerId, Health, Problem, RunState, Subject, World};
 
-use super::definition::{Condition, Definition, Restart};
+use super::definition::{Condition, Definition, Mode, Restart};
 use super::plan::SidecarPlan;
-use super::sidecar::{self, Place, SIDECAR, SPEC, Sidecar};
+use super::sidecar::{self, FROM, FROM_FILE, FROM_LABELS, Place, SIDECAR, SPEC, Sidecar};
+use super::wanted::Wanted;
 use crate::claim::quoted;
 
 /// A sidecar of a main: what is done for one is done one after the other, and different ones never wait in line.
@@ -41,8 +42,9 @@ pub enum Step {
         id: ContainerId,
         /// Its name.
         name: String,
-        /// Whether it ran before and ended by itself: then it is not started at once, over and over.
-        again: bool,
+        /// When it was started last, in nanoseconds since 1970. If it ran before (this is not 0), it ended by itself and is
+        /// not started at once, over and over.
+        last: i64,
     },
     /// Stop and remove it.
     Remove {
@@ -69,76 +71,95 @@ pub(super) struct Looking<'a> {
     pub(super) id: &'a ContainerId,
     /// The main, if it runs.
     pub(super) main: Option<&'a Container>,
-    pub(super) definitions: &'a BTreeMap<String, Definition>,
+    pub(super) wanted: &'a Wanted,
     /// Whether more may be wanted than is known: then nothing is removed only because it is not wanted.
     pub(super) incomplete: bool,
+    /// Whether there is a file. Without one, what a file asked for is another agent's to remove, while its main runs.
+    pub(super) has_file: bool,
     pub(super) found: Look,
 }
 
+/// Where a sidecar is to be on the network; else why it cannot be there, or nothing where another sidecar has to be made
+/// first, whose own problem says why it is not.
+type Placed = Result<Place, Option<String>>;
+
+/// The containers of a main's sidecars, by their names.
+type Siblings = BTreeMap<String, Arc<Container>>;
+
 impl Looking<'_> {
     pub(super) fn look(mut self) -> Look {
-        let mut owned = self.plan.owned_by(self.id);
-        owned.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
-        let places = self.places();
-        let mut current: BTreeMap<String, Arc<Container>> = BTreeMap::new();
-        let mut leaving: Vec<Arc<Container>> = Vec::new();
-        let mut kept: BTreeSet<String> = BTreeSet::new();
-        for container in owned {
+        let mut owned: BTreeMap<String, Vec<Arc<Container>>> = BTreeMap::new();
+        for container in self.plan.owned_by(self.id) {
             let name = container.labels.get(SIDECAR).cloned().unwrap_or_default();
-            if !self.belongs_to_this_run(&container) || current.contains_key(&name) {
-                leaving.push(container);
-            } else if self.is_as_wanted(&name, &container, &places) {
-                current.insert(name, container);
-            } else if self.incomplete && !self.definitions.contains_key(&name) {
-                kept.insert(name);
-            } else {
-                leaving.push(container);
+            owned.entry(name).or_default().push(container);
+        }
+        owned.values_mut().for_each(|same| same.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id))));
+        let wanted = self.wanted;
+        let mut places = BTreeMap::new();
+        let mut current = Siblings::new();
+        let mut leaving = Vec::new();
+        // Each comes after those that it needs: one of them may be whose network it is in.
+        for name in &wanted.order {
+            let (Some(main), Some(definition)) = (self.main, wanted.definitions.get(name)) else { continue };
+            let place = self.place(main, definition, &current);
+            for container in owned.remove(name).into_iter().flatten() {
+                if !current.contains_key(name) && is_as_wanted(definition, &container, main, &place) {
+                    current.insert(name.clone(), container);
+                } else {
+                    leaving.push(container);
+                }
+            }
+            places.insert(name, place);
+        }
+        for (name, containers) in owned {
+            for container in containers {
+                let is_anothers =
+                    !self.has_file && container.labels.get(FROM).is_some_and(|from| from == FROM_FILE);
+                let may_be_wanted = is_anothers || self.incomplete || wanted.unknown.contains(&name);
+                let stays = self.main.is_some_and(|main| may_be_wanted && is_of_this_run(&container, main));
+                if stays && !current.contains_key(&name) {
+                    current.insert(name.clone(), container);
+                } else {
+                    leaving.push(container);
+                }
             }
         }
         self.remove(&leaving);
-        self.plan.release(self.id, |name| self.main.is_some() && self.definitions.contains_key(name));
+        self.plan.release(self.id, |name| self.main.is_some() && wanted.contains(name));
         let gone: BTreeSet<&String> = leaving.iter().filter_map(|c| c.labels.get(SIDECAR)).collect();
-        if let Some(main) = self.main {
-            for (name, definition) in self.definitions {
-                match current.get(name) {
-                    Some(container) => self.keep(main, definition, container, &current),
-                    None if gone.contains(name) || kept.contains(name) => {}
-                    None => self.create(main, name, definition, places.get(name), &current),
-                }
+        for (name, place) in places {
+            let (Some(main), Some(definition)) = (self.main, wanted.definitions.get(name)) else { continue };
+            match current.get(name) {
+                Some(container) => self.keep(main, definition, container, &current),
+                None if gone.contains(name) => {}
+                None => self.create(main, name, definition, place, &current),
             }
         }
         self.found
     }
 
-    /// Where each wanted sidecar is on the network, if it can be there.
-    fn places(&mut self) -> BTreeMap<String, Result<Place, String>> {
-        let Some(main) = self.main else { return BTreeMap::new() };
-        let place = |definition| sidecar::place(definition, main, self.world);
-        self.definitions.iter().map(|(name, definition)| (name.clone(), place(definition))).collect()
-    }
-
-    /// Whether a container was made for the main's present run: the network namespace of an older one is gone.
-    fn belongs_to_this_run(&self, container: &Container) -> bool {
-        self.main.is_some_and(|main| container.started == 0 || container.started >= main.started)
-    }
-
-    fn is_as_wanted(
-        &self,
-        name: &str,
-        container: &Container,
-        places: &BTreeMap<String, Result<Place, String>>,
-    ) -> bool {
-        let Some(definition) = self.definitions.get(name) else { return false };
-        let same = match places.get(name) {
-            Some(Ok(place)) => {
-                let is_on = |joined: &sidecar::Joined| container.networks.contains_key(&joined.network);
-                container.labels.get(SPEC) == Some(&sidecar::fingerprint(definition, place))
-                    && place.networks.iter().all(is_on)
-            }
-            // Its network is not there now, which says nothing of how the container was made.
-            _ => true,
+    fn place(&mut self, main: &Container, definition: &Definition, current: &Siblings) -> Placed {
+        let Some(Mode::Of(name)) = &definition.network_mode else {
+            return sidecar::place(definition, main, self.world).map_err(Some);
         };
-        same && !matches!(container.state, RunState::Dead | RunState::Removing)
+        match self.needed(main, name, current) {
+            Some(holder) => {
+                // What becomes of a stranger is seen by looking again.
+                self.found.waits |= !current.contains_key(name);
+                Ok(Place::shared(&holder))
+            }
+            None if self.wanted.contains(name) => Err(None),
+            None => Err(Some(absent(name))),
+        }
+    }
+
+    /// The container that is meant by a name that a sidecar needs.
+    fn needed(&self, main: &Container, name: &str, current: &Siblings) -> Option<Arc<Container>> {
+        match current.get(name) {
+            Some(sibling) => Some(Arc::clone(sibling)),
+            None if self.wanted.contains(name) => None,
+            None => self.plan.outsider(main, name),
+        }
     }
 
     /// Removes what is not wanted: whoever needs another goes before it.
@@ -159,13 +180,7 @@ impl Looking<'_> {
     }
 
     /// Starts what should run and does not.
-    fn keep(
-        &mut self,
-        main: &Container,
-        definition: &Definition,
-        container: &Container,
-        current: &BTreeMap<String, Arc<Container>>,
-    ) {
+    fn keep(&mut self, main: &Container, definition: &Definition, container: &Container, current: &Siblings) {
         let ended = match container.state {
             RunState::Created => false,
             RunState::Exited => true,
@@ -178,14 +193,15 @@ impl Looking<'_> {
             }
         };
         // Docker restarts those that failed, by the policy that they were made with.
-        if ended && definition.restart != Restart::Always {
+        if ended && definition.restart != Some(Restart::Always) {
             return;
         }
         let name = container.labels.get(SIDECAR).cloned().unwrap_or_default();
         if !self.may_start(main, &name, definition, current) {
             return;
         }
-        let step = Step::Start { id: container.id.clone(), name: container.name.clone(), again: ended };
+        let (id, name_of_it) = (container.id.clone(), container.name.clone());
+        let step = Step::Start { id, name: name_of_it, last: container.started };
         self.order(&name, step);
     }
 
@@ -194,13 +210,13 @@ impl Looking<'_> {
         main: &Container,
         name: &str,
         definition: &Definition,
-        place: Option<&Result<Place, String>>,
-        current: &BTreeMap<String, Arc<Container>>,
+        place: Placed,
+        current: &Siblings,
     ) {
         let place = match place {
-            Some(Ok(place)) => place.clone(),
-            Some(Err(why)) => return self.wait(main, name, why.clone()),
-            None => return,
+            Ok(place) => place,
+            Err(Some(why)) => return self.wait(main, name, why),
+            Err(None) => return,
         };
         let key = SidecarKey { main: self.id.clone(), sidecar: name.to_owned() };
         let container_name = match self.plan.claim(&key, main) {
@@ -229,16 +245,13 @@ impl Looking<'_> {
             .links
             .iter()
             .map(|link| {
-                let target = match current.get(&link.target) {
-                    Some(sibling) => sibling.name.clone(),
-                    None => {
-                        self.plan.outsider(main, &link.target).map_or(link.target.clone(), |c| c.name.clone())
-                    }
-                };
+                let target = self.needed(main, &link.target, current);
+                let target = target.map_or(link.target.clone(), |container| container.name.clone());
                 format!("{target}:{}", link.alias)
             })
             .collect();
-        let sidecar = sidecar::settle(name, definition, main, place, container_name, &links);
+        let from = if self.wanted.by_label.contains(name) { FROM_LABELS } else { FROM_FILE };
+        let sidecar = sidecar::settle(name, from, definition, main, place, container_name, &links);
         self.order(name, Step::Create(Box::new(sidecar)));
     }
 
@@ -248,16 +261,12 @@ impl Looking<'_> {
         main: &Container,
         name: &str,
         definition: &Definition,
-        current: &BTreeMap<String, Arc<Container>>,
+        current: &Siblings,
     ) -> bool {
         let mut ready = true;
         for (needed, condition) in definition.needs() {
-            let is_sibling = self.definitions.contains_key(needed);
-            let there = match current.get(needed) {
-                Some(sibling) => Some(Arc::clone(sibling)),
-                None if is_sibling => None,
-                None => self.plan.outsider(main, needed),
-            };
+            let is_sibling = self.wanted.contains(needed);
+            let there = self.needed(main, needed, current);
             let state = there.as_deref().map(|container| stands(container, condition));
             let why = match state {
                 Some(Stands::Well) => continue,
@@ -276,12 +285,12 @@ impl Looking<'_> {
                 Some(Stands::Unchecked) => {
                     format!("it waits for {} to be healthy, which has no health check", quoted(needed))
                 }
+                Some(Stands::Failed(code)) => {
+                    format!("it waits for {} to succeed, which ended with exit code {code}", quoted(needed))
+                }
                 // A link to what is not there is made all the same, as it may come later.
                 None if !definition.depends_on.contains_key(needed) => continue,
-                None => format!(
-                    "it waits for {}, and there is no such sidecar, compose service or container",
-                    quoted(needed)
-                ),
+                None => absent(needed),
             };
             self.wait(main, name, why);
             ready = false;
@@ -310,21 +319,59 @@ impl Looking<'_> {
     }
 }
 
+/// Whether a container was made for the main's present run: the network namespace of an older one is gone.
+fn is_of_this_run(container: &Container, main: &Container) -> bool {
+    container.started == 0 || container.started >= main.started
+}
+
+fn is_as_wanted(definition: &Definition, container: &Container, main: &Container, place: &Placed) -> bool {
+    let same = match place {
+        Ok(place) => {
+            let is_on = |joined: &sidecar::Joined| container.networks.contains_key(&joined.network);
+            container.labels.get(SPEC) == Some(&sidecar::fingerprint(definition, place))
+                && place.networks.iter().all(is_on)
+                && (container.started == 0 || container.started >= place.since)
+        }
+        // Its network is not there now, which says nothing of how the container was made; whose network was another's
+        // has none any more.
+        Err(_) => !matches!(definition.network_mode, Some(Mode::Of(_))),
+    };
+    same && is_of_this_run(container, main) && !matches!(container.state, RunState::Dead | RunState::Removing)
+}
+
+fn absent(name: &str) -> String {
+    format!("it waits for {}, and there is no such sidecar, compose service or container", quoted(name))
+}
+
 /// How something that is needed stands.
 enum Stands {
     Well,
     Starting,
     Unhealthy,
     Unchecked,
+    /// It ended with this exit code.
+    Failed(i64),
     Down,
 }
 
 fn stands(container: &Container, condition: Condition) -> Stands {
-    match (container.state, condition, container.health) {
-        (RunState::Running, Condition::Started, _) | (RunState::Running, _, Health::Healthy) => Stands::Well,
-        (RunState::Running, Condition::Healthy, Health::Starting) => Stands::Starting,
-        (RunState::Running, Condition::Healthy, Health::Unhealthy) => Stands::Unhealthy,
-        (RunState::Running, Condition::Healthy, Health::None) => Stands::Unchecked,
+    match (condition, container.state) {
+        (Condition::Started, RunState::Running) => Stands::Well,
+        (Condition::Healthy, RunState::Running) => match container.health {
+            Health::Healthy => Stands::Well,
+            Health::Starting => Stands::Starting,
+            Health::Unhealthy => Stands::Unhealthy,
+            Health::None => Stands::Unchecked,
+        },
+        (Condition::Completed, RunState::Exited) => match container.exit_code {
+            Some(0) => Stands::Well,
+            Some(code) => Stands::Failed(code),
+            // Its end was heard of, and it was not looked at yet.
+            None => Stands::Starting,
+        },
+        (Condition::Completed, RunState::Running | RunState::Paused | RunState::Restarting) => {
+            Stands::Starting
+        }
         _ => Stands::Down,
     }
 }

@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use longshore_model::{Container, ContainerId, Problem, Subject, World};
+use longshore_model::{Container, ContainerId, Problem, World};
 
 use super::definition::Definition;
+use super::env_file::EnvText;
 use super::file::SidecarFile;
 use super::labels;
 use super::orders::{Look, Looking, Order, SidecarKey};
 use super::sidecar::{self, MAIN, is_sidecar};
+use super::wanted::Wanted;
 
 /// Most sidecars of one main.
 pub(super) const MAX_SIDECARS: usize = 64;
@@ -46,11 +48,10 @@ struct Main {
     by_file: Option<BTreeMap<String, Definition>>,
     by_label: BTreeMap<String, Definition>,
     /// Both, without those that cannot be.
-    wanted: Arc<BTreeMap<String, Definition>>,
+    wanted: Arc<Wanted>,
     /// What is wrong with the file for this main, and with its labels.
     file_problems: Vec<Problem>,
     label_problems: Vec<Problem>,
-    cycles: Vec<Problem>,
 }
 
 /// What sidecars there should be, kept from change to change: a pass costs what changed, and what is not settled yet.
@@ -67,6 +68,9 @@ pub struct SidecarPlan {
     claimed: BTreeMap<SidecarKey, String>,
     dirty: BTreeSet<ContainerId>,
     unrendered: BTreeSet<ContainerId>,
+    /// Files of variables, by path.
+    env_texts: BTreeMap<String, EnvText>,
+    env_unread: BTreeSet<String>,
     looks: BTreeMap<ContainerId, Vec<Problem>>,
 }
 
@@ -165,7 +169,46 @@ impl SidecarPlan {
                 known.file_problems = vec![problem];
             }
         }
-        known.join(main);
+        self.join(id);
+    }
+
+    /// Paths of files of variables whose text is wanted; [`Self::env_read`] brings it.
+    pub fn env_unread(&mut self) -> BTreeSet<String> {
+        let unread = std::mem::take(&mut self.env_unread).into_iter();
+        unread.filter(|path| !self.env_texts.contains_key(path)).collect()
+    }
+
+    /// Paths of all files of variables that any main's sidecars take. What is known of others is forgotten.
+    pub fn env_files(&mut self) -> BTreeSet<String> {
+        let used: BTreeSet<String> =
+            self.mains.values().flat_map(Main::env_files).map(str::to_owned).collect();
+        self.env_texts.retain(|path, _| used.contains(path));
+        used
+    }
+
+    /// Takes over what a file of variables says.
+    pub fn env_read(&mut self, path: String, text: EnvText) {
+        if self.env_texts.get(&path) == Some(&text) {
+            return;
+        }
+        let taking = self.mains.iter().filter(|(_, main)| main.env_files().any(|file| file == path));
+        let taking: Vec<ContainerId> = taking.map(|(id, _)| id.clone()).collect();
+        self.env_texts.insert(path, text);
+        taking.iter().for_each(|id| self.join(id));
+    }
+
+    /// Puts together what a main wants, after a part of it has changed.
+    fn join(&mut self, id: &ContainerId) {
+        let (Some(main), Some(known)) = (self.seen.get(id), self.mains.get_mut(id)) else { return };
+        let (none, nothing) = (BTreeMap::new(), BTreeMap::new());
+        let own = match &self.file {
+            File::Read(file) => file.environment(),
+            File::None | File::Unread => &none,
+        };
+        let by_file = known.by_file.as_ref().unwrap_or(&nothing);
+        known.wanted = Arc::new(Wanted::join(main, by_file, &known.by_label, &self.env_texts, own));
+        let unread = known.env_files().filter(|path| !self.env_texts.contains_key(*path));
+        self.env_unread.extend(unread.map(str::to_owned));
         self.dirty.insert(id.clone());
     }
 
@@ -203,7 +246,8 @@ impl SidecarPlan {
         };
         let found = Look { problems, ..Look::default() };
         let main = main.as_deref();
-        let looking = Looking { plan: self, world, id, main, definitions: &wanted, incomplete, found };
+        let has_file = !matches!(self.file, File::None);
+        let looking = Looking { plan: self, world, id, main, wanted: &wanted, incomplete, has_file, found };
         let look = looking.look();
         if main.is_none() && !self.owned.contains_key(id) {
             self.mains.remove(id);
@@ -239,17 +283,10 @@ impl SidecarPlan {
             },
         };
         let (by_label, label_problems) = labels::sidecars(main);
-        let mut known = Main {
-            facts,
-            by_file,
-            by_label,
-            wanted: Arc::default(),
-            file_problems,
-            label_problems,
-            cycles: Vec::new(),
-        };
-        known.join(main);
+        let wanted = Arc::default();
+        let known = Main { facts, by_file, by_label, wanted, file_problems, label_problems };
         self.mains.insert(main.id.clone(), known);
+        self.join(&main.id);
     }
 
     pub(super) fn owned_by(&self, main: &ContainerId) -> Vec<Arc<Container>> {
@@ -258,7 +295,7 @@ impl SidecarPlan {
     }
 
     pub(super) fn last_definition(&self, main: &ContainerId, sidecar: &str) -> Option<&Definition> {
-        self.mains.get(main)?.wanted.get(sidecar)
+        self.mains.get(main)?.wanted.definitions.get(sidecar)
     }
 
     pub(super) fn name_of(&self, id: &ContainerId) -> Option<String> {
@@ -326,42 +363,13 @@ impl SidecarPlan {
 
 impl Main {
     fn problems(&self) -> Vec<Problem> {
-        [self.file_problems.as_slice(), &self.label_problems, &self.cycles].concat()
+        [self.file_problems.as_slice(), &self.label_problems, &self.wanted.problems].concat()
     }
 
-    /// Puts together what file and labels ask for: of two sidecars of one name, the label's counts. Those that wait for
-    /// each other are left out.
-    fn join(&mut self, main: &Container) {
-        let mut wanted = self.by_file.clone().unwrap_or_default();
-        wanted.extend(self.by_label.iter().map(|(name, definition)| (name.clone(), definition.clone())));
-        let mut free: BTreeSet<String> = BTreeSet::new();
-        loop {
-            let ready = |definition: &Definition| {
-                definition.needs().all(|(needed, _)| free.contains(needed) || !wanted.contains_key(needed))
-            };
-            let more = wanted.iter().filter(|(name, d)| !free.contains(*name) && ready(d));
-            let more: Vec<String> = more.map(|(name, _)| name.clone()).collect();
-            if more.is_empty() {
-                break;
-            }
-            free.extend(more);
-        }
-        let stuck: Vec<&str> =
-            wanted.keys().filter(|name| !free.contains(*name)).map(String::as_str).collect();
-        self.cycles.clear();
-        if !stuck.is_empty() {
-            self.cycles.push(Problem {
-                subject: Subject::Container { id: main.id.clone(), name: main.name.clone() },
-                key: Some("depends_on".to_owned()),
-                message: format!(
-                    "the sidecars {} wait for each other: none of them is made",
-                    stuck.join(", ")
-                ),
-                hint: None,
-            });
-        }
-        wanted.retain(|name, _| free.contains(name));
-        self.wanted = Arc::new(wanted);
+    /// Paths of the files of variables that its sidecars take.
+    fn env_files(&self) -> impl Iterator<Item = &str> {
+        let by_file = self.by_file.iter().flatten().filter(|(name, _)| !self.by_label.contains_key(*name));
+        by_file.flat_map(|(_, definition)| &definition.env_files).map(|file| file.path.as_str())
     }
 }
 

@@ -5,22 +5,27 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use super::definition::{Attachment, Condition, Definition, Link, Mode, Restart};
+use super::env_file::env_files;
+use super::health::health_check;
 use super::mounts::volume;
 use super::ports::{exposed, flag, port};
+use super::time::seconds;
 use super::yaml::{Node, Value};
 use crate::claim::quoted;
 
 /// The keys that are understood.
-pub(super) const KEYS: [&str; 25] = [
+pub(super) const KEYS: [&str; 27] = [
     "cap_add",
     "cap_drop",
     "command",
     "depends_on",
     "dns",
     "entrypoint",
+    "env_file",
     "environment",
     "expose",
     "extra_hosts",
+    "healthcheck",
     "hostname",
     "image",
     "init",
@@ -127,7 +132,7 @@ impl Reader<'_> {
     fn check_network(&mut self, found: &Definition, line: usize) {
         let Some(mode) = &found.network_mode else { return };
         let shares = match mode {
-            Mode::Service => true,
+            Mode::Main | Mode::Of(_) => true,
             Mode::Docker(mode) => mode.starts_with("container:"),
         };
         let has_none = shares || matches!(mode, Mode::Docker(mode) if mode == "host" || mode == "none");
@@ -154,6 +159,7 @@ impl Reader<'_> {
             "image" => found.image = image(node)?,
             "command" => found.command = words(node)?,
             "entrypoint" => found.entrypoint = words(node)?,
+            "env_file" => found.env_files = env_files(node, self)?,
             "environment" => found.environment = self.environment(node)?,
             "labels" => found.labels = self.labels(node)?,
             "ports" => {
@@ -179,7 +185,8 @@ impl Reader<'_> {
             "depends_on" => found.depends_on = self.depends_on(node)?,
             "networks" => found.networks = Some(self.networks(node)?),
             "network_mode" => found.network_mode = Some(mode(node)?),
-            "restart" => found.restart = restart(node)?,
+            "restart" => found.restart = Some(restart(node)?),
+            "healthcheck" => found.health_check = health_check(node, self)?,
             "user" => found.user = Some(text(node)?),
             "working_dir" => found.working_dir = Some(text(node)?),
             "hostname" => found.hostname = Some(text(node)?),
@@ -272,8 +279,10 @@ impl Reader<'_> {
                 match (key, value.scalar().unwrap_or_default().as_str()) {
                     ("condition", "service_started") => condition = Condition::Started,
                     ("condition", "service_healthy") => condition = Condition::Healthy,
+                    ("condition", "service_completed_successfully") => condition = Condition::Completed,
                     ("condition", other) => {
-                        let known = "write service_started or service_healthy";
+                        let known =
+                            "write service_started, service_healthy or service_completed_successfully";
                         return Err(format!("{}: condition {}: {known}", quoted(name), quoted(other)));
                     }
                     ("required", "false") => required = false,
@@ -336,7 +345,7 @@ pub(super) fn texts(node: &Node) -> Result<Vec<String>, String> {
     items(node)?.into_iter().map(text).collect()
 }
 
-fn text(node: &Node) -> Result<String, String> {
+pub(super) fn text(node: &Node) -> Result<String, String> {
     let text = node.scalar().filter(|text| !text.is_empty() && !text.contains(['\0', '\n']));
     text.ok_or_else(|| format!("it is {}, not a text of one line", node.kind()))
 }
@@ -378,11 +387,14 @@ fn link(text: &str) -> Result<Link, String> {
 fn mode(node: &Node) -> Result<Mode, String> {
     let text = text(node)?;
     match text.as_str() {
-        "service" | "service:main" => Ok(Mode::Service),
+        "service" | "service:main" => Ok(Mode::Main),
         "bridge" | "host" | "none" => Ok(Mode::Docker(text)),
         _ if text.strip_prefix("container:").is_some_and(is_name) => Ok(Mode::Docker(text)),
+        _ if let Some(name) = text.strip_prefix("service:").filter(|name| is_name(name)) => {
+            Ok(Mode::Of(name.to_owned()))
+        }
         _ => {
-            let known = "write service (the main's), host, none, bridge or container:NAME";
+            let known = "write service (the main's), service:NAME, host, none, bridge or container:NAME";
             Err(format!("{} is no network mode: {known}", quoted(&text)))
         }
     }
@@ -401,35 +413,6 @@ fn restart(node: &Node) -> Result<Restart, String> {
         ("on-failure", times) if times.parse::<u16>().is_ok() => Ok(Restart::OnFailure(times.parse().ok())),
         _ => Err(format!("{} is none of always, no, unless-stopped, on-failure[:times]", quoted(&text))),
     }
-}
-
-/// Compose's durations: `90s`, `1m30s`, `1h`, and bare seconds.
-fn seconds(node: &Node) -> Result<u32, String> {
-    let text = text(node)?;
-    let bad = || format!("{} is no time: write 30s or 1m30s", quoted(&text));
-    let (mut total, mut number) = (0_u32, String::new());
-    let mut rest = text.chars().peekable();
-    while let Some(c) = rest.next() {
-        if c.is_ascii_digit() {
-            number.push(c);
-            continue;
-        }
-        let count: u32 = number.parse().map_err(|_| bad())?;
-        let milli = c == 'm' && rest.next_if_eq(&'s').is_some();
-        let unit = match c {
-            'h' => count.saturating_mul(3600),
-            'm' if milli => count.div_ceil(1000),
-            'm' => count.saturating_mul(60),
-            's' => count,
-            _ => return Err(bad()),
-        };
-        total = total.saturating_add(unit);
-        number.clear();
-    }
-    if !number.is_empty() {
-        total = total.saturating_add(number.parse().map_err(|_| bad())?);
-    }
-    if total > 3600 { Err(format!("{} is more than an hour", quoted(&text))) } else { Ok(total) }
 }
 
 fn truthy(node: &Node) -> Result<bool, String> {

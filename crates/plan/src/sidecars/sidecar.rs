@@ -18,6 +18,10 @@ pub const OWNER_VALUE: &str = "sidecar";
 pub const SIDECAR: &str = "longshore.sidecar";
 /// The label with its main's id.
 pub const MAIN: &str = "longshore.sidecar.main";
+/// The label that says what asked for it: [`FROM_FILE`] or [`FROM_LABELS`].
+pub(super) const FROM: &str = "longshore.sidecar.from";
+pub(super) const FROM_FILE: &str = "file";
+pub(super) const FROM_LABELS: &str = "labels";
 /// The label with the fingerprint of what it was made of.
 pub const SPEC: &str = "longshore.spec";
 
@@ -63,6 +67,21 @@ pub struct Joined {
 pub(super) struct Place {
     pub(super) mode: String,
     pub(super) networks: Vec<Joined>,
+    /// When the run began of the container whose network it shares: what ran before that is on a network that is gone.
+    #[serde(skip)]
+    pub(super) since: i64,
+}
+
+impl Place {
+    /// Without a network of its own.
+    fn alone(mode: String) -> Self {
+        Self { mode, networks: Vec::new(), since: 0 }
+    }
+
+    /// In the network of another container.
+    pub(super) fn shared(holder: &Container) -> Self {
+        Self { since: holder.started, ..Self::alone(format!("container:{}", holder.id.as_str())) }
+    }
 }
 
 /// Whether a container is a sidecar of ours.
@@ -96,18 +115,18 @@ pub(super) fn names(main: &Container, sidecar: &str) -> Vec<String> {
     names
 }
 
-/// Where a sidecar is on the network, without its links; what is wrong where it cannot be there.
+/// Where a sidecar is on the network, without its links, if that is no other sidecar's; what is wrong where it cannot
+/// be there.
 pub(super) fn place(definition: &Definition, main: &Container, world: &World) -> Result<Place, String> {
-    let alone = |mode: String| Place { mode, networks: Vec::new() };
     match &definition.network_mode {
-        Some(Mode::Service) => return Ok(alone(format!("container:{}", main.id.as_str()))),
-        Some(Mode::Docker(mode)) if mode != "bridge" => return Ok(alone(mode.clone())),
-        Some(Mode::Docker(_)) | None => {}
+        Some(Mode::Main) => return Ok(Place::shared(main)),
+        Some(Mode::Docker(mode)) if mode != "bridge" => return Ok(Place::alone(mode.clone())),
+        Some(Mode::Of(_) | Mode::Docker(_)) | None => {}
     }
     let joined =
         |network: String| Joined { network, aliases: Vec::new(), ipv4: None, ipv6: None, links: Vec::new() };
     if let Some(Mode::Docker(mode)) = &definition.network_mode {
-        return Ok(Place { mode: mode.clone(), networks: vec![joined(mode.clone())] });
+        return Ok(Place { mode: mode.clone(), networks: vec![joined(mode.clone())], since: 0 });
     }
     let mut networks: Vec<Joined> = match &definition.networks {
         None => main.networks.keys().cloned().map(joined).collect(),
@@ -129,9 +148,9 @@ pub(super) fn place(definition: &Definition, main: &Container, world: &World) ->
     // The main's own first network is also the sidecar's: it decides its default route.
     networks.sort_by_key(|joined| joined.network != main.network_mode);
     Ok(match networks.first() {
-        Some(first) => Place { mode: first.network.clone(), networks },
+        Some(first) => Place { mode: first.network.clone(), networks, since: 0 },
         // On the host's network, on none, or in another container's: so is the sidecar.
-        None => alone(main.network_mode.clone()),
+        None => Place::alone(main.network_mode.clone()),
     })
 }
 
@@ -155,6 +174,7 @@ pub(super) fn fingerprint(definition: &Definition, place: &Place) -> String {
 /// All that is needed to make it.
 pub(super) fn settle(
     sidecar: &str,
+    from: &str,
     definition: &Definition,
     main: &Container,
     mut place: Place,
@@ -172,6 +192,7 @@ pub(super) fn settle(
         (OWNER.to_owned(), OWNER_VALUE.to_owned()),
         (SIDECAR.to_owned(), sidecar.to_owned()),
         (MAIN.to_owned(), main.id.as_str().to_owned()),
+        (FROM.to_owned(), from.to_owned()),
         (SPEC.to_owned(), spec),
     ]);
     Sidecar {

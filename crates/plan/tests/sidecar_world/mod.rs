@@ -1,5 +1,7 @@
 //! A world in which orders of the plan are carried out at once, for the tests of sidecars.
 
+#![allow(dead_code, reason = "each binary of tests uses some of these")]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -72,6 +74,12 @@ impl Bench {
         self.plan.update(&self.world, None::<[&ContainerId; 0]>);
     }
 
+    /// The agent is replaced by another, which has no file.
+    pub(crate) fn forget_file(&mut self) {
+        self.plan = SidecarPlan::new();
+        self.plan.update(&self.world, None::<[&ContainerId; 0]>);
+    }
+
     /// The agent is replaced by another, which cannot read the file.
     pub(crate) fn forget_unread(&mut self) {
         self.plan = SidecarPlan::new();
@@ -104,7 +112,7 @@ impl Bench {
         self.lose(&main(n, "").id);
     }
 
-    fn lose(&mut self, id: &ContainerId) {
+    pub(crate) fn lose(&mut self, id: &ContainerId) {
         self.world.containers.remove_mut(id);
         self.plan.update(&self.world, Some([id]));
     }
@@ -169,7 +177,7 @@ impl Bench {
                 Step::Start { id, .. } => {
                     let started = self.clock;
                     let known = Container::clone(self.world.containers.get(&id).unwrap());
-                    self.put(Container { state: RunState::Running, started, ..known });
+                    self.put(Container { state: RunState::Running, exit_code: None, started, ..known });
                 }
                 Step::Create(sidecar) => {
                     assert!(
@@ -211,7 +219,7 @@ impl Bench {
 fn shown(order: &Order) -> String {
     match &order.step {
         Step::Remove { name, .. } => format!("remove {name}"),
-        Step::Start { name, again, .. } => format!("start {name}{}", if *again { " again" } else { "" }),
+        Step::Start { name, last, .. } => format!("start {name}{}", if *last != 0 { " again" } else { "" }),
         Step::Create(sidecar) => {
             let definition = &sidecar.definition;
             let networks: Vec<String> = sidecar

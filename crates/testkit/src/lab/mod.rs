@@ -29,5 +29,6 @@ pub use host::{Host, free_port};
 pub use layout::Layout;
 pub use network::Network;
 pub use openvswitch::OpenVswitch;
+pub use registry::PrivateRegistry;
 pub use relay::Relay;
 pub use shared::{Lab, LabStatus};
