@@ -15,13 +15,13 @@
 
 pub mod act;
 pub mod config;
+pub mod files;
 pub mod handlers;
 
 mod agent;
 mod delays;
 mod deliver;
 mod docker;
-mod files;
 mod following;
 mod outward;
 mod problems;

@@ -4,11 +4,11 @@ mod handler;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::{self, Read};
 use std::path::Path;
 
 use clap::ArgAction;
 use longshore_daemon::config::Definition;
+use longshore_daemon::files::{self, Guard};
 use toml_edit::{Document, Item, Value};
 
 use crate::mistake::{Mistake, Mistakes};
@@ -39,8 +39,8 @@ pub(crate) struct File {
 pub(crate) fn read(path: &Path, command: &clap::Command) -> Result<File, Mistakes> {
     let shown = path.display().to_string();
     let mistake = |line, message: String| Mistake { place: shown.clone(), line, message };
-    let text =
-        text(path).map_err(|error| Mistakes(vec![mistake(None, format!("cannot be read: {error}"))]))?;
+    let text = files::read(path, LONGEST, Guard::Writers)
+        .map_err(|error| Mistakes(vec![mistake(None, format!("cannot be read: {error}"))]))?;
     let document = Document::parse(text.as_str()).map_err(|error| {
         let line = error.span().map(|span| line_of(&text, span.start));
         Mistakes(vec![mistake(line, error.message().to_owned())])
@@ -77,20 +77,6 @@ pub(crate) fn read(path: &Path, command: &clap::Command) -> Result<File, Mistake
         }
     }
     if mistakes.is_empty() { Ok(file) } else { Err(Mistakes([mistakes, file.unknown].concat())) }
-}
-
-/// A file's text. It is read again while the agent runs, which nothing in it may hold up.
-fn text(path: &Path) -> io::Result<String> {
-    // Before it is opened: a pipe would not open until somebody writes.
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is no regular file"));
-    }
-    let mut text = String::new();
-    std::fs::File::open(path)?.take(LONGEST + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > LONGEST {
-        return Err(io::Error::other("it is longer than a MiB"));
-    }
-    Ok(text)
 }
 
 fn line_of(text: &str, offset: usize) -> usize {
@@ -263,7 +249,7 @@ mod tests {
         std::fs::write(dir.path().join("latin"), b"node = \"caf\xe9\"").unwrap();
         assert!(told("pipe").ends_with("pipe: cannot be read: it is no regular file"));
         assert!(told("").ends_with("cannot be read: it is no regular file"));
-        assert!(told("long").ends_with("it is longer than a MiB"));
+        assert!(told("long").ends_with("it is longer than 1048576 bytes"));
         assert!(told("latin").contains("UTF-8"));
         assert!(told("none").contains("No such file"));
     }

@@ -9,6 +9,7 @@ use longshore_daemon::config::{
     BalancerSettings, Definition, DockerAddress, DockerSettings, EngineSettings, HandlerSettings, Settings,
     SidecarSettings,
 };
+use longshore_daemon::files::{Guard, read};
 use longshore_daemon::handlers::balance_job;
 use longshore_model::Problem;
 
@@ -19,6 +20,9 @@ use crate::mistake::{Mistake, Mistakes};
 
 /// Where the settings file is looked for when none is named.
 const DEFAULT_FILE: &str = "/etc/longshore/longshore.toml";
+
+/// How long a file with a token may be, in bytes.
+const LONGEST_TOKEN: u64 = 64 * 1024;
 
 /// What `longshore run` was told.
 #[derive(Debug)]
@@ -169,16 +173,7 @@ fn settings(
 
 /// The token in a file that nobody else can read.
 fn token(path: &Path) -> Result<String, String> {
-    use std::os::unix::fs::MetadataExt;
-    let metadata = std::fs::metadata(path).map_err(|error| error.to_string())?;
-    if !metadata.is_file() {
-        return Err("it is no regular file".to_owned());
-    }
-    let mode = metadata.mode();
-    if mode & 0o077 != 0 {
-        return Err(format!("others can read it (mode {:o}): chmod 600", mode & 0o777));
-    }
-    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    let text = read(path, LONGEST_TOKEN, Guard::Readers).map_err(|error| error.to_string())?;
     match text.trim() {
         token if token.len() >= 16 && token.bytes().all(|b| b.is_ascii_graphic()) => Ok(token.to_owned()),
         _ => Err("a token is at least 16 characters without spaces".to_owned()),

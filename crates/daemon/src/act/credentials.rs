@@ -18,7 +18,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
 use super::group::Group;
-use super::trusted;
+use crate::files::{Guard, ReadError, read_soon};
 
 /// Longest `config.json`, and longest answer of a helper, in bytes.
 const LONGEST: u64 = 1024 * 1024;
@@ -35,7 +35,7 @@ const TOKEN: &str = "<token>";
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CredentialError {
     #[error("{} cannot be read", path.display())]
-    Read { path: PathBuf, source: io::Error },
+    Read { path: PathBuf, source: ReadError },
     #[error("{} is not as docker login writes it (line {line})", path.display())]
     Config { path: PathBuf, line: usize },
     #[error("the entry of {server} in {} is not as docker login writes it", path.display())]
@@ -83,9 +83,9 @@ pub(crate) async fn of_registry(registry: &str) -> Result<Option<DockerCredentia
 }
 
 async fn of_file(path: &Path, registry: &str) -> Result<Option<DockerCredentials>, CredentialError> {
-    let text = match trusted::read(path, LONGEST).await {
+    let text = match read_soon(path, LONGEST, Guard::Writers).await {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.is_absence() => return Ok(None),
         Err(source) => return Err(CredentialError::Read { path: path.to_owned(), source }),
     };
     let config: Config = serde_json::from_str(&text)

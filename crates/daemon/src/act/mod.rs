@@ -14,7 +14,6 @@ mod group;
 pub(crate) mod openvswitch;
 pub(crate) mod sidecars;
 mod traffic;
-pub(crate) mod trusted;
 
 pub use engine::EngineError;
 pub(crate) use engine::{Engine, Notice};

@@ -1,7 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
-use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,6 +9,7 @@ use longshore_plan::handlers::{Definition, define, read_ini};
 
 use super::scripts;
 use crate::config::HandlerSettings;
+use crate::files::{self, Guard};
 
 /// How long a handler's file may be, in bytes.
 const LENGTH: u64 = 1024 * 1024;
@@ -119,8 +119,8 @@ impl Discovery<'_> {
                 self.set.problems.extend(problems);
                 Err(())
             }
-            Err(Unread::Refused(message, hint)) => {
-                self.set.tell(file, message, hint);
+            Err(Unread::Refused(message)) => {
+                self.set.tell(file, message, None);
                 Err(())
             }
         };
@@ -152,8 +152,8 @@ enum Unread {
     Told,
     /// It is no such file.
     Broken(Vec<Problem>),
-    /// The file is not read at all: why, and what to do.
-    Refused(String, Option<&'static str>),
+    /// The file is not read at all: why.
+    Refused(String),
 }
 
 /// The names of a folder's INI files, in order. Hidden ones do not count: editors leave such behind.
@@ -171,27 +171,10 @@ fn ini_files(folder: &Path) -> io::Result<Vec<std::ffi::OsString>> {
 }
 
 fn read(name: &str, file: &Path) -> Result<Definition, Unread> {
-    let failed = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => Unread::Gone,
-        _ => Unread::Refused(format!("it cannot be read: {error}"), None),
-    };
-    // Before it is opened: a pipe would not open until somebody writes.
-    let metadata = std::fs::metadata(file).map_err(failed)?;
-    if !metadata.is_file() {
-        return Err(Unread::Refused("it is no regular file".to_owned(), None));
-    }
-    if metadata.mode() & 0o002 != 0 {
-        let message = "everybody can write to it, and so could choose what the agent runs: it is not read";
-        return Err(Unread::Refused(message.to_owned(), Some("chmod o-w")));
-    }
-    let mut bytes = Vec::new();
-    let open = std::fs::File::open(file).map_err(failed)?;
-    open.take(LENGTH + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > LENGTH {
-        return Err(Unread::Refused("it is longer than a MiB: it is not read".to_owned(), None));
-    }
-    let text = String::from_utf8(bytes)
-        .map_err(|_| Unread::Refused("it is no UTF-8".to_owned(), Some("iconv -f latin1 -t utf8")))?;
+    let text = files::read(file, LENGTH, Guard::Writers).map_err(|error| match error {
+        absence if absence.is_absence() => Unread::Gone,
+        error => Unread::Refused(format!("it is not read: {error}")),
+    })?;
     read_ini(name, file, &text).map_err(Unread::Broken)
 }
 

@@ -150,11 +150,11 @@ fn a_file_that_cannot_be_a_definition_is_told_of_and_costs_only_itself() {
     let told = place.told(&set);
     for part in [
         "a/broken.ini:1: it is no INI file",
-        "a/everybodys.ini: everybody can write to it",
-        "a/folder.ini: it is no regular file",
-        "a/latin.ini: it is no UTF-8",
+        "a/everybodys.ini: it is not read: everybody can write to it",
+        "a/folder.ini: it is not read: it is no regular file",
+        "a/latin.ini: it is not read: it is no UTF-8",
         "a/line\u{fffd}break.ini: its name",
-        "a/long.ini: it is longer than a MiB",
+        "a/long.ini: it is not read: it is longer than 1048576 bytes",
     ] {
         assert!(told.contains(part), "{part:?} not in\n{told}");
     }
@@ -167,7 +167,7 @@ fn a_pipe_in_the_folder_stops_nobody() {
     let pipe = place.path("a/pipe.ini");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let set = place.look(&HandlerSet::default());
-    assert!(place.told(&set).contains("a/pipe.ini: it is no regular file"));
+    assert!(place.told(&set).contains("a/pipe.ini: it is not read: it is no regular file"));
 }
 
 #[test]

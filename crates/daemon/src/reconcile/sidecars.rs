@@ -1,7 +1,6 @@
 //! Sidecars, kept like the plan says: each step in a task of its own, so that none waits for another.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,10 +15,9 @@ use tokio::time::{Instant, timeout};
 
 use super::{Follower, Ground, Passed, Reached};
 use crate::act::sidecars::{Outcome, SidecarError, carry_out};
-use crate::act::trusted;
 use crate::config::{Live, SidecarSettings};
 use crate::docker::DockerClient;
-use crate::files::{Watched, unwatched};
+use crate::files::{Guard, Watched, read_soon, unwatched};
 use crate::problems::chain;
 use crate::state::Change;
 
@@ -142,7 +140,7 @@ impl SidecarFollower {
     /// Reads the file if it says something else than before. While it cannot be read, what it said goes on to count.
     async fn read(&mut self) {
         let Some(path) = self.path.clone() else { return };
-        let text = match trusted::read(&path, LONGEST).await {
+        let text = match read_soon(&path, LONGEST, Guard::Writers).await {
             Ok(text) => text,
             Err(error) => return self.unread(&path, &error.to_string()),
         };
@@ -338,9 +336,9 @@ impl SidecarFollower {
                 continue;
             }
             self.tasks.spawn(async move {
-                let text = match trusted::read(Path::new(&path), LONGEST_ENV).await {
+                let text = match read_soon(Path::new(&path), LONGEST_ENV, Guard::Writers).await {
                     Ok(text) => EnvText::Text(text),
-                    Err(error) if error.kind() == ErrorKind::NotFound => EnvText::Missing,
+                    Err(error) if error.is_absence() => EnvText::Missing,
                     Err(error) => EnvText::Unread(error.to_string()),
                 };
                 Done::EnvRead { path, text }

@@ -1,12 +1,15 @@
 //! A connection to one member.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use etcd_client::{Certificate, Client, ConnectOptions, Identity, TlsOptions};
 use tokio::time::timeout;
 
 use super::{EtcdError, EtcdSettings};
+use crate::files::{Guard, ReadError, read_soon};
+
+/// Longest file with a password, in bytes.
+const LONGEST: u64 = 64 * 1024;
 
 /// Connects to a member; as a user, where there is one.
 pub(super) async fn connect(settings: &EtcdSettings, endpoint: &str) -> Result<Client, EtcdError> {
@@ -49,18 +52,14 @@ async fn tls(settings: &EtcdSettings) -> Result<TlsOptions, EtcdError> {
 
 /// The password in a file that nobody else can read.
 async fn password(path: &Path) -> Result<String, EtcdError> {
-    let mode = tokio::fs::metadata(path).await.map_err(|source| unread(path, source))?.mode();
-    if mode & 0o077 != 0 {
-        return Err(EtcdError::Exposed { path: path.to_owned(), mode: mode & 0o777 });
-    }
-    let text = tokio::fs::read_to_string(path).await.map_err(|source| unread(path, source))?;
+    let text = read_soon(path, LONGEST, Guard::Readers).await.map_err(|source| unread(path, source))?;
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 async fn read(path: &Path) -> Result<Vec<u8>, EtcdError> {
-    tokio::fs::read(path).await.map_err(|source| unread(path, source))
+    tokio::fs::read(path).await.map_err(|source| unread(path, source.into()))
 }
 
-fn unread(path: &Path, source: std::io::Error) -> EtcdError {
+fn unread(path: &Path, source: ReadError) -> EtcdError {
     EtcdError::File { path: path.to_owned(), source }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use longshore_plan::KeyChange;
 
+use crate::files::ReadError;
 use crate::problems::chain;
 
 /// gRPC's codes, as numbers: the crate that names them is etcd-client's own affair.
@@ -26,10 +27,7 @@ pub(crate) enum EtcdError {
     NoPassword,
     /// A file of ours cannot be read.
     #[error("cannot read {}", path.display())]
-    File { path: PathBuf, source: std::io::Error },
-    /// The file with the password is no secret.
-    #[error("others can read {} (mode {mode:o}): chmod 600", path.display())]
-    Exposed { path: PathBuf, mode: u32 },
+    File { path: PathBuf, source: ReadError },
     /// A member did not answer.
     #[error("{endpoint} did not answer within {limit:?} when asked to {what}")]
     Late { what: &'static str, endpoint: String, limit: Duration },

@@ -77,7 +77,7 @@ impl Webhook {
     async fn post(&self, attempt: &Attempt<'_>) -> Result<(), Failure> {
         let url = address(&self.url)?;
         let key = match &self.secret_file {
-            Some(path) => Some(Key::read(path.clone()).await.map_err(Failure::passing)?),
+            Some(path) => Some(Key::read(path).await.map_err(Failure::passing)?),
             None => None,
         };
         let request = request(attempt, url, key.as_ref(), jiff::Timestamp::now().as_second())?;

@@ -1,12 +1,13 @@
 //! Signatures of requests, and the key that they are made with.
 
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
+
+use crate::files::{Guard, read_soon};
 
 /// Fewest bytes of a key.
 const SHORTEST: usize = 24;
@@ -23,9 +24,11 @@ impl Key {
     ///
     /// # Errors
     /// What is wrong with the file, in a sentence.
-    pub(super) async fn read(path: PathBuf) -> Result<Self, String> {
-        let reading = tokio::task::spawn_blocking(move || read(&path));
-        reading.await.unwrap_or_else(|_| Err("the secret file was not read".to_owned()))
+    pub(super) async fn read(path: &Path) -> Result<Self, String> {
+        let bad = |why: String| format!("the secret file {} {why}", path.display());
+        let text = read_soon(path, LONGEST, Guard::Readers).await;
+        let text = text.map_err(|error| bad(format!("cannot be read: {error}")))?;
+        Self::parse(&text).map_err(|why| bad(format!("{why} (openssl rand -base64 32 makes a good one)")))
     }
 
     /// The value of `webhook-signature`.
@@ -50,22 +53,10 @@ impl Key {
     }
 }
 
-fn read(path: &Path) -> Result<Key, String> {
-    let bad = |why: &str| format!("the secret file {} {why}", path.display());
-    let failed = |error: std::io::Error| bad(&format!("cannot be read: {error}"));
-    let metadata = std::fs::metadata(path).map_err(failed)?;
-    if !metadata.is_file() || metadata.len() > LONGEST {
-        return Err(bad("is no short file"));
-    }
-    if metadata.permissions().mode() & 0o077 != 0 {
-        return Err(bad("can be read by others than its owner (chmod 600)"));
-    }
-    let text = std::fs::read_to_string(path).map_err(failed)?;
-    Key::parse(&text).map_err(|why| bad(&format!("{why} (openssl rand -base64 32 makes a good one)")))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -84,19 +75,19 @@ mod tests {
         assert!(Key::parse("whsec_not base64, and long enough otherwise").is_err());
     }
 
-    #[test]
-    fn a_file_that_others_can_read_is_refused_with_what_to_do() {
+    #[tokio::test]
+    async fn a_file_that_others_can_read_is_refused_with_what_to_do() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key");
-        let told = |mode| {
+        let told = async |mode| {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
-            read(&path).err().unwrap_or_default()
+            Key::read(&path).await.err().unwrap_or_default()
         };
         std::fs::write(&path, "four and twenty letters!").unwrap();
-        assert_eq!(told(0o600), "");
-        assert!(told(0o640).contains("chmod 600"));
+        assert_eq!(told(0o600).await, "");
+        assert!(told(0o640).await.contains("chmod 600"));
         std::fs::remove_file(&path).unwrap();
-        assert!(read(&path).err().unwrap_or_default().contains("No such file"));
-        assert!(read(dir.path()).err().unwrap_or_default().contains("no short file"));
+        assert!(Key::read(&path).await.err().unwrap_or_default().contains("No such file"));
+        assert!(Key::read(dir.path()).await.err().unwrap_or_default().contains("no regular file"));
     }
 }
