@@ -19,6 +19,7 @@ mod filter;
 mod ini;
 mod publisher;
 mod reader;
+mod url;
 mod written;
 
 pub use define::define;

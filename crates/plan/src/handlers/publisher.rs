@@ -4,8 +4,8 @@ use std::time::Duration;
 use longshore_model::PublishJob;
 use py_literal::Value as Literal;
 
-use super::classes::check_url;
 use super::reader::{Reader, nearest, shown};
+use super::url::check_url;
 
 /// How long keys outlive the agent unless it is said.
 const LEASE: Duration = Duration::from_secs(15);

@@ -10,6 +10,9 @@ use serde::Serialize;
 use super::env_file::EnvFile;
 use super::{Port, Volume};
 
+/// Most sidecars of one main.
+pub(super) const MAX_SIDECARS: usize = 64;
+
 /// A sidecar's definition, in compose's words. Its text is what the fingerprint is taken of.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Definition {

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::mounts::normal;
-use super::ports::flag;
-use super::read::Reader;
+use super::reader::{Reader, flag};
 use super::yaml::{Node, Value};
 
 /// A file of variables that a sidecar takes.

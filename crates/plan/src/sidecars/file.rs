@@ -7,8 +7,8 @@ use longshore_model::{Container, ImageReference, Problem, Subject};
 use minijinja::value::{Serde, Value as Data};
 use minijinja::{AutoEscape, Environment, UndefinedBehavior};
 
-use super::definition::Definition;
-use super::read::{Reader, is_name, texts};
+use super::definition::{Definition, MAX_SIDECARS};
+use super::reader::{Reader, is_name, texts};
 use super::yaml::{self, Node, Value};
 use crate::claim::quoted;
 
@@ -177,15 +177,11 @@ impl Definitions {
             open.extend(definition.needs().map(|(needed, _)| needed));
             found.insert(name.to_owned(), definition.clone());
         }
-        if found.len() > super::plan::MAX_SIDECARS {
+        if found.len() > MAX_SIDECARS {
             problems.push(Problem {
                 subject: Subject::File { path: path.to_owned(), line: None },
                 key: Some("services".to_owned()),
-                message: format!(
-                    "{} has more sidecars than {}: none is made",
-                    main.name,
-                    super::plan::MAX_SIDECARS
-                ),
+                message: format!("{} has more sidecars than {}: none is made", main.name, MAX_SIDECARS),
                 hint: None,
             });
             found.clear();

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use super::definition::HealthCheck;
-use super::ports::flag;
-use super::read::{Reader, texts};
+use super::reader::{Reader, flag, texts};
 use super::time::duration;
 use super::yaml::{Node, Value};
 

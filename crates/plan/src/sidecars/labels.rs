@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use longshore_model::{Container, Problem, Subject};
 
-use super::definition::Definition;
-use super::read::{KEYS, Reader, is_name};
+use super::definition::{Definition, MAX_SIDECARS};
+use super::reader::{KEYS, Reader, is_name};
 use super::yaml::{self, Entry, Node, Value};
 use crate::claim::shown;
 
@@ -58,8 +58,8 @@ pub(super) fn sidecars(main: &Container) -> (BTreeMap<String, Definition>, Vec<P
             }
         }
     }
-    if drafts.len() > super::plan::MAX_SIDECARS {
-        let message = format!("more than {} sidecars are asked for: none is made", super::plan::MAX_SIDECARS);
+    if drafts.len() > MAX_SIDECARS {
+        let message = format!("more than {MAX_SIDECARS} sidecars are asked for: none is made");
         reading.problem(PREFIX, &message);
         drafts.clear();
     }

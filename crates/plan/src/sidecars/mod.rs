@@ -22,6 +22,7 @@ mod orders;
 mod plan;
 mod ports;
 mod read;
+mod reader;
 mod sidecar;
 mod time;
 mod wanted;

@@ -4,8 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::Serialize;
 
-use super::ports::flag;
-use super::read::Reader;
+use super::reader::{Reader, flag};
 use super::yaml::{Node, Value};
 use crate::claim::quoted;
 

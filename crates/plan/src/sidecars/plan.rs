@@ -13,9 +13,6 @@ use super::orders::{Look, Looking, Order, SidecarKey};
 use super::sidecar::{self, MAIN, is_sidecar};
 use super::wanted::Wanted;
 
-/// Most sidecars of one main.
-pub(super) const MAX_SIDECARS: usize = 64;
-
 /// What is known of the file.
 #[derive(Debug, Default)]
 enum File {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use longshore_model::Transport;
 use serde::Serialize;
 
-use super::read::{Reader, truth};
+use super::reader::Reader;
 use super::yaml::{Node, Value};
 use crate::claim::quoted;
 use crate::label;
@@ -123,13 +123,4 @@ fn range(text: &str) -> Option<(u16, u16)> {
 fn address(text: &str) -> Option<IpAddr> {
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
     bare.unwrap_or(text).parse().ok()
-}
-
-/// A yes or no of YAML, or its text in a label.
-pub(super) fn flag(node: &Node) -> Option<bool> {
-    match &node.value {
-        Value::Bool(on) => Some(*on),
-        Value::Text(text) => truth(text),
-        Value::Null | Value::Number(_) | Value::List(_) | Value::Map(_) => None,
-    }
 }

@@ -2,106 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::Path;
 
 use super::definition::{Attachment, Condition, Definition, Link, Mode, Restart};
 use super::env_file::env_files;
 use super::health::health_check;
 use super::mounts::volume;
-use super::ports::{exposed, flag, port};
+use super::ports::{exposed, port};
+use super::reader::{Flaw, MAX_ITEMS, Reader, flag, is_name, items, text, texts};
 use super::time::seconds;
 use super::yaml::{Node, Value};
 use crate::claim::quoted;
 
-/// The keys that are understood.
-pub(super) const KEYS: [&str; 27] = [
-    "cap_add",
-    "cap_drop",
-    "command",
-    "depends_on",
-    "dns",
-    "entrypoint",
-    "env_file",
-    "environment",
-    "expose",
-    "extra_hosts",
-    "healthcheck",
-    "hostname",
-    "image",
-    "init",
-    "labels",
-    "links",
-    "network_mode",
-    "networks",
-    "ports",
-    "privileged",
-    "read_only",
-    "restart",
-    "stop_grace_period",
-    "stop_signal",
-    "user",
-    "volumes",
-    "working_dir",
-];
-
-/// Most items of one list.
-const MAX_ITEMS: usize = 1024;
-
-/// Something wrong with a definition.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Flaw {
-    /// 0 where it is not known.
-    pub(super) line: usize,
-    /// The key, from the sidecar on: `ports`, or empty for the whole of it.
-    pub(super) key: String,
-    /// In one sentence.
-    pub(super) message: String,
-    /// Whether the sidecar is lost by it.
-    pub(super) fatal: bool,
-}
-
-/// Reads one definition and gathers what is wrong with it.
-pub(super) struct Reader<'a> {
-    /// The folder of relative paths; a label has none.
-    pub(super) dir: Option<&'a Path>,
-    /// What a variable without a value is looked up in; a label must not read it.
-    pub(super) environment: Option<&'a BTreeMap<String, String>>,
-    /// Whether it stands in labels: there, a key that is not understood costs the sidecar, and a command may be absent.
-    pub(super) by_label: bool,
-    pub(super) flaws: Vec<Flaw>,
-}
-
 impl Reader<'_> {
-    pub(super) fn fatal(&mut self, line: usize, key: &str, message: impl Into<String>) {
-        self.flaws.push(Flaw { line, key: key.to_owned(), message: message.into(), fatal: true });
-    }
-
-    /// A key that is not understood.
-    pub(super) fn unsupported(&mut self, line: usize, key: &str) {
-        let known = KEYS.iter().map(|known| {
-            (strsim::damerau_levenshtein(&key.chars().take(40).collect::<String>(), known), known)
-        });
-        let near = known.min().filter(|(distance, _)| *distance <= 2).map(|(_, known)| known);
-        let message = match near {
-            Some(near) => format!("unknown key, which does nothing; did you mean {near:?}?"),
-            None => "unknown or unsupported key, which does nothing".to_owned(),
-        };
-        let key = key.chars().take(120).collect();
-        self.flaws.push(Flaw { line, key, message, fatal: self.by_label });
-    }
-
-    /// The entries of a map; a flaw where it is none.
-    pub(super) fn entries<'n>(&mut self, node: &'n Node, key: &str) -> Vec<(&'n str, &'n Node)> {
-        match &node.value {
-            Value::Map(entries) => entries.iter().map(|e| (e.key.as_str(), &e.value)).collect(),
-            Value::Null => Vec::new(),
-            Value::Bool(_) | Value::Number(_) | Value::Text(_) | Value::List(_) => {
-                self.fatal(node.line, key, format!("it is {}, not a map", node.kind()));
-                Vec::new()
-            }
-        }
-    }
-
     /// A definition, unless something is wrong that it cannot do without.
     pub(super) fn definition(&mut self, node: &Node) -> Option<Definition> {
         let before = self.flaws.len();
@@ -325,31 +237,6 @@ impl Reader<'_> {
     }
 }
 
-/// The entries of a list; one thing is a list of it.
-fn items(node: &Node) -> Result<Vec<&Node>, String> {
-    let items: Vec<&Node> = match &node.value {
-        Value::List(items) => items.iter().collect(),
-        Value::Null => Vec::new(),
-        Value::Text(_) | Value::Number(_) => vec![node],
-        Value::Bool(_) | Value::Map(_) => return Err(format!("it is {}, not a list", node.kind())),
-    };
-    if items.len() > MAX_ITEMS { Err(format!("more than {MAX_ITEMS} entries")) } else { Ok(items) }
-}
-
-/// The entries of a list of texts.
-pub(super) fn texts(node: &Node) -> Result<Vec<String>, String> {
-    let text = |item: &Node| match item.scalar().filter(|text| !text.is_empty() && !text.contains('\0')) {
-        Some(text) => Ok(text),
-        None => Err(format!("an entry is {}, not a text", item.kind())),
-    };
-    items(node)?.into_iter().map(text).collect()
-}
-
-pub(super) fn text(node: &Node) -> Result<String, String> {
-    let text = node.scalar().filter(|text| !text.is_empty() && !text.contains(['\0', '\n']));
-    text.ok_or_else(|| format!("it is {}, not a text of one line", node.kind()))
-}
-
 fn image(node: &Node) -> Result<String, String> {
     let text = text(node)?;
     text.parse::<longshore_model::ImageReference>()
@@ -419,22 +306,7 @@ fn truthy(node: &Node) -> Result<bool, String> {
     flag(node).ok_or_else(|| "it is neither true nor false".to_owned())
 }
 
-/// A yes or no as text.
-pub(super) fn truth(text: &str) -> Option<bool> {
-    match text.trim().to_ascii_lowercase().as_str() {
-        "1" | "true" | "yes" | "on" => Some(true),
-        "0" | "false" | "no" | "off" => Some(false),
-        _ => None,
-    }
-}
-
 fn address(node: &Node, name: &str) -> Result<IpAddr, String> {
     let text = node.scalar().unwrap_or_default();
     text.parse().map_err(|_| format!("{}: {} is no address", quoted(name), quoted(&text)))
-}
-
-/// Whether a text can be a part of a container's name.
-pub(super) fn is_name(text: &str) -> bool {
-    let good = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
-    text.len() <= 100 && text.chars().all(good) && text.starts_with(|c: char| c.is_ascii_alphanumeric())
 }

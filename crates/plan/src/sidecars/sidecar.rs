@@ -7,7 +7,7 @@ use longshore_model::{Container, World};
 use sha2::{Digest, Sha256};
 
 use super::definition::{Definition, Mode};
-use super::read::is_name;
+use super::reader::is_name;
 use crate::claim::quoted;
 
 /// The label that says whose a container is.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::read::text;
+use super::reader::text;
 use super::yaml::Node;
 use crate::claim::quoted;
 

@@ -1,0 +1,31 @@
+use super::reader::{Reader, shown};
+
+/// Refuses what is no `http://host…` or `https://host…`, or has a password in it.
+pub(super) fn check_url(reader: &mut Reader<'_>, key: &str, line: Option<usize>, url: &str) {
+    // First, as the text is not to be repeated then.
+    if authority(url).contains('@') {
+        let message = "a name or a password in a URL would be shown in logs".to_owned();
+        reader.wrong(line, key, message, Some("name a file with it".to_owned()));
+    } else if !is_url(url) {
+        // What comes after the host is often a receiver's only secret.
+        let end = url.len() - after_scheme(url).len() + authority(url).len();
+        let begin = url.get(..end).unwrap_or_default();
+        let more = if begin == url { "" } else { "…" };
+        let message = format!("{} is no URL with http: or https:", shown(&format!("{begin}{more}")));
+        reader.wrong(line, key, message, None);
+    }
+}
+
+/// Whether a scheme and a host are there, and nothing that cannot be in a URL.
+fn is_url(text: &str) -> bool {
+    let scheme = text.starts_with("http://") || text.starts_with("https://");
+    scheme && !authority(text).is_empty() && text.chars().all(|c| c.is_ascii_graphic())
+}
+
+fn authority(url: &str) -> &str {
+    after_scheme(url).split(['/', '?', '#']).next().unwrap_or_default()
+}
+
+fn after_scheme(url: &str) -> &str {
+    url.split_once("://").map_or(url, |(_, rest)| rest)
+}
