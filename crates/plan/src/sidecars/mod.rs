@@ -23,6 +23,7 @@ mod plan;
 mod ports;
 mod read;
 mod reader;
+mod seen;
 mod sidecar;
 mod time;
 mod wanted;
@@ -32,7 +33,8 @@ pub use definition::{Attachment, Condition, Definition, HealthCheck, Link, Mode,
 pub use env_file::EnvText;
 pub use file::SidecarFile;
 pub use mounts::Volume;
-pub use orders::{Order, SidecarKey, Step};
+pub use orders::{Order, Step};
 pub use plan::SidecarPlan;
 pub use ports::Port;
+pub use seen::SidecarKey;
 pub use sidecar::{Joined, MAIN, OWNER, OWNER_VALUE, SIDECAR, SPEC, Sidecar};

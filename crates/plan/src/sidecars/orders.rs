@@ -6,19 +6,10 @@ use std::sync::Arc;
 use longshore_model::{Container, ContainerId, Health, Problem, RunState, Subject, World};
 
 use super::definition::{Condition, Definition, Mode, Restart};
-use super::plan::SidecarPlan;
+use super::seen::{Seen, SidecarKey};
 use super::sidecar::{self, FROM, FROM_FILE, FROM_LABELS, Place, SIDECAR, SPEC, Sidecar};
 use super::wanted::Wanted;
 use crate::claim::quoted;
-
-/// A sidecar of a main: what is done for one is done one after the other, and different ones never wait in line.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct SidecarKey {
-    /// The main container.
-    pub main: ContainerId,
-    /// The sidecar's name in the file or the label.
-    pub sidecar: String,
-}
 
 /// Something to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,12 +57,14 @@ pub(super) struct Look {
 
 /// One look at one main.
 pub(super) struct Looking<'a> {
-    pub(super) plan: &'a mut SidecarPlan,
+    pub(super) seen: &'a mut Seen,
     pub(super) world: &'a World,
     pub(super) id: &'a ContainerId,
     /// The main, if it runs.
     pub(super) main: Option<&'a Container>,
     pub(super) wanted: &'a Wanted,
+    /// The same as of when the main ran last.
+    pub(super) last: &'a Wanted,
     /// Whether more may be wanted than is known: then nothing is removed only because it is not wanted.
     pub(super) incomplete: bool,
     /// Whether there is a file. Without one, what a file asked for is another agent's to remove, while its main runs.
@@ -89,7 +82,7 @@ type Siblings = BTreeMap<String, Arc<Container>>;
 impl Looking<'_> {
     pub(super) fn look(mut self) -> Look {
         let mut owned: BTreeMap<String, Vec<Arc<Container>>> = BTreeMap::new();
-        for container in self.plan.owned_by(self.id) {
+        for container in self.seen.owned_by(self.id) {
             let name = container.labels.get(SIDECAR).cloned().unwrap_or_default();
             owned.entry(name).or_default().push(container);
         }
@@ -125,7 +118,7 @@ impl Looking<'_> {
             }
         }
         self.remove(&leaving);
-        self.plan.release(self.id, |name| self.main.is_some() && wanted.contains(name));
+        self.seen.release(self.id, |name| self.main.is_some() && wanted.contains(name));
         let gone: BTreeSet<&String> = leaving.iter().filter_map(|c| c.labels.get(SIDECAR)).collect();
         for (name, place) in places {
             let (Some(main), Some(definition)) = (self.main, wanted.definitions.get(name)) else { continue };
@@ -158,7 +151,7 @@ impl Looking<'_> {
         match current.get(name) {
             Some(sibling) => Some(Arc::clone(sibling)),
             None if self.wanted.contains(name) => None,
-            None => self.plan.outsider(main, name),
+            None => self.seen.outsider(main, name),
         }
     }
 
@@ -168,7 +161,7 @@ impl Looking<'_> {
             let name = container.labels.get(SIDECAR).map(String::as_str).unwrap_or_default();
             let is_needed = leaving.iter().any(|other| {
                 let other = other.labels.get(SIDECAR).map(String::as_str).unwrap_or_default();
-                let definition = self.plan.last_definition(self.id, other);
+                let definition = self.last.definitions.get(other);
                 other != name && definition.is_some_and(|d| d.needs().any(|(needed, _)| needed == name))
             });
             if is_needed || container.state == RunState::Removing {
@@ -219,7 +212,7 @@ impl Looking<'_> {
             Err(None) => return,
         };
         let key = SidecarKey { main: self.id.clone(), sidecar: name.to_owned() };
-        let container_name = match self.plan.claim(&key, main) {
+        let container_name = match self.seen.claim(&key, main) {
             Ok(Some(free)) => free,
             // It is still being removed from its old main.
             Ok(None) => {
@@ -300,7 +293,7 @@ impl Looking<'_> {
 
     fn order(&mut self, sidecar: &str, step: Step) {
         let key = SidecarKey { main: self.id.clone(), sidecar: sidecar.to_owned() };
-        let main_name = self.plan.name_of(self.id).unwrap_or_else(|| self.id.to_string());
+        let main_name = self.seen.name_of(self.id).unwrap_or_else(|| self.id.to_string());
         self.found.orders.push(Order { key, main_name, step });
     }
 

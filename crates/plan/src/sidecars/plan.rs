@@ -9,8 +9,9 @@ use super::definition::Definition;
 use super::env_file::EnvText;
 use super::file::SidecarFile;
 use super::labels;
-use super::orders::{Look, Looking, Order, SidecarKey};
-use super::sidecar::{self, MAIN, is_sidecar};
+use super::orders::{Look, Looking, Order};
+use super::seen::Seen;
+use super::sidecar::is_sidecar;
 use super::wanted::Wanted;
 
 /// What is known of the file.
@@ -56,13 +57,8 @@ struct Main {
 pub struct SidecarPlan {
     file: File,
     readings: u64,
-    seen: BTreeMap<ContainerId, Arc<Container>>,
-    names: BTreeMap<String, ContainerId>,
-    owned: BTreeMap<ContainerId, BTreeSet<ContainerId>>,
+    seen: Seen,
     mains: BTreeMap<ContainerId, Main>,
-    /// Who is to have a name, and the same the other way round.
-    claims: BTreeMap<String, SidecarKey>,
-    claimed: BTreeMap<SidecarKey, String>,
     dirty: BTreeSet<ContainerId>,
     unrendered: BTreeSet<ContainerId>,
     /// Files of variables, by path.
@@ -94,7 +90,7 @@ impl SidecarPlan {
 
     fn everything(&mut self) {
         self.readings += 1;
-        self.dirty.extend(self.seen.keys().cloned());
+        self.dirty.extend(self.seen.ids().cloned());
     }
 
     /// Takes over what changed: these containers, or all of them where `changed` is `None`.
@@ -102,7 +98,7 @@ impl SidecarPlan {
         match changed {
             Some(ids) => ids.into_iter().for_each(|id| self.container(id, world.containers.get(id))),
             None => {
-                let gone = self.seen.keys().filter(|id| !world.containers.contains_key(*id));
+                let gone = self.seen.ids().filter(|id| !world.containers.contains_key(*id));
                 let gone: Vec<ContainerId> = gone.cloned().collect();
                 gone.iter().for_each(|id| self.container(id, None));
                 world.containers.iter().for_each(|(id, container)| self.container(id, Some(container)));
@@ -111,36 +107,7 @@ impl SidecarPlan {
     }
 
     fn container(&mut self, id: &ContainerId, new: Option<&Arc<Container>>) {
-        let old = self.seen.get(id).cloned();
-        if let (Some(old), Some(new)) = (&old, new)
-            && Arc::ptr_eq(old, new)
-        {
-            return;
-        }
-        if let Some(old) = old {
-            self.seen.remove(id);
-            if self.names.get(&old.name) == Some(id) {
-                self.names.remove(&old.name);
-            }
-            if let Some(main) = main_of(&old) {
-                if let Some(owned) = self.owned.get_mut(&main) {
-                    owned.remove(id);
-                    if owned.is_empty() {
-                        self.owned.remove(&main);
-                    }
-                }
-                self.dirty.insert(main);
-            }
-        }
-        if let Some(new) = new {
-            self.seen.insert(id.clone(), Arc::clone(new));
-            self.names.insert(new.name.clone(), id.clone());
-            if let Some(main) = main_of(new) {
-                self.owned.entry(main.clone()).or_default().insert(id.clone());
-                self.dirty.insert(main);
-            }
-        }
-        self.dirty.insert(id.clone());
+        self.dirty.extend(self.seen.take(id, new));
     }
 
     /// Mains whose inspection is wanted, for the file is a template. Each is named once until something about it changes;
@@ -244,9 +211,12 @@ impl SidecarPlan {
         let found = Look { problems, ..Look::default() };
         let main = main.as_deref();
         let has_file = !matches!(self.file, File::None);
-        let looking = Looking { plan: self, world, id, main, wanted: &wanted, incomplete, has_file, found };
+        let last = self.mains.get(id).map(|known| Arc::clone(&known.wanted)).unwrap_or_default();
+        let seen = &mut self.seen;
+        let wanted = &wanted;
+        let looking = Looking { seen, world, id, main, wanted, last: &last, incomplete, has_file, found };
         let look = looking.look();
-        if main.is_none() && !self.owned.contains_key(id) {
+        if main.is_none() && self.seen.owned_by(id).is_empty() {
             self.mains.remove(id);
             self.unrendered.remove(id);
         }
@@ -285,77 +255,6 @@ impl SidecarPlan {
         self.mains.insert(main.id.clone(), known);
         self.join(&main.id);
     }
-
-    pub(super) fn owned_by(&self, main: &ContainerId) -> Vec<Arc<Container>> {
-        let ids = self.owned.get(main).into_iter().flatten();
-        ids.filter_map(|id| self.seen.get(id)).cloned().collect()
-    }
-
-    pub(super) fn last_definition(&self, main: &ContainerId, sidecar: &str) -> Option<&Definition> {
-        self.mains.get(main)?.wanted.definitions.get(sidecar)
-    }
-
-    pub(super) fn name_of(&self, id: &ContainerId) -> Option<String> {
-        self.seen.get(id).map(|container| container.name.clone())
-    }
-
-    /// A container that is none of a main's sidecars, by the name of its compose service or its own.
-    pub(super) fn outsider(&self, main: &Container, name: &str) -> Option<Arc<Container>> {
-        if sidecar::service(main) == Some(name) || main.name == name {
-            return self.seen.get(&main.id).cloned();
-        }
-        let named = self.names.get(name).and_then(|id| self.seen.get(id));
-        let of_project = || {
-            let project = sidecar::project(main)?;
-            let service = self.seen.values().filter(|other| {
-                sidecar::service(other) == Some(name) && sidecar::project(other) == Some(project)
-            });
-            service.max_by_key(|other| other.state.is_alive())
-        };
-        named.or_else(of_project).cloned()
-    }
-
-    /// The name that a sidecar's container is to have, if it is free now; nothing while it is still another sidecar's
-    /// that goes.
-    ///
-    /// # Errors
-    /// With the name, where a stranger's container has it.
-    pub(super) fn claim(&mut self, key: &SidecarKey, main: &Container) -> Result<Option<String>, String> {
-        let before = self.claimed.get(key).cloned();
-        let names = before.map_or_else(|| sidecar::names(main, &key.sidecar), |name| vec![name]);
-        for name in names {
-            if self.claims.get(&name).is_some_and(|holder| holder != key) {
-                continue;
-            }
-            let holder = self.names.get(&name).and_then(|id| self.seen.get(id));
-            let free = match holder {
-                None => true,
-                Some(holder) => {
-                    let Some(other) = main_of(holder) else { return Err(name) };
-                    if self.seen.get(&other).is_some_and(|other| other.state.is_alive()) {
-                        continue;
-                    }
-                    false
-                }
-            };
-            self.claims.insert(name.clone(), key.clone());
-            self.claimed.insert(key.clone(), name.clone());
-            return Ok(free.then_some(name));
-        }
-        Ok(None)
-    }
-
-    /// Gives up the names of those sidecars of a main that are not wanted any more.
-    pub(super) fn release(&mut self, main: &ContainerId, wanted: impl Fn(&str) -> bool) {
-        let first = SidecarKey { main: main.clone(), sidecar: String::new() };
-        let of_it = self.claimed.range(first..).map(|(key, _)| key).take_while(|key| key.main == *main);
-        let over: Vec<SidecarKey> = of_it.filter(|key| !wanted(&key.sidecar)).cloned().collect();
-        for key in over {
-            if let Some(name) = self.claimed.remove(&key) {
-                self.claims.remove(&name);
-            }
-        }
-    }
 }
 
 impl Main {
@@ -368,9 +267,4 @@ impl Main {
         let by_file = self.by_file.iter().flatten().filter(|(name, _)| !self.by_label.contains_key(*name));
         by_file.flat_map(|(_, definition)| &definition.env_files).map(|file| file.path.as_str())
     }
-}
-
-/// The main of a sidecar of ours.
-fn main_of(container: &Container) -> Option<ContainerId> {
-    container.labels.get(MAIN).filter(|_| is_sidecar(container)).map(ContainerId::new)
 }
