@@ -417,7 +417,9 @@ impl Delivery {
             Command::Forget(id, answer) => {
                 let found = self.find_failed(id.as_deref());
                 for (name, seq) in &found {
-                    self.runners.get_mut(name).map(|runner| runner.failed.remove(seq));
+                    if let Some(runner) = self.runners.get_mut(name) {
+                        runner.forget(*seq);
+                    }
                     self.over(name, *seq);
                     self.tell_problems(name);
                 }

@@ -47,6 +47,14 @@ impl Runner {
         self.handler.enabled && longshore_plan::handlers::wants(&self.handler.filter, occurrence)
     }
 
+    /// Somebody knows of a delivery that was given up. Who knows of all of them knows that it failed.
+    pub(super) fn forget(&mut self, seq: u64) {
+        self.failed.remove(&seq);
+        if self.failed.is_empty() && self.queue.len() == 0 {
+            self.trouble = None;
+        }
+    }
+
     /// What a person should know.
     pub(super) fn problem(&self) -> Option<Problem> {
         let (_, last) = self.failed.last_key_value()?;
