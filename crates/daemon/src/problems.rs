@@ -34,10 +34,13 @@ impl Problems {
         let problems: BTreeSet<Problem> = problems.into_iter().collect();
         let mut board = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let before = board.remove(&source).unwrap_or_default();
-        for problem in problems.difference(&before) {
+        let new: Vec<&Problem> = problems.difference(&before).collect();
+        for problem in &new {
             tracing::warn!("{problem}");
         }
-        for problem in before.difference(&problems) {
+        let of = |problem: &Problem| (problem.subject.clone(), problem.key.clone());
+        let reworded: BTreeSet<_> = new.into_iter().map(of).collect();
+        for problem in before.difference(&problems).filter(|problem| !reworded.contains(&of(problem))) {
             tracing::info!("no longer: {problem}");
         }
         board.insert(source, problems);

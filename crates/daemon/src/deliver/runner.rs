@@ -58,14 +58,11 @@ impl Runner {
     /// What a person should know.
     pub(super) fn problem(&self) -> Option<Problem> {
         let (_, last) = self.failed.last_key_value()?;
-        let count = match self.failed.len() {
-            1 => "one delivery was given up".to_owned(),
-            count => format!("{count} deliveries were given up"),
-        };
         Some(Problem {
             subject: Subject::Handler { name: self.handler.name.clone() },
             key: None,
-            message: format!("{count}, the last one since {}", last.row.why),
+            // Without a count: it would be another problem, and another line of the log, with each of them.
+            message: format!("deliveries were given up, the last one since {}", last.row.why),
             hint: Some("see `longshore handlers failed`; `longshore handlers replay` tries again".to_owned()),
         })
     }
