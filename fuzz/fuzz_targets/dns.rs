@@ -43,15 +43,7 @@ fn zone(forwards: bool) -> Zone {
         world.containers.insert_mut(container.id.clone(), Arc::new(container));
     }
     let plan = NamePlan::of(&world, settings.clone());
-    Zone::new(ZoneParts {
-        domain: settings.domain,
-        node: settings.node,
-        names: plan.table().clone(),
-        server: settings.host,
-        ttl: 5,
-        serial: 1,
-        forwards,
-    })
+    Zone::new(&plan, ZoneParts { server: settings.host, ttl: 5, serial: 1, forwards })
 }
 
 fn container(n: u8) -> Container {

@@ -25,15 +25,7 @@ fn zone_of(containers: impl IntoIterator<Item = Container>, forwards: bool) -> Z
         host: vec![IpAddr::from([192, 0, 2, 7])],
     };
     let plan = NamePlan::of(&world(containers, &[]), settings.clone());
-    Zone::new(ZoneParts {
-        domain: settings.domain,
-        node: settings.node,
-        names: plan.table().clone(),
-        server: settings.host,
-        ttl: 5,
-        serial: 42,
-        forwards,
-    })
+    Zone::new(&plan, ZoneParts { server: settings.host, ttl: 5, serial: 42, forwards })
 }
 
 fn replica(n: u8) -> Container {

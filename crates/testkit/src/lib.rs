@@ -30,7 +30,7 @@ pub use agent::{Agent, AgentBuilder, AgentError};
 pub use eventually::{eventually, eventually_within};
 pub use lab::{
     Container, ContainerSpec, EngineOptions, Etcd, EtcdBuilder, Host, Lab, LabError, LabStatus, Layout,
-    Network, OpenVswitch, PrivateRegistry, Relay, free_port, images,
+    Network, OpenVswitch, PrivateRegistry, Relay, certificates, free_port, images,
 };
 pub use test_error::{TestError, TestResult};
 pub use traffic::{

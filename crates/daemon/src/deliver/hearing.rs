@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use longshore_model::{Container, ContainerId, Occurrence};
+use longshore_model::{ContainerId, Occurrence, World};
 use tokio::time::Instant;
 
 use super::held::{Held, Seen, Shown};
@@ -32,14 +32,15 @@ impl Delivery {
             Happened::Container(event) => {
                 let world = self.ground.world.snapshot();
                 if world.listed && !self.begun {
-                    self.begin(world.containers.values().map(|container| &**container));
+                    self.begin(&world);
                 }
                 let health_check = self.sights.get(&event.container);
                 let health_check = health_check.and_then(|seen| seen.health_check.as_deref());
                 let is = world.containers.get(&event.container).map(|container| &**container);
-                let before = self.intake.told(&event.container).cloned();
+                let is_doubted = self.doubts.contains_key(&event.container);
+                let before = is_doubted.then(|| self.intake.told(&event.container).cloned());
                 let occurrences = self.intake.container(&event, is, health_check);
-                if let Some(until) = self.doubts.get_mut(&event.container) {
+                if let (Some(until), Some(before)) = (self.doubts.get_mut(&event.container), before) {
                     // World may be ahead of it, and the event that explains the rest on its way.
                     if self.intake.told(&event.container) != before.as_ref() {
                         *until = Instant::now() + DOUBT;
@@ -164,7 +165,7 @@ impl Delivery {
             return;
         }
         if !self.begun {
-            self.begin(world.containers.values().map(|container| &**container));
+            self.begin(&world);
             return;
         }
         let doubted: BTreeSet<ContainerId> = if changes.contains(&Change::Everything) {
@@ -203,10 +204,10 @@ impl Delivery {
     }
 
     /// The first day: what is there already is no event.
-    pub(super) fn begin<'a>(&mut self, containers: impl Iterator<Item = &'a Container>) {
+    pub(super) fn begin(&mut self, world: &World) {
         self.begun = true;
         self.batch.begun = true;
-        for container in containers {
+        for container in world.containers.values() {
             if self.intake.told(&container.id).is_none() {
                 self.intake.begin(container);
             }

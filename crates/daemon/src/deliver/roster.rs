@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use longshore_model::{Handler, Job};
 
+use super::journal::Row;
 use super::queue::Entry;
 use super::run::Delivery;
 use super::runner::{Failed, Runner};
@@ -75,7 +76,7 @@ impl Delivery {
         self.idle = idle;
         let world = self.ground.world.snapshot();
         if !idle && !self.begun && world.listed {
-            self.begin(world.containers.values().map(|container| &**container));
+            self.begin(&world);
         }
     }
 
@@ -95,10 +96,7 @@ impl Delivery {
 
     /// Gives a handler the deliveries that an earlier agent did not finish.
     pub(super) fn adopt(&mut self, name: &str, runner: &mut Runner) {
-        let of_it: Vec<u64> =
-            self.orphans.keys().filter(|(other, _)| other == name).map(|(_, seq)| *seq).collect();
-        for seq in of_it {
-            let Some(row) = self.orphans.remove(&(name.to_owned(), seq)) else { continue };
+        for (seq, row) in self.take_orphans(name) {
             let Some(held) = self.held.get(&seq) else { continue };
             match row.failed {
                 Some(failed) => {
@@ -122,8 +120,7 @@ impl Delivery {
 
     /// Forgets all deliveries to a handler that is defined no more.
     pub(super) fn drop_deliveries(&mut self, name: &str) {
-        let of_it: Vec<u64> =
-            self.orphans.keys().filter(|(other, _)| other == name).map(|(_, seq)| *seq).collect();
+        let of_it = self.take_orphans(name);
         if !of_it.is_empty() {
             tracing::warn!(
                 handler = name,
@@ -131,10 +128,14 @@ impl Delivery {
                 "deliveries to a handler that is gone are forgotten"
             );
         }
-        for seq in of_it {
-            self.orphans.remove(&(name.to_owned(), seq));
+        for (seq, _) in of_it {
             self.over(name, seq);
         }
+    }
+
+    fn take_orphans(&mut self, name: &str) -> Vec<(u64, Row)> {
+        let of_it = self.orphans.extract_if(.., |(handler, _), _| handler == name);
+        of_it.map(|((_, seq), row)| (seq, row)).collect()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use longshore_testkit::{Agent, ContainerSpec, EngineOptions, Lab, TestResult, eventually};
+use longshore_testkit::{Agent, ContainerSpec, EngineOptions, Lab, TestResult, certificates, eventually};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, copy_bidirectional};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 
@@ -243,31 +243,22 @@ async fn an_agent_that_is_killed_has_its_routes_back_when_it_starts_again() -> T
     Ok(())
 }
 
-/// A certificate authority, and a certificate of it for both ends, as Docker's documentation makes them.
-const CERTIFICATES: &str = r#"
-set -e
-openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=lab-ca -keyout ca-key.pem -out ca.pem
-for end in server client; do
-  openssl req -newkey rsa:2048 -nodes -subj /CN=$end -keyout $end-key.pem -out $end.csr
-  printf 'subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n' > $end.ext
-  openssl x509 -req -days 2 -in $end.csr -CA ca.pem -CAkey ca-key.pem -CAcreateserial -extfile $end.ext -out $end.pem
-done
-cat server.pem server-key.pem > both.pem
-mkdir client && cp ca.pem client/ && cp client.pem client/cert.pem && cp client-key.pem client/key.pem
-"#;
-
 #[tokio::test]
 async fn docker_is_reached_over_tls_with_a_certificate_and_not_without() -> TestResult {
     let lab = Lab::up(1).await?;
     let host = lab.host(0);
     let dir = tempfile::tempdir()?;
-    let made = tokio::process::Command::new("sh")
-        .args(["-c", CERTIFICATES])
-        .current_dir(dir.path())
-        .output()
-        .await?;
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    certificates(dir.path()).await?;
     let path = |name: &str| dir.path().join(name).display().to_string();
+    std::fs::write(
+        path("both.pem"),
+        [std::fs::read(path("server.pem"))?, std::fs::read(path("server-key.pem"))?].concat(),
+    )?;
+    std::fs::create_dir(path("client"))?;
+    // By the names that Docker's own program wants.
+    for (made, name) in [("ca.pem", "ca.pem"), ("client.pem", "cert.pem"), ("client-key.pem", "key.pem")] {
+        std::fs::copy(path(made), dir.path().join("client").join(name))?;
+    }
     let config = format!(
         "defaults\n mode tcp\n timeout connect 5s\n timeout client 1h\n timeout server 1h\nlisten docker\n bind 127.0.0.1:2376 ssl crt {} ca-file {} verify required\n server docker unix@{}\n",
         path("both.pem"),

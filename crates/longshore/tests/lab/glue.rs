@@ -13,22 +13,7 @@ use crate::engines::{answered_by, who};
 use crate::old_name::Old;
 
 /// The document's script, but for the place of its log.
-const TEST_HANDLER: &str = r#"#! /bin/bash
-
-cd `dirname $0`
-
-function error() {
-    echo "$@"
-    exit -1
-}
-
-[ $# -ne 3 ] && error "Usage `basename $0` config.ini status container_id"
-ini="$1"
-status="$2"
-container_id="$3"
-ini_demo_option=$( crudini --inplace --get $ini params demo-option 2>/dev/null || : )
-echo "`date +%F` container_id=[$container_id] status=[$status] ini_demo_option=[$ini_demo_option]" >> /tmp/docker-glue-test.log
-"#;
+const TEST_HANDLER: &str = include_str!("../../../daemon/src/act/deliver/script/test-handler.sh");
 
 /// The document's file.
 const TEST_INI: &str = "[handler]\nclass=DockerGlue.handlers.exec.ScriptHandler\nevents=all\nenabled=1\n\

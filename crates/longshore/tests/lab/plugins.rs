@@ -10,20 +10,7 @@ use longshore_testkit::{Agent, AgentBuilder, ContainerSpec, Host, Lab, TestResul
 const PACKAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../plugins/python");
 
 /// As docker-glue's documentation prints it, `logging` that it does not import included.
-const DEMO: &str = r"
-from . import BaseHandler
-
-logger = logging.getLogger(__name__)
-
-class DemoHandler(BaseHandler):
-    def __init__(self, agent, ini_file, ini):
-        BaseHandler.__init__(self, agent, ini_file, ini)
-        self.custom_param=ini.get('params', 'custom_param') if ini.has_option('params', 'custom_param') else None
-        
-    def handle(self, event, container_id):
-        logger.info('got event=%r on container=%r and custom_param=%r', event, container_id, self.custom_param)
-
-";
+const DEMO: &str = include_str!("../../../../plugins/python/tests/handlers/demo.py");
 
 /// A folder with handlers' INI files and the classes that they name.
 struct Handlers(tempfile::TempDir);

@@ -17,6 +17,8 @@ use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::Name;
 use longshore_model::{DomainName, NameKey, NameTable, Transport};
 
+use crate::names::{NamePlan, NameSettings};
+
 pub use question::Forward;
 
 /// All that an answer is made of. Made anew for each change, and never changed.
@@ -32,15 +34,9 @@ pub struct Zone {
     forwards: bool,
 }
 
-/// What a [`Zone`] is made of.
+/// What a [`Zone`] is made of beside names.
 #[derive(Clone, Debug)]
 pub struct ZoneParts {
-    /// The domain that is answered for.
-    pub domain: DomainName,
-    /// The host's name in it, which is there even while it has no containers.
-    pub node: Option<DomainName>,
-    /// The names in it.
-    pub names: NameTable,
     /// The addresses of the server itself, which the domain's own name has.
     pub server: Vec<IpAddr>,
     /// How long an answer may be kept, in seconds.
@@ -52,14 +48,14 @@ pub struct ZoneParts {
 }
 
 impl Zone {
-    /// A zone of these parts.
-    pub fn new(parts: ZoneParts) -> Self {
-        let node = parts.node.map(|node| NameKey::new(node.as_str().split('.')));
+    /// A zone of the names that a plan has now. The host's own is there even while it has no containers.
+    pub fn new(plan: &NamePlan, parts: ZoneParts) -> Self {
+        let NameSettings { domain, node, .. } = plan.settings();
         Self {
-            domain: name(parts.domain.as_str()),
-            own: parts.domain,
-            node,
-            names: parts.names,
+            domain: name(domain.as_str()),
+            own: domain.clone(),
+            node: node.as_ref().map(|node| NameKey::new(node.as_str().split('.'))),
+            names: plan.table().clone(),
             server: parts.server,
             ttl: parts.ttl,
             serial: parts.serial,

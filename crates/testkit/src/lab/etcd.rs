@@ -13,22 +13,10 @@ use tokio::process::Child;
 
 use super::engine::last_lines;
 use super::process::Process;
-use super::{Host, LabError, command};
+use super::{Host, LabError, certificates};
 
 /// How long a member may take until it listens.
 const START: Duration = Duration::from_secs(20);
-
-/// An authority, and a certificate of it for both ends.
-const CERTIFICATES: &str = r#"
-set -e
-cd "$0"
-openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=lab-ca -keyout ca-key.pem -out ca.pem
-for end in server client; do
-  openssl req -newkey rsa:2048 -nodes -subj /CN=$end -keyout $end-key.pem -out $end.csr
-  printf 'subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n' > $end.ext
-  openssl x509 -req -days 2 -in $end.csr -CA ca.pem -CAkey ca-key.pem -CAcreateserial -extfile $end.ext -out $end.pem
-done
-"#;
 
 /// An etcd to be started.
 #[derive(Debug)]
@@ -90,7 +78,7 @@ impl<'a> EtcdBuilder<'a> {
     pub async fn start(self) -> Result<Etcd<'a>, LabError> {
         let dir = tempfile::tempdir().map_err(LabError::file("make", "a temporary directory"))?;
         if self.tls {
-            command::run("sh", &["-c", CERTIFICATES, &dir.path().display().to_string()]).await?;
+            certificates(dir.path()).await?;
         }
         let member = |number: u16| Member {
             name: format!("m{number}"),

@@ -3,6 +3,7 @@
 //! [`Layout`] says where everything of a lab is; [`wiring`] makes bridge and namespaces; [`engine`] runs a `dockerd`;
 //! [`lease`] keeps two tests off one host; [`Host`] is what a test holds, [`Container`] what it runs there.
 
+mod certificates;
 mod command;
 mod container;
 mod engine;
@@ -21,6 +22,7 @@ mod relay;
 mod shared;
 mod wiring;
 
+pub use certificates::certificates;
 pub use container::{Container, ContainerSpec};
 pub use engine::EngineOptions;
 pub use error::LabError;

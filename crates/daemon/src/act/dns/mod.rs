@@ -17,7 +17,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use longshore_model::{NameTable, Problem, Subject, World};
+use longshore_model::{Problem, Subject, World};
 use longshore_plan::dns::{Zone, ZoneParts};
 use longshore_plan::{NamePlan, NameSettings, Vantage};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -70,23 +70,15 @@ impl DnsServer {
             NameSettings { domain: settings.domain.clone(), node: node.parse().ok(), host: Vec::new() };
         // Grows over restarts as well, if the clock does.
         let serial = jiff::Timestamp::now().as_second() as u32;
-        let parts = ZoneParts {
-            domain: settings.domain.clone(),
-            node: names.node.clone(),
-            names: NameTable::default(),
-            server: Vec::new(),
-            ttl: seconds(settings.ttl),
-            serial,
-            forwards: !settings.forward.is_empty(),
-        };
+        let plan = NamePlan::new(names);
         let stop = CancellationToken::new();
         let inherited = inherited.filter(|ports| ports.are_at(settings.listen));
         Self {
             node: node.to_owned(),
             vantage,
             ports: Arc::new(inherited.map_or_else(OnceLock::new, OnceLock::from)),
-            plan: NamePlan::new(names),
-            zones: Arc::new(ArcSwap::from_pointee(Zone::new(parts))),
+            zones: Arc::new(ArcSwap::from_pointee(zone(&plan, &settings, serial))),
+            plan,
             serial,
             responder: None,
             tasks: TaskTracker::new(),
@@ -135,18 +127,7 @@ impl DnsServer {
 
     fn publish(&mut self) {
         self.serial = self.serial.wrapping_add(1);
-        let names = self.plan.settings();
-        let listen = self.settings.listen.ip();
-        let server = if listen.is_unspecified() { names.host.clone() } else { vec![listen] };
-        self.zones.store(Arc::new(Zone::new(ZoneParts {
-            domain: names.domain.clone(),
-            node: names.node.clone(),
-            names: self.plan.table().clone(),
-            server,
-            ttl: seconds(self.settings.ttl),
-            serial: self.serial,
-            forwards: !self.settings.forward.is_empty(),
-        })));
+        self.zones.store(Arc::new(zone(&self.plan, &self.settings, self.serial)));
     }
 
     /// Opens the ports, if they are not open.
@@ -187,6 +168,13 @@ impl Follower for DnsServer {
         problems.extend(opened.err().map(|error| closed(self.settings.listen, &error)));
         Passed { problems, reached, due: None }
     }
+}
+
+fn zone(plan: &NamePlan, settings: &DnsSettings, serial: u32) -> Zone {
+    let listen = settings.listen.ip();
+    let server = if listen.is_unspecified() { plan.settings().host.clone() } else { vec![listen] };
+    let (ttl, forwards) = (seconds(settings.ttl), !settings.forward.is_empty());
+    Zone::new(plan, ZoneParts { server, ttl, serial, forwards })
 }
 
 fn closed(listen: SocketAddr, error: &std::io::Error) -> Problem {
