@@ -61,13 +61,9 @@ impl From<&model::Container> for Container {
 
 impl From<&model::Published> for PublishedPort {
     fn from(port: &model::Published) -> Self {
-        let transport = match port.transport {
-            model::Transport::Tcp => "tcp",
-            model::Transport::Udp => "udp",
-        };
         Self {
             container_port: port.container_port,
-            transport: transport.to_owned(),
+            transport: port.transport.to_string(),
             host_ip: port.host_ip.to_string(),
             host_port: port.host_port,
         }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ContainerId;
+use crate::{Container, ContainerId};
 
 /// What a problem is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -49,6 +49,12 @@ pub enum Subject {
         /// Counted from 1.
         line: Option<usize>,
     },
+}
+
+impl From<&Container> for Subject {
+    fn from(container: &Container) -> Self {
+        Self::Container { id: container.id.clone(), name: container.name.clone() }
+    }
 }
 
 impl fmt::Display for Subject {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use longshore_model::{
-    Container, Frontend, HostPattern, PathPrefix, Problem, Protocol, RouteKey, Subject, TextError, Weight,
+    Container, Frontend, HostPattern, PathPrefix, Problem, Protocol, RouteKey, TextError, Weight,
 };
 
 use crate::label::{self, Attribute, Key, Spelling};
@@ -64,7 +64,7 @@ struct Reading<'a> {
 
 impl<'a> Reading<'a> {
     fn problem(&mut self, key: Option<&str>, message: String, hint: Option<String>) {
-        let subject = Subject::Container { id: self.container.id.clone(), name: self.container.name.clone() };
+        let subject = self.container.into();
         self.problems.push(Problem { subject, key: key.map(shown), message, hint });
     }
 

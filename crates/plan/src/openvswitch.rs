@@ -183,7 +183,7 @@ impl OpenVswitchPlan {
             .into_iter()
             .find_map(|name| container.labels.get(name).map(|value| (name, value)));
         let (subject, key, text, lost) = match label {
-            Some((name, text)) => (of_container(container), name, text.as_str(), "it is"),
+            Some((name, text)) => (container.into(), name, text.as_str(), "it is"),
             None => {
                 let subject = Subject::Handler { name: self.handler.clone() };
                 (subject, names.setting, default, "containers without a label of their own are")
@@ -201,16 +201,12 @@ impl OpenVswitchPlan {
 /// What is wrong, and what to do.
 type Wrong = (String, String);
 
-fn of_container(container: &Container) -> Subject {
-    Subject::Container { id: container.id.clone(), name: container.name.clone() }
-}
-
 /// Labels that look like ours and say nothing.
 fn unknown_labels(container: &Container) -> impl Iterator<Item = Problem> {
     let known = [BRIDGE.ours, INTERFACE.ours, OPTIONS.ours];
     let ours = container.labels.keys().filter(|key| key.starts_with("longshore.ovs."));
     ours.filter(move |key| !known.contains(&key.as_str())).map(move |key| Problem {
-        subject: of_container(container),
+        subject: container.into(),
         key: Some(key.chars().take(100).collect()),
         message: "unknown label: it does nothing".to_owned(),
         hint: Some(format!("known are {}", known.join(", "))),

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use longshore_model::{Container, ContainerId, DomainName, Problem, Subject, Transport, World};
+use longshore_model::{Container, ContainerId, DomainName, Problem, Transport, World};
 use serde_json::json;
 
 use crate::claim::claims;
@@ -123,9 +123,8 @@ impl Naming<'_> {
     }
 
     fn problem(&mut self, key: Option<&str>, message: String) {
-        let Container { id, name, .. } = self.container;
-        let subject = Subject::Container { id: id.clone(), name: name.clone() };
-        self.problems.push(Problem { subject, key: key.map(str::to_owned), message, hint: None });
+        let (subject, key) = (self.container.into(), key.map(str::to_owned));
+        self.problems.push(Problem { subject, key, message, hint: None });
     }
 }
 
@@ -155,13 +154,7 @@ fn leaves(container: &Container, address: IpAddr) -> Vec<(Option<u16>, String)> 
     if ports.is_empty() {
         return vec![(None, label)];
     }
-    let leaf = |(transport, port): (Transport, u16)| {
-        let transport = match transport {
-            Transport::Tcp => "tcp",
-            Transport::Udp => "udp",
-        };
-        (Some(port), format!("{transport}-{port}-{label}"))
-    };
+    let leaf = |(transport, port)| (Some(port), format!("{transport}-{port}-{label}"));
     ports.into_iter().take(MAX_PORTS).map(leaf).collect()
 }
 

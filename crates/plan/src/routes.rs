@@ -362,7 +362,7 @@ fn space_of(key: &RouteKey) -> (Transport, u16) {
 }
 
 fn problem_of(container: &Container, claim: &Claim, message: String, hint: &str) -> Problem {
-    let subject = Subject::Container { id: container.id.clone(), name: container.name.clone() };
+    let subject = container.into();
     Problem { subject, key: Some(claim.label.clone()), message, hint: Some(hint.to_owned()) }
 }
 

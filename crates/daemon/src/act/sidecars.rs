@@ -300,10 +300,7 @@ fn bindings(ports: &[Port]) -> PortMap {
 }
 
 fn spelled(port: u16, transport: Transport) -> String {
-    match transport {
-        Transport::Tcp => format!("{port}/tcp"),
-        Transport::Udp => format!("{port}/udp"),
-    }
+    format!("{port}/{transport}")
 }
 
 fn anonymous(volume: &Volume) -> Option<String> {

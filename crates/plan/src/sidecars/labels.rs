@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use longshore_model::{Container, Problem, Subject};
+use longshore_model::{Container, Problem};
 
 use super::definition::{Definition, MAX_SIDECARS};
 use super::reader::{KEYS, Reader, is_name};
@@ -97,7 +97,7 @@ struct Reading<'a> {
 
 impl Reading<'_> {
     fn problem(&mut self, label: &str, message: &str) {
-        let subject = Subject::Container { id: self.main.id.clone(), name: self.main.name.clone() };
+        let subject = self.main.into();
         let message = message.to_owned();
         self.problems.push(Problem { subject, key: Some(shown(label)), message, hint: None });
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use longshore_model::{Container, ContainerId, Health, Problem, RunState, Subject, World};
+use longshore_model::{Container, ContainerId, Health, Problem, RunState, World};
 
 use super::definition::{Condition, Definition, Mode, Restart};
 use super::seen::{Seen, SidecarKey};
@@ -299,7 +299,7 @@ impl Looking<'_> {
 
     fn problem(&mut self, main: &Container, sidecar: &str, message: String) {
         self.found.problems.push(Problem {
-            subject: Subject::Container { id: main.id.clone(), name: main.name.clone() },
+            subject: main.into(),
             key: Some(format!("sidecar {sidecar}")),
             message,
             hint: None,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use longshore_model::{Container, Problem, Subject};
+use longshore_model::{Container, Problem};
 
 use super::definition::{Condition, Definition, Restart};
 use super::env_file::{BadLine, EnvText, variables};
@@ -72,7 +72,7 @@ impl Wanted {
                 };
                 self.unknown.insert(name.clone());
                 self.problems.extend(why.map(|why| Problem {
-                    subject: Subject::Container { id: main.id.clone(), name: main.name.clone() },
+                    subject: main.into(),
                     key: Some(format!("sidecar {name}")),
                     message: format!("its env_file {}: {why}", quoted(&file.path)),
                     hint: Some("it stays as it is until the file can be read".to_owned()),
@@ -116,7 +116,7 @@ impl Wanted {
         let stuck: Vec<&str> = stuck.collect();
         if !stuck.is_empty() {
             self.problems.push(Problem {
-                subject: Subject::Container { id: main.id.clone(), name: main.name.clone() },
+                subject: main.into(),
                 key: Some("depends_on".to_owned()),
                 message: format!(
                     "the sidecars {} wait for each other: none of them is made",

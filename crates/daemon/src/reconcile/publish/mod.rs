@@ -294,7 +294,7 @@ impl Publisher {
         if inspection.len() > LARGEST_VALUE {
             let bytes = inspection.len();
             problems.push(Problem {
-                subject: Subject::Container { id: container.id.clone(), name: container.name.clone() },
+                subject: container.into(),
                 key: None,
                 message: format!(
                     "its inspection has {bytes} bytes, and etcd takes {LARGEST_VALUE}: it is not published"
