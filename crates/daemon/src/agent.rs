@@ -10,17 +10,16 @@ use tokio::sync::{broadcast, mpsc, watch as signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::act::dns::DnsPorts;
 use crate::act::{Engine, EngineError};
-use crate::config::{DockerSettings, EngineSettings, Live, Settings};
-use crate::docker::DockerClient;
-use crate::following::Following;
-use crate::problems::{Problems, Source};
-use crate::reconcile::{Checks, Due, Ground, RouteReconciler, Routes};
+use crate::config::{DockerSettings, EngineSettings, ReloadableSettings, Settings};
+use crate::reconcile::{Checks, Due, RouteReconciler, Routes};
 use crate::serve::{self, Api};
+use crate::services::Services;
 use crate::start::Start;
-use crate::state::{DockerState, Writer};
-use crate::watch;
+use longshore_dns::DnsPorts;
+use longshore_docker::{Watched, watch};
+use longshore_runtime::state::{DockerState, Writer};
+use longshore_runtime::{FollowerContext, Problems, Source};
 
 /// How many route changes a slow reader of the events may be behind.
 const FEED: usize = 4096;
@@ -90,13 +89,13 @@ pub struct Agent {
     routes: Routes,
     stop: CancellationToken,
     grace: Duration,
-    live: signal::Sender<Live>,
+    live: signal::Sender<ReloadableSettings>,
     started: Settings,
     reconciler: AbortOnDropHandle<Engine>,
     api: Api,
     serving: Option<AbortOnDropHandle<()>>,
     lock: Option<std::fs::File>,
-    following: Following,
+    following: Services,
     _background: Vec<AbortOnDropHandle<()>>,
 }
 
@@ -132,9 +131,8 @@ impl Agent {
         let container_events = writer.events();
         let traffic = engine.traffic();
 
-        let ground = Ground {
+        let context = FollowerContext {
             node: settings.node.clone(),
-            docker: DockerClient::new(settings.docker.clone()),
             world: world.clone(),
             subscribers: subscribers.clone(),
             problems: problems.clone(),
@@ -142,7 +140,7 @@ impl Agent {
             unsettled: signal::Sender::default(),
         };
         let (following, seen) =
-            Following::start(&settings, start, ground, &live_settings, &vantage, told_feed, inherited);
+            Services::start(&settings, start, context, &live_settings, &vantage, told_feed, inherited);
         let reconciler = RouteReconciler {
             plan: RoutePlan::new(RouteSettings { vantage, reserved: reserved(&settings) }),
             world: world.clone(),
@@ -158,7 +156,7 @@ impl Agent {
         };
         let background = vec![
             spawn(writer.run(docker_inputs, port_inputs)),
-            spawn(watch::watch(watch::Watched {
+            spawn(watch(Watched {
                 settings: settings.docker.clone(),
                 live: live_settings,
                 attention: seen.attention,

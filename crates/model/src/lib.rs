@@ -11,6 +11,7 @@ mod container;
 mod domain;
 mod event;
 mod handler;
+mod handler_set;
 mod image;
 mod name;
 mod network;
@@ -25,6 +26,7 @@ pub use event::{ContainerEvent, EventKind, NetworkEvent};
 pub use handler::{
     BalanceJob, DeliveryRules, EventFilter, Filter, Handler, Job, OpenVswitchJob, Origin, PublishJob,
 };
+pub use handler_set::HandlerSet;
 pub use image::{ImageReference, ImageReferenceError};
 pub use name::{NameEntry, NameKey, NameTable, NamedContainer, NamedPort, Replica};
 pub use network::{Network, NetworkScope};

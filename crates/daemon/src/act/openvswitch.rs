@@ -17,8 +17,8 @@ use tokio::process::Command;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::act::group::Group;
 use crate::config::DockerSettings;
+use longshore_runtime::ProcessGroup as Group;
 
 /// How long one look or change may take.
 const CALL: Duration = Duration::from_secs(15);

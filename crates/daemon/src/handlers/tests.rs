@@ -13,11 +13,12 @@ use tempfile::TempDir;
 use tokio::sync::watch as signal;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::discover::{HandlerSet, discover};
+use super::discover::discover;
 use super::watch::keep_reading;
 use super::{balance_job, follow_balance_job, watch};
 use crate::config::HandlerSettings;
-use crate::problems::Problems;
+use longshore_model::HandlerSet;
+use longshore_runtime::Problems;
 
 /// Folders of handlers and of scripts.
 struct Place(TempDir);

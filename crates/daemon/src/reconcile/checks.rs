@@ -15,8 +15,8 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::config::Live;
-use crate::state::PortSeen;
+use crate::config::ReloadableSettings;
+use longshore_runtime::state::PortSeen;
 
 /// How long a port may take to accept.
 const CONNECT: Duration = Duration::from_secs(1);
@@ -38,13 +38,16 @@ struct Check {
 
 /// The checks that run.
 pub(crate) struct Checks {
-    live: watch::Receiver<Live>,
+    live: watch::Receiver<ReloadableSettings>,
     seen: mpsc::UnboundedSender<PortSeen>,
     running: BTreeMap<ContainerId, BTreeMap<SocketAddr, Check>>,
 }
 
 impl Checks {
-    pub(crate) fn new(live: watch::Receiver<Live>, seen: mpsc::UnboundedSender<PortSeen>) -> Self {
+    pub(crate) fn new(
+        live: watch::Receiver<ReloadableSettings>,
+        seen: mpsc::UnboundedSender<PortSeen>,
+    ) -> Self {
         Self { live, seen, running: BTreeMap::new() }
     }
 
@@ -82,7 +85,7 @@ impl Checks {
 async fn check(
     container: ContainerId,
     address: SocketAddr,
-    live: watch::Receiver<Live>,
+    live: watch::Receiver<ReloadableSettings>,
     suspect: Arc<Notify>,
     seen: mpsc::UnboundedSender<PortSeen>,
 ) {

@@ -6,7 +6,7 @@ use longshore_api::{Affected, FailedDelivery, Failure, Handler, HandlerTest, Han
 use tokio::sync::oneshot;
 
 use super::{Api, failure};
-use crate::deliver::{Command, TestError, outline_of};
+use longshore_delivery::{Command, TestError, outline_of};
 
 /// All handlers, in order of their names, and how their deliveries go.
 #[utoipa::path(get, path = "/v1/handlers", responses((status = 200, body = Vec<Handler>)))]

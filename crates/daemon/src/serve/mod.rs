@@ -30,12 +30,12 @@ use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::act::Traffic;
-use crate::act::dns::Zones;
-use crate::deliver::Command;
-use crate::handlers::HandlerSet;
-use crate::problems::Problems;
 use crate::reconcile::{RouteEvents, Routes};
-use crate::state::{DockerState, Reader};
+use longshore_delivery::Command;
+use longshore_dns::Zones;
+use longshore_model::HandlerSet;
+use longshore_runtime::Problems;
+use longshore_runtime::state::{DockerState, Reader};
 
 /// All that the API shows.
 #[derive(Clone)]

@@ -6,7 +6,7 @@ use etcd_client::{Certificate, Client, ConnectOptions, Identity, TlsOptions};
 use tokio::time::timeout;
 
 use super::{EtcdError, EtcdSettings};
-use crate::files::{Guard, ReadError, read_soon};
+use longshore_runtime::files::{Guard, ReadError, read_soon};
 
 /// Longest file with a password, in bytes.
 const LONGEST: u64 = 64 * 1024;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use longshore_plan::KeyChange;
 
-use crate::files::ReadError;
-use crate::problems::chain;
+use longshore_runtime::chain;
+use longshore_runtime::files::ReadError;
 
 /// gRPC's codes, as numbers: the crate that names them is etcd-client's own affair.
 const NOT_FOUND: i32 = 5;

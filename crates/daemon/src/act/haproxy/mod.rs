@@ -51,7 +51,7 @@ use backon::ExponentialBackoff;
 use longshore_model::{Frontend, Protocol, RouteKey, RouteTable};
 use tokio::time::Instant;
 
-use crate::delays;
+use longshore_runtime::backoff;
 
 pub use error::HaproxyError;
 pub use settings::{Mode, Reload, Settings, template_dirs};
@@ -189,7 +189,7 @@ impl Haproxy {
             writer: None,
             last_reload: None,
             due: Due::default(),
-            delays: delays::rising(FIRST_DELAY, LAST_DELAY),
+            delays: backoff::exponential(FIRST_DELAY, LAST_DELAY),
             stats: Stats::default(),
         })
     }
@@ -243,7 +243,7 @@ impl Haproxy {
                     self.due.retry = None;
                 }
                 if self.due.retry.is_none() {
-                    self.delays = delays::rising(FIRST_DELAY, LAST_DELAY);
+                    self.delays = backoff::exponential(FIRST_DELAY, LAST_DELAY);
                 }
                 Ok(self.applied())
             }

@@ -1,0 +1,299 @@
+//! The loop of everything that is kept like World, other than routes: woken by changes, tried again with back-off.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use backon::ExponentialBackoff;
+use longshore_model::{Problem, World};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::backoff;
+use crate::state::{Change, Changes, Reader, Subscribers};
+use crate::{Problems, Source};
+
+/// How far a pass came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reached {
+    /// All that can be as it should be is.
+    #[default]
+    All,
+    /// Something failed that may work later: the same changes come again, after a back-off. What changes meanwhile
+    /// comes at once.
+    Part,
+    /// Nothing can be done now: the outside is away. No pass is made until the back-off is over.
+    Nothing,
+}
+
+/// What a pass came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Passed {
+    /// What is not as it should be, all of it: it replaces what the last pass said.
+    pub problems: Vec<Problem>,
+    /// How far it came.
+    pub reached: Reached,
+    /// When a pass is due though nothing changes; that pass may get no changes.
+    pub due: Option<Instant>,
+}
+
+/// Something outside that is kept like World.
+pub trait Follower: Send + 'static {
+    /// Makes the outside like World. `changed` names what may differ: what changed since the last pass and, after a
+    /// back-off, what passes did not reach; everything, the first time. World has been listed. It must be cheap where nothing differs, and may be dropped
+    /// at any await when the agent ends or the handler goes.
+    fn pass(&mut self, world: &World, changed: &BTreeSet<Change>) -> impl Future<Output = Passed> + Send;
+
+    /// Resolves when something outside was disturbed and all of it must be looked at again; pends for ever unless
+    /// there is such a thing.
+    fn disturbed(&mut self) -> impl Future<Output = ()> + Send {
+        std::future::pending()
+    }
+}
+
+/// What every follower stands on.
+#[derive(Clone, Debug)]
+pub struct FollowerContext {
+    /// This host's name.
+    pub node: String,
+    /// World.
+    pub world: Reader,
+    /// Where changes of World are subscribed to.
+    pub subscribers: Subscribers,
+    /// Where problems are told.
+    pub problems: Problems,
+    /// Cancelled when the agent ends.
+    pub stop: CancellationToken,
+    /// How many followers have not made a pass yet.
+    pub unsettled: watch::Sender<usize>,
+}
+
+impl FollowerContext {
+    /// Starts a follower, its problems under `source`. It ends with the agent, or when `stop` is cancelled; what the
+    /// task returns is the follower, so that who takes it away for good can have it clean up.
+    pub fn follow<F: Follower>(
+        &self,
+        follower: F,
+        source: Source,
+        stop: CancellationToken,
+    ) -> AbortOnDropHandle<F> {
+        let (world, changes) = (self.world.clone(), self.subscribers.subscribe());
+        self.unsettled.send_modify(|count| *count += 1);
+        let first = First(Some(self.unsettled.clone()));
+        AbortOnDropHandle::new(tokio::spawn(follow(
+            follower,
+            source,
+            world,
+            changes,
+            self.problems.clone(),
+            first,
+            stop,
+        )))
+    }
+}
+
+/// Counts a follower as settled once: after its first pass, or when it ends without one.
+struct First(Option<watch::Sender<usize>>);
+
+impl First {
+    fn settle(&mut self) {
+        if let Some(unsettled) = self.0.take() {
+            unsettled.send_modify(|count| *count = count.saturating_sub(1));
+        }
+    }
+}
+
+impl Drop for First {
+    fn drop(&mut self) {
+        self.settle();
+    }
+}
+
+/// Keeps what `follower` keeps like World until told to stop.
+async fn follow<F: Follower>(
+    mut follower: F,
+    source: Source,
+    world: Reader,
+    mut changes: Changes,
+    problems: Problems,
+    mut first: First,
+    stop: CancellationToken,
+) -> F {
+    let mut pending = Pending::default();
+    loop {
+        let due = pending.due();
+        tokio::select! {
+            () = stop.cancelled() => break,
+            more = changes.next() => pending.fresh.extend(more),
+            // What is away stays disturbed, and there is no pass that could mend it.
+            () = follower.disturbed(), if !pending.is_away => {
+                pending.fresh.insert(Change::Everything);
+            }
+            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
+        }
+        let world = world.snapshot();
+        if !world.listed {
+            continue;
+        }
+        let Some(changed) = pending.take(Instant::now()) else { continue };
+        let passed = tokio::select! {
+            () = stop.cancelled() => break,
+            passed = follower.pass(&world, &changed) => passed,
+        };
+        problems.set(source.clone(), passed.problems);
+        first.settle();
+        pending.reached(passed.reached, changed, passed.due, Instant::now());
+    }
+    problems.set(source, []);
+    follower
+}
+
+const FIRST_DELAY: Duration = Duration::from_millis(100);
+const MAX_DELAY: Duration = Duration::from_secs(10);
+
+/// What passes have not reached yet, and when the next one is worth while.
+#[derive(Debug)]
+struct Pending {
+    /// No pass has seen these.
+    fresh: BTreeSet<Change>,
+    /// A pass has, and did not reach them.
+    failed: BTreeSet<Change>,
+    /// When what failed is tried again.
+    retry: Option<Instant>,
+    /// Until then, nothing is.
+    is_away: bool,
+    /// When the follower itself wants a pass.
+    wanted: Option<Instant>,
+    delays: ExponentialBackoff,
+}
+
+impl Default for Pending {
+    fn default() -> Self {
+        Self {
+            fresh: BTreeSet::new(),
+            failed: BTreeSet::new(),
+            retry: None,
+            is_away: false,
+            wanted: None,
+            delays: backoff::exponential(FIRST_DELAY, MAX_DELAY),
+        }
+    }
+}
+
+impl Pending {
+    /// When a pass is worth while though nothing more changes.
+    fn due(&self) -> Option<Instant> {
+        let wanted = self.wanted.filter(|_| !self.is_away);
+        self.retry.into_iter().chain(wanted).min()
+    }
+
+    /// What a pass at this moment is to look at; `None` if it is no moment for one.
+    fn take(&mut self, now: Instant) -> Option<BTreeSet<Change>> {
+        let is_retry = self.retry.is_some_and(|at| at <= now);
+        if self.is_away && !is_retry {
+            return None;
+        }
+        let mut changed = std::mem::take(&mut self.fresh);
+        if is_retry {
+            self.retry = None;
+            changed.append(&mut self.failed);
+        }
+        Some(changed)
+    }
+
+    /// How far the pass came that looked at `changed`.
+    fn reached(
+        &mut self,
+        reached: Reached,
+        mut changed: BTreeSet<Change>,
+        wanted: Option<Instant>,
+        now: Instant,
+    ) {
+        self.wanted = wanted;
+        self.is_away = reached == Reached::Nothing;
+        if reached != Reached::All {
+            self.failed.append(&mut changed);
+            if self.retry.is_none() {
+                self.retry = Some(now + self.delays.next().unwrap_or(MAX_DELAY));
+            }
+        } else if self.retry.is_none() {
+            self.delays = backoff::exponential(FIRST_DELAY, MAX_DELAY);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use longshore_model::ContainerId;
+
+    fn these(names: &[&str]) -> BTreeSet<Change> {
+        names.iter().map(|name| Change::Container(ContainerId::new(*name))).collect()
+    }
+
+    /// One pass at this moment, which comes so far; what it looked at.
+    fn pass(pending: &mut Pending, now: Instant, reached: Reached) -> Option<BTreeSet<Change>> {
+        let changed = pending.take(now)?;
+        pending.reached(reached, changed.clone(), None, now);
+        Some(changed)
+    }
+
+    #[test]
+    fn what_fails_is_tried_after_a_back_off_and_what_changes_meanwhile_at_once() {
+        let (mut pending, now) = (Pending::default(), Instant::now());
+        pending.fresh = these(&["a", "b"]);
+        assert_eq!(pass(&mut pending, now, Reached::Part), Some(these(&["a", "b"])));
+        let retry = pending.due().unwrap();
+        assert!(retry >= now + FIRST_DELAY);
+        pending.fresh = these(&["c"]);
+        assert_eq!(pass(&mut pending, now, Reached::All), Some(these(&["c"])), "others do not wait for it");
+        assert_eq!(pending.due(), Some(retry), "and do not put it off");
+        assert_eq!(pass(&mut pending, retry, Reached::All), Some(these(&["a", "b"])));
+        assert_eq!(pending.due(), None);
+    }
+
+    #[test]
+    fn while_the_outside_is_away_no_event_asks_for_it() {
+        let (mut pending, now) = (Pending::default(), Instant::now());
+        pending.fresh = these(&["a"]);
+        assert_eq!(pass(&mut pending, now, Reached::Nothing), Some(these(&["a"])));
+        let retry = pending.due().unwrap();
+        pending.fresh.extend(these(&["b"]));
+        assert_eq!(pass(&mut pending, now, Reached::All), None);
+        assert_eq!(
+            pass(&mut pending, retry, Reached::Nothing),
+            Some(these(&["a", "b"])),
+            "nothing is forgotten"
+        );
+        let later = pending.due().unwrap();
+        assert!(later >= retry + FIRST_DELAY * 2, "and each wait is longer");
+        assert_eq!(pass(&mut pending, later, Reached::All), Some(these(&["a", "b"])));
+        pending.fresh = these(&["a"]);
+        assert_eq!(pass(&mut pending, later, Reached::Part), Some(these(&["a"])));
+        assert!(pending.due().unwrap() < later + FIRST_DELAY * 3, "what worked is tried soon again");
+    }
+
+    #[test]
+    fn many_failures_share_one_back_off() {
+        let (mut pending, now) = (Pending::default(), Instant::now());
+        for name in ["a", "b", "c"] {
+            pending.fresh = these(&[name]);
+            assert_eq!(pass(&mut pending, now, Reached::Part), Some(these(&[name])));
+        }
+        let retry = pending.due().unwrap();
+        assert!(retry < now + FIRST_DELAY * 3);
+        assert_eq!(pass(&mut pending, retry, Reached::All), Some(these(&["a", "b", "c"])));
+    }
+
+    #[test]
+    fn a_follower_has_its_pass_when_it_wants_one() {
+        let (mut pending, now) = (Pending::default(), Instant::now());
+        pending.take(now);
+        let wanted = now + Duration::from_secs(60);
+        pending.reached(Reached::All, BTreeSet::new(), Some(wanted), now);
+        assert_eq!(pending.due(), Some(wanted));
+        assert_eq!(pass(&mut pending, wanted, Reached::All), Some(BTreeSet::new()));
+        assert_eq!(pending.due(), None);
+    }
+}
