@@ -6,9 +6,10 @@ use super::Violation;
 use crate::workspace::{Metadata, Package};
 
 /// The rooms by floor: a room may need those on lower floors, and none on its own.
-const FLOORS: [&[&str]; 4] = [
+const FLOORS: [&[&str]; 5] = [
     &["longshore-model"],
-    &["longshore-plan", "longshore-store", "longshore-cluster", "longshore-api", "longshore-proxy"],
+    &["longshore-plan", "longshore-store", "longshore-cluster", "longshore-api", "longshore-net"],
+    &["longshore-proxy"],
     &["longshore-daemon"],
     &["longshore"],
 ];

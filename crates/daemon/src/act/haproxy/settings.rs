@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use longshore_proxy::IpNet;
+use longshore_net::IpNet;
 
 use super::HaproxyError;
 
