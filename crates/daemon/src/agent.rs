@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
+use longshore_dns::DnsPorts;
+use longshore_docker::{Watched, watch};
 use longshore_model::{ContainerId, Problem, RouteTable, Subject};
 use longshore_plan::{RoutePlan, RouteSettings, Vantage};
+use longshore_runtime::state::{DockerState, Writer};
+use longshore_runtime::{FollowerContext, Problems, Source, StatusBoard};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc, watch as signal};
@@ -16,10 +20,6 @@ use crate::reconcile::{Checks, Due, RouteReconciler, Routes};
 use crate::serve::{self, Api};
 use crate::services::Services;
 use crate::start::Start;
-use longshore_dns::DnsPorts;
-use longshore_docker::{Watched, watch};
-use longshore_runtime::state::{DockerState, Writer};
-use longshore_runtime::{FollowerContext, Problems, Source};
 
 /// How many route changes a slow reader of the events may be behind.
 const FEED: usize = 4096;
@@ -121,6 +121,7 @@ impl Agent {
         let problems = Problems::default();
         problems.set(Source::Settings, settings.ignored.clone());
         let routes = Routes::default();
+        let statuses = StatusBoard::default();
         let (live, live_settings) = signal::channel(settings.live());
         let (route_events, _) = broadcast::channel(FEED);
         let (ready_set, ready) = signal::channel(false);
@@ -136,6 +137,7 @@ impl Agent {
             world: world.clone(),
             subscribers: subscribers.clone(),
             problems: problems.clone(),
+            statuses: statuses.clone(),
             stop: stop.clone(),
             unsettled: signal::Sender::default(),
         };

@@ -17,9 +17,11 @@ mod problems;
 mod process_group;
 mod reloadable;
 pub mod state;
+mod status;
 
 pub use follow::{Follower, FollowerContext, Passed, Reached};
 pub use inspect::Inspect;
 pub use problems::{Problems, Source, chain};
 pub use process_group::ProcessGroup;
 pub use reloadable::ReloadableSettings;
+pub use status::{Cause, CurrentPass, FollowerStatus, LastPass, NextPass, StatusBoard};

@@ -14,7 +14,7 @@ pub use handlers::{Definition, HandlerSettings, Said, Value};
 pub use longshore_dns::DnsSettings;
 pub use longshore_docker::{DockerAddress, DockerAddressError, DockerSettings};
 use longshore_model::{Problem, PublishJob};
-pub use longshore_proxy::IpNet;
+pub use longshore_net::IpNet;
 pub use longshore_runtime::ReloadableSettings;
 pub use sidecars::SidecarSettings;
 

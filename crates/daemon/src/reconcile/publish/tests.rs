@@ -63,6 +63,7 @@ impl Server {
             world: Reader::default(),
             subscribers: Subscribers::default(),
             problems: Problems::default(),
+            statuses: longshore_runtime::StatusBoard::default(),
             stop: CancellationToken::new(),
             unsettled: tokio::sync::watch::Sender::default(),
         };
