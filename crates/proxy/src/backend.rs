@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use longshore_model::{ContainerId, Upstream};
+use longshore_model::{ContainerRef, Upstream};
 use tokio::net::TcpStream;
 
 use crate::balance::Fit;
@@ -29,7 +29,7 @@ const OBSERVATIONS_APART: Duration = Duration::from_millis(100);
 /// One upstream of one worker.
 pub(crate) struct Backend {
     pub(crate) address: SocketAddr,
-    container: ContainerId,
+    container: ContainerRef,
     /// How many routes name it.
     routes: Cell<usize>,
     failures: Cell<u32>,
@@ -160,7 +160,7 @@ impl Backend {
 
 /// The upstreams that a worker's routes name.
 #[derive(Default)]
-pub(crate) struct Backends(RefCell<HashMap<(ContainerId, SocketAddr), Rc<Backend>>>);
+pub(crate) struct Backends(RefCell<HashMap<(ContainerRef, SocketAddr), Rc<Backend>>>);
 
 impl Backends {
     /// The backend of an upstream that one more route names.

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
 use std::time::Duration;
 
-use longshore_model::{ContainerId, Frontend, RouteKey, RouteTable};
+use longshore_model::{ContainerRef, Frontend, RouteKey, RouteTable};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
@@ -24,7 +24,7 @@ pub enum Observation {
     /// most once in 100 ms of the same upstream, a worker.
     UpstreamFailed {
         /// Whose address it is.
-        container: ContainerId,
+        container: ContainerRef,
         /// What was connected to.
         address: SocketAddr,
         /// How it failed.

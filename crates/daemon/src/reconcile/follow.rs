@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use backon::ExponentialBackoff;
-use longshore_model::{Problem, World};
+use longshore_model::{Change, Problem, World};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -13,7 +13,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::delays;
 use crate::docker::DockerClient;
 use crate::problems::{Problems, Source};
-use crate::state::{Change, Changes, Reader, Subscribers};
+use crate::state::{Changes, Reader};
 
 /// How far a pass came.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub(crate) struct Passed {
 /// Something outside that is kept like World.
 pub(crate) trait Follower: Send + 'static {
     /// Makes the outside like World. `changed` names what may differ: what changed since the last pass and, after a
-    /// back-off, what passes did not reach; everything, the first time. World has been listed. It must be cheap where nothing differs, and may be dropped
+    /// back-off, what passes did not reach; all of World, the first time. It must be cheap where nothing differs, and may be dropped
     /// at any await when the agent ends or the handler goes.
     fn pass(&mut self, world: &World, changed: &BTreeSet<Change>) -> impl Future<Output = Passed> + Send;
 
@@ -59,7 +59,6 @@ pub(crate) struct Ground {
     pub(crate) node: String,
     pub(crate) docker: DockerClient,
     pub(crate) world: Reader,
-    pub(crate) subscribers: Subscribers,
     pub(crate) problems: Problems,
     pub(crate) stop: CancellationToken,
     /// How many followers have not made a pass yet.
@@ -75,7 +74,7 @@ impl Ground {
         source: Source,
         stop: CancellationToken,
     ) -> AbortOnDropHandle<F> {
-        let (world, changes) = (self.world.clone(), self.subscribers.subscribe());
+        let (world, changes) = (self.world.clone(), self.world.subscribe());
         self.unsettled.send_modify(|count| *count += 1);
         let first = First(Some(self.unsettled.clone()));
         AbortOnDropHandle::new(tokio::spawn(follow(
@@ -125,14 +124,11 @@ async fn follow<F: Follower>(
             more = changes.next() => pending.fresh.extend(more),
             // What is away stays disturbed, and there is no pass that could mend it.
             () = follower.disturbed(), if !pending.is_away => {
-                pending.fresh.insert(Change::Everything);
+                pending.fresh.insert(Change::All);
             }
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
         }
-        let world = world.snapshot();
-        if !world.listed {
-            continue;
-        }
+        let Some(world) = world.snapshot() else { continue };
         let Some(changed) = pending.take(Instant::now()) else { continue };
         let passed = tokio::select! {
             () = stop.cancelled() => break,
@@ -223,10 +219,13 @@ impl Pending {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use longshore_model::ContainerId;
+    use longshore_model::{ContainerId, ContainerRef, HostId};
 
     fn these(names: &[&str]) -> BTreeSet<Change> {
-        names.iter().map(|name| Change::Container(ContainerId::new(*name))).collect()
+        names
+            .iter()
+            .map(|name| Change::Container(ContainerRef::new(HostId::from_u128(1), ContainerId::new(*name))))
+            .collect()
     }
 
     /// One pass at this moment, which comes so far; what it looked at.
