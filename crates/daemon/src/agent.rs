@@ -19,7 +19,7 @@ use crate::docker::DockerClient;
 use crate::following::Following;
 use crate::identity::{Keeping, host_id};
 use crate::problems::{Problems, Source, chain};
-use crate::reconcile::{Checks, Due, Ground, RouteReconciler, Routes};
+use crate::reconcile::{Checks, Due, Ground, RouteReconciler, Routes, StatusBoard};
 use crate::serve::{self, Api};
 use crate::start::Start;
 use crate::state::{DockerState, State, Writer};
@@ -126,6 +126,7 @@ impl Agent {
         let problems = Problems::default();
         problems.set(Source::Settings, settings.ignored.clone());
         let routes = Routes::default();
+        let statuses = StatusBoard::default();
         let (live, live_settings) = signal::channel(settings.live());
         let (route_events, _) = broadcast::channel(FEED);
         let (ready_set, ready) = signal::channel(false);
@@ -140,6 +141,7 @@ impl Agent {
             docker: DockerClient::new(settings.docker.clone()),
             world: world.clone(),
             problems: problems.clone(),
+            statuses: statuses.clone(),
             stop: stop.clone(),
             unsettled: signal::Sender::default(),
         };

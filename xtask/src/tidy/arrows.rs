@@ -8,7 +8,14 @@ use crate::workspace::{Metadata, Package};
 /// The rooms by floor: a room may need those on lower floors, and none on its own.
 const FLOORS: [&[&str]; 4] = [
     &["longshore-model"],
-    &["longshore-plan", "longshore-store", "longshore-cluster", "longshore-api", "longshore-proxy"],
+    &[
+        "longshore-plan",
+        "longshore-store",
+        "longshore-cluster",
+        "longshore-api",
+        "longshore-proxy",
+        "longshore-haproxy",
+    ],
     &["longshore-daemon"],
     &["longshore"],
 ];

@@ -63,6 +63,7 @@ impl Server {
             docker: DockerClient::new(docker),
             world: Reader::default(),
             problems: Problems::default(),
+            statuses: crate::reconcile::StatusBoard::default(),
             stop: CancellationToken::new(),
             unsettled: tokio::sync::watch::Sender::default(),
         };

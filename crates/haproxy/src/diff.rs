@@ -9,26 +9,26 @@ use std::collections::{BTreeSet, VecDeque};
 
 use longshore_model::{Frontend, HostPattern, Protocol, RouteKey, RouteTable};
 
-use super::command::Command;
-use super::layout::{Backend, Map, Server, Servers, State, Target, map_key, route_key, servers, strip};
+use crate::command::Command;
+use crate::layout::{Backend, Map, Server, Servers, State, Target, map_key, route_key, servers, strip};
 
 /// From how many changed keys on a map is replaced whole: one key costs HAProxy a walk through the map.
 const BULK: usize = 32;
 
 /// What is to be done, in this order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Changes {
+pub(crate) struct Changes {
     /// Commands; each is right only after those before it.
-    pub(super) commands: Vec<Command>,
+    pub(crate) commands: Vec<Command>,
     /// Routes that found no slot: the pool has to grow.
-    pub(super) homeless: usize,
+    pub(crate) homeless: usize,
     /// Slots that nothing leads to once the commands are done.
-    pub(super) given_up: Vec<u32>,
+    pub(crate) given_up: Vec<u32>,
 }
 
 /// What takes these keys from `state` to `table`. Keys of frontends that the state's shape does not have are passed
 /// over, and so are UDP's. Slots that it uses are taken from `free`.
-pub(super) fn changes(
+pub(crate) fn changes(
     state: &State,
     free: &mut VecDeque<u32>,
     table: &RouteTable,
@@ -75,7 +75,7 @@ pub(super) fn changes(
 }
 
 /// All keys that the table or the state has.
-pub(super) fn all_keys(state: &State, table: &RouteTable) -> BTreeSet<RouteKey> {
+pub(crate) fn all_keys(state: &State, table: &RouteTable) -> BTreeSet<RouteKey> {
     let mut keys: BTreeSet<RouteKey> = table.iter().map(|route| route.key.clone()).collect();
     for (port, map) in &state.maps {
         keys.extend(map.keys().filter_map(|text| route_key(*port, text)));
@@ -93,7 +93,7 @@ pub(super) fn all_keys(state: &State, table: &RouteTable) -> BTreeSet<RouteKey> 
 }
 
 /// What withdraws the servers of slots that nothing leads to.
-pub(super) fn withdraw_abandoned(state: &State) -> Vec<Command> {
+pub(crate) fn withdraw_abandoned(state: &State) -> Vec<Command> {
     let mut commands = Vec::new();
     for slot in state.abandoned_slots() {
         let backend = Backend::Slot(slot);
@@ -105,7 +105,7 @@ pub(super) fn withdraw_abandoned(state: &State) -> Vec<Command> {
 }
 
 /// What deletes the servers that are in maintenance.
-pub(super) fn sweep(state: &State) -> Vec<Command> {
+pub(crate) fn sweep(state: &State) -> Vec<Command> {
     let withdrawn = |(backend, servers): (&Backend, &Servers)| {
         let names = servers.iter().filter(|(_, server)| !server.serving);
         names.map(|(name, _)| Command::Delete(*backend, name.clone())).collect::<Vec<_>>()
@@ -204,9 +204,9 @@ fn needs_mark(map: &Map, edits: &[&Edit], marked: bool) -> bool {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::fixture::{route, table, upstream};
-    use super::super::layout::Shape;
     use super::*;
+    use crate::fixture::{route, table, upstream};
+    use crate::layout::Shape;
 
     fn shape(pool: u32) -> Shape {
         let frontends = ["http:80", "http:81", "tcp:82"].iter().map(|f| f.parse().unwrap()).collect();

@@ -11,8 +11,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::super::fixture::{at, route};
-use super::super::{Applied, Haproxy, HaproxyError, Mode, Settings};
+use crate::fixture::{at, route};
+use crate::{Applied, Haproxy, HaproxyError, Mode, Settings};
 
 /// A port of 127.0.0.1 that nobody listens on at the moment.
 pub(super) fn free_port() -> u16 {
@@ -95,7 +95,7 @@ impl Lab {
     pub(super) async fn pids(&self) -> (u32, u32) {
         loop {
             // A master that has just loaded a configuration does not answer for a moment.
-            if let Some(status) = super::super::master::status(&self.path("master.sock")).await {
+            if let Some(status) = crate::master::status(&self.path("master.sock")).await {
                 return (status.master, status.worker.unwrap());
             }
         }

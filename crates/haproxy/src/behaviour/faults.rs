@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::super::{Haproxy, HaproxyError};
 use super::lab::{Lab, Upstream, free_port, get, kill, settings, to};
+use crate::{Haproxy, HaproxyError};
 
 #[tokio::test]
 async fn a_killed_worker_is_back_with_the_same_routes() {
@@ -128,7 +128,7 @@ async fn the_engine_can_be_driven_by_a_spawned_task() {
         let _ = tokio::time::timeout(Duration::from_millis(10), lab.engine.disturbed()).await;
         applied
     });
-    assert_eq!(task.await.unwrap(), super::super::Applied::default());
+    assert_eq!(task.await.unwrap(), crate::Applied::default());
 }
 
 #[tokio::test]

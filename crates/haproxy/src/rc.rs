@@ -6,14 +6,14 @@
 use std::io;
 use std::path::Path;
 
-use super::HaproxyError;
+use crate::HaproxyError;
 
 /// Arguments that would take HAProxy out of our hands, and how many words follow each.
 const OURS: [(&str, usize); 7] =
     [("-D", 0), ("-W", 0), ("-Ws", 0), ("-db", 0), ("-S", 1), ("-p", 1), ("-c", 0)];
 
 /// The extra arguments in the file; none where there is no such file.
-pub(super) fn extra_arguments(path: &Path) -> Result<Vec<String>, HaproxyError> {
+pub(crate) fn extra_arguments(path: &Path) -> Result<Vec<String>, HaproxyError> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -8,21 +8,21 @@ use std::time::Duration;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use super::HaproxyError;
+use crate::HaproxyError;
 
 /// What a program wrote, and whether it succeeded.
 #[derive(Debug)]
-pub(super) struct Outcome {
-    pub(super) success: bool,
+pub(crate) struct Outcome {
+    pub(crate) success: bool,
     /// Both its outputs, without blank lines.
-    pub(super) lines: Vec<String>,
+    pub(crate) lines: Vec<String>,
 }
 
 /// How long a program may take. A check of ten thousand backends takes two seconds here.
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// Runs a program without a shell and without input.
-pub(super) async fn run<S: AsRef<OsStr>>(program: &OsStr, arguments: &[S]) -> Result<Outcome, HaproxyError> {
+pub(crate) async fn run<S: AsRef<OsStr>>(program: &OsStr, arguments: &[S]) -> Result<Outcome, HaproxyError> {
     let name = || program.to_string_lossy().into_owned();
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
@@ -38,7 +38,7 @@ pub(super) async fn run<S: AsRef<OsStr>>(program: &OsStr, arguments: &[S]) -> Re
 }
 
 /// Asks HAProxy whether it takes this configuration, and logs what it complains of.
-pub(super) async fn check(binary: &Path, config: &Path, extra: &[String]) -> Result<(), HaproxyError> {
+pub(crate) async fn check(binary: &Path, config: &Path, extra: &[String]) -> Result<(), HaproxyError> {
     let mut arguments: Vec<&OsStr> = vec![OsStr::new("-c"), OsStr::new("-f"), config.as_os_str()];
     arguments.extend(extra.iter().map(OsStr::new));
     let outcome = run(binary.as_os_str(), &arguments).await?;

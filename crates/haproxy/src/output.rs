@@ -14,13 +14,13 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::unix::pipe;
 use tokio::task::JoinHandle;
 
-use super::HaproxyError;
+use crate::HaproxyError;
 
 /// Lines that are kept for [`Output::recent`].
 const KEPT: usize = 200;
 
 /// The reading end.
-pub(super) struct Output {
+pub(crate) struct Output {
     writing_end: OwnedFd,
     lines: Arc<Mutex<Lines>>,
     reader: JoinHandle<()>,
@@ -35,7 +35,7 @@ struct Lines {
 
 impl Output {
     /// Opens the pipe, and makes it if it is not there.
-    pub(super) fn open(path: &Path) -> Result<Self, HaproxyError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, HaproxyError> {
         let fail = |action| HaproxyError::file(action, path);
         let is_pipe =
             rustix::fs::stat(path).map(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo);
@@ -56,17 +56,17 @@ impl Output {
     }
 
     /// The end for HAProxy to write to.
-    pub(super) fn writing_end(&self) -> std::io::Result<OwnedFd> {
+    pub(crate) fn writing_end(&self) -> std::io::Result<OwnedFd> {
         self.writing_end.try_clone()
     }
 
     /// How many lines were read so far.
-    pub(super) fn position(&self) -> usize {
+    pub(crate) fn position(&self) -> usize {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).read
     }
 
     /// The lines since a position, once no more have come for a moment.
-    pub(super) async fn recent(&self, position: usize) -> Vec<String> {
+    pub(crate) async fn recent(&self, position: usize) -> Vec<String> {
         let mut before = usize::MAX;
         while before != self.position() {
             before = self.position();

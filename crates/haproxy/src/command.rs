@@ -8,12 +8,12 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use super::layout::{Backend, Map, Server, State, Target, WILDCARDS, bare};
-use super::settings::Paths;
+use crate::layout::{Backend, Map, Server, State, Target, WILDCARDS, bare};
+use crate::settings::Paths;
 
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Command {
+pub(crate) enum Command {
     /// A server that is not there yet. It takes traffic at once.
     Add(Backend, String, SocketAddr, u16),
     /// A server that is in maintenance takes traffic again, at once.
@@ -38,11 +38,11 @@ pub(super) enum Command {
 
 /// A line for the socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Line {
+pub(crate) struct Line {
     /// As it is written, with its payload and the end of line.
-    pub(super) text: String,
+    pub(crate) text: String,
     /// The answer that means success.
-    pub(super) success: &'static str,
+    pub(crate) success: &'static str,
 }
 
 /// Most bytes of keys in one line: what HAProxy reads at once is its `tune.bufsize` of 16 KiB.
@@ -51,7 +51,7 @@ const PAYLOAD: usize = 8 * 1024;
 impl Command {
     /// The lines that carry it out, in order. For [`Command::Replace`], `version` is the version of the map that was
     /// prepared ([`Command::prepare`]).
-    pub(super) fn lines(&self, paths: &Paths, version: u32) -> Vec<Line> {
+    pub(crate) fn lines(&self, paths: &Paths, version: u32) -> Vec<Line> {
         match self {
             Self::Add(backend, name, address, weight) => vec![
                 line(
@@ -103,7 +103,7 @@ impl Command {
     }
 
     /// The line that has to be asked first, and whose answer has the version.
-    pub(super) fn prepare(&self, paths: &Paths) -> Option<String> {
+    pub(crate) fn prepare(&self, paths: &Paths) -> Option<String> {
         match self {
             Self::Replace(port, _, _) => Some(format!("prepare map {}\n", paths.map(*port).display())),
             _ => None,
@@ -111,7 +111,7 @@ impl Command {
     }
 
     /// What it does where it succeeds.
-    pub(super) fn happen(self, state: &mut State) {
+    pub(crate) fn happen(self, state: &mut State) {
         match self {
             Self::Add(backend, name, address, weight) => {
                 let server = Server { address, weight, serving: true };
@@ -161,12 +161,12 @@ fn with(state: &mut State, backend: Backend, name: &str, change: impl FnOnce(&mu
 }
 
 /// The version in the answer to `prepare map`.
-pub(super) fn prepared_version(answer: &str) -> Option<u32> {
+pub(crate) fn prepared_version(answer: &str) -> Option<u32> {
     answer.trim().strip_prefix("New version created: ")?.parse().ok()
 }
 
 /// A map as a file: a line a key, in order.
-pub(super) fn map_file(map: &Map, marked: bool) -> String {
+pub(crate) fn map_file(map: &Map, marked: bool) -> String {
     let mut text = if marked { format!("{WILDCARDS} yes\n") } else { String::new() };
     for (key, target) in map {
         // Writing into a String cannot fail.
@@ -225,8 +225,8 @@ fn escape(key: &str) -> String {
 mod tests {
     use std::path::PathBuf;
 
-    use super::super::settings::Mode;
     use super::*;
+    use crate::settings::Mode;
 
     fn paths() -> Paths {
         Paths::of(&Mode::Own { dir: PathBuf::from("/d") }).unwrap()

@@ -9,10 +9,10 @@ use std::net::{IpAddr, SocketAddr};
 use longshore_model::Frontend;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with, sockopt};
 
-use super::template::parse_frontend_name;
+use crate::template::parse_frontend_name;
 
 /// Binds and lets go. HAProxy's own listener on the same address is no obstacle, as both say `SO_REUSEPORT`.
-pub(super) fn try_bind(address: SocketAddr) -> io::Result<()> {
+pub(crate) fn try_bind(address: SocketAddr) -> io::Result<()> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
@@ -24,7 +24,7 @@ pub(super) fn try_bind(address: SocketAddr) -> io::Result<()> {
 }
 
 /// Why this port cannot be listened on at these addresses; none if it can.
-pub(super) fn obstacle(addresses: &[IpAddr], port: u16) -> Option<String> {
+pub(crate) fn obstacle(addresses: &[IpAddr], port: u16) -> Option<String> {
     let fails = |ip: &IpAddr| {
         let address = SocketAddr::new(*ip, port);
         try_bind(address).err().map(|error| format!("cannot listen on {address}: {error}"))
@@ -33,13 +33,13 @@ pub(super) fn obstacle(addresses: &[IpAddr], port: u16) -> Option<String> {
 }
 
 /// The addresses without those of a protocol that this host does not have.
-pub(super) fn present(addresses: &[IpAddr]) -> Vec<IpAddr> {
+pub(crate) fn present(addresses: &[IpAddr]) -> Vec<IpAddr> {
     let present = |ip: &&IpAddr| !ip.is_unspecified() || try_bind(SocketAddr::new(**ip, 0)).is_ok();
     addresses.iter().filter(present).copied().collect()
 }
 
 /// The frontends that HAProxy complains it cannot bind: `Binding [f:41] for frontend http_80: cannot bind socket …`.
-pub(super) fn complained_of(lines: &[String]) -> Vec<(Frontend, String)> {
+pub(crate) fn complained_of(lines: &[String]) -> Vec<(Frontend, String)> {
     let read = |line: &String| {
         let (_, rest) = line.split_once("frontend ")?;
         let (name, complaint) = rest.split_once(": cannot bind ")?;

@@ -4,12 +4,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use longshore_proxy::IpNet;
+use ipnet::IpNet;
 
-use super::HaproxyError;
+use crate::HaproxyError;
 
 /// The built-in template's name.
-pub(super) const BUILT_IN: &str = "haproxy.cfg.j2";
+pub(crate) const BUILT_IN: &str = "haproxy.cfg.j2";
 
 /// Whose HAProxy it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub enum Reload {
     Command(Vec<String>),
 }
 
-/// Everything that [`super::Haproxy`] is told once.
+/// Everything that [`crate::Haproxy`] is told once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Whose HAProxy it is.
@@ -125,22 +125,22 @@ fn default_user() -> Option<(String, String)> {
 
 /// Where everything is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Paths {
+pub(crate) struct Paths {
     /// The configuration.
-    pub(super) config: PathBuf,
+    pub(crate) config: PathBuf,
     /// The directory of the maps.
-    pub(super) maps: PathBuf,
+    pub(crate) maps: PathBuf,
     /// The stats socket.
-    pub(super) socket: PathBuf,
+    pub(crate) socket: PathBuf,
     /// The master's socket, where it is ours.
-    pub(super) master: Option<PathBuf>,
+    pub(crate) master: Option<PathBuf>,
 }
 
 /// The kernel takes 107 bytes, and HAProxy binds a name with its pid and `.tmp` at the end first.
 const SOCKET_PATH_LIMIT: usize = 90;
 
 impl Paths {
-    pub(super) fn of(mode: &Mode) -> Result<Self, HaproxyError> {
+    pub(crate) fn of(mode: &Mode) -> Result<Self, HaproxyError> {
         let paths = match mode {
             Mode::Own { dir } => Self {
                 config: dir.join("haproxy.cfg"),
@@ -170,7 +170,7 @@ impl Paths {
     }
 
     /// The map of the HTTP frontend on this port.
-    pub(super) fn map(&self, port: u16) -> PathBuf {
+    pub(crate) fn map(&self, port: u16) -> PathBuf {
         self.maps.join(format!("http_{port}.map"))
     }
 }

@@ -14,10 +14,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::HaproxyError;
-use super::command::{Command, prepared_version};
-use super::layout::{Backend, Map, Server, Servers, Shape, State, Target, WILDCARDS};
-use super::settings::Paths;
+use crate::HaproxyError;
+use crate::command::{Command, prepared_version};
+use crate::layout::{Backend, Map, Server, Servers, Shape, State, Target, WILDCARDS};
+use crate::settings::Paths;
 
 /// How long a batch may take: HAProxy answers in microseconds, and a batch of thousands in tens of milliseconds.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -26,26 +26,26 @@ const PROMPT: &str = "\n> ";
 
 /// A socket that HAProxy listens on.
 #[derive(Clone, Debug)]
-pub(super) struct Runtime {
+pub(crate) struct Runtime {
     path: PathBuf,
 }
 
 /// What a running process says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Identity {
+pub(crate) struct Identity {
     /// The worker's process.
-    pub(super) pid: u32,
+    pub(crate) pid: u32,
     /// The `description` of its configuration: the built-in template puts its fingerprint there.
-    pub(super) description: String,
+    pub(crate) description: String,
 }
 
 impl Runtime {
-    pub(super) fn new(path: &Path) -> Self {
+    pub(crate) fn new(path: &Path) -> Self {
         Self { path: path.to_owned() }
     }
 
     /// The answers to these lines, in order. Each line has its end of line, and payload if any.
-    pub(super) async fn ask(&self, lines: &[String]) -> Result<Vec<String>, HaproxyError> {
+    pub(crate) async fn ask(&self, lines: &[String]) -> Result<Vec<String>, HaproxyError> {
         let fail = |source| HaproxyError::Socket { path: self.path.clone(), source };
         match timeout(LIMIT, self.exchange(lines)).await {
             Ok(answers) => answers.map_err(fail),
@@ -90,7 +90,7 @@ impl Runtime {
     ///
     /// The first command that was refused; commands after it were still sent, and `state` has those that succeeded.
     /// If the socket broke, what happened is unknown.
-    pub(super) async fn carry_out(
+    pub(crate) async fn carry_out(
         &self,
         paths: &Paths,
         commands: Vec<Command>,
@@ -133,7 +133,7 @@ impl Runtime {
     }
 
     /// Tries to delete servers that are in maintenance; those with open connections stay.
-    pub(super) async fn delete(
+    pub(crate) async fn delete(
         &self,
         paths: &Paths,
         commands: Vec<Command>,
@@ -146,7 +146,7 @@ impl Runtime {
     }
 
     /// Who answers.
-    pub(super) async fn identity(&self) -> Result<Identity, HaproxyError> {
+    pub(crate) async fn identity(&self) -> Result<Identity, HaproxyError> {
         let info = self.ask_one("show info").await?;
         let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
         let pid = field("Pid: ").parse().unwrap_or_default();
@@ -154,7 +154,7 @@ impl Runtime {
     }
 
     /// What HAProxy has. The shape's `stats` is not told by HAProxy, and left false.
-    pub(super) async fn state(&self, paths: &Paths) -> Result<State, HaproxyError> {
+    pub(crate) async fn state(&self, paths: &Paths) -> Result<State, HaproxyError> {
         let lines = ["show backend\n", "show servers state\n", "show map\n"].map(str::to_owned);
         let answers = self.ask(&lines).await?;
         let [backends, servers, maps] = answers.as_slice() else { return Ok(State::default()) };
@@ -253,8 +253,8 @@ mod tests {
     use tokio::io::{AsyncBufReadExt, BufReader};
     use tokio::net::UnixListener;
 
-    use super::super::settings::Mode;
     use super::*;
+    use crate::settings::Mode;
 
     fn paths() -> Paths {
         Paths::of(&Mode::Own { dir: PathBuf::from("/d") }).unwrap()

@@ -35,14 +35,14 @@ use longshore_model::{Frontend, HostPattern, Protocol, Route, RouteTable};
 use minijinja::value::Value;
 use minijinja::{AutoEscape, Environment, ErrorKind, context};
 
-use super::HaproxyError;
-use super::layout::{Backend, Shape, State, Target, WILDCARD_LEVELS, bare, map_key, weight};
-use super::settings::{BUILT_IN, Paths, Settings};
+use crate::HaproxyError;
+use crate::layout::{Backend, Shape, State, Target, WILDCARD_LEVELS, bare, map_key, weight};
+use crate::settings::{BUILT_IN, Paths, Settings};
 
 const BUILT_IN_TEXT: &str = include_str!("haproxy.cfg.j2");
 
 /// The templates, and what of the settings goes into them.
-pub(super) struct Templates {
+pub(crate) struct Templates {
     environment: Environment<'static>,
     settings: Settings,
     paths: Paths,
@@ -50,16 +50,16 @@ pub(super) struct Templates {
 
 /// A configuration as text.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Rendered {
-    pub(super) text: String,
+pub(crate) struct Rendered {
+    pub(crate) text: String,
     /// The fingerprint of the shape. HAProxy tells it as its `description`.
-    pub(super) description: String,
+    pub(crate) description: String,
     /// Whether it has the built-in layout, so that routes can change without a reload.
-    pub(super) has_layout: bool,
+    pub(crate) has_layout: bool,
 }
 
 impl Templates {
-    pub(super) fn new(settings: &Settings, paths: &Paths) -> Self {
+    pub(crate) fn new(settings: &Settings, paths: &Paths) -> Self {
         let mut environment = Environment::new();
         environment.set_auto_escape_callback(|_| AutoEscape::None);
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
@@ -77,7 +77,7 @@ impl Templates {
     }
 
     /// The configuration of this state, with the routes of its frontends.
-    pub(super) fn render(&self, state: &State, table: &RouteTable) -> Result<Rendered, HaproxyError> {
+    pub(crate) fn render(&self, state: &State, table: &RouteTable) -> Result<Rendered, HaproxyError> {
         let description = self.description(&state.shape)?;
         let text = self.text(state, table, &description)?;
         let has_layout = text.lines().any(|line| line.trim() == format!("description {description}"));
@@ -85,13 +85,13 @@ impl Templates {
     }
 
     /// Whether the template uses Docker Glue's variables.
-    pub(super) fn speaks_docker_glue(&self) -> bool {
+    pub(crate) fn speaks_docker_glue(&self) -> bool {
         let template = self.environment.get_template(self.settings.template());
         template.is_ok_and(|template| template.source().contains("_mapping"))
     }
 
     /// The fingerprint of everything that only a reload changes: the text without routes.
-    pub(super) fn description(&self, shape: &Shape) -> Result<String, HaproxyError> {
+    pub(crate) fn description(&self, shape: &Shape) -> Result<String, HaproxyError> {
         let empty = State::lay_out(shape, &RouteTable::default(), None);
         let mut hasher = DefaultHasher::new();
         self.text(&empty, &RouteTable::default(), "")?.hash(&mut hasher);
@@ -144,12 +144,12 @@ impl Templates {
 }
 
 /// The name of a frontend in the built-in layout.
-pub(super) fn frontend_name(frontend: &Frontend) -> String {
+pub(crate) fn frontend_name(frontend: &Frontend) -> String {
     format!("{}_{}", frontend.protocol, frontend.port)
 }
 
 /// Reads what [`frontend_name`] wrote.
-pub(super) fn parse_frontend_name(text: &str) -> Option<Frontend> {
+pub(crate) fn parse_frontend_name(text: &str) -> Option<Frontend> {
     text.replacen('_', ":", 1).parse().ok()
 }
 
@@ -181,7 +181,7 @@ fn backends(state: &State) -> Vec<Value> {
 
 fn backend_value(backend: Backend, state: &State) -> Value {
     let servers = state.servers.get(&backend).into_iter().flatten().filter(|(_, server)| server.serving);
-    let server = |(name, server): (&String, &super::layout::Server)| {
+    let server = |(name, server): (&String, &crate::layout::Server)| {
         context! { name, address => bare(server.address).to_string(), weight => server.weight }
     };
     let protocol = match backend {
@@ -288,7 +288,7 @@ fn sort(hosts: &Hosts) -> Vec<Value> {
 }
 
 /// Frontends whose routes Docker Glue's variables cannot say whole.
-pub(super) fn glue_lacks(table: &RouteTable) -> Vec<&Route> {
+pub(crate) fn glue_lacks(table: &RouteTable) -> Vec<&Route> {
     let lacks = |route: &&Route| {
         route.upstreams.iter().any(|upstream| !on_port(upstream.address, route.key.frontend.port))
     };
@@ -311,9 +311,9 @@ fn re_escape(text: &str) -> String {
 mod tests {
     use std::path::{Path, PathBuf};
 
-    use super::super::fixture::{at, route, table};
-    use super::super::settings::Mode;
     use super::*;
+    use crate::fixture::{at, route, table};
+    use crate::settings::Mode;
 
     fn templates(dir: Option<&Path>, file: Option<&str>) -> Templates {
         let mut settings = Settings::new(Mode::Own { dir: PathBuf::from("/d") });

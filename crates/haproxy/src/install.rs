@@ -9,12 +9,12 @@ use std::time::Duration;
 use longshore_model::{Frontend, Protocol, RouteTable};
 use tokio::time::{Instant, sleep};
 
-use super::layout::{Shape, State};
-use super::master::{self, Master};
-use super::runtime::Identity;
-use super::settings::{Mode, Paths, Reload};
-use super::template::{Rendered, glue_lacks};
-use super::{Haproxy, HaproxyError, Known, binding, files, frontends, program, upkeep};
+use crate::layout::{Shape, State};
+use crate::master::{self, Master};
+use crate::runtime::Identity;
+use crate::settings::{Mode, Paths, Reload};
+use crate::template::{Rendered, glue_lacks};
+use crate::{Haproxy, HaproxyError, Known, binding, files, frontends, program, upkeep};
 
 /// How long HAProxy may take from its start to its first answer.
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -26,7 +26,7 @@ const LOOK: Duration = Duration::from_millis(2);
 const ATTEMPTS: usize = 4;
 
 /// Everything after the program's name.
-pub(super) fn arguments(paths: &Paths, extra: &[String]) -> Vec<String> {
+pub(crate) fn arguments(paths: &Paths, extra: &[String]) -> Vec<String> {
     let mut arguments = vec!["-W".to_owned(), "-db".to_owned()];
     if let Some(master) = &paths.master {
         arguments.extend(["-S".to_owned(), master.display().to_string()]);
@@ -38,7 +38,7 @@ pub(super) fn arguments(paths: &Paths, extra: &[String]) -> Vec<String> {
 
 /// How many slots these frontends' routes need: `least`, doubled until they fit. Where routes were homeless for want
 /// of slots, some room is left.
-pub(super) fn pool(least: u32, table: &RouteTable, frontends: &BTreeSet<Frontend>, homeless: usize) -> u32 {
+pub(crate) fn pool(least: u32, table: &RouteTable, frontends: &BTreeSet<Frontend>, homeless: usize) -> u32 {
     let slotted = |frontend: Frontend| frontend.protocol == Protocol::Http && frontends.contains(&frontend);
     let routes = table.iter().filter(|route| slotted(route.key.frontend)).count();
     let needed = if homeless > 0 { routes + routes / 4 } else { routes };
@@ -50,7 +50,7 @@ pub(super) fn pool(least: u32, table: &RouteTable, frontends: &BTreeSet<Frontend
 }
 
 impl Haproxy {
-    pub(super) fn is_running(&self) -> bool {
+    pub(crate) fn is_running(&self) -> bool {
         match self.settings.mode {
             Mode::Own { .. } => self.master.is_some(),
             Mode::Attach { .. } => true,
@@ -58,7 +58,7 @@ impl Haproxy {
     }
 
     /// Takes note of a master that has ended.
-    pub(super) fn notice_end(&mut self) {
+    pub(crate) fn notice_end(&mut self) {
         if self.master.as_mut().is_some_and(Master::has_ended) {
             tracing::warn!("HAProxy has ended: starting it again");
             self.master = None;
@@ -67,7 +67,7 @@ impl Haproxy {
     }
 
     /// Reloads, or starts HAProxy, if anything is wanted that takes that and it is time.
-    pub(super) async fn reload_if_due(&mut self) -> Result<(), HaproxyError> {
+    pub(crate) async fn reload_if_due(&mut self) -> Result<(), HaproxyError> {
         let now = Instant::now();
         if self.due.bind.is_some_and(|at| at <= now) {
             self.due.bind = None;
@@ -142,7 +142,7 @@ impl Haproxy {
             if !self.differs(&shape)? {
                 return Ok(());
             }
-            let position = self.output.as_ref().map_or(0, super::output::Output::position);
+            let position = self.output.as_ref().map_or(0, crate::output::Output::position);
             last = self.install(shape).await;
             let Err(error) = &last else { return Ok(()) };
             self.stats.failures += 1;

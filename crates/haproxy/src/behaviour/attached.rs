@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use super::super::{Haproxy, Mode, Reload, Settings};
 use super::lab::{Lab, Upstream, free_port, get, settings, to};
+use crate::{Haproxy, Mode, Reload, Settings};
 
 /// One as a distribution's service starts it, with the distribution's configuration. Ended when dropped.
 struct Foreign {

@@ -6,7 +6,7 @@ use longshore_model::{
     ContainerId, ContainerRef, HostId, HostPattern, PathPrefix, Route, RouteKey, RouteTable, Upstream,
 };
 
-pub(super) fn key(frontend: &str, host: &str, prefix: &str) -> RouteKey {
+pub(crate) fn key(frontend: &str, host: &str, prefix: &str) -> RouteKey {
     RouteKey {
         frontend: frontend.parse().unwrap(),
         host: host.parse::<HostPattern>().unwrap(),
@@ -15,12 +15,12 @@ pub(super) fn key(frontend: &str, host: &str, prefix: &str) -> RouteKey {
 }
 
 /// Container number `n`, at 127.0.0.1:(20000 + n).
-pub(super) fn upstream(n: u16, weight: &str) -> Upstream {
+pub(crate) fn upstream(n: u16, weight: &str) -> Upstream {
     at(SocketAddr::from(([127, 0, 0, 1], 20000 + n)), weight)
 }
 
 /// The container at this address; its id follows from the port.
-pub(super) fn at(address: SocketAddr, weight: &str) -> Upstream {
+pub(crate) fn at(address: SocketAddr, weight: &str) -> Upstream {
     Upstream {
         container: ContainerRef::new(
             HostId::from_u128(1),
@@ -34,7 +34,7 @@ pub(super) fn at(address: SocketAddr, weight: &str) -> Upstream {
 }
 
 /// `http:80 example.com/prefix` or `tcp:5432`, with `strip` after it where the prefix is stripped.
-pub(super) fn route(text: &str, upstreams: Vec<Upstream>) -> Route {
+pub(crate) fn route(text: &str, upstreams: Vec<Upstream>) -> Route {
     let (text, strip_prefix) = match text.strip_suffix(" strip") {
         Some(rest) => (rest, true),
         None => (text, false),
@@ -44,7 +44,7 @@ pub(super) fn route(text: &str, upstreams: Vec<Upstream>) -> Route {
     Route { key: key(frontend, host, prefix), strip_prefix, upstreams, waiting: Vec::new() }
 }
 
-pub(super) fn table(routes: &[(&str, &[u16])]) -> RouteTable {
+pub(crate) fn table(routes: &[(&str, &[u16])]) -> RouteTable {
     let upstreams = |numbers: &[u16]| numbers.iter().map(|&n| upstream(n, "100")).collect();
     routes.iter().map(|(text, numbers)| route(text, upstreams(numbers))).collect()
 }

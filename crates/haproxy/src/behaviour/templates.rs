@@ -4,8 +4,8 @@ use std::os::unix::fs::MetadataExt as _;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::super::{Haproxy, HaproxyError};
 use super::lab::{Lab, Upstream, free_port, get, to};
+use crate::{Haproxy, HaproxyError};
 
 /// In the manner of Docker Glue's, for an HAProxy of today.
 const GLUE: &str = "\
@@ -180,7 +180,7 @@ async fn a_dry_run_renders_what_would_be_written_and_writes_nothing() {
 #[tokio::test]
 async fn the_stats_page_is_there_and_its_port_being_taken_costs_nothing_else() {
     let stats = free_port();
-    let with_stats = |settings: &mut super::super::Settings| {
+    let with_stats = |settings: &mut crate::Settings| {
         settings.stats = Some(std::net::SocketAddr::from(([127, 0, 0, 1], stats)));
     };
     let (a, port) = (Upstream::new("a").await, free_port());

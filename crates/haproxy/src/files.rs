@@ -6,14 +6,14 @@ use std::path::Path;
 
 use tempfile::{NamedTempFile, TempPath};
 
-use super::HaproxyError;
-use super::command::map_file;
-use super::layout::{Map, State};
-use super::settings::Paths;
+use crate::HaproxyError;
+use crate::command::map_file;
+use crate::layout::{Map, State};
+use crate::settings::Paths;
 
 /// A file beside `path` with this text, with the permissions of the one that is there (else 0600). It goes when
 /// dropped, unless it is put in its place by [`put`].
-pub(super) fn beside(path: &Path, text: &str) -> Result<TempPath, HaproxyError> {
+pub(crate) fn beside(path: &Path, text: &str) -> Result<TempPath, HaproxyError> {
     let write = || {
         let dir = path.parent().unwrap_or(Path::new("/"));
         let mut file = NamedTempFile::with_prefix_in(".longshore-", dir)?;
@@ -28,12 +28,12 @@ pub(super) fn beside(path: &Path, text: &str) -> Result<TempPath, HaproxyError> 
 }
 
 /// Renames a file to its place.
-pub(super) fn put(file: TempPath, path: &Path) -> Result<(), HaproxyError> {
+pub(crate) fn put(file: TempPath, path: &Path) -> Result<(), HaproxyError> {
     file.persist(path).map_err(|error| HaproxyError::file("write", path)(error.error))
 }
 
 /// Writes a file whole, unless it has this text.
-pub(super) fn write(path: &Path, text: &str) -> Result<(), HaproxyError> {
+pub(crate) fn write(path: &Path, text: &str) -> Result<(), HaproxyError> {
     if std::fs::read(path).is_ok_and(|there| there == text.as_bytes()) {
         return Ok(());
     }
@@ -41,7 +41,7 @@ pub(super) fn write(path: &Path, text: &str) -> Result<(), HaproxyError> {
 }
 
 /// Writes the map of each HTTP frontend of the state.
-pub(super) fn write_maps(paths: &Paths, state: &State) -> Result<(), HaproxyError> {
+pub(crate) fn write_maps(paths: &Paths, state: &State) -> Result<(), HaproxyError> {
     for (port, map) in &state.maps {
         write(&paths.map(*port), &map_file(map, state.marked.contains(port)))?;
     }
@@ -49,7 +49,7 @@ pub(super) fn write_maps(paths: &Paths, state: &State) -> Result<(), HaproxyErro
 }
 
 /// Makes an empty map where there is none: `haproxy -c` wants every file that the configuration names.
-pub(super) fn touch_maps(paths: &Paths, state: &State) -> Result<(), HaproxyError> {
+pub(crate) fn touch_maps(paths: &Paths, state: &State) -> Result<(), HaproxyError> {
     for port in state.maps.keys() {
         let path = paths.map(*port);
         if !path.exists() {
@@ -60,7 +60,7 @@ pub(super) fn touch_maps(paths: &Paths, state: &State) -> Result<(), HaproxyErro
 }
 
 /// Makes a directory that only its owner may enter, if it is not there.
-pub(super) fn private_dir(path: &Path) -> Result<(), HaproxyError> {
+pub(crate) fn private_dir(path: &Path) -> Result<(), HaproxyError> {
     let make = || {
         std::fs::create_dir_all(path)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))

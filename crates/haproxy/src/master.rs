@@ -14,8 +14,8 @@ use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::HaproxyError;
-use super::output::Output;
+use crate::HaproxyError;
+use crate::output::Output;
 
 /// Between two looks at something that is about to happen.
 const LOOK: Duration = Duration::from_millis(5);
@@ -30,7 +30,7 @@ const STATUS_LIMIT: Duration = Duration::from_secs(2);
 const RELOAD_LIMIT: Duration = Duration::from_secs(20);
 
 /// A running master that is ours. Dropped, it is told to end at once; see [`Master::leave`].
-pub(super) struct Master {
+pub(crate) struct Master {
     pidfd: OwnedFd,
     /// Where this process is its parent: to be reaped.
     child: Option<Child>,
@@ -39,21 +39,21 @@ pub(super) struct Master {
 
 /// What `show proc` tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Status {
-    pub(super) master: u32,
+pub(crate) struct Status {
+    pub(crate) master: u32,
     /// How often it was reloaded.
-    pub(super) reloads: u32,
+    pub(crate) reloads: u32,
     /// How many of those failed since the last that did not.
-    pub(super) failed: u32,
+    pub(crate) failed: u32,
     /// The worker that serves.
-    pub(super) worker: Option<u32>,
+    pub(crate) worker: Option<u32>,
     /// Whether that one was started by the last reload.
-    pub(super) fresh: bool,
+    pub(crate) fresh: bool,
 }
 
 impl Master {
     /// Starts one. It is only known to serve when its sockets answer.
-    pub(super) fn start(binary: &Path, arguments: &[String], output: &Output) -> Result<Self, HaproxyError> {
+    pub(crate) fn start(binary: &Path, arguments: &[String], output: &Output) -> Result<Self, HaproxyError> {
         let fail = |source| HaproxyError::Run { program: binary.display().to_string(), source };
         let child = Command::new(binary)
             .args(arguments)
@@ -72,7 +72,7 @@ impl Master {
 
     /// The one that runs already with this master socket and these arguments. One that runs with other arguments, or
     /// does not answer and is known from the file with its pid, is stopped.
-    pub(super) async fn find(socket: &Path, pid_file: &Path, arguments: &[String]) -> Option<Self> {
+    pub(crate) async fn find(socket: &Path, pid_file: &Path, arguments: &[String]) -> Option<Self> {
         let parse = |text: String| text.trim().parse().ok();
         let noted = std::fs::read_to_string(pid_file).ok().and_then(parse).and_then(|pid| open(pid, socket));
         let answering = match noted {
@@ -94,7 +94,7 @@ impl Master {
     }
 
     /// Resolves when it has ended. Cancel-safe.
-    pub(super) async fn ended(&mut self) {
+    pub(crate) async fn ended(&mut self) {
         match &mut self.child {
             Some(child) => {
                 let _ = child.wait().await;
@@ -108,7 +108,7 @@ impl Master {
     }
 
     /// Whether it has ended.
-    pub(super) fn has_ended(&mut self) -> bool {
+    pub(crate) fn has_ended(&mut self) -> bool {
         match &mut self.child {
             Some(child) => !matches!(child.try_wait(), Ok(None)),
             None => {
@@ -125,7 +125,7 @@ impl Master {
     }
 
     /// Lets what is under way end for `grace`, then ends it. HAProxy takes no connections from the start.
-    pub(super) async fn stop(&mut self, grace: Duration) {
+    pub(crate) async fn stop(&mut self, grace: Duration) {
         for (signal, wait) in [
             (Signal::USR1, grace),
             (Signal::TERM, Duration::from_secs(2)),
@@ -140,12 +140,12 @@ impl Master {
     }
 
     /// Leaves it running.
-    pub(super) fn leave(mut self) {
+    pub(crate) fn leave(mut self) {
         self.left = true;
     }
 
     /// Its process.
-    pub(super) fn pid(&self) -> Option<u32> {
+    pub(crate) fn pid(&self) -> Option<u32> {
         self.child.as_ref().and_then(Child::id)
     }
 }
@@ -175,7 +175,7 @@ fn has_arguments(command_line: &[u8], arguments: &[String]) -> bool {
 }
 
 /// What the master says of itself; none where none answers.
-pub(super) async fn status(socket: &Path) -> Option<Status> {
+pub(crate) async fn status(socket: &Path) -> Option<Status> {
     parse_status(&ask(socket, "show proc\n").await.ok()?)
 }
 
@@ -193,7 +193,7 @@ async fn patient_status(socket: &Path) -> Option<Status> {
 
 /// Has a master read its configuration again, and waits until the worker with it is there. The worker before goes on
 /// where that fails.
-pub(super) async fn reload(socket: &Path) -> Result<(), HaproxyError> {
+pub(crate) async fn reload(socket: &Path) -> Result<(), HaproxyError> {
     let fail = |reason: &str| HaproxyError::Reload { reason: reason.to_owned() };
     let before = patient_status(socket).await.ok_or_else(|| fail("the master process does not answer"))?;
     ask(socket, "reload\n").await?;

@@ -6,38 +6,38 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Haproxy, HaproxyError, Known, diff, files, program};
+use crate::{Haproxy, HaproxyError, Known, diff, files, program};
 
 /// How long a withdrawn server is left alone before it is deleted, and a slot before it is given to another route: a
 /// request that was on its way there is somewhere by then.
-pub(super) const FIRST_SWEEP: Duration = Duration::from_secs(2);
+pub(crate) const FIRST_SWEEP: Duration = Duration::from_secs(2);
 
 /// Between two tries to delete servers that still had connections.
 const NEXT_SWEEP: Duration = Duration::from_secs(5);
 
 /// How long after a port could not be listened on it is tried again.
-pub(super) const BIND_AGAIN: Duration = Duration::from_secs(5);
+pub(crate) const BIND_AGAIN: Duration = Duration::from_secs(5);
 
 /// How often a running HAProxy is asked whether it is still the same.
 const POLL: Duration = Duration::from_secs(1);
 
 /// When what is due.
 #[derive(Debug, Default)]
-pub(super) struct Due {
+pub(crate) struct Due {
     /// A reload that was debounced.
-    pub(super) reload: Option<Instant>,
+    pub(crate) reload: Option<Instant>,
     /// After a failure.
-    pub(super) retry: Option<Instant>,
+    pub(crate) retry: Option<Instant>,
     /// Frontends that could not be bound.
-    pub(super) bind: Option<Instant>,
+    pub(crate) bind: Option<Instant>,
     /// Frontends without routes.
-    pub(super) linger: Option<Instant>,
+    pub(crate) linger: Option<Instant>,
     /// Servers in maintenance and slots that were given up.
-    pub(super) sweep: Option<Instant>,
+    pub(crate) sweep: Option<Instant>,
     /// Files that do not say what runs.
-    pub(super) write: Option<Instant>,
+    pub(crate) write: Option<Instant>,
     /// A look at whether HAProxy is the same. Kept, so that a caller who is never idle does not put it off for ever.
-    pub(super) poll: Option<Instant>,
+    pub(crate) poll: Option<Instant>,
 }
 
 impl Due {
@@ -47,7 +47,7 @@ impl Due {
 }
 
 /// Files being written behind a change.
-pub(super) type Writer = JoinHandle<Result<String, HaproxyError>>;
+pub(crate) type Writer = JoinHandle<Result<String, HaproxyError>>;
 
 impl Haproxy {
     /// Resolves when [`Haproxy::apply`] has to be called although no route changed. Cancel-safe. Does not resolve again
@@ -93,7 +93,7 @@ impl Haproxy {
     }
 
     /// Deletes withdrawn servers whose connections have ended, and frees slots that are empty.
-    pub(super) async fn sweep_if_due(&mut self) -> Result<(), HaproxyError> {
+    pub(crate) async fn sweep_if_due(&mut self) -> Result<(), HaproxyError> {
         let now = Instant::now();
         if self.due.sweep.is_none_or(|at| at > now) {
             return Ok(());
@@ -121,7 +121,7 @@ impl Haproxy {
     }
 
     /// Has the files follow what runs, beside the traffic of commands.
-    pub(super) async fn write_if_due(&mut self) {
+    pub(crate) async fn write_if_due(&mut self) {
         let now = Instant::now();
         if !self.has_layout || self.due.write.is_none_or(|at| at > now) {
             return;
@@ -158,7 +158,7 @@ impl Haproxy {
     }
 
     /// Waits for the files that are being written.
-    pub(super) async fn settle_writer(&mut self) {
+    pub(crate) async fn settle_writer(&mut self) {
         let Some(writer) = self.writer.take() else { return };
         match writer.await {
             Ok(Ok(text)) => self.written = Some(text),
@@ -175,7 +175,7 @@ impl Haproxy {
 }
 
 /// Runs what blocks on a disk beside the tasks.
-pub(super) async fn off_thread<T: Send + 'static>(
+pub(crate) async fn off_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, HaproxyError> + Send + 'static,
 ) -> Result<T, HaproxyError> {
     match tokio::task::spawn_blocking(work).await {
@@ -184,7 +184,7 @@ pub(super) async fn off_thread<T: Send + 'static>(
     }
 }
 
-async fn ended(master: Option<&mut super::master::Master>) {
+async fn ended(master: Option<&mut crate::master::Master>) {
     match master {
         Some(master) => master.ended().await,
         None => std::future::pending().await,

@@ -47,11 +47,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::ExponentialBackoff;
+use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use longshore_model::{Frontend, Protocol, RouteKey, RouteTable};
 use tokio::time::Instant;
-
-use crate::delays;
 
 pub use error::HaproxyError;
 pub use settings::{Mode, Reload, Settings, template_dirs};
@@ -189,7 +187,7 @@ impl Haproxy {
             writer: None,
             last_reload: None,
             due: Due::default(),
-            delays: delays::rising(FIRST_DELAY, LAST_DELAY),
+            delays: backoff(),
             stats: Stats::default(),
         })
     }
@@ -243,7 +241,7 @@ impl Haproxy {
                     self.due.retry = None;
                 }
                 if self.due.retry.is_none() {
-                    self.delays = delays::rising(FIRST_DELAY, LAST_DELAY);
+                    self.delays = backoff();
                 }
                 Ok(self.applied())
             }
@@ -372,6 +370,17 @@ impl Haproxy {
             master.leave();
         }
     }
+}
+
+/// Doubles from [`FIRST_DELAY`] to [`LAST_DELAY`], with jitter, without end.
+fn backoff() -> ExponentialBackoff {
+    ExponentialBuilder::default()
+        .with_min_delay(FIRST_DELAY)
+        .with_max_delay(LAST_DELAY)
+        .with_factor(2.0)
+        .with_jitter()
+        .without_max_times()
+        .build()
 }
 
 /// The frontends of a table that HAProxy is for, and those of them that cannot be: a port is HTTP or TCP.

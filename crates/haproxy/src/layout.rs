@@ -15,14 +15,14 @@ use std::net::SocketAddr;
 use longshore_model::{Frontend, HostPattern, Protocol, Route, RouteKey, RouteTable, Upstream};
 
 /// The key that says that the map has wildcards. No request begins with it.
-pub(super) const WILDCARDS: &str = "?";
+pub(crate) const WILDCARDS: &str = "?";
 
 /// How deep below a wildcard's name a host is still found: `*.example.com` has names of up to this many more labels.
-pub(super) const WILDCARD_LEVELS: usize = 10;
+pub(crate) const WILDCARD_LEVELS: usize = 10;
 
 /// A backend of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Backend {
+pub(crate) enum Backend {
     /// One of the pool, counted from 1.
     Slot(u32),
     /// That of the TCP frontend on this port.
@@ -31,7 +31,7 @@ pub(super) enum Backend {
 
 impl Backend {
     /// Reads what `Display` wrote.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let (kind, number) = text.split_once('_')?;
         let backend = match kind {
             "slot" => Self::Slot(number.parse().ok()?),
@@ -53,26 +53,26 @@ impl fmt::Display for Backend {
 
 /// What can only be changed by a reload.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Shape {
+pub(crate) struct Shape {
     /// The HTTP and TCP frontends.
-    pub(super) frontends: BTreeSet<Frontend>,
+    pub(crate) frontends: BTreeSet<Frontend>,
     /// How many slots there are.
-    pub(super) pool: u32,
+    pub(crate) pool: u32,
     /// Whether the statistics page is there.
-    pub(super) stats: bool,
+    pub(crate) stats: bool,
 }
 
 /// Where the requests of a map's key go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Target {
-    pub(super) slot: u32,
+pub(crate) struct Target {
+    pub(crate) slot: u32,
     /// How many segments are taken off the path.
-    pub(super) strip: usize,
+    pub(crate) strip: usize,
 }
 
 impl Target {
     /// Reads what `Display` wrote.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let (backend, strip) = text.split_once(':')?;
         let Backend::Slot(slot) = Backend::parse(backend)? else { return None };
         Some(Self { slot, strip: strip.parse().ok()? })
@@ -87,36 +87,36 @@ impl fmt::Display for Target {
 
 /// A server of a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Server {
-    pub(super) address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
     /// 0 to 256.
-    pub(super) weight: u16,
+    pub(crate) weight: u16,
     /// Whether it takes traffic; if not, it is in maintenance and waits for its connections to end.
-    pub(super) serving: bool,
+    pub(crate) serving: bool,
 }
 
 /// Servers by name.
-pub(super) type Servers = BTreeMap<String, Server>;
+pub(crate) type Servers = BTreeMap<String, Server>;
 
 /// One HTTP frontend's map, without the mark for wildcards.
-pub(super) type Map = BTreeMap<String, Target>;
+pub(crate) type Map = BTreeMap<String, Target>;
 
 /// What an HAProxy has, or is to have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct State {
-    pub(super) shape: Shape,
+pub(crate) struct State {
+    pub(crate) shape: Shape,
     /// By the port of an HTTP frontend.
-    pub(super) maps: BTreeMap<u16, Map>,
+    pub(crate) maps: BTreeMap<u16, Map>,
     /// Maps that have the mark for wildcards.
-    pub(super) marked: BTreeSet<u16>,
+    pub(crate) marked: BTreeSet<u16>,
     /// A backend that is not here has no servers.
-    pub(super) servers: BTreeMap<Backend, Servers>,
+    pub(crate) servers: BTreeMap<Backend, Servers>,
 }
 
 impl State {
     /// The table laid out whole in this shape. A route keeps the slot that it has in `before`. Routes that find no
     /// slot, and those of frontends that the shape does not have, are left out.
-    pub(super) fn lay_out(shape: &Shape, table: &RouteTable, before: Option<&Self>) -> Self {
+    pub(crate) fn lay_out(shape: &Shape, table: &RouteTable, before: Option<&Self>) -> Self {
         let mut state = Self { shape: shape.clone(), ..Self::default() };
         let carried = |route: &&Route| shape.frontends.contains(&route.key.frontend);
         let routes: Vec<&Route> = table.iter().map(AsRef::as_ref).filter(carried).collect();
@@ -153,7 +153,7 @@ impl State {
     }
 
     /// The slots that no map leads to and that have no servers, least first.
-    pub(super) fn empty_slots(&self) -> VecDeque<u32> {
+    pub(crate) fn empty_slots(&self) -> VecDeque<u32> {
         let led_to: BTreeSet<u32> =
             self.maps.values().flat_map(Map::values).map(|target| target.slot).collect();
         (1..=self.shape.pool)
@@ -162,7 +162,7 @@ impl State {
     }
 
     /// The slots that no map leads to and that still have servers.
-    pub(super) fn abandoned_slots(&self) -> Vec<u32> {
+    pub(crate) fn abandoned_slots(&self) -> Vec<u32> {
         let led_to: BTreeSet<u32> =
             self.maps.values().flat_map(Map::values).map(|target| target.slot).collect();
         let slot = |backend: &Backend| match backend {
@@ -174,7 +174,7 @@ impl State {
 }
 
 /// The key of a route in its frontend's map.
-pub(super) fn map_key(key: &RouteKey) -> String {
+pub(crate) fn map_key(key: &RouteKey) -> String {
     let mut text = match &key.host {
         HostPattern::Any => String::new(),
         HostPattern::Wildcard(name) => name.as_str().to_owned(),
@@ -189,7 +189,7 @@ pub(super) fn map_key(key: &RouteKey) -> String {
 }
 
 /// The route that a map's key is of; none if the key is not one that [`map_key`] makes.
-pub(super) fn route_key(port: u16, text: &str) -> Option<RouteKey> {
+pub(crate) fn route_key(port: u16, text: &str) -> Option<RouteKey> {
     let (host, prefix) = text.split_once('/')?;
     let host = match host {
         "" => HostPattern::Any,
@@ -204,12 +204,12 @@ pub(super) fn route_key(port: u16, text: &str) -> Option<RouteKey> {
 }
 
 /// How many segments a route takes off the path.
-pub(super) fn strip(route: &Route) -> usize {
+pub(crate) fn strip(route: &Route) -> usize {
     if route.strip_prefix { route.key.prefix.segments() } else { 0 }
 }
 
 /// A route's upstreams as servers that take traffic.
-pub(super) fn servers(route: &Route) -> Servers {
+pub(crate) fn servers(route: &Route) -> Servers {
     let mut servers = Servers::new();
     for upstream in &route.upstreams {
         let server = Server { address: upstream.address, weight: weight(route, upstream), serving: true };
@@ -219,7 +219,7 @@ pub(super) fn servers(route: &Route) -> Servers {
 }
 
 /// An upstream's weight in HAProxy, which sends nothing to a server of weight 0 even where there is no other.
-pub(super) fn weight(route: &Route, upstream: &Upstream) -> u16 {
+pub(crate) fn weight(route: &Route, upstream: &Upstream) -> u16 {
     let all_zero = route.upstreams.iter().all(|upstream| upstream.weight.get() == 0);
     if all_zero { 1 } else { upstream.weight.get() }
 }
@@ -233,7 +233,7 @@ fn server_name(upstream: &Upstream) -> String {
 }
 
 /// An address without the scope of IPv6, which HAProxy does not know.
-pub(super) fn bare(address: SocketAddr) -> SocketAddr {
+pub(crate) fn bare(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip(), address.port())
 }
 
@@ -241,8 +241,8 @@ pub(super) fn bare(address: SocketAddr) -> SocketAddr {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::fixture::{key, table, upstream};
     use super::*;
+    use crate::fixture::{key, table, upstream};
 
     fn shape(frontends: &[&str], pool: u32) -> Shape {
         Shape { frontends: frontends.iter().map(|f| f.parse().unwrap()).collect(), pool, stats: true }
