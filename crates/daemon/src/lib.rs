@@ -18,6 +18,7 @@ pub mod config;
 pub mod handlers;
 
 mod agent;
+mod identity;
 mod reconcile;
 mod serve;
 mod services;

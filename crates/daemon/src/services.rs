@@ -6,8 +6,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use longshore_delivery::{Command, Deliveries, Opened, Outcome, Parts};
+use longshore_dns::{DnsPorts, DnsServer, SharedPorts, Zones};
+use longshore_docker::{Attention, DockerClient, Inspector};
 use longshore_model::HandlerSet;
-use longshore_plan::Vantage;
+use longshore_plan::BalancerLocation;
+use longshore_runtime::state::DockerEvent;
+use longshore_runtime::{FollowerContext, Source};
 use tokio::sync::{mpsc, watch as signal};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -15,11 +20,6 @@ use crate::config::{HandlerSettings, ReloadableSettings, Settings};
 use crate::handlers::{self, Supervisor};
 use crate::reconcile::{Publisher, SidecarFollower};
 use crate::start::Start;
-use longshore_delivery::{Command, Deliveries, Opened, Outcome, Parts};
-use longshore_dns::{DnsPorts, DnsServer, SharedPorts, Zones};
-use longshore_docker::{Attention, DockerClient, Inspector};
-use longshore_runtime::state::Happened;
-use longshore_runtime::{FollowerContext, Source};
 
 /// All that follows, running.
 pub(crate) struct Services {
@@ -63,8 +63,8 @@ impl Services {
         start: Start,
         context: FollowerContext,
         live: &signal::Receiver<ReloadableSettings>,
-        vantage: &Vantage,
-        told: mpsc::UnboundedReceiver<Happened>,
+        location: &BalancerLocation,
+        told: mpsc::UnboundedReceiver<DockerEvent>,
         inherited: Option<DnsPorts>,
     ) -> (Self, Seen) {
         let acts = start != Start::Dry;
@@ -92,7 +92,7 @@ impl Services {
             (_, None) => (None, Some(parts)),
         };
         let dns = settings.dns.clone().filter(|_| acts).map(|dns| {
-            let server = DnsServer::new(dns, &settings.node, vantage.clone(), inherited);
+            let server = DnsServer::new(dns, &settings.node, location.clone(), inherited);
             Dns {
                 zones: server.zones(),
                 ports: server.ports(),

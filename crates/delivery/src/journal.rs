@@ -13,13 +13,12 @@ use std::time::Duration;
 
 use longshore_model::{ContainerFacts, ContainerId, EventId, Occurrence, OccurrenceSubject};
 use longshore_plan::Told;
+use longshore_runtime::chain;
 use redb::{Database, ReadableDatabase, ReadableTable, StorageError, TableDefinition};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::sync::{oneshot, watch};
-
-use longshore_runtime::chain;
 
 const IDS: TableDefinition<'_, u64, &str> = TableDefinition::new("ids");
 const OCCURRENCES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("occurrences");

@@ -38,12 +38,11 @@ use std::sync::Arc;
 
 use longshore_api::{FailedDelivery, Handler, HandlerTest, HandlerTestReport};
 use longshore_model::{HandlerSet, Problem, Subject};
+use longshore_runtime::state::DockerEvent;
+use longshore_runtime::{FollowerContext, Inspect, Source, chain};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-
-use longshore_runtime::state::Happened;
-use longshore_runtime::{FollowerContext, Inspect, Source, chain};
 
 /// What a person asks of the deliveries.
 #[derive(Debug)]
@@ -99,14 +98,14 @@ pub type Outcome = Vec<(String, Option<String>)>;
 
 /// What the deliveries are made from.
 pub struct Parts {
-    /// What it stands on.
+    /// World, and where problems are told.
     pub context: FollowerContext,
     /// Shows containers whole.
     pub inspector: Arc<dyn Inspect>,
     /// The handlers that are defined.
     pub handlers: watch::Receiver<Arc<HandlerSet>>,
     /// Every event, in order.
-    pub told: mpsc::UnboundedReceiver<Happened>,
+    pub told: mpsc::UnboundedReceiver<DockerEvent>,
     /// What people ask.
     pub commands: mpsc::UnboundedReceiver<Command>,
     /// Where the INI files of handlers lie that have none of their own.

@@ -7,13 +7,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use longshore_model::{Handler, Job};
+use longshore_runtime::Source;
 
 use super::journal::Row;
 use super::queue::Entry;
 use super::run::Delivery;
 use super::runner::{Failed, Runner};
 use crate::deliverer::Deliverer;
-use longshore_runtime::Source;
 
 impl Delivery {
     /// Takes over the handlers as they are defined now.
@@ -75,8 +75,8 @@ impl Delivery {
         }
         self.idle = idle;
         let world = self.context.world.snapshot();
-        if !idle && !self.begun && world.listed {
-            self.begin(&world);
+        if let Some(world) = world.filter(|_| !idle && !self.begun) {
+            self.begin(world.own());
         }
     }
 

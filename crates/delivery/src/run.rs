@@ -9,7 +9,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesOrdered;
 use futures_util::{FutureExt, StreamExt};
-use longshore_model::{ContainerId, Handler, Problem, Subject};
+use longshore_model::{ContainerId, Handler, HandlerSet, Problem, Subject};
+use longshore_runtime::state::{Changes, DockerEvent};
+use longshore_runtime::{FollowerContext, Inspect, Source};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -23,10 +25,6 @@ use super::runner::{Failed, Runner, pause};
 use super::{Command, Opened, Outcome, Parts};
 use crate::attempt::{Attempt, Failure};
 use crate::deliverer::Deliverer;
-use longshore_model::HandlerSet;
-use longshore_runtime::Source;
-use longshore_runtime::state::{Changes, Happened};
-use longshore_runtime::{FollowerContext, Inspect};
 
 /// How many events are taken at once, into one write.
 const TAKEN: usize = 512;
@@ -56,7 +54,7 @@ pub(super) struct Delivery {
     pub(super) data_dir: PathBuf,
     pub(super) docker_host: String,
     pub(super) handlers: watch::Receiver<Arc<HandlerSet>>,
-    pub(super) told: mpsc::UnboundedReceiver<Happened>,
+    pub(super) told: mpsc::UnboundedReceiver<DockerEvent>,
     pub(super) commands: mpsc::UnboundedReceiver<Command>,
     pub(super) changes: Changes,
     pub(super) journal: Option<Journal>,
@@ -104,7 +102,7 @@ impl Delivery {
             handlers: parts.handlers,
             told: parts.told,
             commands: parts.commands,
-            changes: parts.context.subscribers.subscribe(),
+            changes: parts.context.world.subscribe(),
             inspector: parts.inspector,
             context: parts.context,
             trouble: journal.as_ref().map_or_else(|| watch::channel(None).1, Journal::trouble),

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_model::{Handler, Occurrence, Problem, Subject};
+use longshore_runtime::backoff;
 
 use super::journal::FailedRow;
 use super::queue::Queue;
 use crate::deliverer::Deliverer;
-use longshore_runtime::backoff;
 
 /// A delivery that was given up.
 #[derive(Clone, Debug)]

@@ -13,12 +13,11 @@ use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bollard::auth::DockerCredentials;
+use longshore_runtime::ProcessGroup as Group;
+use longshore_runtime::files::{Guard, ReadError, read_soon};
 use serde::Deserialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
-
-use longshore_runtime::ProcessGroup as Group;
-use longshore_runtime::files::{Guard, ReadError, read_soon};
 
 /// Longest `config.json`, and longest answer of a helper, in bytes.
 const LONGEST: u64 = 1024 * 1024;

@@ -20,10 +20,10 @@ use bollard::query_parameters::{
 use futures_util::TryStreamExt;
 use longshore_model::{ContainerId, ImageReference, ImageReferenceError, Transport};
 use longshore_plan::sidecars::{HealthCheck, Joined, Port, Restart, Sidecar, Step, Volume};
+use longshore_runtime::chain;
 
 use crate::client::CALL;
 use crate::credentials;
-use longshore_runtime::chain;
 
 /// How long an image may take to come.
 const PULL: Duration = Duration::from_secs(600);

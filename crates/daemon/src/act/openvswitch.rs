@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use longshore_model::ContainerId;
 use longshore_plan::openvswitch::{Attachment, Mark, Port};
+use longshore_runtime::ProcessGroup as Group;
 use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
@@ -18,7 +19,6 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::config::DockerSettings;
-use longshore_runtime::ProcessGroup as Group;
 
 /// How long one look or change may take.
 const CALL: Duration = Duration::from_secs(15);

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use longshore_model::{BalanceJob, Handler, HandlerSet, Job, Problem, Subject};
 use longshore_plan::handlers::{Definition, define, read_ini};
+use longshore_runtime::files::{self, Guard};
 
 use super::scripts;
 use crate::config::HandlerSettings;
-use longshore_runtime::files::{self, Guard};
 
 /// How long a handler's file may be, in bytes.
 const LENGTH: u64 = 1024 * 1024;

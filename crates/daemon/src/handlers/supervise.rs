@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use longshore_docker::{Attention, DockerClient};
 use longshore_model::{Handler, HandlerSet, Job};
+use longshore_runtime::{FollowerContext, Source};
 use tokio::sync::watch as signal;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::DnsSettings;
 use crate::reconcile::{OpenVswitch, Publisher};
-use longshore_docker::{Attention, DockerClient};
-use longshore_runtime::{FollowerContext, Source};
 
 /// A handler that follows World.
 struct Kept {

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use longshore_model::Job;
+use longshore_model::{HandlerSet, Job};
 use longshore_plan::handlers::{Definition, read_ini};
+use longshore_runtime::Problems;
 use tempfile::TempDir;
 use tokio::sync::watch as signal;
 use tokio_util::task::AbortOnDropHandle;
@@ -17,8 +18,6 @@ use super::discover::discover;
 use super::watch::keep_reading;
 use super::{balance_job, follow_balance_job, watch};
 use crate::config::HandlerSettings;
-use longshore_model::HandlerSet;
-use longshore_runtime::Problems;
 
 /// Folders of handlers and of scripts.
 struct Place(TempDir);

@@ -2,14 +2,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use longshore_model::HandlerSet;
+use longshore_runtime::files::{Watched, unwatched};
+use longshore_runtime::{Problems, Source};
 use tokio::sync::watch as signal;
 use tokio::task::spawn_blocking;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::discover::discover;
 use crate::config::HandlerSettings;
-use longshore_runtime::files::{Watched, unwatched};
-use longshore_runtime::{Problems, Source};
 
 /// Keeps reading the definitions: when a file changes, when the settings are told again (SIGHUP), and now and then.
 /// What is wrong with the files shows as problems. The first set is there at once; reading ends when the handle is

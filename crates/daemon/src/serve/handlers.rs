@@ -3,10 +3,10 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use longshore_api::{Affected, FailedDelivery, Failure, Handler, HandlerTest, HandlerTestReport};
+use longshore_delivery::{Command, TestError, outline_of};
 use tokio::sync::oneshot;
 
 use super::{Api, failure};
-use longshore_delivery::{Command, TestError, outline_of};
 
 /// All handlers, in order of their names, and how their deliveries go.
 #[utoipa::path(get, path = "/v1/handlers", responses((status = 200, body = Vec<Handler>)))]

@@ -19,7 +19,11 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router, middleware};
 use longshore_api::Failure;
-use longshore_model::ContainerEvent;
+use longshore_delivery::Command;
+use longshore_dns::Zones;
+use longshore_model::{ContainerEvent, HandlerSet};
+use longshore_runtime::Problems;
+use longshore_runtime::state::{DockerState, Reader};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc, watch};
@@ -31,11 +35,6 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use crate::act::Traffic;
 use crate::reconcile::{RouteEvents, Routes};
-use longshore_delivery::Command;
-use longshore_dns::Zones;
-use longshore_model::HandlerSet;
-use longshore_runtime::Problems;
-use longshore_runtime::state::{DockerState, Reader};
 
 /// All that the API shows.
 #[derive(Clone)]

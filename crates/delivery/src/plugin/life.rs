@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_model::{Problem, Subject};
+use longshore_runtime::{Problems, Source, backoff, chain};
 use rustix::process::Signal;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -13,8 +14,6 @@ use super::log::{Log, plain};
 use super::process::{Act, Process};
 use super::wire::{self, PROTOCOL, Said};
 use crate::attempt::Failure;
-use longshore_runtime::backoff;
-use longshore_runtime::{Problems, Source, chain};
 
 /// How long a plugin may take to answer the hello, unless it has longer for an event: it may have something to prepare.
 const HELLO: Duration = Duration::from_secs(10);

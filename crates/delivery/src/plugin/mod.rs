@@ -22,13 +22,13 @@ use std::sync::{Mutex, PoisonError};
 
 use longshore_api::HandlerCall;
 use longshore_model::{Handler, Job};
+use longshore_runtime::Problems;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
 use self::ledger::Delivery;
 use self::life::{Order, Recipe, keep};
 use crate::attempt::{Attempt, Failure};
-use longshore_runtime::Problems;
 
 /// A plugin. Dropped, its process is killed with all that it started.
 #[derive(Debug)]

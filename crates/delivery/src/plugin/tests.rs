@@ -10,11 +10,11 @@ use longshore_model::{
     ContainerFacts, ContainerId, DeliveryRules, EventId, Filter, Handler, Job, Occurrence, OccurrenceSubject,
     Origin,
 };
+use longshore_runtime::Problems;
 use tokio::time::{sleep, timeout};
 
 use super::Plugin;
 use crate::attempt::{Attempt, Failure};
-use longshore_runtime::Problems;
 
 /// A plugin in Python that answers the hello and has `said(event)` called for each event.
 const GREETS: &str = r#"

@@ -16,6 +16,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use longshore_api::HandlerCall;
+use longshore_runtime::ProcessGroup as Group;
 use serde_json::value::RawValue;
 use tokio::io::AsyncWriteExt;
 use tokio::process::{ChildStdin, Command};
@@ -24,7 +25,6 @@ use tokio::time::timeout;
 use self::output::Output;
 use crate::attempt::{Attempt, Failure};
 use crate::inherited::inherited;
-use longshore_runtime::ProcessGroup as Group;
 
 /// How long output is read that is still under way when the script has ended: somebody it left behind may hold the
 /// pipe open for ever.

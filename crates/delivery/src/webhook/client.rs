@@ -19,11 +19,11 @@ use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::client::legacy::{self, Builder};
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use longshore_runtime::chain;
 use tokio::net::TcpStream;
 use tower_service::Service;
 
 use crate::attempt::Failure;
-use longshore_runtime::chain;
 
 /// How long a connection is kept for the next event.
 const IDLE: Duration = Duration::from_secs(30);

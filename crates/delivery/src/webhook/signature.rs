@@ -5,9 +5,8 @@ use std::path::Path;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
-
 use longshore_runtime::files::{Guard, read_soon};
+use sha2::Sha256;
 
 /// Fewest bytes of a key.
 const SHORTEST: usize = 24;

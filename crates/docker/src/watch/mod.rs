@@ -1,4 +1,4 @@
-//! Docker, watched: what it says becomes [`Observation`]s for the one task that writes World.
+//! Docker, watched: what it says becomes [`DockerObservation`]s for the one task that writes World.
 //!
 //! Subscribe, list, swap whole: the event stream is opened first and drained into memory by a task of its own, as
 //! Docker drops a listener that is slower than 100 ms an event; then everything is listed and handed over at once;
@@ -16,10 +16,10 @@ mod translate;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-
-use longshore_runtime::state::{Observation, Reader};
+use longshore_model::HostId;
+use longshore_runtime::state::{DockerObservation, Observation, Reader};
 use longshore_runtime::{ReloadableSettings, backoff, chain};
+use tokio::sync::mpsc;
 
 use crate::DockerSettings;
 
@@ -48,17 +48,26 @@ pub struct Watched {
     pub attention: tokio::sync::watch::Receiver<Attention>,
     /// What the resync compares Docker's list with.
     pub world: Reader,
-    /// Where what is seen goes.
-    pub inputs: mpsc::UnboundedSender<Observation>,
+    /// The host whose engine it is.
+    pub host: HostId,
+    /// Where what is observed goes.
+    pub observations: mpsc::UnboundedSender<Observation>,
     /// The time of the last event heard, in nanoseconds since 1970; nothing on the first day.
     pub resume: Option<i64>,
 }
 
-/// Watches one Docker Engine until the receiver of its inputs is gone.
+impl Watched {
+    /// Tells what was observed. It fails once nobody takes it.
+    fn tell(&self, observation: DockerObservation) -> Result<(), mpsc::error::SendError<Observation>> {
+        self.observations.send(Observation::Docker(self.host, observation))
+    }
+}
+
+/// Watches one Docker Engine until nobody takes what it observes.
 pub async fn watch(mut watched: Watched) {
     let address = watched.settings.address.to_string();
     let mut delays = backoff::exponential(FIRST_DELAY, MAX_DELAY);
-    while !watched.inputs.is_closed() {
+    while !watched.observations.is_closed() {
         let session = session::Session::open(&mut watched).await;
         let ended = match session {
             Ok(mut session) => {
@@ -71,7 +80,7 @@ pub async fn watch(mut watched: Watched) {
         let why = chain(&ended);
         let delay = delays.next().unwrap_or(MAX_DELAY);
         tracing::debug!(docker = %address, error = %why, retry_in = ?delay, "Docker does not answer");
-        if watched.inputs.send(Observation::Away(why)).is_err() {
+        if watched.tell(DockerObservation::Away(why)).is_err() {
             return;
         }
         tokio::time::sleep(delay).await;

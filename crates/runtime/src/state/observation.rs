@@ -1,17 +1,39 @@
-use longshore_model::{Container, ContainerEvent, ContainerId, Network, NetworkEvent};
+//! What is observed of the hosts, by whoever observes it.
 
-/// What the watch found out.
+use std::net::SocketAddr;
+
+use longshore_model::{
+    Container, ContainerEvent, ContainerId, ContainerRef, HostId, Network, NetworkEvent, PortState,
+};
+
+/// Anything that may change World.
 #[derive(Debug)]
 pub enum Observation {
-    /// Docker told of this.
+    /// What the Docker Engine of a host says.
+    Docker(HostId, DockerObservation),
+    /// What a look at a container's port found.
+    Port {
+        /// Whose port.
+        container: ContainerRef,
+        /// Where it was looked for.
+        address: SocketAddr,
+        /// What was found.
+        state: PortState,
+    },
+}
+
+/// What a Docker Engine says.
+#[derive(Debug)]
+pub enum DockerObservation {
+    /// Something happened to a container.
     Event {
         /// What.
         event: ContainerEvent,
         /// Whether it happened before everything was listed: World has what came of it.
         past: bool,
     },
-    /// Docker told of this network.
-    Network(NetworkEvent),
+    /// Something happened to a network.
+    NetworkEvent(NetworkEvent),
     /// A container as it is, or that it is gone.
     Inspected {
         /// Which.
@@ -30,6 +52,15 @@ pub enum Observation {
     },
     /// All networks, by id.
     Networks(Vec<(String, Network)>),
-    /// Docker cannot be reached, and why. Known containers stay as they are.
+    /// The engine cannot be reached, and why. Known containers stay as they are.
     Away(String),
+}
+
+/// An event of Docker's, for those to whom each one counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DockerEvent {
+    /// Of a container.
+    Container(ContainerEvent),
+    /// Of a network.
+    Network(NetworkEvent),
 }

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use etcd_client::{Certificate, Client, ConnectOptions, Identity, TlsOptions};
+use longshore_runtime::files::{Guard, ReadError, read_soon};
 use tokio::time::timeout;
 
 use super::{EtcdError, EtcdSettings};
-use longshore_runtime::files::{Guard, ReadError, read_soon};
 
 /// Longest file with a password, in bytes.
 const LONGEST: u64 = 64 * 1024;

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use longshore_plan::KeyChange;
-
 use longshore_runtime::chain;
 use longshore_runtime::files::ReadError;
 
