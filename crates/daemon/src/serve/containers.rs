@@ -8,5 +8,6 @@ use super::Api;
 #[utoipa::path(get, path = "/v1/containers", responses((status = 200, body = Vec<Container>)))]
 pub(super) async fn containers(State(api): State<Api>) -> Json<Vec<Container>> {
     let world = api.world.snapshot();
-    Json(world.containers.values().map(|container| Container::from(&**container)).collect())
+    let containers = world.iter().flat_map(|world| world.own().containers.values());
+    Json(containers.map(|container| Container::from(&**container)).collect())
 }
