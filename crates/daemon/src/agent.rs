@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use longshore_model::{ContainerId, Problem, RouteTable, Subject};
 use longshore_plan::{RoutePlan, RouteSettings, Vantage};
-use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc, watch as signal};
 use tokio_util::sync::CancellationToken;
@@ -15,9 +14,10 @@ use crate::act::{Engine, EngineError};
 use crate::config::{DockerSettings, EngineSettings, Live, Settings};
 use crate::docker::DockerClient;
 use crate::following::Following;
+use crate::metrics;
 use crate::problems::{Problems, Source};
 use crate::reconcile::{Checks, Due, Ground, RouteReconciler, Routes};
-use crate::serve::{self, Api};
+use crate::serve::{self, Api, Feed};
 use crate::start::Start;
 use crate::state::{DockerState, Writer};
 use crate::watch;
@@ -116,7 +116,7 @@ impl Agent {
         let vantage = vantage(&settings.docker).await?;
         let engine = Engine::start(&settings.balancer, start).await?;
         // After what may fail: a process has one recorder, and may start an agent again.
-        let metrics = PrometheusBuilder::new().install_recorder()?;
+        let metrics = metrics::install()?;
 
         let stop = CancellationToken::new();
         let problems = Problems::default();
@@ -129,7 +129,8 @@ impl Agent {
         let (ports, port_inputs) = mpsc::unbounded_channel();
         let (told, told_feed) = mpsc::unbounded_channel();
         let (writer, world, subscribers, docker) = Writer::new(told);
-        let container_events = writer.events();
+        let feed = Feed::new();
+        let container_events = writer.events().subscribe();
         let traffic = engine.traffic();
 
         let ground = Ground {
@@ -157,6 +158,7 @@ impl Agent {
             due: Due::default(),
         };
         let background = vec![
+            spawn(feed.clone().collect(container_events, route_events.subscribe(), world.clone())),
             spawn(writer.run(docker_inputs, port_inputs)),
             spawn(watch::watch(watch::Watched {
                 settings: settings.docker.clone(),
@@ -166,6 +168,7 @@ impl Agent {
                 inputs,
                 resume: seen.heard,
             })),
+            spawn(metrics::keep_up(metrics.clone())),
             spawn(tell_of_docker(settings.docker.address.to_string(), docker.clone(), problems.clone())),
         ];
         let api = Api {
@@ -175,8 +178,7 @@ impl Agent {
             problems: problems.clone(),
             handlers: seen.handlers,
             deliveries: seen.deliveries,
-            container_events,
-            route_events,
+            feed,
             docker: docker.clone(),
             ready: ready.clone(),
             traffic,

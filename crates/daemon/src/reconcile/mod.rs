@@ -13,5 +13,5 @@ pub(crate) use checks::Checks;
 pub(crate) use follow::{Follower, Ground, Passed, Reached};
 pub(crate) use openvswitch::OpenVswitch;
 pub(crate) use publish::Publisher;
-pub(crate) use routes::{Due, RouteEvents, RouteReconciler, Routes};
+pub(crate) use routes::{Due, RouteReconciler, Routes};
 pub(crate) use sidecars::SidecarFollower;
