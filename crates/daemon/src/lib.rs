@@ -23,6 +23,7 @@ mod delays;
 mod deliver;
 mod docker;
 mod following;
+mod identity;
 mod metrics;
 mod outward;
 mod problems;

@@ -14,5 +14,6 @@ use super::Api;
 )]
 pub(super) async fn containers(State(api): State<Api>) -> Json<Vec<Container>> {
     let world = api.world.snapshot();
-    Json(world.containers.values().map(|container| Container::from(&**container)).collect())
+    let containers = world.iter().flat_map(|world| world.own().containers.values());
+    Json(containers.map(|container| Container::from(&**container)).collect())
 }

@@ -186,7 +186,8 @@ impl FeedReader {
 fn named(event: &model::ContainerEvent, world: &Reader) -> ContainerEvent {
     let mut event = ContainerEvent::from(event);
     if event.name.is_empty()
-        && let Some(container) = world.snapshot().containers.get(&model::ContainerId::new(&event.container))
+        && let Some(world) = world.snapshot()
+        && let Some(container) = world.own().containers.get(&model::ContainerId::new(&event.container))
     {
         event.name.clone_from(&container.name);
     }

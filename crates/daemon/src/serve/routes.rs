@@ -71,7 +71,10 @@ pub(super) async fn explain(State(api): State<Api>, Query(query): Query<RouteQue
         Err(error) => return failure(StatusCode::BAD_REQUEST, error.to_string()),
     };
     let host = authority.as_ref().map_or("", |authority| authority.host());
-    let explained = longshore_plan::explain(&api.world.snapshot(), &api.routes.table(), frontend, host, path);
+    let Some(world) = api.world.snapshot() else {
+        return failure(StatusCode::SERVICE_UNAVAILABLE, "Docker's containers have not been listed yet");
+    };
+    let explained = longshore_plan::explain(&world, &api.routes.table(), frontend, host, path);
     Json(explanation(explained)).into_response()
 }
 
