@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use longshore_model::{ContainerId, ContainerRef, HostId, Problem, RouteTable, Subject};
 use longshore_plan::{BalancerLocation, RoutePlan, RouteSettings};
-use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc, watch as signal};
 use tokio_util::sync::CancellationToken;
@@ -18,9 +17,10 @@ use crate::config::{DockerSettings, EngineSettings, Live, Settings};
 use crate::docker::DockerClient;
 use crate::following::Following;
 use crate::identity::{Keeping, host_id};
+use crate::metrics;
 use crate::problems::{Problems, Source, chain};
 use crate::reconcile::{Checks, Due, Ground, RouteReconciler, Routes, StatusBoard};
-use crate::serve::{self, Api};
+use crate::serve::{self, Api, Feed};
 use crate::start::Start;
 use crate::state::{DockerState, State, Writer};
 use crate::watch;
@@ -120,7 +120,7 @@ impl Agent {
         let (location, addresses) = locate(&settings.docker, host).await?;
         let engine = Engine::start(&settings.balancer, start).await?;
         // After what may fail: a process has one recorder, and may start an agent again.
-        let metrics = PrometheusBuilder::new().install_recorder()?;
+        let metrics = metrics::install()?;
 
         let stop = CancellationToken::new();
         let problems = Problems::default();
@@ -133,7 +133,8 @@ impl Agent {
         let (observations, observed) = mpsc::unbounded_channel();
         let (told, told_feed) = mpsc::unbounded_channel();
         let (writer, world, docker) = Writer::new(State::new(host, addresses), told);
-        let container_events = writer.events();
+        let feed = Feed::new();
+        let container_events = writer.events().subscribe();
         let traffic = engine.traffic();
 
         let ground = Ground {
@@ -161,6 +162,7 @@ impl Agent {
             due: Due::default(),
         };
         let background = vec![
+            spawn(feed.clone().collect(container_events, route_events.subscribe(), world.clone())),
             spawn(writer.run(observed)),
             spawn(watch::watch(watch::Watched {
                 settings: settings.docker.clone(),
@@ -171,6 +173,7 @@ impl Agent {
                 observations,
                 resume: seen.heard,
             })),
+            spawn(metrics::keep_up(metrics.clone())),
             spawn(tell_of_docker(settings.docker.address.to_string(), docker.clone(), problems.clone())),
         ];
         let api = Api {
@@ -180,8 +183,7 @@ impl Agent {
             problems: problems.clone(),
             handlers: seen.handlers,
             deliveries: seen.deliveries,
-            container_events,
-            route_events,
+            feed,
             docker: docker.clone(),
             ready: ready.clone(),
             traffic,

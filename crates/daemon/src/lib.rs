@@ -24,6 +24,7 @@ mod deliver;
 mod docker;
 mod following;
 mod identity;
+mod metrics;
 mod outward;
 mod problems;
 mod reconcile;
