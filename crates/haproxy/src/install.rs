@@ -9,7 +9,7 @@ use std::time::Duration;
 use longshore_model::{Frontend, Protocol, RouteTable};
 use tokio::time::{Instant, sleep};
 
-use crate::layout::{Shape, State};
+use crate::layout::{self, Shape, State};
 use crate::master::{self, Master};
 use crate::runtime::Identity;
 use crate::settings::{Mode, Paths, Reload};
@@ -117,7 +117,9 @@ impl Haproxy {
             homeless = known.homeless;
         }
         let pool = pool(least, &self.table, &wanted, homeless);
-        Shape { frontends: wanted, pool, stats }
+        let before = self.known.as_ref().map_or(0, |known| known.state.shape.wildcard_labels);
+        let wildcard_labels = layout::wildcard_labels_of(&self.table).max(before);
+        Shape { frontends: wanted, pool, stats, wildcard_labels }
     }
 
     /// Whether what runs is not of this shape (or, with a layout that is not ours, not of this text).

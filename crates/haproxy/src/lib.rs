@@ -32,6 +32,7 @@ mod error;
 mod files;
 #[cfg(test)]
 mod fixture;
+mod headers;
 mod install;
 mod layout;
 mod master;
@@ -140,6 +141,9 @@ impl Known {
     }
 }
 
+/// Actions that HAProxy's own language cannot say.
+const LUA: &str = include_str!("longshore.lua");
+
 /// The first delay after a failure; doubled up to [`LAST_DELAY`].
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 const LAST_DELAY: Duration = Duration::from_secs(10);
@@ -169,6 +173,7 @@ impl Haproxy {
             master = Master::find(&dir.join("master.sock"), &dir.join("master.pid"), &arguments).await;
         }
         files::private_dir(&paths.maps)?;
+        files::write(&paths.lua, LUA)?;
         Ok(Self {
             runtime: Runtime::new(&paths.socket),
             written: std::fs::read_to_string(&paths.config).ok(),
@@ -216,7 +221,12 @@ impl Haproxy {
         let paths = Paths::of(&settings.mode)?;
         let (frontends, _) = frontends(table);
         let pool = install::pool(settings.pool, table, &frontends, 0);
-        let shape = Shape { frontends, pool, stats: settings.stats.is_some() };
+        let shape = Shape {
+            frontends,
+            pool,
+            stats: settings.stats.is_some(),
+            wildcard_labels: layout::wildcard_labels_of(table),
+        };
         let state = State::lay_out(&shape, table, None);
         Ok(Templates::new(settings, &paths).render(&state, table)?.text)
     }
@@ -290,8 +300,12 @@ impl Haproxy {
             Err(error) => return Err(error),
         };
         let mut state = self.runtime.state(&self.paths).await?;
-        for stats in BTreeSet::from([false, self.settings.stats.is_some()]) {
+        let stats = BTreeSet::from([false, self.settings.stats.is_some()]);
+        for (stats, labels) in
+            stats.into_iter().flat_map(|s| layout::WILDCARD_LABELS.map(|labels| (s, labels)))
+        {
             state.shape.stats = stats;
+            state.shape.wildcard_labels = labels;
             if self.templates.description(&state.shape)? == identity.description {
                 tracing::info!(
                     pid = identity.pid,
@@ -339,6 +353,10 @@ impl Haproxy {
         let mut pending = BTreeSet::new();
         if let Some(known) = self.known.as_ref().filter(|_| self.has_layout) {
             pending.extend(wanted.difference(&known.state.shape.frontends).copied());
+            let has = known.state.shape.wildcard_labels;
+            let deep = |key: &RouteKey| layout::wildcard_labels(key).is_some_and(|labels| labels > has);
+            pending
+                .extend(self.table.iter().filter(|route| deep(&route.key)).map(|route| route.key.frontend));
             if known.homeless > 0 {
                 pending.extend(wanted.iter().filter(|frontend| frontend.protocol == Protocol::Http));
             }
