@@ -6,8 +6,9 @@ use super::Violation;
 use crate::workspace::{Metadata, Package};
 
 /// The rooms by floor: a room may need those on lower floors, and none on its own.
-const FLOORS: [&[&str]; 4] = [
+const FLOORS: [&[&str]; 5] = [
     &["longshore-model"],
+    &["longshore-net"],
     &[
         "longshore-plan",
         "longshore-store",

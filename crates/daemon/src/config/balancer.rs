@@ -1,6 +1,6 @@
 use std::net::IpAddr;
 
-use longshore_proxy::IpNet;
+use longshore_net::IpNet;
 
 /// How the balancer is run.
 #[derive(Clone, Debug, PartialEq, Eq)]

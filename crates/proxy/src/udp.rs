@@ -6,30 +6,31 @@
 //! client's next datagram begins another session, and the old one only brings late replies.
 //! Datagrams are never queued: what the system has no room for is dropped, as a network would.
 
-pub(crate) mod datagram;
-
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket as StdSocket};
 use std::rc::Rc;
 
+use longshore_net::{Datagrams, LocalAddress, MAX_DATAGRAM};
 use socket2::{SockRef, Socket};
 use tokio::net::UdpSocket;
 use tokio::task::AbortHandle;
 
-use crate::backend::Backend;
-use crate::site::{Listening, MOST_RETRIES, Site};
-use datagram::{Datagrams, LONGEST, Local};
+use crate::backend::{Backend, MAX_RETRIES};
+use crate::clock::milliseconds;
+use crate::frontend::{FrontendState, ListenerGuard};
+use crate::shard::Shard;
 
 /// Datagrams taken in a row before other tasks have their turn.
 const BATCH: usize = 64;
 
-type Key = (SocketAddr, Local);
+type Key = (SocketAddr, LocalAddress);
 
 /// A frontend's socket and its sessions.
 struct Hub {
-    site: Rc<Site>,
+    frontend: Rc<FrontendState>,
+    shard: Rc<Shard>,
     socket: Datagrams,
     sessions: RefCell<HashMap<Key, Session>>,
     /// Sessions whose upstream left, or that another one has replaced.
@@ -37,12 +38,12 @@ struct Hub {
     /// Replies pass through here; one datagram at a time, so one buffer does.
     buffer: RefCell<Vec<u8>>,
     /// After the socket, as it says that the socket is closed.
-    _listening: Listening,
+    _guard: ListenerGuard,
 }
 
 /// One client and its upstream.
 struct Session {
-    site: Rc<Site>,
+    frontend: Rc<FrontendState>,
     backend: Rc<Backend>,
     upstream: Rc<UdpSocket>,
     active: Rc<Cell<u64>>,
@@ -52,38 +53,45 @@ struct Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.replies.abort();
-        self.site.counters.closed.add(1);
+        self.frontend.counters.closed.add(1);
     }
 }
 
 /// Serves one socket until its frontend closes.
-pub(crate) async fn serve(socket: Socket, site: Rc<Site>, listening: Listening) {
+pub(crate) async fn serve(
+    socket: Socket,
+    frontend: Rc<FrontendState>,
+    shard: Rc<Shard>,
+    guard: ListenerGuard,
+) {
+    let name = frontend.frontend;
     let socket = match Datagrams::new(socket) {
         Ok(socket) => socket,
         Err(error) => {
-            tracing::error!(frontend = %site.frontend, %error, "cannot watch a socket");
+            tracing::error!(frontend = %name, %error, "cannot watch a socket");
             return;
         }
     };
     let hub = Rc::new(Hub {
-        site: Rc::clone(&site),
+        frontend: Rc::clone(&frontend),
+        shard: Rc::clone(&shard),
         socket,
         sessions: RefCell::default(),
         fading: RefCell::default(),
-        buffer: RefCell::new(vec![0; LONGEST]),
-        _listening: listening,
+        buffer: RefCell::new(vec![0; MAX_DATAGRAM]),
+        _guard: guard,
     });
-    let mut sweep = tokio::time::interval(site.worker.settings.timeouts.sweep());
+    let mut sweep = tokio::time::interval(shard.settings.timeouts.sweep());
     sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut buffer = vec![0; LONGEST];
+    let mut buffer = vec![0; MAX_DATAGRAM];
     loop {
         tokio::select! {
             biased;
-            () = site.closed() => break,
+            () = frontend.closed() => break,
             _ = sweep.tick() => hub.sweep(),
             ready = hub.socket.readable() => {
                 if let Err(error) = ready {
-                    tracing::error!(frontend = %site.frontend, %error, "a socket broke");
+                    tracing::error!(frontend = %name, %error, "a socket broke");
                     break;
                 }
                 hub.take(&mut buffer);
@@ -101,19 +109,21 @@ impl Hub {
         for _ in 0..BATCH {
             match self.socket.receive(buffer) {
                 Ok((length, peer, local)) => {
-                    self.site.counters.bytes_in.add(length as u64);
+                    self.frontend.counters.bytes_in.add(length as u64);
                     self.pass((peer, local), buffer.get(..length).unwrap_or_default());
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 // A client that took no reply: an ICMP error for an earlier datagram.
-                Err(error) => tracing::debug!(frontend = %self.site.frontend, %error, "a datagram was lost"),
+                Err(error) => {
+                    tracing::debug!(frontend = %self.frontend.frontend, %error, "a datagram was lost")
+                }
             }
         }
     }
 
     fn pass(self: &Rc<Self>, key: Key, data: &[u8]) {
         let mut tried = Vec::new();
-        while tried.len() <= MOST_RETRIES {
+        while tried.len() <= MAX_RETRIES {
             let Some((backend, upstream)) = self.session(key, &tried) else { return };
             // Not `try_send`: it refuses until the runtime has seen the new socket once.
             match SockRef::from(&*upstream).send(data) {
@@ -121,7 +131,7 @@ impl Hub {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) => {
                     self.failed(key, &backend, &error);
-                    self.site.counters.retries.add(1);
+                    self.frontend.counters.retries.add(1);
                     tried.push(backend);
                 }
             }
@@ -133,23 +143,23 @@ impl Hub {
         let mut sessions = self.sessions.borrow_mut();
         if let Some(session) = sessions.get(&key) {
             if !session.backend.is_retired() {
-                session.active.set(self.site.worker.now());
+                session.active.set(self.shard.clock.now());
                 return Some((Rc::clone(&session.backend), Rc::clone(&session.upstream)));
             }
             self.fading.borrow_mut().extend(sessions.remove(&key));
         }
-        if sessions.len() + self.fading.borrow().len() >= self.site.worker.settings.sessions {
+        if sessions.len() + self.fading.borrow().len() >= self.shard.settings.sessions {
             return None;
         }
-        let backend = self.site.only_route()?.pick(tried)?;
+        let backend = self.frontend.only_route()?.pick(tried)?;
         let upstream = match towards(backend.address) {
             Ok(upstream) => Rc::new(upstream),
             Err(error) => {
-                backend.failed(&error, &self.site.worker);
+                backend.failed(&error, &self.shard.observer);
                 return None;
             }
         };
-        let active = Rc::new(Cell::new(self.site.worker.now()));
+        let active = Rc::new(Cell::new(self.shard.clock.now()));
         let replies = Replies {
             hub: Rc::clone(self),
             key,
@@ -157,9 +167,9 @@ impl Hub {
             upstream: Rc::clone(&upstream),
             active: Rc::clone(&active),
         };
-        self.site.counters.opened.add(1);
+        self.frontend.counters.opened.add(1);
         let session = Session {
-            site: Rc::clone(&self.site),
+            frontend: Rc::clone(&self.frontend),
             backend: Rc::clone(&backend),
             upstream: Rc::clone(&upstream),
             active,
@@ -171,8 +181,8 @@ impl Hub {
 
     /// The upstream refused a datagram: the session is over.
     fn failed(&self, key: Key, backend: &Rc<Backend>, error: &io::Error) {
-        self.site.counters.upstream_failures.add(1);
-        backend.failed(error, &self.site.worker);
+        self.frontend.counters.upstream_failures.add(1);
+        backend.failed(error, &self.shard.observer);
         let mut sessions = self.sessions.borrow_mut();
         if sessions.get(&key).is_some_and(|session| Rc::ptr_eq(&session.backend, backend)) {
             sessions.remove(&key);
@@ -180,9 +190,9 @@ impl Hub {
     }
 
     fn sweep(&self) {
-        let longest = self.site.worker.settings.timeouts.session.as_millis();
-        let now = self.site.worker.now();
-        let lives = |session: &Session| u128::from(now.saturating_sub(session.active.get())) <= longest;
+        let longest = milliseconds(self.shard.settings.timeouts.session);
+        let now = self.shard.clock.now();
+        let lives = |session: &Session| now.saturating_sub(session.active.get()) <= longest;
         self.sessions.borrow_mut().retain(|_, session| lives(session));
         self.fading.borrow_mut().retain(lives);
     }
@@ -213,10 +223,10 @@ impl Replies {
             match self.upstream.try_recv(&mut buffer) {
                 Ok(length) => {
                     self.backend.answered();
-                    self.active.set(self.hub.site.worker.now());
+                    self.active.set(self.hub.shard.clock.now());
                     let data = buffer.get(..length).unwrap_or_default();
                     match self.hub.socket.send(data, peer, local) {
-                        Ok(()) => self.hub.site.counters.bytes_out.add(length as u64),
+                        Ok(()) => self.hub.frontend.counters.bytes_out.add(length as u64),
                         Err(error) => tracing::debug!(%peer, %error, "a reply was dropped"),
                     }
                 }

@@ -14,12 +14,12 @@ use socket2::Socket;
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
-/// The longest datagram there is.
-pub(crate) const LONGEST: usize = 65_535;
+/// The largest datagram, in bytes.
+pub const MAX_DATAGRAM: usize = 65_535;
 
 /// Which of this host's addresses a client sent to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Local {
+pub enum LocalAddress {
     /// The system did not say.
     Unknown,
     /// In network byte order.
@@ -59,7 +59,7 @@ impl Datagrams {
     ///
     /// # Errors
     /// `WouldBlock` if there is none.
-    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr, Local)> {
+    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr, LocalAddress)> {
         self.0.try_io(Interest::READABLE, || {
             let mut control = nix::cmsg_space!(libc::in6_pktinfo, libc::in_pktinfo);
             let mut slices = [IoSliceMut::new(buffer)];
@@ -70,16 +70,16 @@ impl Datagrams {
                 MsgFlags::empty(),
             )?;
             let local = message.cmsgs()?.find_map(|control| match control {
-                ControlMessageOwned::Ipv4PacketInfo(info) => Some(Local::V4(info.ipi_spec_dst.s_addr)),
+                ControlMessageOwned::Ipv4PacketInfo(info) => Some(LocalAddress::V4(info.ipi_spec_dst.s_addr)),
                 ControlMessageOwned::Ipv6PacketInfo(info) => {
                     let bytes = info.ipi6_addr.s6_addr;
                     let scoped = Ipv6Addr::from(bytes).is_unicast_link_local();
-                    Some(Local::V6(bytes, if scoped { info.ipi6_ifindex } else { 0 }))
+                    Some(LocalAddress::V6(bytes, if scoped { info.ipi6_ifindex } else { 0 }))
                 }
                 _ => None,
             });
             let peer = message.address.as_ref().and_then(address).ok_or(io::ErrorKind::InvalidData)?;
-            Ok((message.bytes, peer, local.unwrap_or(Local::Unknown)))
+            Ok((message.bytes, peer, local.unwrap_or(LocalAddress::Unknown)))
         })
     }
 
@@ -87,7 +87,7 @@ impl Datagrams {
     ///
     /// # Errors
     /// `WouldBlock` if the system has no room for it.
-    pub fn send(&self, data: &[u8], peer: SocketAddr, local: Local) -> io::Result<()> {
+    pub fn send(&self, data: &[u8], peer: SocketAddr, local: LocalAddress) -> io::Result<()> {
         // Asked of the system at once: a datagram is sent or dropped, and nothing waits for room.
         let fd = self.0.as_raw_fd();
         let slices = [IoSlice::new(data)];
@@ -95,13 +95,13 @@ impl Datagrams {
         let flags = MsgFlags::empty();
         let any = libc::in_addr { s_addr: 0 };
         match local {
-            Local::Unknown => sendmsg(fd, &slices, &[], flags, Some(&peer)),
-            Local::V4(address) => {
+            LocalAddress::Unknown => sendmsg(fd, &slices, &[], flags, Some(&peer)),
+            LocalAddress::V4(address) => {
                 let from = libc::in_addr { s_addr: address };
                 let info = libc::in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: from, ipi_addr: any };
                 sendmsg(fd, &slices, &[ControlMessage::Ipv4PacketInfo(&info)], flags, Some(&peer))
             }
-            Local::V6(address, interface) => {
+            LocalAddress::V6(address, interface) => {
                 let from = libc::in6_addr { s6_addr: address };
                 let info = libc::in6_pktinfo { ipi6_addr: from, ipi6_ifindex: interface };
                 sendmsg(fd, &slices, &[ControlMessage::Ipv6PacketInfo(&info)], flags, Some(&peer))
