@@ -124,6 +124,7 @@ nonsense{% endif %}{% endfor %}";
         "{error}"
     );
     assert_eq!(get(port, "x", "/").await, "own");
+    lab.engine.retry();
     lab.set(&[to(format!("http:{port} x/"), &[])]).await;
     assert_eq!(lab.engine.stats().reloads, 0);
     assert_eq!(get(port, "x", "/").await, "own");
