@@ -6,7 +6,7 @@ use longshore_daemon::act::haproxy::{Mode, Reload, Settings, template_dirs};
 
 use longshore_daemon::config::IpNet;
 
-use super::Wrong;
+use super::Invalid;
 
 /// Only for `--balancer haproxy`.
 #[derive(Clone, Debug, Args)]
@@ -42,7 +42,7 @@ impl HaproxyFlags {
         data_dir: &Path,
         bind: &[IpAddr],
         trusted: &[IpNet],
-    ) -> Result<Settings, Wrong> {
+    ) -> Result<Settings, Invalid> {
         let mode = match &self.haproxy_config {
             Some(config) => Mode::Attach {
                 config: config.clone(),
