@@ -16,7 +16,7 @@ use crate::config::{DockerSettings, EngineSettings, Live, Settings};
 use crate::docker::DockerClient;
 use crate::following::Following;
 use crate::problems::{Problems, Source};
-use crate::reconcile::{Checks, Due, Ground, RouteReconciler, Routes};
+use crate::reconcile::{Checks, Due, Ground, RouteReconciler, Routes, StatusBoard};
 use crate::serve::{self, Api};
 use crate::start::Start;
 use crate::state::{DockerState, Writer};
@@ -122,6 +122,7 @@ impl Agent {
         let problems = Problems::default();
         problems.set(Source::Settings, settings.ignored.clone());
         let routes = Routes::default();
+        let statuses = StatusBoard::default();
         let (live, live_settings) = signal::channel(settings.live());
         let (route_events, _) = broadcast::channel(FEED);
         let (ready_set, ready) = signal::channel(false);
@@ -138,6 +139,7 @@ impl Agent {
             world: world.clone(),
             subscribers: subscribers.clone(),
             problems: problems.clone(),
+            statuses: statuses.clone(),
             stop: stop.clone(),
             unsettled: signal::Sender::default(),
         };

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use longshore_daemon::act::haproxy::{self, Mode, template_dirs};
 use longshore_daemon::config::{
     BalancerSettings, DockerAddress, DockerSettings, EngineSettings, HandlerSettings, Settings,
 };
+use longshore_haproxy::{Mode, template_dirs};
 use longshore_model::BalanceJob;
 
 use crate::flags::reload;
@@ -15,18 +15,18 @@ use crate::flags::reload;
 const TEMPLATE_DIRS: [&str; 2] = ["/etc/docker-glue/templates", "./templates"];
 
 /// docker-balancer's HAProxy; what the job leaves open is as it was there.
-pub(crate) fn haproxy(job: &BalanceJob) -> haproxy::Settings {
+pub(crate) fn haproxy(job: &BalanceJob) -> longshore_haproxy::Settings {
     let path = |said: &Option<PathBuf>, usual: &str| said.clone().unwrap_or_else(|| usual.into());
     let mode = Mode::Attach {
         config: path(&job.config_file, "/etc/haproxy/haproxy.cfg"),
         socket: path(&job.socket, "/run/haproxy/admin.sock"),
         reload: reload(job.reload.as_deref().unwrap_or("systemctl reload haproxy")),
     };
-    haproxy::Settings {
+    longshore_haproxy::Settings {
         template_dirs: template_dirs(&job.template_dir, &TEMPLATE_DIRS.map(PathBuf::from)),
         template_file: Some(job.template_file.clone().unwrap_or_else(|| "haproxy.cfg.j2".to_owned())),
         rc_file: Some(path(&job.rc, "/etc/sysconfig/haproxy")),
-        ..haproxy::Settings::new(mode)
+        ..longshore_haproxy::Settings::new(mode)
     }
 }
 

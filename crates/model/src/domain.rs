@@ -1,4 +1,4 @@
-//! Host names and path prefixes that are safe to write into any configuration.
+//! Host names that are safe to write into any configuration.
 
 use std::fmt;
 use std::str::FromStr;
@@ -144,77 +144,6 @@ impl fmt::Display for HostPattern {
     }
 }
 
-/// The start of a path in whole segments, without slashes at either end; empty means every path.
-///
-/// Held as it appears on the wire: percent escapes are not decoded, so a prefix with an escape
-/// matches only requests that spell it the same way.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PathPrefix(Arc<str>);
-
-impl PathPrefix {
-    /// Longest prefix accepted, in characters.
-    pub const MAX: usize = 1024;
-    /// Most segments accepted.
-    pub const MAX_SEGMENTS: usize = 16;
-
-    /// The prefix without slashes at either end.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Whether it is empty: every path matches.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Whether `path` (as on the wire, from its first slash, without the query) is one it answers to:
-    /// `/dash` has `/dash` and `/dash/x`, and not `/dashboard`.
-    pub fn covers(&self, path: &str) -> bool {
-        if self.is_empty() {
-            return true;
-        }
-        let rest = path.strip_prefix('/').and_then(|path| path.strip_prefix(self.as_str()));
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    }
-
-    /// How many segments it has.
-    pub fn segments(&self) -> usize {
-        if self.is_empty() { 0 } else { self.0.split('/').count() }
-    }
-}
-
-impl FromStr for PathPrefix {
-    type Err = TextError;
-
-    fn from_str(text: &str) -> Result<Self, TextError> {
-        let text = text.trim_matches('/');
-        if text.len() > Self::MAX {
-            return Err(TextError::TooLong(Self::MAX));
-        }
-        // RFC 3986 `pchar`, and the slash between segments.
-        let allowed = |c: char| c.is_ascii_alphanumeric() || "-._~!$&'()*+,;=:@%/".contains(c);
-        if let Some(c) = text.chars().find(|&c| !allowed(c)) {
-            return Err(TextError::Character(c));
-        }
-        if text.is_empty() {
-            return Ok(Self::default());
-        }
-        if text.split('/').count() > Self::MAX_SEGMENTS {
-            return Err(TextError::TooLong(Self::MAX_SEGMENTS));
-        }
-        if let Some(segment) = text.split('/').find(|s| matches!(*s, "" | "." | "..")) {
-            return Err(TextError::Segment(segment.to_owned()));
-        }
-        Ok(Self(Arc::from(text)))
-    }
-}
-
-impl fmt::Display for PathPrefix {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "/{}", self.0)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -247,34 +176,11 @@ mod tests {
         assert!(!pattern.covers("aexample.com") && !pattern.covers("éxample.com"));
     }
 
-    #[test]
-    fn a_prefix_covers_whole_segments_only() {
-        let prefix: PathPrefix = "dash".parse().unwrap();
-        assert!(prefix.covers("/dash") && prefix.covers("/dash/") && prefix.covers("/dash/x"));
-        assert!(!prefix.covers("/dashboard") && !prefix.covers("/") && !prefix.covers("dash"));
-    }
-
-    #[test]
-    fn a_prefix_loses_its_outer_slashes() {
-        assert_eq!("/dash/board/".parse::<PathPrefix>().unwrap().as_str(), "dash/board");
-        assert_eq!("/".parse::<PathPrefix>().unwrap(), PathPrefix::default());
-    }
-
-    #[test]
-    fn a_prefix_cannot_climb_or_carry_a_query() {
-        for hostile in ["a/../b", "a//b", "./a", "a?b", "a#b", "a b", "a\r\nb", "a\"b", "a\\b"] {
-            assert!(hostile.parse::<PathPrefix>().is_err(), "{hostile:?}");
-        }
-    }
-
     proptest! {
         #[test]
         fn what_parses_survives_being_written_and_read_again(text in "\\PC{0,40}") {
             if let Ok(host) = text.parse::<HostPattern>() {
                 prop_assert_eq!(host.to_string().parse::<HostPattern>().unwrap(), host);
-            }
-            if let Ok(prefix) = text.parse::<PathPrefix>() {
-                prop_assert_eq!(prefix.to_string().parse::<PathPrefix>().unwrap(), prefix);
             }
         }
     }

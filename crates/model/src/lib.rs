@@ -10,18 +10,21 @@
 mod container;
 mod domain;
 mod event;
+mod forwarded;
 mod handler;
 mod image;
 mod name;
 mod network;
 mod occurrence;
+mod path;
 mod problem;
 mod route;
 mod world;
 
 pub use container::{Container, ContainerId, Endpoint, Health, Published, RunState, Transport};
-pub use domain::{DomainName, HostPattern, PathPrefix, TextError};
+pub use domain::{DomainName, HostPattern, TextError};
 pub use event::{ContainerEvent, EventKind, NetworkEvent};
+pub use forwarded::{FORBIDDEN_HEADERS, TRUSTED_HEADER_PREFIX, TRUSTED_HEADERS, is_passed_header};
 pub use handler::{
     BalanceJob, DeliveryRules, EventFilter, Filter, Handler, Job, OpenVswitchJob, Origin, PublishJob,
 };
@@ -29,6 +32,7 @@ pub use image::{ImageReference, ImageReferenceError};
 pub use name::{NameEntry, NameKey, NameTable, NamedContainer, NamedPort, Replica};
 pub use network::{Network, NetworkScope};
 pub use occurrence::{ContainerFacts, EventId, Occurrence, OccurrenceSubject};
+pub use path::{BadEscape, PathPrefix, merge_slashes, normalize_path};
 pub use problem::{Problem, Subject};
 pub use route::{
     Frontend, FrontendError, Protocol, Route, RouteKey, RouteTable, Upstream, Waiting, WaitingReason, Weight,

@@ -43,7 +43,7 @@ fn labels_of_the_main_ask_for_sidecars() {
     insta::assert_snapshot!(bench.shown(), @r#"
     create podder_log_100000000000 for c1: fluentd:1 ["fluentd", "-c", "/etc/my conf"] on bridge [bridge] env [A=1,2 B=x y PODDER_MASTER=c1] port 8080->80/Tcp port 0->53/Udp Bind { source: "/data", target: "/data", options: ["ro", "z"], create: true } Bind { source: "cache", target: "/cache", options: [], create: true }
     ! container c1 (100000000000): longshore.sidecar.odd: it does nothing: write longshore.sidecar.NAME.KEY, as in …db.image
-    ! container c1 (100000000000): longshore.sidecar.lost.volumes: "./here:/there" is no volume: a label cannot name a relative path: write it from / on: the sidecar is not made
+    ! container c1 (100000000000): longshore.sidecar.lost.volumes: invalid volume "./here:/there": a label cannot name a relative path: write an absolute one: the sidecar is not made
     ! container c1 (100000000000): longshore.sidecar.odd.comand: unknown key, which does nothing; did you mean "command"?: the sidecar is not made
     "#);
 }
@@ -74,6 +74,8 @@ fn compose_reads_ports_and_so_do_we() {
         "[3000]", "['8000:80']", "['9090-9091:8080-8081']", "['127.0.0.1:8001:80']", "['127.0.0.1::5000']", "['6060:6060/udp']",
         "['[::1]:80:81']", "['8000-9000:80']", "[{target: 80, published: '8080', host_ip: 127.0.0.1, protocol: udp, mode: host}]",
         "[{published: 80}]", "['80:x']", "[0]", "['65536']", "['1-3:1-2']", "[{target: 1, tarpit: 2}]",
+        "{80: 8080}", "{53/udp: [5353, 5354], 80: null}", "{80: '127.0.0.1:8080'}", "{80: {HostIp: 127.0.0.1, HostPort: 8080}}",
+        "{eighty: 8080}", "{80: x}", "{80: {host: 1}}",
     ].map(|ports| format!("{ports} {}", shown(ports))).join("\n"), @r#"
     [3000] *:?->3000/Tcp
     ['8000:80'] *:8000->80/Tcp
@@ -85,11 +87,18 @@ fn compose_reads_ports_and_so_do_we() {
     ['8000-9000:80'] *:8000-9000->80/Tcp
     [{target: 80, published: '8080', host_ip: 127.0.0.1, protocol: udp, mode: host}] 127.0.0.1:8080->80/Udp
     [{published: 80}] /etc/sidecars.yml:6: sidecars.s.ports: target is missing: the sidecar is not made
-    ['80:x'] /etc/sidecars.yml:6: sidecars.s.ports: "80:x" is no port: write 80, 8080:80 or 127.0.0.1:8080:80/tcp: the sidecar is not made
-    [0] /etc/sidecars.yml:6: sidecars.s.ports: "0" is no port: write 80, 8080:80 or 127.0.0.1:8080:80/tcp: the sidecar is not made
-    ['65536'] /etc/sidecars.yml:6: sidecars.s.ports: "65536" is no port: write 80, 8080:80 or 127.0.0.1:8080:80/tcp: the sidecar is not made
-    ['1-3:1-2'] /etc/sidecars.yml:6: sidecars.s.ports: "1-3:1-2" has ranges of different length: the sidecar is not made
+    ['80:x'] /etc/sidecars.yml:6: sidecars.s.ports: invalid port "80:x": expected 80, 8080:80 or 127.0.0.1:8080:80/tcp: the sidecar is not made
+    [0] /etc/sidecars.yml:6: sidecars.s.ports: invalid port "0": expected 80, 8080:80 or 127.0.0.1:8080:80/tcp: the sidecar is not made
+    ['65536'] /etc/sidecars.yml:6: sidecars.s.ports: invalid port "65536": expected 80, 8080:80 or 127.0.0.1:8080:80/tcp: the sidecar is not made
+    ['1-3:1-2'] /etc/sidecars.yml:6: sidecars.s.ports: invalid port "1-3:1-2": its ranges differ in length: the sidecar is not made
     [{target: 1, tarpit: 2}] *:?->1/Tcp /etc/sidecars.yml:6: sidecars.s.ports.tarpit: unknown or unsupported key, which does nothing
+    {80: 8080} *:8080->80/Tcp
+    {53/udp: [5353, 5354], 80: null} *:5353->53/Udp *:5354->53/Udp *:?->80/Tcp
+    {80: '127.0.0.1:8080'} 127.0.0.1:8080->80/Tcp
+    {80: {HostIp: 127.0.0.1, HostPort: 8080}} 127.0.0.1:8080->80/Tcp
+    {eighty: 8080} /etc/sidecars.yml:6: sidecars.s.ports: invalid port "eighty": expected a port of the sidecar, as 80 or 53/udp: the sidecar is not made
+    {80: x} /etc/sidecars.yml:6: sidecars.s.ports: invalid host port "x" for port 80: expected as 8080 or 127.0.0.1:8080: the sidecar is not made
+    {80: {host: 1}} /etc/sidecars.yml:6: sidecars.s.ports: invalid host port "host" for port 80: expected as 8080 or 127.0.0.1:8080: the sidecar is not made
     "#);
 }
 
@@ -107,6 +116,7 @@ fn compose_reads_volumes_and_so_do_we() {
         "[{type: bind, source: ./x, target: /b, read_only: true, bind: {create_host_path: false}}]",
         "[{type: volume, source: d, target: /b, volume: {nocopy: true}}]", "[{type: tmpfs, target: /t, tmpfs: {size: 64m}}]",
         "[{type: volume, source: /d, target: /b}]", "[{type: nfs, target: /b}]",
+        "{/a: /b}", "{data: '/b:ro'}", "{/a: {bind: /b, mode: 'ro,z'}, ./x: {bind: /c, ro: true}}", "{/b: null}", "{/a: {mode: ro}}", "{/a: {bind: b}}",
     ].map(|volumes| format!("{volumes} {}", shown(volumes))).join("\n"), @r#"
     ['/a:/b'] Bind { source: "/a", target: "/b", options: [], create: true }
     ['/a:/b:ro'] Bind { source: "/a", target: "/b", options: ["ro"], create: true }
@@ -114,15 +124,21 @@ fn compose_reads_volumes_and_so_do_we() {
     ['/b'] Anonymous { target: "/b", read_only: false }
     ['./x:/b'] Bind { source: "/etc/x", target: "/b", options: [], create: true }
     ['../x:/b'] Bind { source: "/x", target: "/b", options: [], create: true }
-    ['~/x:/b'] /etc/sidecars.yml:6: sidecars.s.volumes: "~/x:/b" is no volume: ~ is not understood: write the path from / on: the sidecar is not made
-    ['/a:b'] /etc/sidecars.yml:6: sidecars.s.volumes: "/a:b" is no volume: its place in the sidecar is no absolute path: the sidecar is not made
-    ['/a:/b:rx'] /etc/sidecars.yml:6: sidecars.s.volumes: "/a:/b:rx" is no volume: "rx" is no option of it: the sidecar is not made
-    ['a:b:c:d'] /etc/sidecars.yml:6: sidecars.s.volumes: "a:b:c:d" is no volume: it has more than two colons: the sidecar is not made
+    ['~/x:/b'] /etc/sidecars.yml:6: sidecars.s.volumes: invalid volume "~/x:/b": ~ is not expanded: write an absolute path: the sidecar is not made
+    ['/a:b'] /etc/sidecars.yml:6: sidecars.s.volumes: invalid volume "/a:b": its path in the sidecar is not absolute: the sidecar is not made
+    ['/a:/b:rx'] /etc/sidecars.yml:6: sidecars.s.volumes: invalid volume "/a:/b:rx": unknown option "rx": the sidecar is not made
+    ['a:b:c:d'] /etc/sidecars.yml:6: sidecars.s.volumes: invalid volume "a:b:c:d": it has more than two colons: the sidecar is not made
     [{type: bind, source: ./x, target: /b, read_only: true, bind: {create_host_path: false}}] Bind { source: "/etc/x", target: "/b", options: ["ro"], create: false }
     [{type: volume, source: d, target: /b, volume: {nocopy: true}}] Bind { source: "d", target: "/b", options: ["nocopy"], create: true }
     [{type: tmpfs, target: /t, tmpfs: {size: 64m}}] Tmpfs { target: "/t", options: ["size=64m"] }
     [{type: volume, source: /d, target: /b}] /etc/sidecars.yml:6: sidecars.s.volumes: source: "/d" does not suit the type volume: the sidecar is not made
-    [{type: nfs, target: /b}] /etc/sidecars.yml:6: sidecars.s.volumes: type: "nfs" is none of bind, volume and tmpfs: the sidecar is not made
+    [{type: nfs, target: /b}] /etc/sidecars.yml:6: sidecars.s.volumes: type: "nfs" is not bind, volume or tmpfs: the sidecar is not made
+    {/a: /b} Bind { source: "/a", target: "/b", options: [], create: true }
+    {data: '/b:ro'} Bind { source: "data", target: "/b", options: ["ro"], create: true }
+    {/a: {bind: /b, mode: 'ro,z'}, ./x: {bind: /c, ro: true}} Bind { source: "/a", target: "/b", options: ["ro", "z"], create: true } Bind { source: "/etc/x", target: "/c", options: ["ro"], create: true }
+    {/b: null} Anonymous { target: "/b", read_only: false }
+    {/a: {mode: ro}} /etc/sidecars.yml:6: sidecars.s.volumes: invalid volume "/a": bind, its path in the sidecar, is missing: the sidecar is not made
+    {/a: {bind: b}} /etc/sidecars.yml:6: sidecars.s.volumes: invalid volume "/a": its path in the sidecar is not absolute: the sidecar is not made
     "#);
 }
 
@@ -156,7 +172,7 @@ other: 1
     insta::assert_snapshot!(told.join("\n"), @r#"
     /etc/sidecars.yml:5: sidecars.good.cap_ad: unknown key, which does nothing; did you mean "cap_add"?
     /etc/sidecars.yml:5: sidecars.good.build: unknown or unsupported key, which does nothing
-    /etc/sidecars.yml:9: sidecars.bad.ports: "eighty" is no port: write 80, 8080:80 or 127.0.0.1:8080:80/tcp: the sidecar is not made
+    /etc/sidecars.yml:9: sidecars.bad.ports: invalid port "eighty": expected 80, 8080:80 or 127.0.0.1:8080:80/tcp: the sidecar is not made
     /etc/sidecars.yml:12: sidecars.bare.command: it is required and missing; [] is the image's own: the sidecar is not made
     /etc/sidecars.yml:13: sidecars.worse: it is a number, not a map of its keys: the sidecar is not made
     /etc/sidecars.yml:16: sidecars.both.command: "open \"quote" cannot be split into words: a quote is open: the sidecar is not made

@@ -3,34 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
-use std::rc::Rc;
 use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
 use std::time::Duration;
 
-use longshore_model::{ContainerId, Frontend, RouteKey, RouteTable};
+use longshore_model::{Frontend, RouteKey, RouteTable};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use crate::listen;
+use crate::observation::{Observation, Observer};
 use crate::settings::Settings;
 use crate::stats::{self, CounterSet, Stats};
-use crate::worker::{self, Changes, Command, Worker};
-
-/// Something that the traffic showed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Observation {
-    /// An upstream refused a connection, did not answer in time, or cannot be reached. Told at
-    /// most once in 100 ms of the same upstream, a worker.
-    UpstreamFailed {
-        /// Whose address it is.
-        container: ContainerId,
-        /// What was connected to.
-        address: SocketAddr,
-        /// How it failed.
-        error: io::ErrorKind,
-    },
-}
+use crate::worker::{self, Changes, Command};
 
 /// A running balancer. Copies are handles to the same one; when the last goes, it stops at once.
 #[derive(Clone)]
@@ -39,19 +23,19 @@ pub struct Balancer(Arc<Shared>);
 struct Shared {
     settings: Arc<Settings>,
     workers: Vec<mpsc::UnboundedSender<Command>>,
-    carried: Mutex<Carried>,
+    applied: Mutex<Applied>,
     counters: SyncMutex<BTreeMap<Frontend, CounterSet>>,
 }
 
 /// What the workers have been told.
 #[derive(Default)]
-struct Carried {
-    frontends: BTreeMap<Frontend, Carrying>,
+struct Applied {
+    frontends: BTreeMap<Frontend, AppliedFrontend>,
     draining: bool,
 }
 
 #[derive(Default)]
-struct Carrying {
+struct AppliedFrontend {
     keys: BTreeSet<RouteKey>,
     listening: bool,
 }
@@ -71,11 +55,11 @@ impl Balancer {
     /// A thread or its runtime could not be made.
     pub fn start(settings: Settings) -> io::Result<(Self, mpsc::UnboundedReceiver<Observation>)> {
         let settings = Arc::new(settings);
-        let (observe, observations) = mpsc::unbounded_channel();
+        let (observer, observations) = Observer::new();
         let workers = (0..settings.workers.max(1))
-            .map(|index| start_worker(index, Arc::clone(&settings), observe.clone()))
+            .map(|index| start_worker(index, Arc::clone(&settings), observer.clone()))
             .collect::<io::Result<_>>()?;
-        let shared = Shared { settings, workers, carried: Mutex::default(), counters: SyncMutex::default() };
+        let shared = Shared { settings, workers, applied: Mutex::default(), counters: SyncMutex::default() };
         Ok((Self(Arc::new(shared)), observations))
     }
 
@@ -95,8 +79,8 @@ impl Balancer {
         table: &RouteTable,
         changed: &BTreeSet<RouteKey>,
     ) -> Vec<(Frontend, io::Error)> {
-        let mut carried = self.0.carried.lock().await;
-        if carried.draining {
+        let mut applied = self.0.applied.lock().await;
+        if applied.draining {
             return Vec::new();
         }
         let mut failed = Vec::new();
@@ -109,25 +93,25 @@ impl Balancer {
             let route = table.get(key).cloned();
             touched.insert(key.frontend);
             if route.is_some() {
-                let carrying = carried.frontends.entry(key.frontend).or_insert_with(|| {
+                let known = applied.frontends.entry(key.frontend).or_insert_with(|| {
                     begun.push(key.frontend);
-                    Carrying::default()
+                    AppliedFrontend::default()
                 });
-                carrying.keys.insert(key.clone());
-            } else if let Some(carrying) = carried.frontends.get_mut(&key.frontend) {
-                carrying.keys.remove(key);
+                known.keys.insert(key.clone());
+            } else if let Some(known) = applied.frontends.get_mut(&key.frontend) {
+                known.keys.remove(key);
             }
             routes.push((key.clone(), route));
         }
         for frontend in touched {
-            let Some(carrying) = carried.frontends.get_mut(&frontend) else { continue };
-            if carrying.keys.is_empty() {
-                carried.frontends.remove(&frontend);
+            let Some(known) = applied.frontends.get_mut(&frontend) else { continue };
+            if known.keys.is_empty() {
+                applied.frontends.remove(&frontend);
                 closed.push(frontend);
-            } else if !carrying.listening {
+            } else if !known.listening {
                 match listen::open(frontend, &self.0.settings) {
                     Ok(sockets) => {
-                        carrying.listening = true;
+                        known.listening = true;
                         opened.push((frontend, sockets));
                     }
                     Err(error) => failed.push((frontend, error)),
@@ -187,7 +171,7 @@ impl Balancer {
     /// response, GOAWAY), ends those that send no further request within a second, and returns when
     /// all are gone, or after `grace`, which then cuts what is left. Nothing is carried afterwards.
     pub async fn drain(&self, grace: Duration) {
-        self.0.carried.lock().await.draining = true;
+        self.0.applied.lock().await.draining = true;
         let waits: Vec<_> = self
             .0
             .workers
@@ -207,7 +191,7 @@ impl Balancer {
 fn start_worker(
     index: usize,
     settings: Arc<Settings>,
-    observe: mpsc::UnboundedSender<Observation>,
+    observer: Observer,
 ) -> io::Result<mpsc::UnboundedSender<Command>> {
     let (send, commands) = mpsc::unbounded_channel();
     let (report, reported) = std::sync::mpsc::sync_channel(1);
@@ -216,7 +200,7 @@ fn start_worker(
             Ok(runtime) => {
                 // The starter waits for it.
                 let _ = report.send(Ok(()));
-                runtime.block_on(worker::run(Rc::new(Worker::new(index, settings, observe)), commands));
+                runtime.block_on(worker::run(index, settings, observer, commands));
             }
             Err(error) => drop(report.send(Err(error))),
         }

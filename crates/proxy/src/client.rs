@@ -1,17 +1,20 @@
 //! What a worker knows of one client connection, so that it can count, time out and drain it
-//! without a timer or a task a connection.
+//! without a timer or a task for each.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Waker;
 
 use http::HeaderValue;
+use longshore_model::Frontend;
+use longshore_net::IpNet;
 use tokio::task::AbortHandle;
 
-use crate::http::LinkParts;
+use crate::clock::Clock;
 use crate::settings::Timeouts;
-use crate::site::Site;
+use crate::stats::Counters;
 
 /// What the connection is doing, which says how long it may go on doing it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,17 +33,18 @@ enum Phase {
 
 /// One client connection, as its worker sees it.
 pub(crate) struct Client {
-    pub(crate) site: Rc<Site>,
+    /// Where it is connected.
+    pub(crate) frontend: Frontend,
+    pub(crate) counters: Arc<Counters>,
     /// The peer's address; an IPv4 peer of an IPv6 socket is written as IPv4.
     pub(crate) peer: SocketAddr,
     /// That address as a header value.
     pub(crate) peer_text: HeaderValue,
     /// Whether what the peer says of the client behind it is believed.
     pub(crate) trusted: bool,
-    /// Where an upgrade was agreed on: the upstream's side of it.
-    pub(crate) tunnel: RefCell<Option<LinkParts>>,
     /// Whether the client may still be sending a body that nobody will read.
     pub(crate) unread: Cell<bool>,
+    clock: Rc<Clock>,
     phase: Cell<Phase>,
     since: Cell<u64>,
     active: Cell<u64>,
@@ -53,19 +57,26 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// A connection that was just accepted.
-    pub(crate) fn new(site: Rc<Site>, peer: SocketAddr) -> Self {
+    /// Returns a connection that was just accepted; `trusted` are the networks of the peers to believe.
+    pub(crate) fn new(
+        frontend: Frontend,
+        peer: SocketAddr,
+        counters: Arc<Counters>,
+        clock: Rc<Clock>,
+        trusted: &[IpNet],
+    ) -> Self {
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        let now = site.worker.now();
+        let now = clock.now();
         // An address prints as visible ASCII, so this is never the empty fallback.
         let peer_text = HeaderValue::try_from(peer.ip().to_string()).unwrap_or(HeaderValue::from_static(""));
         Self {
-            trusted: site.worker.settings.trusted.iter().any(|net| net.contains(&peer.ip())),
-            site,
+            frontend,
+            counters,
+            trusted: trusted.iter().any(|net| net.contains(&peer.ip())),
             peer,
             peer_text,
-            tunnel: RefCell::new(None),
             unread: Cell::new(false),
+            clock,
             phase: Cell::new(Phase::Fresh),
             since: Cell::new(now),
             active: Cell::new(now),
@@ -78,62 +89,58 @@ impl Client {
         }
     }
 
-    fn now(&self) -> u64 {
-        self.site.worker.now()
-    }
-
     fn enter(&self, phase: Phase) {
         self.phase.set(phase);
-        self.since.set(self.now());
+        self.since.set(self.clock.now());
     }
 
-    /// The task that serves it, which a time-out ends.
+    /// Sets the task that serves it, which a timeout ends.
     pub(crate) fn served_by(&self, task: AbortHandle) {
         // Set once, right after the task was spawned.
         let _ = self.abort.set(task);
     }
 
-    /// It speaks HTTP/2: bytes between requests do not begin one.
+    /// Notes that it speaks HTTP/2: bytes between requests do not begin one.
     pub(crate) fn multiplexes(&self) {
         self.multiplexed.set(true);
         self.enter(Phase::Idle);
     }
 
-    /// Whether it speaks HTTP/2.
+    /// Returns whether it speaks HTTP/2.
     pub(crate) fn is_multiplexed(&self) -> bool {
         self.multiplexed.get()
     }
 
-    /// It relays bytes from here on.
+    /// Notes that it relays bytes from here on.
     pub(crate) fn relays(&self) {
         self.enter(Phase::Tunnel);
     }
 
-    /// A request's headers are complete. The request is open until what is returned goes.
-    pub(crate) fn begin(self: &Rc<Self>) -> Open {
+    /// Notes that a request's headers are complete. The request is open until the guard is dropped.
+    pub(crate) fn begin(self: &Rc<Self>) -> RequestGuard {
         self.open.set(self.open.get() + 1);
         self.phase.set(Phase::Busy);
-        Open(Rc::clone(self))
+        RequestGuard(Rc::clone(self))
     }
 
-    /// `count` bytes came from it.
+    /// Counts bytes that came from it.
     pub(crate) fn received(&self, count: usize) {
-        let now = self.now();
+        let now = self.clock.now();
         self.active.set(now);
         if matches!(self.phase.get(), Phase::Fresh | Phase::Idle) && !self.multiplexed.get() {
             self.phase.set(Phase::Head);
             self.since.set(now);
         }
-        self.site.counters.bytes_in.add(count as u64);
+        self.counters.bytes_in.add(count as u64);
     }
 
-    /// `count` bytes went to it.
+    /// Counts bytes that went to it.
     pub(crate) fn sent(&self, count: usize) {
-        self.active.set(self.now());
-        self.site.counters.bytes_out.add(count as u64);
+        self.active.set(self.clock.now());
+        self.counters.bytes_out.add(count as u64);
     }
 
-    /// Whether it is the client's turn: to take what was handed over, or to send on its body.
+    /// Notes whether it is the client's turn: to take what was handed over, or to send on its body.
     pub(crate) fn waits(&self, for_client: bool) {
         self.waited_for.set(for_client);
     }
@@ -141,7 +148,7 @@ impl Client {
     /// Remembers whom to wake when the connection is asked to leave.
     pub(crate) fn watch(&self, waker: &Waker) {
         let mut kept = self.waker.borrow_mut();
-        if !kept.as_ref().is_some_and(|k| k.will_wake(waker)) {
+        if !kept.as_ref().is_some_and(|kept| kept.will_wake(waker)) {
             *kept = Some(waker.clone());
         }
     }
@@ -154,20 +161,21 @@ impl Client {
         }
     }
 
-    /// Whether it was asked to end.
+    /// Returns whether it was asked to end.
     pub(crate) fn is_leaving(&self) -> bool {
         self.leaving.get()
     }
 
-    /// Ends it at once.
-    pub(crate) fn abort(&self) {
-        if let Some(task) = self.abort.get() {
+    /// Ends what has waited longer than it may at `now` (milliseconds of the worker's clock).
+    pub(crate) fn check(&self, now: u64, timeouts: &Timeouts) {
+        if self.is_overdue(now, timeouts)
+            && let Some(task) = self.abort.get()
+        {
             task.abort();
         }
     }
 
-    /// Whether it has waited longer than it may at `now` (milliseconds of the worker's clock).
-    pub(crate) fn is_overdue(&self, now: u64, timeouts: &Timeouts) -> bool {
+    fn is_overdue(&self, now: u64, timeouts: &Timeouts) -> bool {
         let (since, limit) = match self.phase.get() {
             Phase::Fresh | Phase::Head => (self.since.get(), timeouts.headers),
             Phase::Idle => (self.since.get(), timeouts.idle),
@@ -180,9 +188,9 @@ impl Client {
 }
 
 /// An open request.
-pub(crate) struct Open(Rc<Client>);
+pub(crate) struct RequestGuard(Rc<Client>);
 
-impl Drop for Open {
+impl Drop for RequestGuard {
     fn drop(&mut self) {
         let client = &self.0;
         client.open.set(client.open.get().saturating_sub(1));

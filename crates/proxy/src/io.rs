@@ -92,7 +92,7 @@ pub(crate) fn write_gathered(
     if let [piece] = pieces {
         return Pin::new(stream).poll_write(cx, piece);
     }
-    let mut whole = [0; SHORT];
+    let mut whole = [0; MAX_COPIED];
     let mut length = 0;
     for piece in pieces {
         let Some(place) = whole.get_mut(length..length + piece.len()) else {
@@ -105,7 +105,7 @@ pub(crate) fn write_gathered(
 }
 
 /// The longest message that is copied to be written at once.
-const SHORT: usize = 2048;
+const MAX_COPIED: usize = 2048;
 
 /// Both directions of a relay at once, each ending on its own: a half-closed side still receives.
 pub(crate) async fn relay<U>(mut client: ClientIo, upstream: &mut U) -> io::Result<()>

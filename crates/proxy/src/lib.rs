@@ -6,9 +6,9 @@
 //! open connections never notice a change.
 //!
 //! ```text
-//! Balancer::apply ──► Command ──► worker ──► Site (a frontend) ──► table ──► route ──► balance ──► backend
-//!                                   │                                                               │
-//!                       listen ─► client ─► http | tcp | udp ───────────────────────────────────────┘
+//! Balancer::apply ──► Command ──► worker ──► frontend ──► table ──► route ──► balance ──► backend
+//!                                   │                                                        │
+//!                                 listen ──► http | tcp | udp ───────────────────────────────┘
 //! ```
 //!
 //! HTTP/1.1 and HTTP/2 (prior knowledge) come in; HTTP/1.1 goes to the upstreams. Requests are
@@ -22,20 +22,23 @@ mod backend;
 mod balance;
 mod balancer;
 mod client;
+mod clock;
+mod deadline;
+mod frontend;
 mod http;
 mod io;
 mod listen;
+mod observation;
+mod route;
 mod settings;
-mod site;
+mod shard;
 mod stats;
 mod table;
 mod tcp;
 mod udp;
 mod worker;
 
-pub use crate::balancer::{Balancer, Observation};
-pub use crate::listen::bind;
+pub use crate::balancer::Balancer;
+pub use crate::observation::Observation;
 pub use crate::settings::{Settings, Timeouts};
 pub use crate::stats::{FrontendStats, Stats};
-pub use crate::udp::datagram::{Datagrams, Local};
-pub use ipnet::IpNet;

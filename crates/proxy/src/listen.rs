@@ -1,159 +1,153 @@
-//! Opening a frontend's ports, and taking connections from them.
+//! Opening a frontend's ports, and accepting connections from them.
 //!
 //! Each worker has a listener of its own on the same port (`SO_REUSEPORT`), so that the kernel
-//! spreads connections and no worker wakes another. A listener that closes takes what is already
-//! in its queue with it first: those clients have been told that they are connected.
+//! spreads connections and no worker wakes another. A listener that closes accepts what is already
+//! in its queue first: those clients have been told that they are connected.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener as StdListener};
+use std::net::{SocketAddr, TcpListener as StdListener};
 use std::rc::Rc;
 use std::time::Duration;
 
-use longshore_model::{Frontend, Protocol, Transport};
-use socket2::{Domain, Socket, Type};
+use longshore_model::{Frontend, Protocol};
+use longshore_net::{bind, or_ipv4};
+use socket2::Socket;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::client::Client;
+use crate::frontend::{FrontendState, ListenerGuard};
+use crate::http::{self, UpstreamPool};
 use crate::settings::Settings;
-use crate::site::{Listening, Site};
+use crate::shard::Shard;
+use crate::{tcp, udp};
 
 const BACKLOG: i32 = 4096;
 
-/// One worker's sockets of a frontend, one an address.
+/// How long nothing is accepted after the system said that it cannot; doubled by each further failure.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+/// The longest such pause.
+const MAX_PAUSE: Duration = Duration::from_secs(1);
+
+/// One worker's sockets of a frontend, one for each address.
 pub(crate) type Sockets = Vec<Socket>;
 
 /// Opens `frontend` for every worker.
 pub(crate) fn open(frontend: Frontend, settings: &Settings) -> io::Result<Vec<Sockets>> {
     let mut workers: Vec<Sockets> = (0..settings.workers.max(1)).map(|_| Sockets::new()).collect();
     for &address in &settings.bind {
-        let address = reachable(address);
+        let address = SocketAddr::new(or_ipv4(address), frontend.port);
+        let socket = |shared| bind(address, frontend.protocol.transport(), shared, BACKLOG);
         let shared = settings.share_ports || workers.len() > 1;
         if shared && !settings.share_ports {
             // `SO_REUSEPORT` would join another program's port in silence.
-            drop(socket(frontend, address, false)?);
+            drop(socket(false)?);
         }
         for sockets in &mut workers {
-            sockets.push(socket(frontend, address, shared)?);
+            sockets.push(socket(shared)?);
         }
     }
     Ok(workers)
 }
 
-/// `::`, or what stands in for it on a host without IPv6.
-fn reachable(address: IpAddr) -> IpAddr {
-    let fallback = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-    if address.is_unspecified() && address.is_ipv6() {
-        let probe = Socket::new(Domain::IPV6, Type::DGRAM, None)
-            .and_then(|probe| probe.bind(&SocketAddr::new(address, 0).into()));
-        if probe.is_err() {
-            return fallback;
-        }
-    }
-    address
+/// What a frontend's connections are served with.
+#[derive(Clone)]
+pub(crate) struct Server {
+    pub(crate) frontend: Rc<FrontendState>,
+    pub(crate) shard: Rc<Shard>,
+    pub(crate) upstreams: Rc<UpstreamPool>,
 }
 
-fn socket(frontend: Frontend, address: IpAddr, shared: bool) -> io::Result<Socket> {
-    bind(SocketAddr::new(address, frontend.port), frontend.protocol.transport(), shared, BACKLOG)
-}
-
-/// Opens a port for a server: over TCP, with room for `backlog` connections that wait to be taken. It may be `shared` with
-/// another process that says so too, which a successor needs beside its predecessor.
-///
-/// # Errors
-/// The port is taken, or may not be.
-pub fn bind(address: SocketAddr, transport: Transport, shared: bool, backlog: i32) -> io::Result<Socket> {
-    let kind = match transport {
-        Transport::Tcp => Type::STREAM,
-        Transport::Udp => Type::DGRAM,
-    };
-    let socket = Socket::new(Domain::for_address(address), kind, None)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(!address.ip().is_unspecified())?;
-    }
-    if kind == Type::STREAM {
-        // Connections of an earlier run that linger in TIME_WAIT do not keep the port. On a
-        // datagram socket the same option would share it.
-        socket.set_reuse_address(true)?;
-    }
-    if shared {
-        socket.set_reuse_port(true)?;
-    }
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    if kind == Type::STREAM {
-        socket.listen(backlog)?;
-    }
-    Ok(socket)
-}
-
-/// Takes connections until the frontend closes. `_listening` goes with the socket.
-pub(crate) async fn accept(socket: Socket, site: Rc<Site>, _listening: Listening) {
-    let listener = match TcpListener::from_std(StdListener::from(socket)) {
-        Ok(listener) => listener,
-        Err(error) => {
-            tracing::error!(frontend = %site.frontend, %error, "cannot watch a listener");
-            return;
-        }
-    };
-    let mut pause = FIRST_PAUSE;
-    loop {
-        let taken = tokio::select! {
-            biased;
-            () = site.closed() => break,
-            taken = async {
-                site.worker.room().await;
-                listener.accept().await
-            } => taken,
-        };
-        match taken {
-            Ok((stream, peer)) => {
-                pause = FIRST_PAUSE;
-                serve(stream, peer, &site);
-            }
-            // The client left while it was in the queue.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-            Err(error) => {
-                tracing::warn!(frontend = %site.frontend, %error, "cannot accept connections for a moment");
-                tokio::select! {
-                    () = site.closed() => break,
-                    () = tokio::time::sleep(pause) => {}
+impl Server {
+    /// Serves these sockets until the frontend closes.
+    pub(crate) fn listen(&self, sockets: Sockets) {
+        for socket in sockets {
+            // From here on, not from the task's first turn: the frontend may close before that.
+            let guard = self.frontend.listens();
+            match self.frontend.frontend.protocol {
+                Protocol::Http | Protocol::Tcp => {
+                    drop(tokio::task::spawn_local(self.clone().accept(socket, guard)));
                 }
-                pause = (pause * 2).min(LONGEST_PAUSE);
+                Protocol::Udp => {
+                    let (frontend, shard) = (Rc::clone(&self.frontend), Rc::clone(&self.shard));
+                    drop(tokio::task::spawn_local(udp::serve(socket, frontend, shard, guard)));
+                }
             }
         }
     }
-    if let Ok(listener) = listener.into_std() {
-        while let Ok((stream, peer)) = listener.accept() {
-            if stream.set_nonblocking(true).is_ok()
-                && let Ok(stream) = TcpStream::from_std(stream)
-            {
-                serve(stream, peer, &site);
-            }
-        }
-    }
-}
 
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-
-fn serve(stream: TcpStream, peer: SocketAddr, site: &Rc<Site>) {
-    // Only costs latency where it fails.
-    let _ = stream.set_nodelay(true);
-    let client = Rc::new(Client::new(Rc::clone(site), peer));
-    if site.is_closing() {
-        client.leave();
-    }
-    let present = site.worker.enter(&client);
-    let task = tokio::task::spawn_local({
-        let client = Rc::clone(&client);
-        async move {
-            // Moved in, so that it goes when the task ends, however that is.
-            let _present = present;
-            match client.site.frontend.protocol {
-                Protocol::Tcp => crate::tcp::serve(stream, client).await,
-                Protocol::Http | Protocol::Udp => crate::http::serve(stream, client).await,
+    /// Accepts connections until the frontend closes. `_guard` goes with the socket.
+    async fn accept(self, socket: Socket, _guard: ListenerGuard) {
+        let (frontend, shard) = (&self.frontend, &self.shard);
+        let name = frontend.frontend;
+        let listener = match TcpListener::from_std(StdListener::from(socket)) {
+            Ok(listener) => listener,
+            Err(error) => {
+                tracing::error!(frontend = %name, %error, "cannot watch a listener");
+                return;
+            }
+        };
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = frontend.closed() => break,
+                accepted = async {
+                    shard.room().await;
+                    listener.accept().await
+                } => accepted,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    pause = FIRST_PAUSE;
+                    self.serve(stream, peer);
+                }
+                // The client left while it was in the queue.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    tracing::warn!(frontend = %name, %error, "cannot accept connections, retrying");
+                    tokio::select! {
+                        () = frontend.closed() => break,
+                        () = tokio::time::sleep(pause) => {}
+                    }
+                    pause = (pause * 2).min(MAX_PAUSE);
+                }
             }
         }
-    });
-    client.served_by(task.abort_handle());
+        if let Ok(listener) = listener.into_std() {
+            while let Ok((stream, peer)) = listener.accept() {
+                if stream.set_nonblocking(true).is_ok()
+                    && let Ok(stream) = TcpStream::from_std(stream)
+                {
+                    self.serve(stream, peer);
+                }
+            }
+        }
+    }
+
+    fn serve(&self, stream: TcpStream, peer: SocketAddr) {
+        let Self { frontend, shard, upstreams } = self.clone();
+        // Only costs latency where it fails.
+        let _ = stream.set_nodelay(true);
+        let counters = frontend.counters.clone();
+        let clock = Rc::clone(&shard.clock);
+        let client = Rc::new(Client::new(frontend.frontend, peer, counters, clock, &shard.settings.trusted));
+        if frontend.is_closing() {
+            client.leave();
+        }
+        let guard = shard.enter(&client);
+        let task = tokio::task::spawn_local({
+            let client = Rc::clone(&client);
+            async move {
+                // Moved in, so that it goes when the task ends, however that is.
+                let _guard = guard;
+                match frontend.frontend.protocol {
+                    Protocol::Tcp => tcp::serve(stream, client, &frontend, &shard).await,
+                    Protocol::Http | Protocol::Udp => {
+                        http::serve(stream, client, frontend, shard, upstreams).await;
+                    }
+                }
+            }
+        });
+        client.served_by(task.abort_handle());
+    }
 }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
-use ipnet::IpNet;
+use longshore_net::IpNet;
 
 /// How a [`Balancer`](crate::Balancer) listens, waits and bounds itself. The defaults follow the
 /// HAProxy template that Docker Glue shipped.

@@ -8,30 +8,31 @@ use std::rc::Rc;
 
 use tokio::net::TcpStream;
 
+use crate::backend::MAX_RETRIES;
 use crate::client::Client;
+use crate::frontend::FrontendState;
 use crate::io::{ClientIo, relay};
-use crate::site::MOST_RETRIES;
+use crate::shard::Shard;
 
 /// Serves one connection.
-pub(crate) async fn serve(stream: TcpStream, client: Rc<Client>) {
+pub(crate) async fn serve(stream: TcpStream, client: Rc<Client>, frontend: &FrontendState, shard: &Shard) {
     client.relays();
-    let Some(mut upstream) = connect(&client).await else { return };
+    let Some(mut upstream) = connect(frontend, shard).await else { return };
     if let Err(error) = relay(ClientIo::new(stream, Rc::clone(&client)), &mut upstream).await {
         tracing::debug!(peer = %client.peer, %error, "a relayed connection broke");
     }
 }
 
-async fn connect(client: &Client) -> Option<TcpStream> {
-    let site = &client.site;
+async fn connect(frontend: &FrontendState, shard: &Shard) -> Option<TcpStream> {
     let mut tried = Vec::new();
-    while tried.len() <= MOST_RETRIES {
-        let backend = site.only_route()?.pick(&tried)?;
+    while tried.len() <= MAX_RETRIES {
+        let backend = frontend.only_route()?.pick(&tried)?;
         if !tried.is_empty() {
-            site.counters.retries.add(1);
+            frontend.counters.retries.add(1);
         }
-        match backend.connect(&site.worker).await {
+        match backend.connect(shard.settings.timeouts.connect, &shard.observer).await {
             Ok(stream) => return Some(stream),
-            Err(_) => site.counters.upstream_failures.add(1),
+            Err(_) => frontend.counters.upstream_failures.add(1),
         }
         tried.push(backend);
     }

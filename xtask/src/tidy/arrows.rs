@@ -6,9 +6,17 @@ use super::Violation;
 use crate::workspace::{Metadata, Package};
 
 /// The rooms by floor: a room may need those on lower floors, and none on its own.
-const FLOORS: [&[&str]; 4] = [
+const FLOORS: [&[&str]; 5] = [
     &["longshore-model"],
-    &["longshore-plan", "longshore-store", "longshore-cluster", "longshore-api", "longshore-proxy"],
+    &["longshore-net"],
+    &[
+        "longshore-plan",
+        "longshore-store",
+        "longshore-cluster",
+        "longshore-api",
+        "longshore-proxy",
+        "longshore-haproxy",
+    ],
     &["longshore-daemon"],
     &["longshore"],
 ];

@@ -12,7 +12,7 @@ const POWER: [&str; 2] = [concat!("sla", "ve"), concat!("mas", "ter")];
 /// case.
 const ANOTHERS: [(&str, &str); 18] = [
     // HAProxy's processes and sockets: the room that talks to it, and what tells users of it.
-    ("crates/daemon/src/act/haproxy/", POWER[1]),
+    ("crates/haproxy/", POWER[1]),
     ("", concat!("mas", "ter-worker")),
     ("", concat!("mas", "ter socket")),
     ("", concat!("mas", "ter.sock")),
@@ -90,7 +90,7 @@ mod tests {
         assert_eq!(lines(&format!("the {} node\n", POWER[1])), [1]);
         assert_eq!(lines(&format!("{}s: []\n", POWER[0])), [1]);
         assert!(lines(&format!("HAProxy in {}-worker mode\n", POWER[1])).is_empty());
-        let haproxys = Source::sample("crates/daemon/src/act/haproxy/a.rs", &format!("the {}\n", POWER[1]));
+        let haproxys = Source::sample("crates/haproxy/src/a.rs", &format!("the {}\n", POWER[1]));
         assert!(check(&haproxys).is_empty());
     }
 }

@@ -2,12 +2,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use longshore_haproxy::{Haproxy, HaproxyError};
 use longshore_model::{ContainerId, Frontend, Protocol, RouteKey, RouteTable};
 use longshore_proxy::{Balancer, Observation};
 use tokio::sync::mpsc;
 
 use super::Traffic;
-use super::haproxy::{Haproxy, HaproxyError};
 use crate::config::{BalancerSettings, EngineSettings};
 use crate::start::Start;
 

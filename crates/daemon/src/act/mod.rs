@@ -3,8 +3,6 @@
 //! An engine is told the whole table and which routes may differ from the last time, and reports the frontends that it
 //! could not open. The built-in one carries everything, or, beside HAProxy, the UDP that HAProxy does not relay.
 
-pub mod haproxy;
-
 pub(crate) mod credentials;
 pub(crate) mod deliver;
 pub(crate) mod dns;

@@ -1,8 +1,6 @@
 use std::net::IpAddr;
 
-use longshore_proxy::IpNet;
-
-use crate::act::haproxy;
+use longshore_net::IpNet;
 
 /// How the balancer is run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,5 +23,5 @@ pub enum EngineSettings {
     /// The agent's own data plane.
     BuiltIn,
     /// A HAProxy that the agent runs, or one that runs already.
-    Haproxy(Box<haproxy::Settings>),
+    Haproxy(Box<longshore_haproxy::Settings>),
 }

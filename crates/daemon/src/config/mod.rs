@@ -16,7 +16,7 @@ pub use dns::DnsSettings;
 pub use docker::{DockerAddress, DockerAddressError, DockerSettings};
 pub use handlers::{Definition, HandlerSettings, Said, Value};
 use longshore_model::{Problem, PublishJob};
-pub use longshore_proxy::IpNet;
+pub use longshore_net::IpNet;
 pub use sidecars::SidecarSettings;
 
 /// Everything that an agent is told.

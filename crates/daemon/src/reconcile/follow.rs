@@ -13,6 +13,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::delays;
 use crate::docker::DockerClient;
 use crate::problems::{Problems, Source};
+use crate::reconcile::status::{Cause, Reporter, StatusBoard};
 use crate::state::{Change, Changes, Reader, Subscribers};
 
 /// How far a pass came.
@@ -41,6 +42,9 @@ pub(crate) struct Passed {
 
 /// Something outside that is kept like World.
 pub(crate) trait Follower: Send + 'static {
+    /// The name that its status is shown under: one word for what it keeps.
+    const NAME: &'static str;
+
     /// Makes the outside like World. `changed` names what may differ: what changed since the last pass and, after a
     /// back-off, what passes did not reach; everything, the first time. World has been listed. It must be cheap where nothing differs, and may be dropped
     /// at any await when the agent ends or the handler goes.
@@ -61,6 +65,8 @@ pub(crate) struct Ground {
     pub(crate) world: Reader,
     pub(crate) subscribers: Subscribers,
     pub(crate) problems: Problems,
+    /// What each follower last did.
+    pub(crate) statuses: StatusBoard,
     pub(crate) stop: CancellationToken,
     /// How many followers have not made a pass yet.
     pub(crate) unsettled: watch::Sender<usize>,
@@ -77,16 +83,17 @@ impl Ground {
     ) -> AbortOnDropHandle<F> {
         let (world, changes) = (self.world.clone(), self.subscribers.subscribe());
         self.unsettled.send_modify(|count| *count += 1);
-        let first = First(Some(self.unsettled.clone()));
-        AbortOnDropHandle::new(tokio::spawn(follow(
-            follower,
+        let handler = match &source {
+            Source::Handler(name) => Some(name.clone()),
+            _ => None,
+        };
+        let reports = Reports {
             source,
-            world,
-            changes,
-            self.problems.clone(),
-            first,
-            stop,
-        )))
+            problems: self.problems.clone(),
+            status: self.statuses.reporter(F::NAME, handler),
+            first: First(Some(self.unsettled.clone())),
+        };
+        AbortOnDropHandle::new(tokio::spawn(follow(follower, world, changes, reports, stop)))
     }
 }
 
@@ -107,51 +114,80 @@ impl Drop for First {
     }
 }
 
+/// Where the outcome of passes shows.
+struct Reports {
+    source: Source,
+    problems: Problems,
+    status: Reporter,
+    first: First,
+}
+
+/// Everything that may make a follower look.
+#[derive(Debug)]
+enum Happening {
+    Changed(BTreeSet<Change>),
+    Disturbed,
+    /// It is time for a pass that was due.
+    Due,
+}
+
 /// Keeps what `follower` keeps like World until told to stop.
 async fn follow<F: Follower>(
     mut follower: F,
-    source: Source,
     world: Reader,
     mut changes: Changes,
-    problems: Problems,
-    mut first: First,
+    mut reports: Reports,
     stop: CancellationToken,
 ) -> F {
     let mut pending = Pending::default();
     loop {
-        let due = pending.due();
-        tokio::select! {
+        let due = pending.due().map(|(at, _)| at);
+        let happening = tokio::select! {
             () = stop.cancelled() => break,
-            more = changes.next() => pending.fresh.extend(more),
-            // What is away stays disturbed, and there is no pass that could mend it.
-            () = follower.disturbed(), if !pending.is_away => {
-                pending.fresh.insert(Change::Everything);
-            }
-            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
-        }
+            more = changes.next() => Happening::Changed(more),
+            // What is away stays disturbed, and no pass could change that.
+            () = follower.disturbed(), if !pending.is_away => Happening::Disturbed,
+            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => Happening::Due,
+        };
+        pending.note(happening);
         let world = world.snapshot();
         if !world.listed {
             continue;
         }
-        let Some(changed) = pending.take(Instant::now()) else { continue };
+        let Some(Turn { changed, cause }) = pending.take(Instant::now()) else { continue };
+        reports.status.begin(cause);
         let passed = tokio::select! {
             () = stop.cancelled() => break,
             passed = follower.pass(&world, &changed) => passed,
         };
-        problems.set(source.clone(), passed.problems);
-        first.settle();
-        pending.reached(passed.reached, changed, passed.due, Instant::now());
+        let (reached, found) = (passed.reached, passed.problems.len());
+        reports.problems.set(reports.source.clone(), passed.problems);
+        pending.reached(reached, changed, passed.due, Instant::now());
+        reports.status.end(reached, found, pending.due());
+        reports.first.settle();
     }
-    problems.set(source, []);
+    reports.problems.set(reports.source, []);
     follower
 }
 
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 const MAX_DELAY: Duration = Duration::from_secs(10);
 
+/// A pass that is to be made now.
+#[derive(Debug, PartialEq, Eq)]
+struct Turn {
+    /// What it is to look at.
+    changed: BTreeSet<Change>,
+    cause: Cause,
+}
+
 /// What passes have not reached yet, and when the next one is worth while.
 #[derive(Debug)]
 struct Pending {
+    /// No pass was made yet.
+    is_first: bool,
+    /// Something outside was disturbed since the last pass.
+    is_disturbed: bool,
     /// No pass has seen these.
     fresh: BTreeSet<Change>,
     /// A pass has, and did not reach them.
@@ -168,6 +204,8 @@ struct Pending {
 impl Default for Pending {
     fn default() -> Self {
         Self {
+            is_first: true,
+            is_disturbed: false,
             fresh: BTreeSet::new(),
             failed: BTreeSet::new(),
             retry: None,
@@ -179,24 +217,44 @@ impl Default for Pending {
 }
 
 impl Pending {
-    /// When a pass is worth while though nothing more changes.
-    fn due(&self) -> Option<Instant> {
-        let wanted = self.wanted.filter(|_| !self.is_away);
-        self.retry.into_iter().chain(wanted).min()
+    /// When a pass is worth while though nothing more happens, and why.
+    fn due(&self) -> Option<(Instant, Cause)> {
+        let wanted = self.wanted.filter(|_| !self.is_away).map(|at| (at, Cause::Due));
+        let retry = self.retry.map(|at| (at, Cause::Retry));
+        retry.into_iter().chain(wanted).min_by_key(|(at, _)| *at)
     }
 
-    /// What a pass at this moment is to look at; `None` if it is no moment for one.
-    fn take(&mut self, now: Instant) -> Option<BTreeSet<Change>> {
+    fn note(&mut self, happening: Happening) {
+        match happening {
+            Happening::Changed(more) => self.fresh.extend(more),
+            Happening::Disturbed => {
+                self.is_disturbed = true;
+                self.fresh.insert(Change::Everything);
+            }
+            Happening::Due => {}
+        }
+    }
+
+    /// Returns the pass to make at this moment; `None` if it is no moment for one.
+    fn take(&mut self, now: Instant) -> Option<Turn> {
         let is_retry = self.retry.is_some_and(|at| at <= now);
         if self.is_away && !is_retry {
             return None;
         }
+        let cause = match () {
+            () if self.is_first => Cause::First,
+            () if is_retry => Cause::Retry,
+            () if self.is_disturbed => Cause::Disturbed,
+            () if self.fresh.is_empty() => Cause::Due,
+            () => Cause::Changes,
+        };
+        (self.is_first, self.is_disturbed) = (false, false);
         let mut changed = std::mem::take(&mut self.fresh);
         if is_retry {
             self.retry = None;
             changed.append(&mut self.failed);
         }
-        Some(changed)
+        Some(Turn { changed, cause })
     }
 
     /// How far the pass came that looked at `changed`.
@@ -229,9 +287,13 @@ mod tests {
         names.iter().map(|name| Change::Container(ContainerId::new(*name))).collect()
     }
 
+    fn due(pending: &Pending) -> Option<Instant> {
+        pending.due().map(|(at, _)| at)
+    }
+
     /// One pass at this moment, which comes so far; what it looked at.
     fn pass(pending: &mut Pending, now: Instant, reached: Reached) -> Option<BTreeSet<Change>> {
-        let changed = pending.take(now)?;
+        let Turn { changed, .. } = pending.take(now)?;
         pending.reached(reached, changed.clone(), None, now);
         Some(changed)
     }
@@ -241,13 +303,13 @@ mod tests {
         let (mut pending, now) = (Pending::default(), Instant::now());
         pending.fresh = these(&["a", "b"]);
         assert_eq!(pass(&mut pending, now, Reached::Part), Some(these(&["a", "b"])));
-        let retry = pending.due().unwrap();
+        let retry = due(&pending).unwrap();
         assert!(retry >= now + FIRST_DELAY);
         pending.fresh = these(&["c"]);
         assert_eq!(pass(&mut pending, now, Reached::All), Some(these(&["c"])), "others do not wait for it");
-        assert_eq!(pending.due(), Some(retry), "and do not put it off");
+        assert_eq!(due(&pending), Some(retry), "and do not put it off");
         assert_eq!(pass(&mut pending, retry, Reached::All), Some(these(&["a", "b"])));
-        assert_eq!(pending.due(), None);
+        assert_eq!(due(&pending), None);
     }
 
     #[test]
@@ -255,7 +317,7 @@ mod tests {
         let (mut pending, now) = (Pending::default(), Instant::now());
         pending.fresh = these(&["a"]);
         assert_eq!(pass(&mut pending, now, Reached::Nothing), Some(these(&["a"])));
-        let retry = pending.due().unwrap();
+        let retry = due(&pending).unwrap();
         pending.fresh.extend(these(&["b"]));
         assert_eq!(pass(&mut pending, now, Reached::All), None);
         assert_eq!(
@@ -263,12 +325,12 @@ mod tests {
             Some(these(&["a", "b"])),
             "nothing is forgotten"
         );
-        let later = pending.due().unwrap();
+        let later = due(&pending).unwrap();
         assert!(later >= retry + FIRST_DELAY * 2, "and each wait is longer");
         assert_eq!(pass(&mut pending, later, Reached::All), Some(these(&["a", "b"])));
         pending.fresh = these(&["a"]);
         assert_eq!(pass(&mut pending, later, Reached::Part), Some(these(&["a"])));
-        assert!(pending.due().unwrap() < later + FIRST_DELAY * 3, "what worked is tried soon again");
+        assert!(due(&pending).unwrap() < later + FIRST_DELAY * 3, "what worked is tried soon again");
     }
 
     #[test]
@@ -278,7 +340,7 @@ mod tests {
             pending.fresh = these(&[name]);
             assert_eq!(pass(&mut pending, now, Reached::Part), Some(these(&[name])));
         }
-        let retry = pending.due().unwrap();
+        let retry = due(&pending).unwrap();
         assert!(retry < now + FIRST_DELAY * 3);
         assert_eq!(pass(&mut pending, retry, Reached::All), Some(these(&["a", "b", "c"])));
     }
@@ -289,8 +351,32 @@ mod tests {
         pending.take(now);
         let wanted = now + Duration::from_secs(60);
         pending.reached(Reached::All, BTreeSet::new(), Some(wanted), now);
-        assert_eq!(pending.due(), Some(wanted));
+        assert_eq!(due(&pending), Some(wanted));
         assert_eq!(pass(&mut pending, wanted, Reached::All), Some(BTreeSet::new()));
+        assert_eq!(due(&pending), None);
+    }
+
+    #[test]
+    fn each_pass_says_why_it_is_made_and_what_is_due_says_why_it_will_be() {
+        let (mut pending, now) = (Pending::default(), Instant::now());
+        let cause = |pending: &mut Pending, at, reached, wanted| {
+            let Turn { changed, cause } = pending.take(at).unwrap();
+            pending.reached(reached, changed, wanted, at);
+            cause
+        };
+        pending.note(Happening::Changed(BTreeSet::from([Change::Everything])));
+        assert_eq!(cause(&mut pending, now, Reached::All, None), Cause::First);
         assert_eq!(pending.due(), None);
+        pending.note(Happening::Changed(these(&["a"])));
+        let later = now + Duration::from_secs(60);
+        assert_eq!(cause(&mut pending, now, Reached::Part, Some(later)), Cause::Changes);
+        let (retry, why) = pending.due().unwrap();
+        assert_eq!(why, Cause::Retry);
+        assert_eq!(cause(&mut pending, retry, Reached::All, Some(later)), Cause::Retry);
+        assert_eq!(pending.due(), Some((later, Cause::Due)));
+        pending.note(Happening::Disturbed);
+        assert_eq!(cause(&mut pending, retry, Reached::All, Some(later)), Cause::Disturbed);
+        pending.note(Happening::Due);
+        assert_eq!(cause(&mut pending, later, Reached::All, None), Cause::Due);
     }
 }

@@ -8,6 +8,7 @@ mod openvswitch;
 mod publish;
 mod routes;
 mod sidecars;
+mod status;
 
 pub(crate) use checks::Checks;
 pub(crate) use follow::{Follower, Ground, Passed, Reached};
@@ -15,3 +16,6 @@ pub(crate) use openvswitch::OpenVswitch;
 pub(crate) use publish::Publisher;
 pub(crate) use routes::{Due, RouteEvents, RouteReconciler, Routes};
 pub(crate) use sidecars::SidecarFollower;
+pub(crate) use status::StatusBoard;
+#[expect(unused_imports, reason = "the API is what asks")]
+pub(crate) use status::{Cause, CurrentPass, FollowerStatus, LastPass, NextPass};

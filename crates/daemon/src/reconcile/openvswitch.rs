@@ -193,6 +193,8 @@ async fn carry_out(
 }
 
 impl Follower for OpenVswitch {
+    const NAME: &'static str = "openvswitch";
+
     async fn pass(&mut self, world: &World, changed: &BTreeSet<Change>) -> Passed {
         if let Some(host) = &self.elsewhere {
             let message =

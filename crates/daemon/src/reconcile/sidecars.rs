@@ -368,6 +368,8 @@ impl SidecarFollower {
 }
 
 impl Follower for SidecarFollower {
+    const NAME: &'static str = "sidecars";
+
     async fn pass(&mut self, world: &World, changed: &BTreeSet<Change>) -> Passed {
         let now = Instant::now();
         if std::mem::take(&mut self.reread) {

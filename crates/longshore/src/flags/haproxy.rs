@@ -2,9 +2,8 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use longshore_daemon::act::haproxy::{Mode, Reload, Settings, template_dirs};
-
 use longshore_daemon::config::IpNet;
+use longshore_haproxy::{Mode, Reload, Settings, template_dirs};
 
 use super::Invalid;
 

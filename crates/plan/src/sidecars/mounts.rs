@@ -4,7 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::Serialize;
 
-use super::reader::{Reader, flag};
+use super::reader::{MAX_ITEMS, Reader, flag, items};
 use super::yaml::{Node, Value};
 use crate::claim::quoted;
 
@@ -56,20 +56,73 @@ const OPTIONS: [&str; 14] = [
     "consistent",
 ];
 
+/// All of `volumes`, or what is wrong with it.
+pub(super) fn volumes(node: &Node, reader: &mut Reader<'_>) -> Result<Vec<Volume>, String> {
+    if !matches!(node.value, Value::Map(_)) {
+        return items(node)?.into_iter().map(|item| volume(item, reader)).collect();
+    }
+    let entries = reader.entries(node, "volumes");
+    if entries.len() > MAX_ITEMS {
+        return Err(format!("more than {MAX_ITEMS} entries"));
+    }
+    entries.into_iter().map(|(source, value)| bound(source, value, reader)).collect()
+}
+
+/// An entry of Podder's map: a path of the host, or a volume's name, to its path in the sidecar, or to a map with
+/// `bind`, and `mode` or `ro`, as in the Docker library for Python.
+fn bound(source: &str, node: &Node, reader: &mut Reader<'_>) -> Result<Volume, String> {
+    let (mut target, mut options) = (None, Vec::new());
+    match &node.value {
+        Value::Null => {
+            let target = inside(source).ok_or_else(|| {
+                format!("invalid volume {}: expected its path in the sidecar after the colon", quoted(source))
+            })?;
+            return Ok(Volume::Anonymous { target, read_only: false });
+        }
+        Value::Map(_) => {
+            for (key, value) in reader.entries(node, "volumes") {
+                match key {
+                    "bind" => target = value.scalar(),
+                    "mode" | "propagation" => {
+                        options.extend(mount_options(&value.scalar().unwrap_or_default())?)
+                    }
+                    "ro" => {
+                        if flag(value).ok_or("ro is neither true nor false")? {
+                            options.push("ro".to_owned());
+                        }
+                    }
+                    _ => reader.unsupported(value.line, &format!("volumes.{key}")),
+                }
+            }
+        }
+        _ => {
+            let text = node.scalar().unwrap_or_default();
+            let (path, rest) = text.split_once(':').unwrap_or((&text, ""));
+            options = mount_options(rest)?;
+            target = Some(path.to_owned());
+        }
+    }
+    let bad = |why: &str| format!("invalid volume {}: {why}", quoted(source));
+    let target = target.ok_or_else(|| bad("bind, its path in the sidecar, is missing"))?;
+    let target = inside(&target).ok_or_else(|| bad("its path in the sidecar is not absolute"))?;
+    let source = outside(source, reader.dir).map_err(|why| bad(&why))?;
+    Ok(Volume::Bind { source, target, options, create: true })
+}
+
 /// One entry of `volumes`, or what is wrong with it. Relative paths are of `dir`; without one, there are none.
-pub(super) fn volume(node: &Node, reader: &mut Reader<'_>) -> Result<Volume, String> {
+fn volume(node: &Node, reader: &mut Reader<'_>) -> Result<Volume, String> {
     match &node.value {
         Value::Text(text) => short(text, reader.dir),
         Value::Map(_) => long(node, reader),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::List(_) => {
-            Err(format!("{} is no volume", node.kind()))
+            Err(format!("invalid volume: expected a text or a map, not {}", node.kind()))
         }
     }
 }
 
 /// `[source:]target[:options]`.
 fn short(text: &str, dir: Option<&Path>) -> Result<Volume, String> {
-    let bad = |why: &str| format!("{} is no volume: {why}", quoted(text));
+    let bad = |why: &str| format!("invalid volume {}: {why}", quoted(text));
     let parts: Vec<&str> = text.split(':').collect();
     let (source, target, options) = match parts.as_slice() {
         [target] => (None, *target, ""),
@@ -77,17 +130,23 @@ fn short(text: &str, dir: Option<&Path>) -> Result<Volume, String> {
         [source, target, options] => (Some(*source), *target, *options),
         _ => return Err(bad("it has more than two colons")),
     };
-    let target = inside(target).ok_or_else(|| bad("its place in the sidecar is no absolute path"))?;
-    let options: Vec<String> = options.split(',').filter(|o| !o.is_empty()).map(str::to_owned).collect();
-    if let Some(option) = options.iter().find(|option| !OPTIONS.contains(&option.as_str())) {
-        return Err(bad(&format!("{} is no option of it", quoted(option))));
-    }
+    let target = inside(target).ok_or_else(|| bad("its path in the sidecar is not absolute"))?;
+    let options = mount_options(options).map_err(|why| bad(&why))?;
     match source {
         None => Ok(Volume::Anonymous { target, read_only: false }),
         Some(source) => {
             let source = outside(source, dir).map_err(|why| bad(&why))?;
             Ok(Volume::Bind { source, target, options, create: true })
         }
+    }
+}
+
+/// Options with commas between, each of which Docker knows.
+fn mount_options(text: &str) -> Result<Vec<String>, String> {
+    let options: Vec<String> = text.split(',').filter(|o| !o.is_empty()).map(str::to_owned).collect();
+    match options.iter().find(|option| !OPTIONS.contains(&option.as_str())) {
+        Some(option) => Err(format!("unknown option {}", quoted(option))),
+        None => Ok(options),
     }
 }
 
@@ -111,7 +170,7 @@ fn long(node: &Node, reader: &mut Reader<'_>) -> Result<Volume, String> {
                         "propagation" => {
                             let word = value.scalar().unwrap_or_default();
                             if !OPTIONS.contains(&word.as_str()) {
-                                return Err(format!("bind.propagation: {} is none", quoted(&word)));
+                                return Err(format!("bind.propagation: unknown {}", quoted(&word)));
                             }
                             options.push(word);
                         }
@@ -138,7 +197,7 @@ fn long(node: &Node, reader: &mut Reader<'_>) -> Result<Volume, String> {
                         ("size" | "mode", Some(text)) if text.bytes().all(|b| b.is_ascii_alphanumeric()) => {
                             tmpfs.push(format!("{key}={text}"));
                         }
-                        ("size" | "mode", _) => return Err(format!("tmpfs.{key} is not understood")),
+                        ("size" | "mode", _) => return Err(format!("invalid tmpfs.{key}")),
                         _ => reader.unsupported(value.line, &format!("volumes.tmpfs.{key}")),
                     }
                 }
@@ -147,7 +206,8 @@ fn long(node: &Node, reader: &mut Reader<'_>) -> Result<Volume, String> {
         }
     }
     let target = target.ok_or("target is missing")?;
-    let target = inside(&target).ok_or_else(|| format!("target: {} is no absolute path", quoted(&target)))?;
+    let target =
+        inside(&target).ok_or_else(|| format!("target: {} is not an absolute path", quoted(&target)))?;
     let read_only = options.iter().any(|option| option == "ro");
     match (kind.as_deref(), source) {
         (Some("tmpfs"), None) => Ok(Volume::Tmpfs { target, options: tmpfs }),
@@ -161,7 +221,7 @@ fn long(node: &Node, reader: &mut Reader<'_>) -> Result<Volume, String> {
             Ok(Volume::Bind { source, target, options, create })
         }
         (Some("bind"), None) => Err("source is missing".to_owned()),
-        (Some(other), _) => Err(format!("type: {} is none of bind, volume and tmpfs", quoted(other))),
+        (Some(other), _) => Err(format!("type: {} is not bind, volume or tmpfs", quoted(other))),
         (None, _) => Err("type is missing".to_owned()),
     }
 }
@@ -180,11 +240,11 @@ fn outside(source: &str, dir: Option<&Path>) -> Result<String, String> {
         return Ok(source.to_owned());
     }
     if source.starts_with('.') {
-        let dir = dir.ok_or("a label cannot name a relative path: write it from / on")?;
+        let dir = dir.ok_or("a label cannot name a relative path: write an absolute one")?;
         return Ok(normal(&dir.join(source)).display().to_string());
     }
     if source.starts_with('~') {
-        return Err("~ is not understood: write the path from / on".to_owned());
+        return Err("~ is not expanded: write an absolute path".to_owned());
     }
     let good = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     if source.chars().all(good) && source.starts_with(|c: char| c.is_ascii_alphanumeric()) {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use longshore_model::Transport;
 use serde::Serialize;
 
-use super::reader::Reader;
+use super::reader::{MAX_ITEMS, Reader, items};
 use super::yaml::{Node, Value};
 use crate::claim::quoted;
 use crate::label;
@@ -26,18 +26,76 @@ pub struct Port {
     pub host_ip: Option<IpAddr>,
 }
 
+/// All of `ports`, or what is wrong with it.
+pub(super) fn ports(node: &Node, reader: &mut Reader<'_>) -> Result<Vec<Port>, String> {
+    let mut found = Vec::new();
+    if matches!(node.value, Value::Map(_)) {
+        for (key, value) in reader.entries(node, "ports") {
+            found.extend(bound(key, value)?);
+        }
+    } else {
+        for item in items(node)? {
+            found.extend(port(item, reader)?);
+        }
+    }
+    if found.len() > MAX_ITEMS { Err(format!("more than {MAX_ITEMS} ports")) } else { Ok(found) }
+}
+
+/// An entry of Podder's map: `port[/protocol]` of the sidecar to one of the host's, or to several. Nothing stands for
+/// any free one, as in the Docker library for Python.
+fn bound(key: &str, value: &Node) -> Result<Vec<Port>, String> {
+    let bad = || format!("invalid port {}: expected a port of the sidecar, as 80 or 53/udp", quoted(key));
+    let (rest, transport) = transport(key.trim()).ok_or_else(bad)?;
+    let target = label::port(rest).ok_or_else(bad)?;
+    let bindings = match &value.value {
+        Value::List(_) => items(value)?,
+        _ => vec![value],
+    };
+    let of_host = |binding: &Node| {
+        let bad = |text: &str| {
+            format!("invalid host port {} for port {key}: expected as 8080 or 127.0.0.1:8080", quoted(text))
+        };
+        let text = match &binding.value {
+            Value::Null => return Ok((None, None)),
+            Value::Map(entries) => {
+                let of = |name: &str| entries.iter().find(|entry| entry.key == name)?.value.scalar();
+                if let Some(entry) =
+                    entries.iter().find(|e| !["HostIp", "HostPort"].contains(&e.key.as_str()))
+                {
+                    return Err(bad(&entry.key));
+                }
+                format!("{}:{}", of("HostIp").unwrap_or_default(), of("HostPort").unwrap_or_default())
+            }
+            _ => binding.scalar().ok_or_else(|| bad(binding.kind()))?,
+        };
+        let (ip, port) = match text.rsplit_once(':') {
+            Some(("", port)) => (None, port),
+            Some((ip, port)) => (Some(address(ip).ok_or_else(|| bad(&text))?), port),
+            None => (None, text.as_str()),
+        };
+        let port = if port.is_empty() { None } else { Some(range(port).ok_or_else(|| bad(&text))?) };
+        Ok((ip, port))
+    };
+    let port = |binding: &Node| {
+        of_host(binding).map(|(host_ip, published)| Port { target, transport, published, host_ip })
+    };
+    bindings.into_iter().map(port).collect()
+}
+
 /// One entry of `ports`: as many ports as it stands for, or what is wrong with it.
-pub(super) fn port(node: &Node, reader: &mut Reader<'_>) -> Result<Vec<Port>, String> {
+fn port(node: &Node, reader: &mut Reader<'_>) -> Result<Vec<Port>, String> {
     match &node.value {
         Value::Text(text) | Value::Number(text) => short(text),
         Value::Map(_) => Ok(vec![long(node, reader)?]),
-        Value::Null | Value::Bool(_) | Value::List(_) => Err(format!("{} is no port", node.kind())),
+        Value::Null | Value::Bool(_) | Value::List(_) => {
+            Err(format!("invalid port: expected a text, a number or a map, not {}", node.kind()))
+        }
     }
 }
 
 /// `[[address:]host port:]port[/protocol]`, each port a number or a range.
 pub(super) fn short(text: &str) -> Result<Vec<Port>, String> {
-    let bad = || format!("{} is no port: write 80, 8080:80 or 127.0.0.1:8080:80/tcp", quoted(text));
+    let bad = || format!("invalid port {}: expected 80, 8080:80 or 127.0.0.1:8080:80/tcp", quoted(text));
     let (rest, transport) = transport(text.trim()).ok_or_else(bad)?;
     let (rest, target) = match rest.rsplit_once(':') {
         Some((rest, target)) => (Some(rest), target),
@@ -62,7 +120,7 @@ pub(super) fn short(text: &str) -> Result<Vec<Port>, String> {
     let count = last - first;
     let pairs = published.is_some_and(|(from, to)| to - from == count);
     if published.is_some() && !pairs && count > 0 {
-        return Err(format!("{} has ranges of different length", quoted(text)));
+        return Err(format!("invalid port {}: its ranges differ in length", quoted(text)));
     }
     let one = |offset: u16| {
         let published =
@@ -82,7 +140,7 @@ pub(super) fn exposed(text: &str) -> Option<Vec<(u16, Transport)>> {
 fn long(node: &Node, reader: &mut Reader<'_>) -> Result<Port, String> {
     let (mut target, mut published, mut host_ip, mut transport) = (None, None, None, Transport::Tcp);
     for (key, value) in reader.entries(node, "ports") {
-        let bad = || format!("{key}: {} is not understood", quoted(&value.scalar().unwrap_or_default()));
+        let bad = || format!("invalid {key} {}", quoted(&value.scalar().unwrap_or_default()));
         let text = value.scalar().ok_or_else(|| format!("{key} is {}", value.kind()))?;
         match key {
             "target" => target = Some(label::port(&text).ok_or_else(bad)?),

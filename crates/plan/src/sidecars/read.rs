@@ -6,9 +6,9 @@ use std::net::IpAddr;
 use super::definition::{Attachment, Condition, Definition, Link, Mode, Restart};
 use super::env_file::env_files;
 use super::health::health_check;
-use super::mounts::volume;
-use super::ports::{exposed, port};
-use super::reader::{Flaw, MAX_ITEMS, Reader, flag, is_name, items, text, texts};
+use super::mounts::volumes;
+use super::ports::{exposed, ports};
+use super::reader::{Flaw, Reader, flag, is_name, text, texts};
 use super::time::seconds;
 use super::yaml::{Node, Value};
 use crate::claim::quoted;
@@ -74,25 +74,14 @@ impl Reader<'_> {
             "env_file" => found.env_files = env_files(node, self)?,
             "environment" => found.environment = self.environment(node)?,
             "labels" => found.labels = self.labels(node)?,
-            "ports" => {
-                for item in items(node)? {
-                    found.ports.extend(port(item, self)?);
-                }
-                if found.ports.len() > MAX_ITEMS {
-                    return Err(format!("more than {MAX_ITEMS} ports"));
-                }
-            }
+            "ports" => found.ports = ports(node, self)?,
             "expose" => {
                 for text in texts(node)? {
                     let ports = exposed(&text).ok_or_else(|| format!("{} is no port", quoted(&text)))?;
                     found.expose.extend(ports);
                 }
             }
-            "volumes" => {
-                for item in items(node)? {
-                    found.volumes.push(volume(item, self)?);
-                }
-            }
+            "volumes" => found.volumes = volumes(node, self)?,
             "links" => found.links = texts(node)?.iter().map(|text| link(text)).collect::<Result<_, _>>()?,
             "depends_on" => found.depends_on = self.depends_on(node)?,
             "networks" => found.networks = Some(self.networks(node)?),

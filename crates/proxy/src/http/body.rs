@@ -10,9 +10,12 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
-use super::link::{Link, LinkState};
+use super::pool::Pool;
+use super::upstream::UpstreamConn;
 use crate::backend::Backend;
-use crate::client::{Client, Open};
+use crate::client::{Client, RequestGuard};
+use crate::deadline::Deadline;
+use crate::shard::Shard;
 
 /// Why a body broke off.
 type Broken = Box<dyn std::error::Error + Send + Sync>;
@@ -20,49 +23,50 @@ type Broken = Box<dyn std::error::Error + Send + Sync>;
 /// A request's body, towards the upstream.
 #[derive(Clone)]
 pub(crate) enum RequestBody {
-    /// There is none.
+    /// No body.
     Empty,
     /// The client's.
-    Client(Rc<Inbound>),
+    Client(Rc<ClientBody>),
 }
 
 /// The body that a client sends.
-pub(crate) struct Inbound {
+pub(crate) struct ClientBody {
     incoming: RefCell<Incoming>,
     begun: Cell<bool>,
     client: Rc<Client>,
-    link: RefCell<Option<Rc<LinkState>>>,
+    shard: Rc<Shard>,
+    /// Of the upstream that it goes to.
+    deadline: RefCell<Option<Rc<Deadline>>>,
 }
 
 impl RequestBody {
-    /// The body of a request of `client`.
-    pub(super) fn of(incoming: Incoming, client: &Rc<Client>) -> Self {
+    /// Returns the body of a request of `client`.
+    pub(super) fn of(incoming: Incoming, client: &Rc<Client>, shard: &Rc<Shard>) -> Self {
         if incoming.is_end_stream() {
             return Self::Empty;
         }
         client.unread.set(true);
-        let incoming = RefCell::new(incoming);
-        let begun = Cell::new(false);
-        Self::Client(Rc::new(Inbound {
-            incoming,
-            begun,
+        Self::Client(Rc::new(ClientBody {
+            incoming: RefCell::new(incoming),
+            begun: Cell::new(false),
             client: Rc::clone(client),
-            link: RefCell::new(None),
+            shard: Rc::clone(shard),
+            deadline: RefCell::new(None),
         }))
     }
 
-    /// Whether all of it can still be sent.
+    /// Returns whether all of it can still be sent.
     pub(super) fn is_whole(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Client(inbound) => !inbound.begun.get(),
+            Self::Client(body) => !body.begun.get(),
         }
     }
 
-    /// Goes over `link` from here on.
-    pub(super) fn goes_over(&self, link: &Rc<LinkState>) {
-        if let Self::Client(inbound) = self {
-            *inbound.link.borrow_mut() = Some(Rc::clone(link));
+    /// Has it go to the upstream with this deadline.
+    pub(super) fn goes_to(&self, deadline: &Rc<Deadline>) {
+        if let Self::Client(body) = self {
+            *body.deadline.borrow_mut() = Some(Rc::clone(deadline));
         }
     }
 }
@@ -72,22 +76,21 @@ impl Body for RequestBody {
     type Error = Broken;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let Self::Client(inbound) = &*self else { return Poll::Ready(None) };
-        let mut incoming = inbound.incoming.borrow_mut();
+        let Self::Client(body) = &*self else { return Poll::Ready(None) };
+        let mut incoming = body.incoming.borrow_mut();
         let polled = Pin::new(&mut *incoming).poll_frame(cx);
-        inbound.client.waits(polled.is_pending());
-        if let Some(link) = &*inbound.link.borrow() {
+        body.client.waits(polled.is_pending());
+        if let Some(deadline) = &*body.deadline.borrow() {
             if polled.is_pending() {
-                link.expect_nothing();
+                deadline.clear();
             } else {
-                let worker = &inbound.client.site.worker;
-                link.expect_within(worker, worker.settings.timeouts.response);
+                deadline.set(body.shard.settings.timeouts.response);
             }
         }
         if let Poll::Ready(frame) = &polled {
-            inbound.begun.set(true);
+            body.begun.set(true);
             if frame.is_none() || incoming.is_end_stream() {
-                inbound.client.unread.set(false);
+                body.client.unread.set(false);
             }
         }
         polled.map(|frame| frame.map(|result| result.map_err(Broken::from)))
@@ -96,86 +99,90 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Client(inbound) => inbound.incoming.borrow().is_end_stream(),
+            Self::Client(body) => body.incoming.borrow().is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
-            Self::Client(inbound) => inbound.incoming.borrow().size_hint(),
+            Self::Client(body) => body.incoming.borrow().size_hint(),
         }
     }
 }
 
 /// A response's body, towards the client.
-pub(super) enum ReplyBody {
+pub(super) enum ResponseBody {
     /// The balancer's own.
     Own(Full<Bytes>),
     /// An upstream's.
-    Upstream(Passing),
+    Upstream(UpstreamBody),
 }
 
 /// A body that an upstream sends. It drives the upstream's connection, and hands it back when it
 /// is through; dropped before that, it closes it.
-pub(super) struct Passing {
+pub(super) struct UpstreamBody {
     incoming: Incoming,
-    link: Option<Box<Link>>,
+    conn: Option<Box<UpstreamConn<RequestBody>>>,
     backend: Rc<Backend>,
+    pool: Rc<Pool<RequestBody>>,
     client: Rc<Client>,
-    _open: Open,
+    _guard: RequestGuard,
 }
 
-impl ReplyBody {
-    /// No bytes.
+impl ResponseBody {
+    /// Returns a body without bytes.
     pub(super) fn empty() -> Self {
         Self::Own(Full::default())
     }
+}
 
-    /// What `backend` sends over `link`.
-    pub(super) fn passing(
+impl UpstreamBody {
+    /// Returns what `backend` sends over `conn`, to be passed on to `client`; `conn` goes to `pool` in the end.
+    pub(super) fn passed_on(
         incoming: Incoming,
-        link: Box<Link>,
+        conn: Box<UpstreamConn<RequestBody>>,
         backend: Rc<Backend>,
+        pool: &Rc<Pool<RequestBody>>,
         client: &Rc<Client>,
-        open: Open,
-    ) -> Self {
+        guard: RequestGuard,
+    ) -> ResponseBody {
         if incoming.is_end_stream() {
-            give_back(link, &backend);
-            return Self::empty();
+            pool.keep(&backend, conn);
+            return ResponseBody::empty();
         }
-        Self::Upstream(Passing {
+        ResponseBody::Upstream(Self {
             incoming,
-            link: Some(link),
+            conn: Some(conn),
             backend,
+            pool: Rc::clone(pool),
             client: Rc::clone(client),
-            _open: open,
+            _guard: guard,
         })
     }
-}
 
-fn give_back(link: Box<Link>, backend: &Backend) {
-    let worker = Rc::clone(link.worker());
-    backend.keep(link, &worker);
-}
+    fn give_back(&mut self) {
+        if let Some(conn) = self.conn.take() {
+            self.pool.keep(&self.backend, conn);
+        }
+    }
 
-impl Passing {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         // Frames are made by our own poll of the connection: there is nobody to wake.
         let mut nobody = Context::from_waker(Waker::noop());
         let mut polled = Pin::new(&mut self.incoming).poll_frame(&mut nobody);
         if polled.is_pending() {
-            match &mut self.link {
-                Some(link) if link.state().is_late() => {
-                    self.link = None;
+            match &mut self.conn {
+                Some(conn) if conn.deadline().has_passed() => {
+                    self.conn = None;
                     return Poll::Ready(Some(Err("the upstream fell silent".into())));
                 }
-                Some(link) => {
-                    let ended = link.poll_watched(cx);
+                Some(conn) => {
+                    let ended = conn.poll_watched(cx);
                     polled = Pin::new(&mut self.incoming).poll_frame(&mut nobody);
                     if ended && polled.is_pending() {
                         // Gone with the connection, what is missing becomes an error.
-                        self.link = None;
+                        self.conn = None;
                         polled = Pin::new(&mut self.incoming).poll_frame(cx);
                     }
                 }
@@ -183,29 +190,24 @@ impl Passing {
             }
         }
         if polled.is_ready()
-            && let Some(link) = &self.link
+            && let Some(conn) = &self.conn
         {
-            let worker = link.worker();
-            link.state().expect_within(worker, worker.settings.timeouts.tunnel);
+            conn.expect_more();
         }
         self.client.waits(polled.is_ready());
         match polled {
             Poll::Ready(Some(Ok(frame))) => {
-                if self.incoming.is_end_stream()
-                    && let Some(link) = self.link.take()
-                {
-                    give_back(link, &self.backend);
+                if self.incoming.is_end_stream() {
+                    self.give_back();
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(None) => {
-                if let Some(link) = self.link.take() {
-                    give_back(link, &self.backend);
-                }
+                self.give_back();
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Err(error))) => {
-                self.link = None;
+                self.conn = None;
                 Poll::Ready(Some(Err(error.into())))
             }
             Poll::Pending => Poll::Pending,
@@ -213,7 +215,7 @@ impl Passing {
     }
 }
 
-impl Body for ReplyBody {
+impl Body for ResponseBody {
     type Data = Bytes;
     type Error = Broken;
 
@@ -222,21 +224,21 @@ impl Body for ReplyBody {
             Self::Own(full) => {
                 Pin::new(full).poll_frame(cx).map(|frame| frame.map(|result| result.map_err(|e| match e {})))
             }
-            Self::Upstream(passing) => passing.poll(cx),
+            Self::Upstream(body) => body.poll(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Own(full) => full.is_end_stream(),
-            Self::Upstream(passing) => passing.incoming.is_end_stream(),
+            Self::Upstream(body) => body.incoming.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Own(full) => full.size_hint(),
-            Self::Upstream(passing) => passing.incoming.size_hint(),
+            Self::Upstream(body) => body.incoming.size_hint(),
         }
     }
 }

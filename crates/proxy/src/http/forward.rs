@@ -12,12 +12,13 @@ use http::uri::Authority;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Bytes, Incoming};
 
-use super::body::{ReplyBody, RequestBody};
-use super::link::{Failure, Link};
+use super::body::{RequestBody, ResponseBody, UpstreamBody};
+use super::conn::ClientConn;
+use super::upstream::{Failure, UpstreamConn};
 use super::{headers, target};
-use crate::backend::Backend;
-use crate::client::{Client, Open};
-use crate::site::{LocalRoute, MOST_RETRIES};
+use crate::backend::{Backend, MAX_RETRIES};
+use crate::client::RequestGuard;
+use crate::route::LocalRoute;
 
 /// Why the balancer answers itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,16 +32,16 @@ enum Refusal {
 }
 
 impl Refusal {
-    fn response(self) -> Response<ReplyBody> {
+    fn response(self) -> Response<ResponseBody> {
         let (status, text) = match self {
             Self::BadHost => (StatusCode::BAD_REQUEST, "the request must name one host\n"),
-            Self::Connect => (StatusCode::METHOD_NOT_ALLOWED, "this is no forward proxy\n"),
+            Self::Connect => (StatusCode::METHOD_NOT_ALLOWED, "not a forward proxy\n"),
             Self::NoRoute => (StatusCode::NOT_FOUND, "no route for this host and path\n"),
-            Self::NoUpstream => (StatusCode::SERVICE_UNAVAILABLE, "no upstream is up\n"),
+            Self::NoUpstream => (StatusCode::SERVICE_UNAVAILABLE, "no upstream is available\n"),
             Self::Unreachable => (StatusCode::BAD_GATEWAY, "no upstream answered\n"),
             Self::Late => (StatusCode::GATEWAY_TIMEOUT, "the upstream did not answer in time\n"),
         };
-        let mut response = Response::new(ReplyBody::Own(Bytes::from_static(text.as_bytes()).into()));
+        let mut response = Response::new(ResponseBody::Own(Bytes::from_static(text.as_bytes()).into()));
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
@@ -57,10 +58,11 @@ impl Refusal {
     }
 }
 
-/// Answers one request of `client`.
-pub(super) async fn forward(client: &Rc<Client>, request: Request<Incoming>) -> Response<ReplyBody> {
-    let open = client.begin();
-    let mut response = match carry(client, request, open).await {
+/// Answers one request that came over `conn`.
+pub(super) async fn forward(conn: &ClientConn, request: Request<Incoming>) -> Response<ResponseBody> {
+    let client = &conn.client;
+    let guard = client.begin();
+    let mut response = match carry(conn, request, guard).await {
         Ok(response) => response,
         Err(refusal) => refusal.response(),
     };
@@ -68,24 +70,23 @@ pub(super) async fn forward(client: &Rc<Client>, request: Request<Incoming>) -> 
     {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    client.site.counters.response(response.status());
+    client.counters.response(response.status());
     response
 }
 
 async fn carry(
-    client: &Rc<Client>,
+    conn: &ClientConn,
     request: Request<Incoming>,
-    open: Open,
-) -> Result<Response<ReplyBody>, Refusal> {
+    guard: RequestGuard,
+) -> Result<Response<ResponseBody>, Refusal> {
     let (mut head, incoming) = request.into_parts();
-    let body = RequestBody::of(incoming, client);
+    let body = RequestBody::of(incoming, &conn.client, &conn.shard);
     if head.method == Method::CONNECT {
         return Err(Refusal::Connect);
     }
     let route = {
         let host = target::host(head.version, &head.uri, &head.headers).map_err(|_| Refusal::BadHost)?;
-        let routes = client.site.routes.borrow();
-        routes.find(&host, head.uri.path()).cloned().ok_or(Refusal::NoRoute)?
+        conn.frontend.find(&host, head.uri.path()).ok_or(Refusal::NoRoute)?
     };
     if let Some(authority) = head.uri.authority().map(Authority::as_str)
         && let Ok(host) = HeaderValue::from_str(authority)
@@ -94,13 +95,13 @@ async fn carry(
     }
     let upgrade = if head.version == Version::HTTP_11 { headers::upgrade(&head.headers) } else { None };
     let upgrades = upgrade.is_some();
-    headers::to_upstream(&mut head.headers, client, upgrade);
+    headers::to_upstream(&mut head.headers, &conn.client, &conn.frontend.port_text, upgrade);
     let uri = target::for_upstream(head.uri, route.strips().then(|| route.prefix.as_str()));
     let mut request = Request::new(body.clone());
     *request.method_mut() = head.method;
     *request.uri_mut() = uri;
     *request.headers_mut() = head.headers;
-    let (mut response, link, backend) = send(client, &route, request, &body).await?;
+    let (mut response, upstream, backend) = send(conn, &route, request, &body).await?;
     let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     headers::to_client(response.headers_mut(), upgraded);
     *response.version_mut() = Version::HTTP_11;
@@ -109,10 +110,10 @@ async fn carry(
         if !upgrades {
             return Err(Refusal::Unreachable);
         }
-        *client.tunnel.borrow_mut() = Some(link.into_parts().await.ok_or(Refusal::Unreachable)?);
-        ReplyBody::empty()
+        *conn.upgraded.borrow_mut() = Some(upstream.into_upgraded().await.ok_or(Refusal::Unreachable)?);
+        ResponseBody::empty()
     } else {
-        ReplyBody::passing(incoming, link, backend, client, open)
+        UpstreamBody::passed_on(incoming, upstream, backend, &conn.upstreams, &conn.client, guard)
     };
     Ok(Response::from_parts(head, body))
 }
@@ -127,18 +128,18 @@ fn is_idempotent(method: &Method) -> bool {
 
 /// What a request is made of again. A list costs a fraction of a map of headers, and most copies
 /// are never used.
-struct Copied {
+struct RequestCopy {
     method: Method,
     uri: Uri,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
-impl Copied {
+impl RequestCopy {
     fn of(request: &Request<RequestBody>) -> Self {
         let headers = request.headers();
-        let mut copied = Vec::with_capacity(headers.len());
-        copied.extend(headers.iter().map(|(name, value)| (name.clone(), value.clone())));
-        Self { method: request.method().clone(), uri: request.uri().clone(), headers: copied }
+        let mut copy = Vec::with_capacity(headers.len());
+        copy.extend(headers.iter().map(|(name, value)| (name.clone(), value.clone())));
+        Self { method: request.method().clone(), uri: request.uri().clone(), headers: copy }
     }
 
     fn again(&self, body: &RequestBody) -> Request<RequestBody> {
@@ -152,42 +153,41 @@ impl Copied {
     }
 }
 
-type Sent = (Response<Incoming>, Box<Link>, Rc<Backend>);
+type Sent = (Response<Incoming>, Box<UpstreamConn<RequestBody>>, Rc<Backend>);
 
 /// Sends a request until an upstream answers, as far as that is allowed.
 async fn send(
-    client: &Client,
+    conn: &ClientConn,
     route: &LocalRoute,
     mut request: Request<RequestBody>,
     body: &RequestBody,
 ) -> Result<Sent, Refusal> {
-    let site = &client.site;
-    let spare = is_idempotent(request.method()).then(|| Copied::of(&request));
+    let spare = is_idempotent(request.method()).then(|| RequestCopy::of(&request));
     let mut tried: Vec<Rc<Backend>> = Vec::new();
     // An upstream that closed one idle connection has probably closed them all.
     let mut reuse = true;
     let mut attempts = 0;
-    while attempts <= MOST_RETRIES {
+    while attempts <= MAX_RETRIES {
         let Some(backend) = route.pick(&tried) else {
             return Err(if route.is_empty() { Refusal::NoUpstream } else { Refusal::Unreachable });
         };
         if attempts > 0 {
-            site.counters.retries.add(1);
+            conn.client.counters.retries.add(1);
         }
         attempts += 1;
-        let idle = if reuse { backend.take_idle() } else { None };
+        let idle = if reuse { conn.upstreams.take(&backend) } else { None };
         let reused = idle.is_some();
         let opened = match idle {
-            Some(link) => Some(link),
-            None => connect(client, &backend).await,
+            Some(upstream) => Some(upstream),
+            None => connect(conn, &backend).await,
         };
-        let Some(mut link) = opened else {
+        let Some(mut upstream) = opened else {
             tried.push(backend);
             continue;
         };
-        body.goes_over(link.state());
-        match link.exchange(request).await {
-            Ok(response) => return Ok((response, link, backend)),
+        body.goes_to(upstream.deadline());
+        match upstream.exchange(request).await {
+            Ok(response) => return Ok((response, upstream, backend)),
             Err(Failure::Unsent(unsent)) => request = *unsent,
             Err(Failure::Silent) => match &spare {
                 Some(spare) if body.is_whole() => request = spare.again(body),
@@ -205,12 +205,12 @@ async fn send(
     Err(Refusal::Unreachable)
 }
 
-async fn connect(client: &Client, backend: &Backend) -> Option<Box<Link>> {
-    let site = &client.site;
-    match backend.connect(&site.worker).await {
-        Ok(stream) => Link::over(stream, &site.worker).await.ok(),
+async fn connect(conn: &ClientConn, backend: &Backend) -> Option<Box<UpstreamConn<RequestBody>>> {
+    let shard = &conn.shard;
+    match backend.connect(shard.settings.timeouts.connect, &shard.observer).await {
+        Ok(stream) => UpstreamConn::over(stream, shard).await.ok(),
         Err(_) => {
-            site.counters.upstream_failures.add(1);
+            conn.client.counters.upstream_failures.add(1);
             None
         }
     }

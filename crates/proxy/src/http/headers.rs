@@ -17,7 +17,7 @@ const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port")
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
-/// Whether any header is one that the functions below look for. Most messages have none, and
+/// Returns whether any header is one that the functions below look for. Most messages have none, and
 /// looking up each name in the map costs more than one look at the names that are there.
 fn needs_care(headers: &HeaderMap) -> bool {
     headers.keys().any(|name| {
@@ -78,7 +78,12 @@ pub(super) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
 }
 
 /// Makes a client's headers those of the request to the upstream.
-pub(super) fn to_upstream(headers: &mut HeaderMap, client: &Client, upgrade: Option<HeaderValue>) {
+pub(super) fn to_upstream(
+    headers: &mut HeaderMap,
+    client: &Client,
+    port: &HeaderValue,
+    upgrade: Option<HeaderValue>,
+) {
     if needs_care(headers) {
         strip_hop_by_hop(headers);
         for name in [PROXY_AUTHORIZATION, EXPECT, HTTP2_SETTINGS] {
@@ -100,7 +105,7 @@ pub(super) fn to_upstream(headers: &mut HeaderMap, client: &Client, upgrade: Opt
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, protocol);
     }
-    name_client(headers, client);
+    name_client(headers, client, port);
 }
 
 /// HTTP/2 may split a cookie header; HTTP/1.1 may not.
@@ -115,7 +120,7 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-fn name_client(headers: &mut HeaderMap, client: &Client) {
+fn name_client(headers: &mut HeaderMap, client: &Client, port: &HeaderValue) {
     let host = headers.get(HOST).cloned();
     if client.trusted {
         let before: Vec<&[u8]> = headers.get_all(X_FORWARDED_FOR).iter().map(HeaderValue::as_bytes).collect();
@@ -131,7 +136,7 @@ fn name_client(headers: &mut HeaderMap, client: &Client) {
         headers.insert(X_FORWARDED_FOR, chain);
         headers.entry(X_REAL_IP).or_insert_with(|| client.peer_text.clone());
         headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
-        headers.entry(X_FORWARDED_PORT).or_insert_with(|| client.site.port_text.clone());
+        headers.entry(X_FORWARDED_PORT).or_insert_with(|| port.clone());
         if let Some(host) = host {
             headers.entry(X_FORWARDED_HOST).or_insert(host);
         }
@@ -140,7 +145,7 @@ fn name_client(headers: &mut HeaderMap, client: &Client) {
     headers.insert(X_FORWARDED_FOR, client.peer_text.clone());
     headers.insert(X_REAL_IP, client.peer_text.clone());
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
-    headers.insert(X_FORWARDED_PORT, client.site.port_text.clone());
+    headers.insert(X_FORWARDED_PORT, port.clone());
     match host {
         Some(host) => drop(headers.insert(X_FORWARDED_HOST, host)),
         None => drop(headers.remove(X_FORWARDED_HOST)),

@@ -2,15 +2,18 @@
 //!
 //! One task a client connection. It finds out which HTTP is spoken, and for each request takes
 //! the route ([`target`]), edits the headers ([`headers`]), and drives the upstream connection
-//! ([`link`]) itself ([`forward`], [`body`]): a request crosses no task boundary on its way.
+//! ([`upstream`]) itself ([`forward`], [`body`]): a request crosses no task boundary on its way.
 
 mod body;
+mod conn;
 mod forward;
 mod headers;
-mod link;
+mod pool;
 mod target;
 mod upgrade;
+mod upstream;
 
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
@@ -27,39 +30,50 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
 use crate::client::Client;
+use crate::frontend::FrontendState;
 use crate::io::ClientIo;
+use crate::shard::Shard;
+use conn::ClientConn;
 
-pub(crate) use link::{Link, LinkParts, LinkState};
+pub(crate) use conn::UpstreamPool;
 
 /// How an HTTP/2 client that knows beforehand begins.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Longest request line and headers.
-const LONGEST_HEAD: usize = 64 * 1024;
+/// Longest request line and headers together, in bytes.
+const MAX_HEAD: usize = 64 * 1024;
 /// Most bytes held of a message while it passes through.
 const BUFFER: usize = 128 * 1024;
 /// Requests of one HTTP/2 client at a time.
-const STREAMS: u32 = 128;
+const MAX_STREAMS: u32 = 128;
 /// A client that still sends a body when it has its answer is listened to for so long, as
 /// closing on it would take the answer away from it.
 const LINGER: Duration = Duration::from_secs(1);
 /// How long a connection on which nothing has come yet is kept when it is to leave.
-const MOMENT: Duration = Duration::from_millis(50);
+const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_millis(50);
 /// How long a connection that is to leave may bring one more request, which is answered with
 /// `Connection: close`: closed while it is idle, it could be closed on a request that is on its way.
-const LAST_REQUEST: Duration = Duration::from_secs(1);
+const LAST_REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Serves one connection.
-pub(crate) async fn serve(stream: TcpStream, client: Rc<Client>) {
+/// Serves one connection of a frontend.
+pub(crate) async fn serve(
+    stream: TcpStream,
+    client: Rc<Client>,
+    frontend: Rc<FrontendState>,
+    shard: Rc<Shard>,
+    upstreams: Rc<UpstreamPool>,
+) {
     let mut io = ClientIo::new(stream, Rc::clone(&client));
-    match begins_as_http2(&mut io, &client).await {
-        Some(true) => serve_http2(io, client).await,
-        Some(false) => serve_http1(io, client).await,
-        None => {}
+    let Some(is_http2) = begins_as_http2(&mut io, &client).await else { return };
+    let conn = Rc::new(ClientConn { client, frontend, shard, upstreams, upgraded: RefCell::new(None) });
+    if is_http2 {
+        serve_http2(io, &conn).await;
+    } else {
+        serve_http1(io, &conn).await;
     }
 }
 
-/// Whether the client's first bytes are those of HTTP/2; none if it has gone, or if it is to leave
-/// and sends nothing.
+/// Returns whether the client's first bytes are those of HTTP/2; none if it has gone, or if it is to
+/// leave and sends nothing.
 async fn begins_as_http2(io: &mut ClientIo, client: &Client) -> Option<bool> {
     let mut start = BytesMut::with_capacity(8 * 1024);
     let is_http2 = loop {
@@ -90,18 +104,19 @@ async fn has_to_leave(client: &Client) {
         if client.is_leaving() { Poll::Ready(()) } else { Poll::Pending }
     };
     poll_fn(asked).await;
-    tokio::time::sleep(MOMENT).await;
+    tokio::time::sleep(FIRST_REQUEST_TIMEOUT).await;
 }
 
-async fn serve_http1(io: ClientIo, client: Rc<Client>) {
+async fn serve_http1(io: ClientIo, conn: &Rc<ClientConn>) {
+    let client = &conn.client;
     let service = service_fn(|request| {
-        let client = Rc::clone(&client);
-        async move { Ok::<_, Infallible>(forward::forward(&client, request).await) }
+        let conn = Rc::clone(conn);
+        async move { Ok::<_, Infallible>(forward::forward(&conn, request).await) }
     });
     let mut connection = http1::Builder::new()
         // The worker's sweep keeps the time.
         .header_read_timeout(None)
-        .max_header_size(LONGEST_HEAD)
+        .max_header_size(MAX_HEAD)
         .max_buf_size(BUFFER)
         .serve_connection(TokioIo::new(io), service);
     let mut told = false;
@@ -115,7 +130,7 @@ async fn serve_http1(io: ClientIo, client: Rc<Client>) {
             if told || !client.is_leaving() {
                 return Poll::Pending;
             }
-            let patience = patience.get_or_insert_with(|| Box::pin(tokio::time::sleep(LAST_REQUEST)));
+            let patience = patience.get_or_insert_with(|| Box::pin(tokio::time::sleep(LAST_REQUEST_TIMEOUT)));
             ready!(patience.as_mut().poll(cx));
             told = true;
             Pin::new(&mut connection).graceful_shutdown();
@@ -126,10 +141,10 @@ async fn serve_http1(io: ClientIo, client: Rc<Client>) {
     }
     let parts = connection.into_parts();
     let mut io = parts.io.into_inner();
-    let tunnel = client.tunnel.take();
-    if let Some(upstream) = tunnel {
+    let upgraded = conn.upgraded.take();
+    if let Some(upstream) = upgraded {
         io.put_back(parts.read_buf);
-        upgrade::relay(io, &client, upstream).await;
+        upgrade::relay(io, client, upstream).await;
     } else if client.unread.get() {
         // Over when it is over, either way.
         let _ = tokio::time::timeout(LINGER, discard(io)).await;
@@ -142,15 +157,16 @@ async fn discard(mut io: ClientIo) -> io::Result<()> {
     Ok(())
 }
 
-async fn serve_http2(io: ClientIo, client: Rc<Client>) {
+async fn serve_http2(io: ClientIo, conn: &Rc<ClientConn>) {
+    let client = &conn.client;
     client.multiplexes();
     let service = service_fn(|request| {
-        let client = Rc::clone(&client);
-        async move { Ok::<_, Infallible>(forward::forward(&client, request).await) }
+        let conn = Rc::clone(conn);
+        async move { Ok::<_, Infallible>(forward::forward(&conn, request).await) }
     });
     let connection = http2::Builder::new(OnThisThread)
-        .max_header_list_size(LONGEST_HEAD as u32)
-        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(MAX_HEAD as u32)
+        .max_concurrent_streams(MAX_STREAMS)
         .serve_connection(TokioIo::new(io), service);
     let mut connection = pin!(connection);
     let mut told = false;

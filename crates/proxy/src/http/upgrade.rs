@@ -7,12 +7,12 @@ use std::rc::Rc;
 
 use tokio::io::AsyncWriteExt;
 
-use super::link::LinkParts;
+use super::upstream::Upgraded;
 use crate::client::Client;
 use crate::io::{self, ClientIo};
 
 /// Relays until both sides have ended.
-pub(super) async fn relay(mut io: ClientIo, client: &Rc<Client>, mut upstream: LinkParts) {
+pub(super) async fn relay(mut io: ClientIo, client: &Rc<Client>, mut upstream: Upgraded) {
     client.relays();
     let relayed = async {
         io.write_all(&upstream.ahead).await?;

@@ -155,6 +155,8 @@ impl DnsServer {
 }
 
 impl Follower for DnsServer {
+    const NAME: &'static str = "dns";
+
     async fn pass(&mut self, world: &World, changed: &BTreeSet<Change>) -> Passed {
         if self.look_at(world, changed) || self.responder.is_none() {
             self.publish();

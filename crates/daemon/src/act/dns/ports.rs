@@ -3,7 +3,7 @@ use std::net::{SocketAddr, TcpListener as StdListener, UdpSocket};
 use std::os::fd::OwnedFd;
 
 use longshore_model::Transport;
-use longshore_proxy::{Datagrams, bind};
+use longshore_net::{Datagrams, bind};
 use tokio::net::TcpListener;
 
 /// How many connections wait to be taken.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_model::Transport;
+use longshore_net::{Datagrams, LocalAddress};
 use longshore_plan::dns::Reply;
-use longshore_proxy::{Datagrams, Local};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -72,7 +72,7 @@ fn take(
 }
 
 /// A datagram that cannot be sent is one that was lost: the client asks again.
-fn send(socket: &Datagrams, bytes: &[u8], peer: SocketAddr, local: Local) {
+fn send(socket: &Datagrams, bytes: &[u8], peer: SocketAddr, local: LocalAddress) {
     if let Err(error) = socket.send(bytes, peer, local) {
         tracing::debug!(%peer, %error, "a DNS answer is lost");
     }

@@ -329,6 +329,8 @@ impl Publisher {
 }
 
 impl Follower for Publisher {
+    const NAME: &'static str = "publisher";
+
     async fn pass(&mut self, world: &World, changed: &BTreeSet<Change>) -> Passed {
         let mut outcome = self.publish(world, changed).await;
         if matches!(outcome, Err(EtcdError::LeaseLost)) {

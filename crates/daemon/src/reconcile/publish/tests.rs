@@ -64,6 +64,7 @@ impl Server {
             world: Reader::default(),
             subscribers: Subscribers::default(),
             problems: Problems::default(),
+            statuses: crate::reconcile::StatusBoard::default(),
             stop: CancellationToken::new(),
             unsettled: tokio::sync::watch::Sender::default(),
         };

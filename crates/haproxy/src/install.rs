@@ -1,0 +1,353 @@
+//! Bringing a whole configuration into force: by a reload of the HAProxy that runs, or by starting one.
+//!
+//! Check, then write, then reload, then see that it serves: where a step fails, the files are put back and the worker
+//! before goes on.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use longshore_model::{Frontend, Protocol, RouteTable};
+use tokio::time::{Instant, sleep};
+
+use crate::layout::{Shape, State};
+use crate::master::{self, Master};
+use crate::runtime::Identity;
+use crate::settings::{Mode, Paths, Reload};
+use crate::template::{Rendered, glue_lacks};
+use crate::{Haproxy, HaproxyError, Known, binding, files, frontends, program, upkeep};
+
+/// How long HAProxy may take from its start to its first answer.
+const START_LIMIT: Duration = Duration::from_secs(20);
+
+/// Between two looks at something that is about to happen.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// How often a configuration is written again without the frontends that HAProxy could not bind.
+const ATTEMPTS: usize = 4;
+
+/// Everything after the program's name.
+pub(crate) fn arguments(paths: &Paths, extra: &[String]) -> Vec<String> {
+    let mut arguments = vec!["-W".to_owned(), "-db".to_owned()];
+    if let Some(master) = &paths.master {
+        arguments.extend(["-S".to_owned(), master.display().to_string()]);
+    }
+    arguments.extend(["-f".to_owned(), paths.config.display().to_string()]);
+    arguments.extend(extra.iter().cloned());
+    arguments
+}
+
+/// How many slots these frontends' routes need: `least`, doubled until they fit. Where routes were homeless for want
+/// of slots, some room is left.
+pub(crate) fn pool(least: u32, table: &RouteTable, frontends: &BTreeSet<Frontend>, homeless: usize) -> u32 {
+    let slotted = |frontend: Frontend| frontend.protocol == Protocol::Http && frontends.contains(&frontend);
+    let routes = table.iter().filter(|route| slotted(route.key.frontend)).count();
+    let needed = if homeless > 0 { routes + routes / 4 } else { routes };
+    let mut pool = least.max(1);
+    while (pool as usize) < needed {
+        pool = pool.saturating_mul(2);
+    }
+    pool
+}
+
+impl Haproxy {
+    pub(crate) fn is_running(&self) -> bool {
+        match self.settings.mode {
+            Mode::Own { .. } => self.master.is_some(),
+            Mode::Attach { .. } => true,
+        }
+    }
+
+    /// Takes note of a master that has ended.
+    pub(crate) fn notice_end(&mut self) {
+        if self.master.as_mut().is_some_and(Master::has_ended) {
+            tracing::warn!("HAProxy has ended: starting it again");
+            self.master = None;
+            self.known = None;
+        }
+    }
+
+    /// Reloads, or starts HAProxy, if anything is wanted that takes that and it is time.
+    pub(crate) async fn reload_if_due(&mut self) -> Result<(), HaproxyError> {
+        let now = Instant::now();
+        if self.due.bind.is_some_and(|at| at <= now) {
+            self.due.bind = None;
+            self.refused.clear();
+        }
+        let shape = self.wanted_shape(now);
+        if !self.differs(&shape)? {
+            self.due.reload = None;
+            return Ok(());
+        }
+        if self.due.retry.is_some_and(|at| at > now) {
+            return Ok(());
+        }
+        let earliest = self.last_reload.map(|last| last + self.settings.reload_debounce);
+        if let Some(earliest) = earliest.filter(|&at| at > now && self.known.is_some()) {
+            self.due.reload = Some(earliest);
+            return Ok(());
+        }
+        self.due.reload = None;
+        self.install_what_binds(now).await
+    }
+
+    /// The shape that the table asks for, with the frontends that linger.
+    fn wanted_shape(&mut self, now: Instant) -> Shape {
+        let (mut wanted, _) = frontends(&self.table);
+        wanted.retain(|frontend| !self.refused.contains_key(frontend));
+        let mut stats = self.settings.stats.is_some() && !self.stats_refused;
+        let mut least = self.settings.pool;
+        let mut homeless = 0;
+        self.due.linger = None;
+        if let Some(known) = &self.known {
+            self.idle.retain(|frontend, _| known.state.shape.frontends.contains(frontend));
+            for frontend in &known.state.shape.frontends {
+                let port_is_wanted = wanted.iter().any(|wanted| wanted.port == frontend.port);
+                if port_is_wanted || !self.has_layout {
+                    self.idle.remove(frontend);
+                    continue;
+                }
+                let end = *self.idle.entry(*frontend).or_insert(now) + self.settings.linger;
+                if end > now {
+                    wanted.insert(*frontend);
+                    self.due.linger = Some(self.due.linger.map_or(end, |at| at.min(end)));
+                }
+            }
+            stats = stats || known.state.shape.stats && self.settings.stats.is_some();
+            least = least.max(known.state.shape.pool);
+            homeless = known.homeless;
+        }
+        let pool = pool(least, &self.table, &wanted, homeless);
+        Shape { frontends: wanted, pool, stats }
+    }
+
+    /// Whether what runs is not of this shape (or, with a layout that is not ours, not of this text).
+    fn differs(&self, shape: &Shape) -> Result<bool, HaproxyError> {
+        let Some(known) = &self.known else { return Ok(true) };
+        if self.has_layout {
+            return Ok(known.homeless > 0 || known.state.shape != *shape);
+        }
+        let state = State::lay_out(shape, &self.table, Some(&known.state));
+        let text = self.templates.render(&state, &self.table)?.text;
+        Ok(self.written.as_ref() != Some(&text))
+    }
+
+    /// Installs the wanted shape, without the frontends that turn out not to bind.
+    async fn install_what_binds(&mut self, now: Instant) -> Result<(), HaproxyError> {
+        let mut last = Ok(());
+        for _ in 0..ATTEMPTS {
+            let shape = self.wanted_shape(now);
+            if self.refuse_what_does_not_bind(&shape) {
+                continue;
+            }
+            if !self.differs(&shape)? {
+                return Ok(());
+            }
+            let position = self.output.as_ref().map_or(0, crate::output::Output::position);
+            last = self.install(shape).await;
+            let Err(error) = &last else { return Ok(()) };
+            self.stats.failures += 1;
+            if matches!(error, HaproxyError::Rejected { .. } | HaproxyError::Template { .. }) {
+                break;
+            }
+            let complaints = match &self.output {
+                Some(output) => binding::complained_of(&output.recent(position).await),
+                None => Vec::new(),
+            };
+            if complaints.is_empty() {
+                break;
+            }
+            self.refuse(complaints);
+        }
+        last
+    }
+
+    /// Tries the ports that are not listened on yet; whether one of them failed.
+    fn refuse_what_does_not_bind(&mut self, shape: &Shape) -> bool {
+        if !self.shares_our_network() {
+            return false;
+        }
+        let none = Shape::default();
+        let has = self.known.as_ref().map_or(&none, |known| &known.state.shape);
+        let obstacle = |frontend: &Frontend| {
+            binding::obstacle(&self.settings.bind, frontend.port).map(|reason| (*frontend, reason))
+        };
+        let failed: Vec<(Frontend, String)> =
+            shape.frontends.difference(&has.frontends).filter_map(obstacle).collect();
+        let mut any = !failed.is_empty();
+        if let Some(address) = self.settings.stats.filter(|_| shape.stats && !has.stats)
+            && let Err(error) = binding::try_bind(address)
+        {
+            tracing::warn!(%address, %error, "no statistics page: its address cannot be listened on");
+            self.stats_refused = true;
+            any = true;
+        }
+        self.refuse(failed);
+        any
+    }
+
+    fn refuse(&mut self, failed: Vec<(Frontend, String)>) {
+        if !failed.is_empty() {
+            self.due.bind = Some(Instant::now() + upkeep::BIND_AGAIN);
+        }
+        self.refused.extend(failed);
+    }
+
+    /// Whether HAProxy's ports are those of this process's network.
+    fn shares_our_network(&self) -> bool {
+        match self.settings.mode {
+            Mode::Own { .. } => true,
+            Mode::Attach { .. } => {
+                let pid = self
+                    .known
+                    .as_ref()
+                    .and_then(|known| known.identity.as_ref())
+                    .map(|identity| identity.pid);
+                let network = |pid: String| std::fs::read_link(format!("/proc/{pid}/ns/net")).ok();
+                let ours = network("self".to_owned());
+                ours.is_some() && pid.and_then(|pid| network(pid.to_string())) == ours
+            }
+        }
+    }
+
+    /// Check, write, reload or start, see.
+    async fn install(&mut self, shape: Shape) -> Result<(), HaproxyError> {
+        self.settle_writer().await;
+        let state = State::lay_out(&shape, &self.table, self.known.as_ref().map(|known| &known.state));
+        let rendered = self.templates.render(&state, &self.table)?;
+        if !self.has_layout && self.templates.speaks_docker_glue() {
+            for route in glue_lacks(&self.table) {
+                tracing::warn!(route = %route.key, "the template's variables cannot say the port of an upstream of this route: left out");
+            }
+        }
+        let checked = {
+            let (paths, state, text) = (self.paths.clone(), state.clone(), rendered.text.clone());
+            upkeep::off_thread(move || {
+                files::touch_maps(&paths, &state)?;
+                files::beside(&paths.config, &text)
+            })
+            .await?
+        };
+        program::check(&self.settings.binary, &checked, &self.extra).await?;
+        let before = std::fs::read_to_string(&self.paths.config).ok();
+        {
+            let (paths, state) = (self.paths.clone(), state.clone());
+            upkeep::off_thread(move || {
+                files::write_maps(&paths, &state)?;
+                files::put(checked, &paths.config)
+            })
+            .await?;
+        }
+        let in_force =
+            if self.is_running() { self.reload(&rendered).await } else { self.start_own(&rendered).await };
+        match in_force {
+            Ok(identity) => {
+                self.known = Some(Known { whole: false, ..Known::new(state, identity) });
+                self.written = Some(rendered.text);
+                self.last_reload = Some(Instant::now());
+                self.due.write = None;
+                self.due.retry = None;
+                Ok(())
+            }
+            Err(error) => {
+                self.put_back(before).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// After a reload that failed, the files say again what runs.
+    async fn put_back(&mut self, before: Option<String>) {
+        let paths = self.paths.clone();
+        let state = self.known.as_ref().map(|known| known.state.clone());
+        self.written.clone_from(&before);
+        let put_back = upkeep::off_thread(move || {
+            if let Some(state) = &state {
+                files::write_maps(&paths, state)?;
+            }
+            before.map_or(Ok(()), |text| files::write(&paths.config, &text))
+        });
+        if let Err(error) = put_back.await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the configuration before cannot be put back"
+            );
+        }
+    }
+
+    async fn reload(&mut self, rendered: &Rendered) -> Result<Option<Identity>, HaproxyError> {
+        let before = match &self.known {
+            Some(known) => known.identity.clone(),
+            None => self.runtime.identity().await.ok(),
+        };
+        match (&self.paths.master, &self.settings.mode) {
+            (Some(socket), _) => master::reload(socket).await?,
+            (None, Mode::Attach { reload: Reload::Command(words), .. }) => run_reload(words).await?,
+            (None, _) => {}
+        }
+        let limit = Instant::now() + START_LIMIT;
+        while self.has_layout {
+            match self.runtime.identity().await {
+                Ok(identity)
+                    if identity.description == rendered.description && before.as_ref() != Some(&identity) =>
+                {
+                    self.stats.reloads += 1;
+                    return Ok(Some(identity));
+                }
+                _ if Instant::now() > limit => {
+                    self.known = None;
+                    let reason = format!(
+                        "no worker with the configuration answers at {}",
+                        self.paths.socket.display()
+                    );
+                    return Err(HaproxyError::Reload { reason });
+                }
+                _ => sleep(LOOK).await,
+            }
+        }
+        self.stats.reloads += 1;
+        Ok(None)
+    }
+
+    async fn start_own(&mut self, rendered: &Rendered) -> Result<Option<Identity>, HaproxyError> {
+        let (Some(output), Mode::Own { dir }) = (&self.output, &self.settings.mode) else { return Ok(None) };
+        let position = output.position();
+        let arguments = arguments(&self.paths, &self.extra);
+        let mut master = Master::start(&self.settings.binary, &arguments, output)?;
+        if let Some(pid) = master.pid() {
+            files::write(&dir.join("master.pid"), &format!("{pid}\n"))?;
+        }
+        let limit = Instant::now() + START_LIMIT;
+        let identity = loop {
+            if master.has_ended() || Instant::now() > limit {
+                let complaint = output.recent(position).await.join("\n");
+                return Err(HaproxyError::Start { complaint });
+            }
+            if self.has_layout {
+                match self.runtime.identity().await {
+                    Ok(identity) if identity.description == rendered.description => break Some(identity),
+                    _ => {}
+                }
+            } else if let Some(socket) = &self.paths.master
+                && master::status(socket).await.is_some_and(|status| status.worker.is_some())
+            {
+                break None;
+            }
+            sleep(LOOK).await;
+        };
+        self.master = Some(master);
+        self.stats.starts += 1;
+        Ok(identity)
+    }
+}
+
+/// Runs the command that reloads an HAProxy that is not ours.
+async fn run_reload(words: &[String]) -> Result<(), HaproxyError> {
+    let Some((name, arguments)) = words.split_first() else {
+        return Err(HaproxyError::Reload { reason: "the reload command is empty".to_owned() });
+    };
+    let outcome = program::run(std::ffi::OsStr::new(name), arguments).await?;
+    if outcome.success {
+        return Ok(());
+    }
+    Err(HaproxyError::Reload { reason: format!("{name} failed: {}", outcome.lines.join("\n")) })
+}

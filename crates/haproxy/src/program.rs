@@ -1,0 +1,63 @@
+//! Programs that run to their end: `haproxy -c`, and the command that reloads an HAProxy that is not ours.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use crate::HaproxyError;
+
+/// What a program wrote, and whether it succeeded.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) success: bool,
+    /// Both its outputs, without blank lines.
+    pub(crate) lines: Vec<String>,
+}
+
+/// How long a program may take. A check of ten thousand backends takes two seconds here.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Runs a program without a shell and without input.
+pub(crate) async fn run<S: AsRef<OsStr>>(program: &OsStr, arguments: &[S]) -> Result<Outcome, HaproxyError> {
+    let name = || program.to_string_lossy().into_owned();
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+    let output = match timeout(LIMIT, command.output()).await {
+        Ok(output) => output.map_err(|source| HaproxyError::Run { program: name(), source })?,
+        Err(_) => return Err(HaproxyError::RunTimeout { program: name(), limit: LIMIT }),
+    };
+    let mut text = String::from_utf8_lossy(&output.stderr).into_owned();
+    text.push('\n');
+    text.push_str(&String::from_utf8_lossy(&output.stdout));
+    let lines = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).map(str::to_owned);
+    Ok(Outcome { success: output.status.success(), lines: lines.collect() })
+}
+
+/// Asks HAProxy whether it takes this configuration, and logs what it complains of.
+pub(crate) async fn check(binary: &Path, config: &Path, extra: &[String]) -> Result<(), HaproxyError> {
+    let mut arguments: Vec<&OsStr> = vec![OsStr::new("-c"), OsStr::new("-f"), config.as_os_str()];
+    arguments.extend(extra.iter().map(OsStr::new));
+    let outcome = run(binary.as_os_str(), &arguments).await?;
+    // NOTICE lines only tell the version.
+    let complaint: Vec<String> =
+        outcome.lines.into_iter().filter(|line| !line.starts_with("[NOTICE]")).collect();
+    if outcome.success {
+        for line in complaint.iter().filter(|line| line.starts_with("[WARNING]")) {
+            tracing::warn!(target: "longshore::haproxy", "{line}");
+        }
+        return Ok(());
+    }
+    for line in &complaint {
+        tracing::warn!(target: "longshore::haproxy", "{line}");
+    }
+    // One line that is the same for the same mistake: without HAProxy's process number and the file's passing name.
+    let file = config.display().to_string();
+    let plain = |line: &String| {
+        line.split_once(") : ").map_or(line.as_str(), |(_, rest)| rest).replace(&file, "haproxy.cfg")
+    };
+    Err(HaproxyError::Rejected { complaint: complaint.iter().map(plain).collect::<Vec<_>>().join("; ") })
+}

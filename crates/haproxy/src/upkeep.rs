@@ -1,0 +1,199 @@
+//! What is due by itself: retries, reloads that were debounced, the sweep, and files that follow changes at run time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
+
+use crate::{Haproxy, HaproxyError, Known, diff, files, program};
+
+/// How long a withdrawn server is left alone before it is deleted, and a slot before it is given to another route: a
+/// request that was on its way there is somewhere by then.
+pub(crate) const FIRST_SWEEP: Duration = Duration::from_secs(2);
+
+/// Between two tries to delete servers that still had connections.
+const NEXT_SWEEP: Duration = Duration::from_secs(5);
+
+/// How long after a port could not be listened on it is tried again.
+pub(crate) const BIND_AGAIN: Duration = Duration::from_secs(5);
+
+/// How often a running HAProxy is asked whether it is still the same.
+const POLL: Duration = Duration::from_secs(1);
+
+/// When what is due.
+#[derive(Debug, Default)]
+pub(crate) struct Due {
+    /// A reload that was debounced.
+    pub(crate) reload: Option<Instant>,
+    /// After a failure.
+    pub(crate) retry: Option<Instant>,
+    /// Frontends that could not be bound.
+    pub(crate) bind: Option<Instant>,
+    /// Frontends without routes.
+    pub(crate) linger: Option<Instant>,
+    /// Servers in maintenance and slots that were given up.
+    pub(crate) sweep: Option<Instant>,
+    /// Files that do not say what runs.
+    pub(crate) write: Option<Instant>,
+    /// A look at whether HAProxy is the same. Kept, so that a caller who is never idle does not put it off for ever.
+    pub(crate) poll: Option<Instant>,
+}
+
+impl Due {
+    fn next(&self) -> Option<Instant> {
+        [self.reload, self.retry, self.bind, self.linger, self.sweep, self.write].into_iter().flatten().min()
+    }
+}
+
+/// Files being written behind a change.
+pub(crate) type Writer = JoinHandle<Result<String, HaproxyError>>;
+
+impl Haproxy {
+    /// Resolves when [`Haproxy::apply`] has to be called although no route changed. Cancel-safe. Does not resolve again
+    /// for what `apply` has seen.
+    pub async fn disturbed(&mut self) {
+        loop {
+            let next = self.due.next();
+            let poll = *self.due.poll.get_or_insert_with(|| Instant::now() + POLL);
+            let polled = self.has_layout && self.known.is_some();
+            let master = self.master.as_mut();
+            tokio::select! {
+                () = ended(master) => return,
+                () = at(next) => return,
+                () = sleep_until(poll), if polled => {
+                    if self.is_another().await {
+                        self.known = None;
+                        return;
+                    }
+                    self.due.poll = None;
+                }
+            }
+        }
+    }
+
+    /// Whether HAProxy is not the one that it was.
+    async fn is_another(&self) -> bool {
+        let Some(Known { identity: Some(was), .. }) = &self.known else { return false };
+        match self.runtime.identity().await {
+            Ok(is) if is == *was => false,
+            Ok(is) => {
+                tracing::warn!(
+                    was = was.pid,
+                    is = is.pid,
+                    "HAProxy was restarted or reloaded by somebody else"
+                );
+                true
+            }
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "HAProxy does not answer");
+                true
+            }
+        }
+    }
+
+    /// Deletes withdrawn servers whose connections have ended, and frees slots that are empty.
+    pub(crate) async fn sweep_if_due(&mut self) -> Result<(), HaproxyError> {
+        let now = Instant::now();
+        if self.due.sweep.is_none_or(|at| at > now) {
+            return Ok(());
+        }
+        self.due.sweep = None;
+        let Some(known) = &mut self.known else { return Ok(()) };
+        let commands = diff::sweep(&known.state);
+        if !commands.is_empty()
+            && let Err(error) = self.runtime.delete(&self.paths, commands, &mut known.state).await
+        {
+            self.known = None;
+            return Err(error);
+        }
+        let abandoned = known.state.abandoned_slots();
+        let (still, cooled): (Vec<_>, Vec<_>) = std::mem::take(&mut known.cooling)
+            .into_iter()
+            .partition(|(since, slot)| *since + FIRST_SWEEP > now || abandoned.contains(slot));
+        known.cooling = still;
+        known.free.extend(cooled.into_iter().map(|(_, slot)| slot));
+        let left = known.state.servers.values().flatten().any(|(_, server)| !server.serving);
+        if left || !known.cooling.is_empty() {
+            self.due.sweep = Some(now + NEXT_SWEEP);
+        }
+        Ok(())
+    }
+
+    /// Has the files follow what runs, beside the traffic of commands.
+    pub(crate) async fn write_if_due(&mut self) {
+        let now = Instant::now();
+        if !self.has_layout || self.due.write.is_none_or(|at| at > now) {
+            return;
+        }
+        if self.writer.as_ref().is_some_and(|writer| !writer.is_finished()) {
+            self.due.write = Some(now + self.settings.write_delay);
+            return;
+        }
+        self.settle_writer().await;
+        self.due.write = None;
+        let Some(known) = &self.known else { return };
+        let (templates, paths, table) = (Arc::clone(&self.templates), self.paths.clone(), self.table.clone());
+        let (state, written) = (known.state.clone(), self.written.clone());
+        let (binary, extra) = (self.settings.binary.clone(), self.extra.clone());
+        self.writer = Some(tokio::spawn(async move {
+            let (prepared, text, state, paths) = off_thread(move || {
+                let text = templates.render(&state, &table)?.text;
+                files::touch_maps(&paths, &state)?;
+                let differs = written.as_ref() != Some(&text);
+                let prepared = differs.then(|| files::beside(&paths.config, &text)).transpose()?;
+                Ok((prepared, text, state, paths))
+            })
+            .await?;
+            if let Some(prepared) = &prepared {
+                program::check(&binary, prepared, &extra).await?;
+            }
+            off_thread(move || {
+                files::write_maps(&paths, &state)?;
+                prepared.map_or(Ok(()), |prepared| files::put(prepared, &paths.config))?;
+                Ok(text)
+            })
+            .await
+        }));
+    }
+
+    /// Waits for the files that are being written.
+    pub(crate) async fn settle_writer(&mut self) {
+        let Some(writer) = self.writer.take() else { return };
+        match writer.await {
+            Ok(Ok(text)) => self.written = Some(text),
+            Ok(Err(error)) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the files do not say what HAProxy has"
+                );
+                self.due.write = Some(Instant::now() + BIND_AGAIN);
+            }
+            Err(error) => tracing::warn!(%error, "the files do not say what HAProxy has"),
+        }
+    }
+}
+
+/// Runs what blocks on a disk beside the tasks.
+pub(crate) async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, HaproxyError> + Send + 'static,
+) -> Result<T, HaproxyError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(HaproxyError::Reload { reason: error.to_string() }),
+    }
+}
+
+async fn ended(master: Option<&mut crate::master::Master>) {
+    match master {
+        Some(master) => master.ended().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn at(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}

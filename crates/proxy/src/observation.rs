@@ -1,0 +1,40 @@
+//! What the traffic shows of the upstreams, for those who decide over the routes.
+
+use std::io;
+use std::net::SocketAddr;
+
+use longshore_model::ContainerId;
+use tokio::sync::mpsc;
+
+/// Something that the traffic showed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Observation {
+    /// An upstream refused a connection, did not accept it in time, or cannot be reached. Reported at
+    /// most once in 100 ms for an upstream and worker.
+    UpstreamFailed {
+        /// Whose address it is.
+        container: ContainerId,
+        /// The address.
+        address: SocketAddr,
+        /// How it failed.
+        error: io::ErrorKind,
+    },
+}
+
+/// Where observations are reported.
+#[derive(Clone, Debug)]
+pub(crate) struct Observer(mpsc::UnboundedSender<Observation>);
+
+impl Observer {
+    /// Returns an observer, and the receiver of what is reported.
+    pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<Observation>) {
+        let (send, receive) = mpsc::unbounded_channel();
+        (Self(send), receive)
+    }
+
+    /// Reports an observation.
+    pub(crate) fn report(&self, observation: Observation) {
+        // The receiver may be dropped.
+        let _ = self.0.send(observation);
+    }
+}

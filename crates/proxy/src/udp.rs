@@ -1,0 +1,241 @@
+//! UDP frontends: sessions, so that each client's datagrams reach one upstream and the replies
+//! find their way back.
+//!
+//! A session is a client's address with the address it sent to. It has a socket of its own
+//! towards its upstream, and is forgotten after silence. When its upstream leaves the table, the
+//! client's next datagram begins another session, and the old one only brings late replies.
+//! Datagrams are never queued: what the system has no room for is dropped, as a network would.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket as StdSocket};
+use std::rc::Rc;
+
+use longshore_net::{Datagrams, LocalAddress, MAX_DATAGRAM};
+use socket2::{SockRef, Socket};
+use tokio::net::UdpSocket;
+use tokio::task::AbortHandle;
+
+use crate::backend::{Backend, MAX_RETRIES};
+use crate::clock::milliseconds;
+use crate::frontend::{FrontendState, ListenerGuard};
+use crate::shard::Shard;
+
+/// Datagrams taken in a row before other tasks have their turn.
+const BATCH: usize = 64;
+
+type Key = (SocketAddr, LocalAddress);
+
+/// A frontend's socket and its sessions.
+struct Hub {
+    frontend: Rc<FrontendState>,
+    shard: Rc<Shard>,
+    socket: Datagrams,
+    sessions: RefCell<HashMap<Key, Session>>,
+    /// Sessions whose upstream left, or that another one has replaced.
+    fading: RefCell<Vec<Session>>,
+    /// Replies pass through here; one datagram at a time, so one buffer does.
+    buffer: RefCell<Vec<u8>>,
+    /// After the socket, as it says that the socket is closed.
+    _guard: ListenerGuard,
+}
+
+/// One client and its upstream.
+struct Session {
+    frontend: Rc<FrontendState>,
+    backend: Rc<Backend>,
+    upstream: Rc<UdpSocket>,
+    active: Rc<Cell<u64>>,
+    replies: AbortHandle,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.replies.abort();
+        self.frontend.counters.closed.add(1);
+    }
+}
+
+/// Serves one socket until its frontend closes.
+pub(crate) async fn serve(
+    socket: Socket,
+    frontend: Rc<FrontendState>,
+    shard: Rc<Shard>,
+    guard: ListenerGuard,
+) {
+    let name = frontend.frontend;
+    let socket = match Datagrams::new(socket) {
+        Ok(socket) => socket,
+        Err(error) => {
+            tracing::error!(frontend = %name, %error, "cannot watch a socket");
+            return;
+        }
+    };
+    let hub = Rc::new(Hub {
+        frontend: Rc::clone(&frontend),
+        shard: Rc::clone(&shard),
+        socket,
+        sessions: RefCell::default(),
+        fading: RefCell::default(),
+        buffer: RefCell::new(vec![0; MAX_DATAGRAM]),
+        _guard: guard,
+    });
+    let mut sweep = tokio::time::interval(shard.settings.timeouts.sweep());
+    sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut buffer = vec![0; MAX_DATAGRAM];
+    loop {
+        tokio::select! {
+            biased;
+            () = frontend.closed() => break,
+            _ = sweep.tick() => hub.sweep(),
+            ready = hub.socket.readable() => {
+                if let Err(error) = ready {
+                    tracing::error!(frontend = %name, %error, "a socket broke");
+                    break;
+                }
+                hub.take(&mut buffer);
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+    // Their tasks hold the hub.
+    hub.sessions.borrow_mut().clear();
+    hub.fading.borrow_mut().clear();
+}
+
+impl Hub {
+    fn take(self: &Rc<Self>, buffer: &mut [u8]) {
+        for _ in 0..BATCH {
+            match self.socket.receive(buffer) {
+                Ok((length, peer, local)) => {
+                    self.frontend.counters.bytes_in.add(length as u64);
+                    self.pass((peer, local), buffer.get(..length).unwrap_or_default());
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // A client that took no reply: an ICMP error for an earlier datagram.
+                Err(error) => {
+                    tracing::debug!(frontend = %self.frontend.frontend, %error, "a datagram was lost")
+                }
+            }
+        }
+    }
+
+    fn pass(self: &Rc<Self>, key: Key, data: &[u8]) {
+        let mut tried = Vec::new();
+        while tried.len() <= MAX_RETRIES {
+            let Some((backend, upstream)) = self.session(key, &tried) else { return };
+            // Not `try_send`: it refuses until the runtime has seen the new socket once.
+            match SockRef::from(&*upstream).send(data) {
+                Ok(_) => return,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => {
+                    self.failed(key, &backend, &error);
+                    self.frontend.counters.retries.add(1);
+                    tried.push(backend);
+                }
+            }
+        }
+    }
+
+    /// The client's session, begun where there is none.
+    fn session(self: &Rc<Self>, key: Key, tried: &[Rc<Backend>]) -> Option<(Rc<Backend>, Rc<UdpSocket>)> {
+        let mut sessions = self.sessions.borrow_mut();
+        if let Some(session) = sessions.get(&key) {
+            if !session.backend.is_retired() {
+                session.active.set(self.shard.clock.now());
+                return Some((Rc::clone(&session.backend), Rc::clone(&session.upstream)));
+            }
+            self.fading.borrow_mut().extend(sessions.remove(&key));
+        }
+        if sessions.len() + self.fading.borrow().len() >= self.shard.settings.sessions {
+            return None;
+        }
+        let backend = self.frontend.only_route()?.pick(tried)?;
+        let upstream = match towards(backend.address) {
+            Ok(upstream) => Rc::new(upstream),
+            Err(error) => {
+                backend.failed(&error, &self.shard.observer);
+                return None;
+            }
+        };
+        let active = Rc::new(Cell::new(self.shard.clock.now()));
+        let replies = Replies {
+            hub: Rc::clone(self),
+            key,
+            backend: Rc::clone(&backend),
+            upstream: Rc::clone(&upstream),
+            active: Rc::clone(&active),
+        };
+        self.frontend.counters.opened.add(1);
+        let session = Session {
+            frontend: Rc::clone(&self.frontend),
+            backend: Rc::clone(&backend),
+            upstream: Rc::clone(&upstream),
+            active,
+            replies: tokio::task::spawn_local(replies.bring()).abort_handle(),
+        };
+        sessions.insert(key, session);
+        Some((backend, upstream))
+    }
+
+    /// The upstream refused a datagram: the session is over.
+    fn failed(&self, key: Key, backend: &Rc<Backend>, error: &io::Error) {
+        self.frontend.counters.upstream_failures.add(1);
+        backend.failed(error, &self.shard.observer);
+        let mut sessions = self.sessions.borrow_mut();
+        if sessions.get(&key).is_some_and(|session| Rc::ptr_eq(&session.backend, backend)) {
+            sessions.remove(&key);
+        }
+    }
+
+    fn sweep(&self) {
+        let longest = milliseconds(self.shard.settings.timeouts.session);
+        let now = self.shard.clock.now();
+        let lives = |session: &Session| now.saturating_sub(session.active.get()) <= longest;
+        self.sessions.borrow_mut().retain(|_, session| lives(session));
+        self.fading.borrow_mut().retain(lives);
+    }
+}
+
+fn towards(upstream: SocketAddr) -> io::Result<UdpSocket> {
+    let any = if upstream.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = StdSocket::bind(SocketAddr::new(any, 0))?;
+    socket.connect(upstream)?;
+    socket.set_nonblocking(true)?;
+    UdpSocket::from_std(socket)
+}
+
+/// The way back of one session.
+struct Replies {
+    hub: Rc<Hub>,
+    key: Key,
+    backend: Rc<Backend>,
+    upstream: Rc<UdpSocket>,
+    active: Rc<Cell<u64>>,
+}
+
+impl Replies {
+    async fn bring(self) {
+        let (peer, local) = self.key;
+        while self.upstream.readable().await.is_ok() {
+            let mut buffer = self.hub.buffer.borrow_mut();
+            match self.upstream.try_recv(&mut buffer) {
+                Ok(length) => {
+                    self.backend.answered();
+                    self.active.set(self.hub.shard.clock.now());
+                    let data = buffer.get(..length).unwrap_or_default();
+                    match self.hub.socket.send(data, peer, local) {
+                        Ok(()) => self.hub.frontend.counters.bytes_out.add(length as u64),
+                        Err(error) => tracing::debug!(%peer, %error, "a reply was dropped"),
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => {
+                    self.hub.failed(self.key, &self.backend, &error);
+                    return;
+                }
+            }
+        }
+    }
+}
