@@ -4,6 +4,7 @@ mod balancer;
 mod cli;
 mod config_check;
 mod config_error;
+mod descriptors;
 mod environment;
 mod file;
 mod flags;

@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::config_error::ConfigErrors;
 use crate::output::{Terminal, print};
 use crate::settings::{Resolved, resolve};
-use crate::{FAILED, log, query, succession};
+use crate::{FAILED, descriptors, log, query, succession};
 
 pub(crate) async fn run(flags: &[OsString]) -> anyhow::Result<ExitCode> {
     let Resolved { run, settings, .. } = resolve(flags)?;
@@ -97,6 +97,7 @@ pub(crate) async fn watch(
     reread: impl Fn() -> Result<Settings, ConfigErrors>,
     outdated: impl Future<Output = ()>,
 ) -> anyhow::Result<ExitCode> {
+    descriptors::raise_limit();
     let mut outdated = std::pin::pin!(outdated);
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

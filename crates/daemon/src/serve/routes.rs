@@ -9,14 +9,22 @@ use utoipa::IntoParams;
 
 use super::{Api, failure};
 
-/// All routes that the balancer carries, in order of port, host and prefix.
-#[utoipa::path(get, path = "/v1/routes", responses((status = 200, body = Vec<Route>)))]
+/// Lists the routes that the balancer carries.
+#[utoipa::path(
+    get,
+    path = "/v1/routes",
+    operation_id = "list_routes",
+    tag = "routes",
+    responses((status = 200, description = "The routes, by port, host and prefix.", body = Vec<Route>))
+)]
 pub(super) async fn routes(State(api): State<Api>) -> Json<Vec<Route>> {
     Json(api.routes.table().iter().map(|route| Route::from(&**route)).collect())
 }
 
+/// The request to explain.
 #[derive(Deserialize, IntoParams)]
-pub(super) struct Asked {
+#[into_params(parameter_in = Query)]
+pub(super) struct RouteQuery {
     /// The request's host and path, or its URL: `wp1.example.com/blog`. Its port is the frontend's.
     #[serde(default)]
     target: String,
@@ -24,25 +32,33 @@ pub(super) struct Asked {
     frontend: Option<String>,
 }
 
-/// Where a request goes, and why.
+/// Explains where a request goes, and why.
 #[utoipa::path(
     get,
     path = "/v1/explain/route",
-    params(Asked),
-    responses((status = 200, body = Explanation), (status = 400, body = Failure))
+    operation_id = "explain_route",
+    tag = "routes",
+    params(RouteQuery),
+    responses(
+        (status = 200, description = "Where the request goes.", body = Explanation),
+        (status = 400, description = "The target or the frontend is invalid.", body = Failure)
+    )
 )]
-pub(super) async fn explain(State(api): State<Api>, Query(asked): Query<Asked>) -> Response {
-    let target: RequestTarget = match asked.target.parse() {
+pub(super) async fn explain(State(api): State<Api>, Query(query): Query<RouteQuery>) -> Response {
+    let target: RequestTarget = match query.target.parse() {
         Ok(target) => target,
         Err(error) => return failure(StatusCode::BAD_REQUEST, error.to_string()),
     };
-    let frontend = asked.frontend.unwrap_or_else(|| format!("http:{}", target.port));
+    let frontend = query.frontend.unwrap_or_else(|| format!("http:{}", target.port));
     let frontend: Frontend = match frontend.parse() {
         Ok(frontend) => frontend,
         Err(error) => return failure(StatusCode::BAD_REQUEST, error.to_string()),
     };
+    let Some(world) = api.world.snapshot() else {
+        return failure(StatusCode::SERVICE_UNAVAILABLE, "Docker's containers have not been listed yet");
+    };
     let RequestTarget { host, path, .. } = &target;
-    let explained = longshore_plan::explain(&api.world.snapshot(), &api.routes.table(), frontend, host, path);
+    let explained = longshore_plan::explain(&world, &api.routes.table(), frontend, host, path);
     Json(explanation(frontend, explained)).into_response()
 }
 

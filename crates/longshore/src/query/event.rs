@@ -56,6 +56,7 @@ fn line(event: &Event) -> String {
             format!("route {key} served by {by}")
         }
         Event::Route(RouteEvent { key, route: None }) => format!("route {key} removed"),
-        Event::Lagged { missed } => format!("{missed} events were missed"),
+        Event::Lagged { missed: Some(missed) } => format!("{missed} events were missed"),
+        Event::Lagged { missed: None } => "events were missed".to_owned(),
     })
 }

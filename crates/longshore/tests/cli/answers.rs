@@ -34,20 +34,8 @@ async fn a_token_that_is_wanted_is_asked_for_by_its_flag() -> TestResult {
 }
 
 #[tokio::test]
-async fn a_request_is_explained_however_it_is_written() -> TestResult {
+async fn a_request_that_is_none_is_refused_with_what_is_expected() -> TestResult {
     let asked = Asked::start(&[]).await?;
-    for (target, frontend) in [
-        ("a.example/x", "http:80"),
-        ("http://a.example:8080/x", "http:8080"),
-        ("https://a.example/x", "http:443"),
-        ("[::1]/x", "http:80"),
-        ("[::1]:8080/x", "http:8080"),
-    ] {
-        let explained = asked.ask("route explain").arg(target).run().code(4);
-        explained.prints(&format!("{target} at {frontend}: 404"));
-    }
-    let tcp = asked.ask("route explain db.example --frontend tcp:5432").run();
-    tcp.code(4).prints("db.example at tcp:5432");
     let wrong = asked.ask("route explain").arg("a b").run().code(1);
     wrong.complains("invalid request \"a b\": expected HOST/PATH or a URL").ok()
 }

@@ -55,6 +55,31 @@ async fn explain_names_the_container_and_the_reason_and_ends_with_a_code_that_me
 }
 
 #[tokio::test]
+async fn a_request_is_explained_however_it_is_written() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let host = lab.host(0);
+    let agent = Agent::on(host).start().await?;
+    let web = host.run(server("x.test").label("longshore.http.80.listen", "8080")).await?;
+    answered_by_port(host, 8080, "x.test", &web.name).await;
+    for (target, frontend, verdict) in [
+        ("x.test:8080/a?b=c", "http:8080", "routed"),
+        ("http://x.test:8080/a", "http:8080", "routed"),
+        ("x.test/a", "http:80", "404"),
+        ("https://x.test/a", "http:443", "404"),
+        ("[::1]/x", "http:80", "404"),
+        ("[::1]:8080/x", "http:8080", "404"),
+    ] {
+        let told = match agent.cli(&["route", "explain", target]).await {
+            Ok(told) => told,
+            Err(AgentError::Cli { output, .. }) => output,
+            Err(error) => return Err(error.into()),
+        };
+        assert!(told.starts_with(&format!("{target} at {frontend}: {verdict}")), "{told}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_api_documents_itself_and_answers_no_stranger() -> TestResult {
     let lab = Lab::up(1).await?;
     let host = lab.host(0);
