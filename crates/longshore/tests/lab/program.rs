@@ -60,7 +60,11 @@ async fn a_request_is_explained_however_it_is_written() -> TestResult {
     let host = lab.host(0);
     let agent = Agent::on(host).start().await?;
     let web = host.run(server("x.test").label("longshore.http.80.listen", "8080")).await?;
-    answered_by_port(host, 8080, "x.test", &web.name).await;
+    eventually("the container answers", async || {
+        let answer = host.get("http://127.0.0.1:8080/").host("x.test").send().await;
+        answer.is_ok_and(|answer| answer.name() == Some(web.name.as_str()))
+    })
+    .await;
     for (target, frontend, verdict) in [
         ("x.test:8080/a?b=c", "http:8080", "routed"),
         ("http://x.test:8080/a", "http:8080", "routed"),
