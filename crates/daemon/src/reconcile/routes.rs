@@ -46,6 +46,8 @@ pub(crate) struct RouteReconciler {
     pub(crate) events: RouteEvents,
     /// Set once the first table is carried.
     pub(crate) ready: watch::Sender<bool>,
+    /// Set once the first table was tried, whether or not it could be carried.
+    pub(crate) tried: watch::Sender<bool>,
     /// Settings read again: the engine looks at its own files again.
     pub(crate) live: watch::Receiver<ReloadableSettings>,
     pub(crate) due: Due,
@@ -114,6 +116,8 @@ impl RouteReconciler {
             }
             if self.due.retry.take_if(|at| *at <= Instant::now()).is_some() {
                 self.due.dirty.append(&mut self.due.refused);
+                self.due.disturbed = true;
+                self.engine.retry();
             }
             if self.is_settled() {
                 self.apply().await;
@@ -167,33 +171,51 @@ impl RouteReconciler {
             return;
         }
         let started = Instant::now();
-        let outcome = self.engine.apply(self.plan.table(), &self.due.dirty).await;
+        let report = self.engine.apply(self.plan.table(), &self.due.dirty).await;
         metrics::histogram!("longshore_route_apply_seconds").record(started.elapsed().as_secs_f64());
-        match outcome {
-            Ok(carried) => {
-                self.routes.0.store(Arc::new(self.plan.table().clone()));
-                metrics::gauge!("longshore_routes").set(self.plan.table().len() as f64);
-                for key in std::mem::take(&mut self.due.dirty) {
-                    let _ = self.events.send(key);
-                }
-                // What waits for a reload may be what was refused a moment ago.
-                if carried.complete {
-                    self.problems.set(Source::Balancer, []);
-                }
-                self.failed_frontends(carried.failed);
+        self.publish(report.unapplied);
+        self.failed_frontends(report.failed, report.pending || report.error.is_some());
+        match report.error {
+            // What waits for a reload may be what was refused a moment ago.
+            None if report.pending => return,
+            None => {
+                self.problems.set(Source::Balancer, []);
                 // Once ready, always ready: a reload for a later frontend takes nothing from the others.
-                self.ready.send_if_modified(|ready| carried.complete && !std::mem::replace(ready, true));
+                self.ready.send_if_modified(|ready| !std::mem::replace(ready, true));
             }
-            Err(error) => {
+            Some(error) => {
                 self.retry_later();
                 self.due.disturbed = true;
                 metrics::counter!("longshore_route_apply_failures_total").increment(1);
                 let subject = Subject::Balancer { engine: self.engine.name().to_owned() };
-                let message = format!("the routes are not what they should be: {}", chain(&error));
-                let hint = Some("it is tried again".to_owned());
+                let message = format!("cannot apply the routes: {}", chain(&error));
+                let hint = Some("retrying; the routes that were applied before stay".to_owned());
                 self.problems.set(Source::Balancer, [Problem { subject, key: None, message, hint }]);
             }
         }
+        self.tried.send_replace(true);
+    }
+
+    /// Shows readers the routes that are in force: all that changed but for these.
+    fn publish(&mut self, unapplied: BTreeSet<RouteKey>) {
+        let table = if unapplied.is_empty() {
+            self.plan.table().clone()
+        } else {
+            let mut table = RouteTable::clone(&self.routes.table());
+            for key in self.due.dirty.difference(&unapplied) {
+                match self.plan.table().get(key) {
+                    Some(route) => table.insert(Arc::clone(route)),
+                    None => drop(table.remove(key)),
+                }
+            }
+            table
+        };
+        metrics::gauge!("longshore_routes").set(table.len() as f64);
+        self.routes.0.store(Arc::new(table));
+        for key in std::mem::take(&mut self.due.dirty).difference(&unapplied) {
+            let _ = self.events.send(key.clone());
+        }
+        self.due.dirty = unapplied;
     }
 
     fn retry_later(&mut self) {
@@ -202,18 +224,19 @@ impl RouteReconciler {
         }
     }
 
-    /// A frontend that could not be opened is tried again, and holds up no other.
-    fn failed_frontends(&mut self, failed: Vec<(Frontend, String)>) {
+    /// A frontend that could not be opened is tried again, and holds up no other. `unfinished`: the engine is not done with
+    /// the others.
+    fn failed_frontends(&mut self, failed: Vec<(Frontend, String)>, unfinished: bool) {
         let of_failed = |key: &&RouteKey| failed.iter().any(|(frontend, _)| *frontend == key.frontend);
         self.due.refused = match failed.is_empty() {
             true => BTreeSet::new(),
             false => self.plan.table().iter().map(|route| &route.key).filter(of_failed).cloned().collect(),
         };
-        if self.due.refused.is_empty() {
+        if !self.due.refused.is_empty() {
+            self.retry_later();
+        } else if !unfinished {
             self.due.retry = None;
             self.due.delays = backoff::exponential(FIRST_DELAY, MAX_DELAY);
-        } else {
-            self.retry_later();
         }
         let problems = failed.into_iter().map(|(frontend, why)| Problem {
             subject: Subject::Frontend { frontend: frontend.to_string() },
