@@ -19,6 +19,7 @@ pub mod files;
 pub mod handlers;
 
 mod agent;
+mod data_dir;
 mod delays;
 mod deliver;
 mod docker;
@@ -35,4 +36,6 @@ mod watch;
 
 pub use act::dns::DnsPorts;
 pub use agent::{Agent, AgentError, Pass};
+pub use data_dir::DataDirError;
+pub use identity::IdentityError;
 pub use start::Start;

@@ -6,6 +6,7 @@ mod checks;
 mod follow;
 mod openvswitch;
 mod publish;
+mod route_log;
 mod routes;
 mod sidecars;
 mod status;
@@ -14,8 +15,6 @@ pub(crate) use checks::Checks;
 pub(crate) use follow::{Follower, Ground, Passed, Reached};
 pub(crate) use openvswitch::OpenVswitch;
 pub(crate) use publish::Publisher;
-pub(crate) use routes::{Due, RouteReconciler, Routes};
+pub(crate) use routes::{AppliedRoutes, Due, RouteReconciler, Routes};
 pub(crate) use sidecars::SidecarFollower;
-pub(crate) use status::StatusBoard;
-#[expect(unused_imports, reason = "the API is what asks")]
-pub(crate) use status::{Cause, CurrentPass, FollowerStatus, LastPass, NextPass};
+pub(crate) use status::{Cause, FollowerStatus, StatusBoard};

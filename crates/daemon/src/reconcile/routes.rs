@@ -1,6 +1,6 @@
 //! Routes: what World's containers ask for, carried by an engine.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::Checks;
+use super::route_log::RouteLog;
 use crate::act::{Engine, Notice};
 use crate::config::Live;
 use crate::delays;
@@ -21,13 +22,22 @@ use crate::state::{Changes, Reader};
 /// with the routes it has meanwhile.
 const SETTLE: Duration = Duration::from_secs(2);
 
+/// What the engine made of the routes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AppliedRoutes {
+    /// The table that it last took over.
+    pub(crate) table: RouteTable,
+    /// Frontends of the table that could not be opened, and why: nothing reaches their routes.
+    pub(crate) refused: BTreeMap<Frontend, String>,
+}
+
 /// The routes that the engine carries, for readers.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Routes(Arc<ArcSwap<RouteTable>>);
+pub(crate) struct Routes(Arc<ArcSwap<AppliedRoutes>>);
 
 impl Routes {
-    /// The table as the engine last carried it out.
-    pub(crate) fn table(&self) -> Arc<RouteTable> {
+    /// Returns the routes as the engine last took them over.
+    pub(crate) fn applied(&self) -> Arc<AppliedRoutes> {
         self.0.load_full()
     }
 }
@@ -62,6 +72,7 @@ pub(crate) struct Due {
     retry: Option<Instant>,
     /// Routes of the frontends that could not be opened, until they are tried again.
     refused: BTreeSet<RouteKey>,
+    log: RouteLog,
     delays: backon::ExponentialBackoff,
     first: First,
 }
@@ -73,6 +84,7 @@ impl Default for Due {
             disturbed: false,
             retry: None,
             refused: BTreeSet::new(),
+            log: RouteLog::default(),
             delays: delays::rising(FIRST_DELAY, MAX_DELAY),
             first: First::Unlisted,
         }
@@ -172,9 +184,16 @@ impl RouteReconciler {
         metrics::histogram!("longshore_route_apply_seconds").record(started.elapsed().as_secs_f64());
         match outcome {
             Ok(carried) => {
-                self.routes.0.store(Arc::new(self.plan.table().clone()));
-                metrics::gauge!("longshore_routes").set(self.plan.table().len() as f64);
-                for key in std::mem::take(&mut self.due.dirty) {
+                let keys = std::mem::take(&mut self.due.dirty);
+                let applied = AppliedRoutes {
+                    table: self.plan.table().clone(),
+                    refused: carried.failed.iter().cloned().collect(),
+                };
+                let before = self.routes.applied();
+                self.due.log.log(&before.table, &applied.table, &keys, &applied.refused);
+                metrics::gauge!("longshore_routes").set(applied.table.len() as f64);
+                self.routes.0.store(Arc::new(applied));
+                for key in keys {
                     let _ = self.events.send(key);
                 }
                 // What waits for a reload may be what was refused a moment ago.
@@ -190,8 +209,8 @@ impl RouteReconciler {
                 self.due.disturbed = true;
                 metrics::counter!("longshore_route_apply_failures_total").increment(1);
                 let subject = Subject::Balancer { engine: self.engine.name().to_owned() };
-                let message = format!("the routes are not what they should be: {}", chain(&error));
-                let hint = Some("it is tried again".to_owned());
+                let message = format!("cannot apply the routes: {}", chain(&error));
+                let hint = Some("retrying".to_owned());
                 self.problems.set(Source::Balancer, [Problem { subject, key: None, message, hint }]);
             }
         }

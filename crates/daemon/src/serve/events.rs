@@ -6,7 +6,7 @@ use axum::response::Sse;
 use axum::response::sse::{self, KeepAlive};
 use futures_util::Stream;
 use futures_util::stream;
-use longshore_api::{Event, Route, RouteEvent};
+use longshore_api::{Event, RouteEvent};
 
 use super::Api;
 use super::feed::{EventId, Happening};
@@ -56,7 +56,10 @@ fn event(api: &Api, happening: Happening) -> Event {
         Happening::Container(event) => Event::Container(event),
         Happening::Missed(missed) => Event::Lagged { missed },
         Happening::Route(key) => {
-            let route = api.routes.table().get(&key).map(|route| Route::from(&**route));
+            let route = {
+                let applied = api.routes.applied();
+                applied.table.get(&key).map(|route| applied.shown(route))
+            };
             Event::Route(RouteEvent { key: key.to_string(), route })
         }
     }

@@ -10,12 +10,14 @@ mod document;
 mod errors;
 mod events;
 mod feed;
+mod followers;
 mod handlers;
 mod health;
 mod names;
 mod problems;
 mod routes;
 mod server;
+mod status;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,12 +33,13 @@ use utoipa_swagger_ui::SwaggerUi;
 use self::errors::failure;
 pub(crate) use self::feed::Feed;
 use self::server::Limits;
+pub(crate) use self::status::{About, Started, docker_version};
 use crate::act::Traffic;
 use crate::act::dns::Zones;
 use crate::deliver::Command;
 use crate::handlers::HandlerSet;
 use crate::problems::Problems;
-use crate::reconcile::Routes;
+use crate::reconcile::{Routes, StatusBoard};
 use crate::state::{DockerState, Reader};
 
 /// All that the API shows.
@@ -51,6 +54,10 @@ pub(crate) struct Api {
     pub(crate) handlers: watch::Receiver<Arc<HandlerSet>>,
     pub(crate) deliveries: mpsc::UnboundedSender<Command>,
     pub(crate) docker: DockerState,
+    /// Docker's version, once it was asked.
+    pub(crate) docker_version: watch::Receiver<Option<String>>,
+    pub(crate) statuses: StatusBoard,
+    pub(crate) about: Arc<About>,
     pub(crate) ready: watch::Receiver<bool>,
     pub(crate) traffic: Traffic,
     pub(crate) metrics: PrometheusHandle,
