@@ -7,7 +7,7 @@ use crate::workspace::{Metadata, Package};
 
 /// The rooms by floor: a room may need those on lower floors, and none on its own.
 const FLOORS: [&[&str]; 5] = [
-    &["longshore-model"],
+    &["longshore-model", "longshore-etcd"],
     &["longshore-net"],
     &[
         "longshore-plan",
@@ -22,11 +22,12 @@ const FLOORS: [&[&str]; 5] = [
 ];
 
 /// Crates that stay inside the room that talks to what is behind them.
-const ROOMS_OF: [(&str, &[&str]); 4] = [
+const ROOMS_OF: [(&str, &[&str]); 5] = [
     ("bollard", &["longshore-daemon", "longshore-testkit"]),
     ("axum", &["longshore-daemon"]),
     ("zenoh", &["longshore-cluster"]),
-    ("etcd-client", &["longshore-daemon", "longshore-store"]),
+    ("tonic", &["longshore-etcd"]),
+    ("prost", &["longshore-etcd"]),
 ];
 
 const TESTKIT: &str = "longshore-testkit";
