@@ -4,27 +4,26 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use longshore_dns::DnsPorts;
+use longshore_docker::{DockerClient, Watched, watch};
 use longshore_model::{ContainerId, ContainerRef, HostId, Problem, RouteTable, Subject};
 use longshore_plan::{BalancerLocation, RoutePlan, RouteSettings};
+use longshore_runtime::state::{DockerState, State, Writer};
+use longshore_runtime::{FollowerContext, Problems, Source, StatusBoard};
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc, watch as signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::act::dns::DnsPorts;
 use crate::act::{Engine, EngineError};
-use crate::config::{DockerSettings, EngineSettings, Live, Settings};
+use crate::config::{DockerSettings, EngineSettings, ReloadableSettings, Settings};
 use crate::data_dir::{self, DataDirError};
-use crate::docker::DockerClient;
-use crate::following::Following;
 use crate::identity::{IdentityError, Keeping, host_id};
 use crate::metrics;
-use crate::problems::{Problems, Source};
-use crate::reconcile::{Checks, Due, Ground, RouteReconciler, Routes, StatusBoard};
+use crate::reconcile::{Checks, Due, RouteReconciler, Routes};
 use crate::serve::{self, About, Api, Feed, Started};
+use crate::services::Services;
 use crate::start::Start;
-use crate::state::{DockerState, State, Writer};
-use crate::watch;
 
 /// How many route changes a slow reader of the events may be behind.
 const FEED: usize = 4096;
@@ -92,13 +91,13 @@ pub struct Agent {
     routes: Routes,
     stop: CancellationToken,
     grace: Duration,
-    live: signal::Sender<Live>,
+    live: signal::Sender<ReloadableSettings>,
     started: Settings,
     reconciler: AbortOnDropHandle<Engine>,
     api: Api,
     serving: Option<AbortOnDropHandle<()>>,
     lock: Option<std::fs::File>,
-    following: Following,
+    following: Services,
     _background: Vec<AbortOnDropHandle<()>>,
 }
 
@@ -152,18 +151,18 @@ impl Agent {
             started: Started::now(),
         };
 
-        let ground = Ground {
+        let context = FollowerContext {
             node: settings.node.clone(),
-            docker: DockerClient::new(settings.docker.clone()),
             world: world.clone(),
             problems: problems.clone(),
             statuses: statuses.clone(),
             stop: stop.clone(),
             unsettled: signal::Sender::default(),
         };
-        let (docker_version, ask_version) = serve::docker_version(ground.docker.clone(), docker.clone());
+        let (docker_version, ask_version) =
+            serve::docker_version(DockerClient::new(settings.docker.clone()), docker.clone());
         let (following, seen) =
-            Following::start(&settings, start, ground, &live_settings, &location, told_feed, inherited);
+            Services::start(&settings, start, context, &live_settings, &location, told_feed, inherited);
         let reconciler = RouteReconciler {
             plan: RoutePlan::new(RouteSettings { location, reserved: reserved(&settings) }),
             world: world.clone(),
@@ -180,7 +179,7 @@ impl Agent {
         let background = vec![
             spawn(feed.clone().collect(container_events, route_events.subscribe(), world.clone())),
             spawn(writer.run(observed)),
-            spawn(watch::watch(watch::Watched {
+            spawn(watch(Watched {
                 settings: settings.docker.clone(),
                 live: live_settings,
                 attention: seen.attention,

@@ -4,9 +4,9 @@ use axum::Json;
 use axum::extract::State;
 use jiff::Timestamp;
 use longshore_api::{CurrentPass, Follower, LastPass, NextPass, PassCause, PassReached};
+use longshore_runtime::{Cause, FollowerStatus, Reached};
 
 use super::Api;
-use crate::reconcile::{Cause, FollowerStatus, Reached};
 
 /// Lists what is kept like the containers, and how the last pass over it went.
 ///

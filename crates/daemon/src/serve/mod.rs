@@ -35,12 +35,12 @@ pub(crate) use self::feed::Feed;
 use self::server::Limits;
 pub(crate) use self::status::{About, Started, docker_version};
 use crate::act::Traffic;
-use crate::act::dns::Zones;
-use crate::deliver::Command;
-use crate::handlers::HandlerSet;
-use crate::problems::Problems;
-use crate::reconcile::{Routes, StatusBoard};
-use crate::state::{DockerState, Reader};
+use crate::reconcile::Routes;
+use longshore_delivery::Command;
+use longshore_dns::Zones;
+use longshore_model::HandlerSet;
+use longshore_runtime::state::{DockerState, Reader};
+use longshore_runtime::{Problems, StatusBoard};
 
 /// All that the API shows.
 #[derive(Clone)]

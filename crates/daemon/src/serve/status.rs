@@ -5,13 +5,13 @@ use axum::Json;
 use axum::extract::State;
 use jiff::Timestamp;
 use longshore_api::{BalancerStatus, ClosedFrontend, Counts, DockerStatus, Status};
+use longshore_docker::DockerClient;
 use longshore_model::{Frontend, HostId, RunState};
+use longshore_runtime::state::DockerState;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use super::Api;
-use crate::docker::DockerClient;
-use crate::state::DockerState;
 
 /// How long Docker may take to say which version it is.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(10);
@@ -107,9 +107,8 @@ pub(crate) fn docker_version(
             if state.borrow_and_update().is_some() {
                 continue;
             }
-            let asked = timeout(VERSION_TIMEOUT, async { docker.ready().await?.version().await }).await;
-            if let Ok(Ok(answer)) = asked {
-                known.send_replace(answer.version);
+            if let Ok(Some(answer)) = timeout(VERSION_TIMEOUT, docker.version()).await {
+                known.send_replace(Some(answer));
             }
         }
     };
