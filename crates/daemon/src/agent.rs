@@ -7,7 +7,7 @@ use std::time::Duration;
 use longshore_dns::DnsPorts;
 use longshore_docker::{DockerClient, Watched, watch};
 use longshore_model::{ContainerId, ContainerRef, HostId, Problem, RouteTable, Subject};
-use longshore_plan::{BalancerLocation, RoutePlan, RouteSettings};
+use longshore_plan::{BalancerLocation, Readiness, RoutePlan, RouteSettings};
 use longshore_runtime::state::{DockerState, State, Writer};
 use longshore_runtime::{FollowerContext, Problems, Source, StatusBoard};
 use tokio::net::TcpListener;
@@ -87,6 +87,7 @@ pub struct Pass {
 pub struct Agent {
     docker: DockerState,
     ready: signal::Receiver<bool>,
+    tried: signal::Receiver<bool>,
     problems: Problems,
     routes: Routes,
     stop: CancellationToken,
@@ -136,6 +137,7 @@ impl Agent {
         let (live, live_settings) = signal::channel(settings.live());
         let (route_events, _) = broadcast::channel(FEED);
         let (ready_set, ready) = signal::channel(false);
+        let (tried_set, tried) = signal::channel(false);
         let (observations, observed) = mpsc::unbounded_channel();
         let (told, told_feed) = mpsc::unbounded_channel();
         let (writer, world, docker) = Writer::new(State::new(host, addresses), told);
@@ -164,7 +166,11 @@ impl Agent {
         let (following, seen) =
             Services::start(&settings, start, context, &live_settings, &location, told_feed, inherited);
         let reconciler = RouteReconciler {
-            plan: RoutePlan::new(RouteSettings { location, reserved: reserved(&settings) }),
+            plan: RoutePlan::new(RouteSettings {
+                location,
+                reserved: reserved(&settings),
+                readiness: readiness(&settings, start),
+            }),
             world: world.clone(),
             changes: world.subscribe(),
             checks: Checks::new(live_settings.clone(), observations.clone()),
@@ -173,6 +179,7 @@ impl Agent {
             routes: routes.clone(),
             events: route_events.clone(),
             ready: ready_set,
+            tried: tried_set,
             live: live_settings.clone(),
             due: Due::default(),
         };
@@ -214,6 +221,7 @@ impl Agent {
         Ok(Self {
             docker,
             ready,
+            tried,
             problems,
             routes,
             stop,
@@ -229,7 +237,7 @@ impl Agent {
         })
     }
 
-    /// Waits for the first routes to be carried, for the sidecars to be as they should, as far as they can, for one pass of
+    /// Waits until the first routes were applied or failed, for the sidecars to be as they should, as far as they can, for one pass of
     /// everything else that follows the containers, and for the handlers of the dummy event `none`.
     ///
     /// # Errors
@@ -239,7 +247,7 @@ impl Agent {
         attempts.mark_unchanged();
         loop {
             tokio::select! {
-                done = self.ready.wait_for(|ready| *ready) => {
+                done = self.tried.wait_for(|tried| *tried) => {
                     drop(done);
                     let handlers = self.following.settled().await;
                     let routes = self.routes.applied().table.clone();
@@ -381,6 +389,14 @@ fn own_container(mounts: &str) -> Option<ContainerId> {
     let id = root.strip_suffix("/hostname")?.rsplit('/').next()?;
     let is_id = id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit());
     is_id.then(|| ContainerId::new(id))
+}
+
+/// A HAProxy that a single pass leaves behind checks its servers itself: nobody adds one that becomes ready later.
+fn readiness(settings: &Settings, start: Start) -> Readiness {
+    match (start, &settings.balancer.engine) {
+        (Start::Once, EngineSettings::Haproxy(_)) => Readiness::Assumed,
+        _ => Readiness::Awaited,
+    }
 }
 
 /// Ports that no label may take.
