@@ -10,19 +10,19 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TextError {
     /// Nothing is there.
-    #[error("it is empty")]
+    #[error("empty")]
     Empty,
     /// Too long, with the limit in characters.
-    #[error("it is longer than {0} characters")]
+    #[error("longer than {0} characters")]
     TooLong(usize),
     /// A character that cannot be there.
-    #[error("it has the character {0:?}")]
+    #[error("contains the character {0:?}")]
     Character(char),
     /// A part between two dots is empty, too long, or starts or ends with a hyphen.
-    #[error("{0:?} is no part of a host name")]
+    #[error("{0:?} is not a valid label of a host name")]
     Label(String),
     /// A path segment that would be resolved away.
-    #[error("it has the segment {0:?}")]
+    #[error("contains the segment {0:?}")]
     Segment(String),
 }
 

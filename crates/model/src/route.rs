@@ -58,7 +58,7 @@ impl fmt::Display for Frontend {
 
 /// The text is not `http:`, `tcp:` or `udp:` and a port from 1 to 65535.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no frontend: write http:, tcp: or udp: and a port from 1 to 65535")]
+#[error("invalid frontend {0:?}: expected http:, tcp: or udp: and a port of 1–65535")]
 pub struct FrontendError(String);
 
 impl FromStr for Frontend {
@@ -122,7 +122,7 @@ impl Default for Weight {
 
 /// The text is no whole number from 0 to 256.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no weight: write a whole number from 0 to 256")]
+#[error("invalid weight {0:?}: expected 0–256")]
 pub struct WeightError(String);
 
 impl FromStr for Weight {

@@ -48,7 +48,7 @@ pub fn claims(container: &Container) -> (Vec<Claim>, Vec<Problem>) {
     }
     if claims.len() > MAX_CLAIMS {
         let message =
-            format!("{} routes are asked for, and only the first {MAX_CLAIMS} are made", claims.len());
+            format!("{} routes requested: only the first {MAX_CLAIMS} are created", claims.len());
         reading.problem(None, message, None);
         claims.truncate(MAX_CLAIMS);
     }
@@ -89,11 +89,11 @@ impl<'a> Reading<'a> {
                 Some(Key::UnknownAttribute(protocol, port, near)) => {
                     drafts.entry((protocol, port)).or_default().broken = true;
                     let message =
-                        format!("unknown property: the {protocol} route to port {port} is not made");
+                        format!("unknown property: no {protocol} route to port {port}");
                     self.problem(Some(label), message, near.map(|near| format!("did you mean {near:?}?")));
                 }
                 Some(Key::Unknown(message, hint)) => {
-                    self.problem(Some(label), format!("{message}: it is ignored"), hint);
+                    self.problem(Some(label), format!("{message}: ignored"), hint);
                 }
             }
         }
@@ -107,7 +107,7 @@ impl<'a> Reading<'a> {
             let Some(list) = lists.get(protocol).filter(|_| !draft.listed && !draft.broken) else { continue };
             let ours = draft.attributes.values().any(|(spelling, ..)| *spelling == Spelling::Longshore);
             if let (false, Some((_, label, _))) = (ours, draft.attributes.values().next()) {
-                let message = format!("it does nothing, as {list} does not list port {port}");
+                let message = format!("no effect: {list} does not list port {port}");
                 self.problem(Some(label), message, None);
                 draft.broken = true;
             }
@@ -122,7 +122,7 @@ impl<'a> Reading<'a> {
                     ports.insert(port);
                 }
                 None => {
-                    let message = format!("{} is no port: its route is not made", quoted(word));
+                    let message = format!("invalid port {}: expected 1–65535; no route to it", quoted(word));
                     self.problem(Some(label), message, None);
                 }
             }
@@ -132,7 +132,7 @@ impl<'a> Reading<'a> {
 
     fn claim(&mut self, protocol: Protocol, port: u16, draft: &Draft<'_>, claims: &mut Vec<Claim>) {
         let before = self.problems.len();
-        let lost = format!("the {protocol} route to port {port} is not made");
+        let lost = format!("no {protocol} route to port {port}");
         let said = |attribute| draft.attributes.get(&attribute).map(|(_, label, value)| (*label, *value));
 
         let mut wanted = true;
@@ -142,7 +142,7 @@ impl<'a> Reading<'a> {
                 Some(on) => wanted = on,
                 None => self.problem(
                     Some(label),
-                    format!("{} is neither true nor false: {lost}", quoted(value)),
+                    format!("invalid value {}: expected true or false; {lost}", quoted(value)),
                     None,
                 ),
             }
@@ -150,29 +150,31 @@ impl<'a> Reading<'a> {
         let weight = match said(Attribute::Weight) {
             None => Weight::default(),
             Some((label, value)) => value.trim().parse().unwrap_or_else(|_| {
-                let hint = Some("write a whole number from 0 to 256".to_owned());
-                self.problem(Some(label), format!("{} is no weight: {lost}", quoted(value)), hint);
+                let message = format!("invalid weight {}: expected 0–256; {lost}", quoted(value));
+                self.problem(Some(label), message, None);
                 Weight::default()
             }),
         };
         let listen = match said(Attribute::Listen) {
             None => port,
             Some((label, value)) => label::port(value.trim()).unwrap_or_else(|| {
-                self.problem(Some(label), format!("{} is no port: {lost}", quoted(value)), None);
+                let message = format!("invalid port {}: expected 1–65535; {lost}", quoted(value));
+                self.problem(Some(label), message, None);
                 port
             }),
         };
         let strip_prefix = match said(Attribute::StripPrefix) {
             None => false,
             Some((label, value)) => truth(value).unwrap_or_else(|| {
-                self.problem(Some(label), format!("{} is neither 1 nor 0: {lost}", quoted(value)), None);
+                let message = format!("invalid value {}: expected 1 or 0; {lost}", quoted(value));
+                self.problem(Some(label), message, None);
                 false
             }),
         };
         let prefix = match said(Attribute::Prefix) {
             None => PathPrefix::default(),
             Some((label, value)) => value.trim().parse().unwrap_or_else(|error: TextError| {
-                let message = format!("{} is no path prefix, as {error}: {lost}", quoted(value));
+                let message = format!("invalid path prefix {}: {error}; {lost}", quoted(value));
                 self.problem(Some(label), message, None);
                 PathPrefix::default()
             }),
@@ -202,8 +204,8 @@ impl<'a> Reading<'a> {
                     hosts.insert(host);
                 }
                 Err(error) => {
-                    let message = format!("{} is no host name, as {error}: {lost}", quoted(word));
-                    let hint = Some("write a name such as wp1.example.com, or *.example.com".to_owned());
+                    let message = format!("invalid host name {}: {error}; {lost}", quoted(word));
+                    let hint = Some("use a name such as wp1.example.com, or *.example.com".to_owned());
                     self.problem(Some(label), message, hint);
                 }
             }

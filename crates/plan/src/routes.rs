@@ -207,7 +207,7 @@ impl RoutePlan {
                 match reserved.filter(|_| frontend.protocol.transport() == Transport::Tcp) {
                     Some(owner) => {
                         let message =
-                            format!("port {} is taken by {owner}: the route is not made", frontend.port);
+                            format!("port {} is taken by {owner}: no route", frontend.port);
                         problems.push(problem_of(
                             container,
                             &claim,
@@ -288,7 +288,7 @@ impl RoutePlan {
             let Some(held) = holding.held.iter().find(of_port) else { continue };
             if winner != key.frontend.protocol {
                 let message = format!(
-                    "port {} already speaks {winner} for an older container: the route is not made",
+                    "port {} already speaks {winner} for an older container: no route",
                     key.frontend.port
                 );
                 conflicts.push(problem_of_held(
@@ -304,7 +304,7 @@ impl RoutePlan {
             if held.claim.strip_prefix != decider {
                 let done = if decider { "stripped" } else { "kept" };
                 let message =
-                    format!("route {key}: the prefix is {done} for an older container: this one is left out");
+                    format!("route {key}: the prefix is {done} for an older container: this container is left out");
                 conflicts.push(problem_of_held(
                     id,
                     holding,

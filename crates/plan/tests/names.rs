@@ -136,8 +136,8 @@ fn what_dns_cannot_carry_is_a_problem_and_costs_only_itself() {
     let bad_service = Container { name: "ok".to_owned(), ..container(3, &[("longshore.service", "a.b\n")]) };
     insta::assert_snapshot!(shown(&plan([named(1, &long), named(2, "a..b"), bad_service])), @r#"
     ok.host1 -> 172.17.0.3
-    ! container xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx (100000000000): DNS cannot carry its name, as "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx" is no part of a host name: it has no DNS name, and is not found by its service's either (give it a name of letters, digits and hyphens: docker rename)
-    ! container a..b (200000000000): DNS cannot carry its name, as "" is no part of a host name: it has no DNS name, and is not found by its service's either (give it a name of letters, digits and hyphens: docker rename)
+    ! container xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx (100000000000): DNS cannot carry its name, as "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx" is not a valid label of a host name: it has no DNS name, and is not found by its service's either (give it a name of letters, digits and hyphens: docker rename)
+    ! container a..b (200000000000): DNS cannot carry its name, as "" is not a valid label of a host name: it has no DNS name, and is not found by its service's either (give it a name of letters, digits and hyphens: docker rename)
     ! container ok (300000000000): longshore.service: "a.b\n" is no name of a service: it is one of none (write up to 63 letters, digits and hyphens)
     "#);
 }

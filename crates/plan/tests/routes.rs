@@ -99,9 +99,9 @@ fn ports_are_listed_with_commas_and_each_bad_one_costs_itself() {
     insta::assert_snapshot!(shown(&plan), @r#"
     udp:53 -> c1@172.17.0.1:53*100
     tcp:5432 -> c1@172.17.0.1:5432*3
-    ! container c1 (100000000000): glue_tcp_ports: "x" is no port: its route is not made
-    ! container c1 (100000000000): glue_tcp_ports: "0" is no port: its route is not made
-    ! container c1 (100000000000): glue_tcp_ports: "70000" is no port: its route is not made
+    ! container c1 (100000000000): glue_tcp_ports: invalid port "x": expected 1–65535; no route to it
+    ! container c1 (100000000000): glue_tcp_ports: invalid port "0": expected 1–65535; no route to it
+    ! container c1 (100000000000): glue_tcp_ports: invalid port "70000": expected 1–65535; no route to it
     "#);
 }
 
@@ -113,7 +113,7 @@ fn a_list_of_http_ports_leaves_the_other_ports_out() {
     )]);
     insta::assert_snapshot!(shown(&plan), @r"
     http:8080 c.d/ -> c1@172.17.0.1:8080*100
-    ! container c1 (100000000000): glue_http_80_host: it does nothing, as glue_http_ports does not list port 80
+    ! container c1 (100000000000): glue_http_80_host: no effect: glue_http_ports does not list port 80
     ");
 }
 
@@ -137,15 +137,15 @@ fn a_bad_label_loses_that_one_route_and_no_other() {
     http:80 c.d/ -> c5@172.17.0.5:80*100
     http:80 good.example/ -> c1@172.17.0.1:80*100
     tcp:5432 -> c2@172.17.0.2:5432*100
-    ! container c1 (100000000000): longshore.http.8080.host: "bad host" is no host name, as it has the character ' ': the http route to port 8080 is not made (write a name such as wp1.example.com, or *.example.com)
-    ! container c2 (200000000000): longshore.http.80.host: "" is no host name, as it is empty: the http route to port 80 is not made (write a name such as wp1.example.com, or *.example.com)
-    ! container c3 (300000000000): longshore.http.80.weight: "1.5" is no weight: the http route to port 80 is not made (write a whole number from 0 to 256)
-    ! container c3 (300000000000): longshore.http.8080.strip-prefix: "maybe" is neither 1 nor 0: the http route to port 8080 is not made
-    ! container c4 (400000000000): glue_htp_80_host: unknown label: it is ignored (did you mean "glue_http"?)
-    ! container c4 (400000000000): longshore.htpp.80.host: unknown label: it is ignored (did you mean "longshore.http"?)
-    ! container c4 (400000000000): longshore.http.80.hots: unknown property: the http route to port 80 is not made (did you mean "host"?)
-    ! container c5 (500000000000): longshore.http.80.host: "{{x}}" is no host name, as it has the character '{': the http route to port 80 is not made (write a name such as wp1.example.com, or *.example.com)
-    ! container c5 (500000000000): longshore.http.8080.prefix: "a/../b" is no path prefix, as it has the segment "..": the http route to port 8080 is not made
+    ! container c1 (100000000000): longshore.http.8080.host: invalid host name "bad host": contains the character ' '; no http route to port 8080 (use a name such as wp1.example.com, or *.example.com)
+    ! container c2 (200000000000): longshore.http.80.host: invalid host name "": empty; no http route to port 80 (use a name such as wp1.example.com, or *.example.com)
+    ! container c3 (300000000000): longshore.http.80.weight: invalid weight "1.5": expected 0–256; no http route to port 80
+    ! container c3 (300000000000): longshore.http.8080.strip-prefix: invalid value "maybe": expected 1 or 0; no http route to port 8080
+    ! container c4 (400000000000): glue_htp_80_host: unknown label: ignored (did you mean "glue_http"?)
+    ! container c4 (400000000000): longshore.htpp.80.host: unknown label: ignored (did you mean "longshore.http"?)
+    ! container c4 (400000000000): longshore.http.80.hots: unknown property: no http route to port 80 (did you mean "host"?)
+    ! container c5 (500000000000): longshore.http.80.host: invalid host name "{{x}}": contains the character '{'; no http route to port 80 (use a name such as wp1.example.com, or *.example.com)
+    ! container c5 (500000000000): longshore.http.8080.prefix: invalid path prefix "a/../b": contains the segment ".."; no http route to port 8080
     "#);
 }
 
@@ -162,7 +162,7 @@ fn a_frontend_listens_where_the_label_says() {
 #[test]
 fn a_reserved_port_is_refused() {
     let plan = plan([container(1, &[("longshore.http.80.listen", "7051")])]);
-    insta::assert_snapshot!(shown(&plan), @"! container c1 (100000000000): longshore.http.80.listen: port 7051 is taken by Longshore's API: the route is not made (choose another with longshore.<protocol>.<port>.listen)");
+    insta::assert_snapshot!(shown(&plan), @"! container c1 (100000000000): longshore.http.80.listen: port 7051 is taken by Longshore's API: no route (choose another with longshore.<protocol>.<port>.listen)");
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn the_older_container_keeps_a_port_that_two_protocols_want() {
     let tcp = container(2, &[("longshore.tcp.80", "")]);
     insta::assert_snapshot!(shown(&plan([http.clone(), tcp.clone()])), @r"
     http:80 */ -> c1@172.17.0.1:80*100
-    ! container c2 (200000000000): longshore.tcp.80: port 80 already speaks http for an older container: the route is not made (choose another port with longshore.<protocol>.<port>.listen)
+    ! container c2 (200000000000): longshore.tcp.80: port 80 already speaks http for an older container: no route (choose another port with longshore.<protocol>.<port>.listen)
     ");
     let mut plan = plan([http.clone(), tcp.clone()]);
     let after = world([tcp], &[80]);
@@ -185,7 +185,7 @@ fn the_older_container_decides_whether_a_route_is_stripped() {
     let plan = plan([container(1, &labels("1")), container(2, &labels("0")), container(3, &labels("1"))]);
     insta::assert_snapshot!(shown(&plan), @r"
     http:80 */p strip -> c1@172.17.0.1:80*100 c3@172.17.0.3:80*100
-    ! container c2 (200000000000): longshore.http.80.prefix: route http:80 */p: the prefix is stripped for an older container: this one is left out (give all the containers of a route the same strip-prefix)
+    ! container c2 (200000000000): longshore.http.80.prefix: route http:80 */p: the prefix is stripped for an older container: this container is left out (give all the containers of a route the same strip-prefix)
     ");
 }
 

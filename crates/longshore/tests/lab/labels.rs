@@ -237,9 +237,9 @@ async fn a_bad_label_costs_its_own_route_only(host: &Host, agent: &mut Agent) ->
     answered_by(host, "other.test", "/", &other.name).await;
     assert_eq!(upstreams(agent, "http:8080", "bad.test", "/").await, Vec::<String>::new());
     let told = problems_of(agent, &web.id).await;
-    assert!(told[0].starts_with("glue_http_8080_weight: \"heavy\" is no weight"), "{told:?}");
+    assert!(told[0].starts_with("glue_http_8080_weight: invalid weight \"heavy\""), "{told:?}");
     let told = problems_of(agent, &empty.id).await;
-    assert!(told[0].starts_with("glue_http_80_host: \"\" is no host name"), "{told:?}");
+    assert!(told[0].starts_with("glue_http_80_host: invalid host name \"\""), "{told:?}");
     let printed = agent.cli(&["problems"]).await?;
     assert!(printed.contains(&web.name) && printed.contains("glue_http_8080_weight"), "{printed}");
     assert!(agent.log().contains("glue_http_8080_weight"), "the log names the label");
