@@ -6,6 +6,7 @@ mod checks;
 mod handler;
 mod openvswitch;
 mod publish;
+mod route_log;
 mod routes;
 mod sidecars;
 
@@ -13,5 +14,5 @@ pub(crate) use checks::Checks;
 pub(crate) use handler::{FollowerParts, HandlerFollower};
 pub(crate) use openvswitch::OpenVswitch;
 pub(crate) use publish::Publisher;
-pub(crate) use routes::{Due, RouteReconciler, Routes};
+pub(crate) use routes::{AppliedRoutes, Due, RouteReconciler, Routes};
 pub(crate) use sidecars::SidecarFollower;

@@ -707,7 +707,8 @@ async fn a_sidecar_that_cannot_notice_sigterm_goes_with_its_main_and_one_that_ca
     ))?;
     let mut main = host.run(busy()).await?;
     let _agent = agent(host, Some(&file)).start().await?;
-    let name = |sidecar: &str| format!("podder_{sidecar}_{}", &main.id[..12]);
+    let number = main.id[..12].to_owned();
+    let name = |sidecar: &str| format!("podder_{sidecar}_{number}");
     until_runs(host, &name("deaf")).await;
     eventually("the other one is ready for the signal", async || hears.exists()).await;
     main.kill().await?;
