@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use longshore_dns::DnsPorts;
-use longshore_docker::{Watched, watch};
+use longshore_docker::{DockerClient, Watched, watch};
 use longshore_model::{ContainerId, ContainerRef, HostId, Problem, RouteTable, Subject};
 use longshore_plan::{BalancerLocation, RoutePlan, RouteSettings};
 use longshore_runtime::state::{DockerState, State, Writer};
@@ -144,8 +144,17 @@ impl Agent {
             stop: stop.clone(),
             unsettled: signal::Sender::default(),
         };
-        let (following, seen) =
-            Services::start(&settings, start, context, &live_settings, &location, told_feed, inherited);
+        let client = DockerClient::new(settings.docker.clone());
+        let (following, seen) = Services::start(
+            &settings,
+            start,
+            context,
+            &client,
+            &live_settings,
+            &location,
+            told_feed,
+            inherited,
+        );
         let reconciler = RouteReconciler {
             plan: RoutePlan::new(RouteSettings { location, reserved: reserved(&settings) }),
             world: world.clone(),
@@ -163,11 +172,12 @@ impl Agent {
             spawn(feed.clone().collect(container_events, route_events.subscribe(), world.clone())),
             spawn(writer.run(observed)),
             spawn(watch(Watched {
-                settings: settings.docker.clone(),
+                docker: client,
                 live: live_settings,
                 attention: seen.attention,
                 world: world.clone(),
                 host,
+                problems: problems.clone(),
                 observations,
                 resume: seen.heard,
             })),

@@ -68,7 +68,7 @@ impl Server {
         };
         Publisher::new(
             &context,
-            DockerClient::new(docker),
+            DockerClient::new(docker).inspections().clone(),
             self.dir.path(),
             None,
             Some("a/handler"),
