@@ -10,6 +10,8 @@ use longshore_runtime::state::Reader;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use longshore_docker::DockerClient;
+
 use crate::config::{DockerAddress, DockerSettings};
 
 /// An etcd, ended with the test.
