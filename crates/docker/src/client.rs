@@ -38,6 +38,11 @@ impl DockerClient {
         &self.inspections
     }
 
+    /// Returns the engine's version, `29.0.1`; nothing where it does not answer.
+    pub async fn version(&self) -> Option<String> {
+        self.ready().await.ok()?.version().await.ok()?.version
+    }
+
     /// Returns the connection, its API version agreed on.
     ///
     /// # Errors
