@@ -7,10 +7,8 @@ use std::convert::Infallible;
 use std::path::Path;
 use std::time::Duration;
 
-use bollard::errors::Error;
-use bollard::query_parameters::InspectContainerOptions;
-use longshore_docker::DockerClient;
 use longshore_docker::steps::{Outcome, SidecarError, carry_out};
+use longshore_docker::{DockerClient, InspectionError};
 use longshore_model::{Change, ContainerId, Host, Problem, Subject, World};
 use longshore_plan::sidecars::{EnvText, Order, SidecarKey, SidecarPlan, Step};
 use longshore_runtime::files::{Guard, read_soon};
@@ -80,7 +78,7 @@ pub(crate) struct SidecarFollower {
     failures: BTreeMap<SidecarKey, Problem>,
     /// Mains that the file is to be rendered for.
     uninspected: BTreeSet<ContainerId>,
-    inspections: Steps<ContainerId, (), serde_json::Value, Error>,
+    inspections: Steps<ContainerId, (), Option<serde_json::Value>, InspectionError>,
     /// Files of variables.
     unread: BTreeSet<String>,
     readings: Steps<String, (), EnvText, Infallible>,
@@ -119,9 +117,9 @@ impl SidecarFollower {
         }
         for Ended { key, outcome } in self.inspections.take(now) {
             match outcome {
-                Ok(inspection) => self.plan.inspected(&key, &inspection),
+                Ok(Some(inspection)) => self.plan.inspected(&key, &inspection),
                 // It is gone, which World is about to say.
-                Err(StepError::Failed(Error::DockerResponseServerError { status_code: 404, .. })) => {}
+                Ok(None) => {}
                 Err(_) => drop(self.uninspected.insert(key)),
             }
         }
@@ -230,9 +228,8 @@ impl SidecarFollower {
             let begins = self.inspections.begin(id.clone(), (), now, || {
                 let (docker, id) = (self.docker.clone(), id.clone());
                 async move {
-                    let docker = docker.ready().await?;
-                    let inspected = docker.inspect_container(id.as_str(), None::<InspectContainerOptions>);
-                    Ok(serde_json::to_value(inspected.await?)?)
+                    let inspected = docker.inspections().get(&id).await?;
+                    Ok(inspected.and_then(|json| serde_json::from_str(json.get()).ok()))
                 }
             });
             if begins != Begins::Now {
