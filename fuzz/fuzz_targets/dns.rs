@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock};
 
 use hickory_proto::op::{Message, MessageType, ResponseCode};
 use libfuzzer_sys::fuzz_target;
-use longshore_model::{Container, ContainerId, Endpoint, Health, RunState, Transport, World};
+use longshore_model::{Container, ContainerId, Endpoint, Health, Host, HostId, RunState, Transport, World};
 use longshore_plan::dns::{Reply, Zone, ZoneParts, answer};
 use longshore_plan::{NamePlan, NameSettings};
 
@@ -37,10 +37,10 @@ fn zone(forwards: bool) -> Zone {
         node: "host1".parse().ok(),
         host: vec![IpAddr::from([192, 0, 2, 7])],
     };
-    let mut world = World { listed: true, ..World::default() };
+    let mut world = World::new(HostId::from_u128(1), Host::default());
     for n in 1..=60 {
         let container = container(n);
-        world.containers.insert_mut(container.id.clone(), Arc::new(container));
+        world.put_container(world.me(), Arc::new(container));
     }
     let plan = NamePlan::of(&world, settings.clone());
     Zone::new(&plan, ZoneParts { server: settings.host, ttl: 5, serial: 1, forwards })

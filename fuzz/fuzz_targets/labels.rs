@@ -6,19 +6,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
-use longshore_model::{Container, ContainerId, Endpoint, Health, RunState, World};
-use longshore_plan::{RoutePlan, RouteSettings, Vantage, explain};
+use longshore_model::{Container, ContainerId, Endpoint, Health, Host, HostId, RunState, World};
+use longshore_plan::{BalancerLocation, RoutePlan, RouteSettings, explain};
+
+const ME: HostId = HostId::from_u128(1);
 
 fuzz_target!(|text: &str| {
     // A label a line, key and value with a tab between them; a line with `---` begins the next container.
-    let mut world = World { listed: true, ..World::default() };
+    let mut world = World::new(ME, Host::default());
     for (n, part) in text.split("\n---\n").enumerate().take(8) {
         let pairs = part.split('\n').filter_map(|line| line.split_once('\t'));
         let labels = pairs.map(|(key, value)| (key.replace('\u{b}', "\n"), value.replace('\u{b}', "\n")));
         let container = container(n as u8 + 1, labels.collect());
-        world.containers.insert_mut(container.id.clone(), Arc::new(container));
+        world.put_container(ME, Arc::new(container));
     }
-    let plan = RoutePlan::of(&world, RouteSettings { vantage: Vantage::Host, reserved: BTreeMap::new() });
+    let plan = RoutePlan::of(&world, RouteSettings { location: BalancerLocation::Host(ME), reserved: BTreeMap::new() });
     for route in plan.table().iter() {
         let written = format!("{}{}", route.key.host, route.key.prefix);
         let safe = |c: char| c.is_ascii_graphic() && !"\"\\{}`#<>|^".contains(c);

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
-use longshore_model::{Container, ContainerId, Endpoint, Problem, RunState, World};
+use longshore_model::{Container, ContainerId, Endpoint, Host, Problem, RunState};
 use longshore_plan::sidecars::{EnvText, MAIN, OWNER, OWNER_VALUE, SidecarFile, SidecarPlan, Step};
 
 fuzz_target!(|text: &str| {
@@ -16,8 +16,8 @@ fuzz_target!(|text: &str| {
     let pairs = labels.split('\n').filter_map(|line| line.split_once('\t'));
     let labels = pairs.map(|(key, value)| (format!("longshore.sidecar.{key}"), value.replace('\u{b}', "\n")));
     let main = main(labels.collect());
-    let mut world = World { listed: true, ..World::default() };
-    world.containers.insert_mut(main.id.clone(), Arc::new(main.clone()));
+    let mut host = Host::default();
+    host.containers.insert_mut(main.id.clone(), Arc::new(main.clone()));
 
     let mut plan = SidecarPlan::new();
     match SidecarFile::read(Path::new("/etc/sidecars.yml"), file, BTreeMap::new()) {
@@ -30,15 +30,15 @@ fuzz_target!(|text: &str| {
             plan.file_unread();
         }
     }
-    plan.update(&world, None::<[&ContainerId; 0]>);
-    plan.orders(&world);
+    plan.update(&host, None::<[&ContainerId; 0]>);
+    plan.orders(&host);
     let inspection = serde_json::json!({"Name": "/c1", "Config": {"Labels": {"a": text}}});
     plan.inspected(&main.id, &inspection);
     // The same text as a file of variables.
     for path in plan.env_unread() {
         plan.env_read(path, EnvText::Text(text.to_owned()));
     }
-    for order in plan.orders(&world) {
+    for order in plan.orders(&host) {
         let Step::Create(sidecar) = order.step else { panic!("there is nothing else to do") };
         let good = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
         assert!(sidecar.name.chars().all(good), "{:?}", sidecar.name);

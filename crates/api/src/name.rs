@@ -35,7 +35,7 @@ impl Name {
     /// A name as the server keeps it, in its domain.
     pub fn of(key: &model::NameKey, entry: &model::NameEntry, domain: &model::DomainName) -> Self {
         let behind = |container: &model::NamedContainer, ready| NamedContainer {
-            container: container.id.as_str().to_owned(),
+            container: container.id.id.as_str().to_owned(),
             name: container.name.as_str().to_owned(),
             ready,
         };

@@ -67,7 +67,7 @@ impl From<&model::Route> for Route {
 impl From<&model::Upstream> for Upstream {
     fn from(upstream: &model::Upstream) -> Self {
         Self {
-            container: upstream.container.as_str().to_owned(),
+            container: upstream.container.id.as_str().to_owned(),
             name: upstream.name.clone(),
             port: upstream.port,
             address: upstream.address.to_string(),
@@ -79,7 +79,7 @@ impl From<&model::Upstream> for Upstream {
 impl From<&model::Waiting> for Waiting {
     fn from(waiting: &model::Waiting) -> Self {
         Self {
-            container: waiting.container.as_str().to_owned(),
+            container: waiting.container.id.as_str().to_owned(),
             name: waiting.name.clone(),
             port: waiting.port,
             reason: waiting.reason.clone(),

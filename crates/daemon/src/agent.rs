@@ -1,10 +1,11 @@
 //! The wiring: what is started in which order, and what ends it.
 
+use std::net::IpAddr;
+use std::path::Path;
 use std::time::Duration;
 
-use longshore_model::{ContainerId, Problem, RouteTable, Subject};
-use longshore_plan::{RoutePlan, RouteSettings, Vantage};
-use metrics_exporter_prometheus::PrometheusBuilder;
+use longshore_model::{ContainerId, ContainerRef, HostId, Problem, RouteTable, Subject};
+use longshore_plan::{BalancerLocation, RoutePlan, RouteSettings};
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc, watch as signal};
 use tokio_util::sync::CancellationToken;
@@ -15,11 +16,13 @@ use crate::act::{Engine, EngineError};
 use crate::config::{DockerSettings, EngineSettings, Live, Settings};
 use crate::docker::DockerClient;
 use crate::following::Following;
-use crate::problems::{Problems, Source};
+use crate::identity::{Keeping, host_id};
+use crate::metrics;
+use crate::problems::{Problems, Source, chain};
 use crate::reconcile::{Checks, Due, Ground, RouteReconciler, Routes, StatusBoard};
-use crate::serve::{self, Api};
+use crate::serve::{self, Api, Feed};
 use crate::start::Start;
-use crate::state::{DockerState, Writer};
+use crate::state::{DockerState, State, Writer};
 use crate::watch;
 
 /// How many route changes a slow reader of the events may be behind.
@@ -113,10 +116,11 @@ impl Agent {
         let alone = start != Start::Successor;
         let lock = if alone { Some(lock_data_dir(&settings)?) } else { None };
         let listener = if alone { listen(&settings).await? } else { None };
-        let vantage = vantage(&settings.docker).await?;
+        let host = own_id(&settings.data_dir, start)?;
+        let (location, addresses) = locate(&settings.docker, host).await?;
         let engine = Engine::start(&settings.balancer, start).await?;
         // After what may fail: a process has one recorder, and may start an agent again.
-        let metrics = PrometheusBuilder::new().install_recorder()?;
+        let metrics = metrics::install()?;
 
         let stop = CancellationToken::new();
         let problems = Problems::default();
@@ -126,30 +130,29 @@ impl Agent {
         let (live, live_settings) = signal::channel(settings.live());
         let (route_events, _) = broadcast::channel(FEED);
         let (ready_set, ready) = signal::channel(false);
-        let (inputs, docker_inputs) = mpsc::unbounded_channel();
-        let (ports, port_inputs) = mpsc::unbounded_channel();
+        let (observations, observed) = mpsc::unbounded_channel();
         let (told, told_feed) = mpsc::unbounded_channel();
-        let (writer, world, subscribers, docker) = Writer::new(told);
-        let container_events = writer.events();
+        let (writer, world, docker) = Writer::new(State::new(host, addresses), told);
+        let feed = Feed::new();
+        let container_events = writer.events().subscribe();
         let traffic = engine.traffic();
 
         let ground = Ground {
             node: settings.node.clone(),
             docker: DockerClient::new(settings.docker.clone()),
             world: world.clone(),
-            subscribers: subscribers.clone(),
             problems: problems.clone(),
             statuses: statuses.clone(),
             stop: stop.clone(),
             unsettled: signal::Sender::default(),
         };
         let (following, seen) =
-            Following::start(&settings, start, ground, &live_settings, &vantage, told_feed, inherited);
+            Following::start(&settings, start, ground, &live_settings, &location, told_feed, inherited);
         let reconciler = RouteReconciler {
-            plan: RoutePlan::new(RouteSettings { vantage, reserved: reserved(&settings) }),
+            plan: RoutePlan::new(RouteSettings { location, reserved: reserved(&settings) }),
             world: world.clone(),
-            changes: subscribers.subscribe(),
-            checks: Checks::new(live_settings.clone(), ports),
+            changes: world.subscribe(),
+            checks: Checks::new(live_settings.clone(), observations.clone()),
             engine,
             problems: problems.clone(),
             routes: routes.clone(),
@@ -159,15 +162,18 @@ impl Agent {
             due: Due::default(),
         };
         let background = vec![
-            spawn(writer.run(docker_inputs, port_inputs)),
+            spawn(feed.clone().collect(container_events, route_events.subscribe(), world.clone())),
+            spawn(writer.run(observed)),
             spawn(watch::watch(watch::Watched {
                 settings: settings.docker.clone(),
                 live: live_settings,
                 attention: seen.attention,
                 world: world.clone(),
-                inputs,
+                host,
+                observations,
                 resume: seen.heard,
             })),
+            spawn(metrics::keep_up(metrics.clone())),
             spawn(tell_of_docker(settings.docker.address.to_string(), docker.clone(), problems.clone())),
         ];
         let api = Api {
@@ -177,8 +183,7 @@ impl Agent {
             problems: problems.clone(),
             handlers: seen.handlers,
             deliveries: seen.deliveries,
-            container_events,
-            route_events,
+            feed,
             docker: docker.clone(),
             ready: ready.clone(),
             traffic,
@@ -347,22 +352,30 @@ fn lock_data_dir(settings: &Settings) -> Result<std::fs::File, AgentError> {
     Ok(lock)
 }
 
+fn own_id(data_dir: &Path, start: Start) -> Result<HostId, AgentError> {
+    let keeping = if start == Start::Dry { Keeping::Never } else { Keeping::Always };
+    host_id(data_dir, keeping)
+        .map_err(|error| AgentError::DataDir { path: data_dir.display().to_string(), why: chain(&error) })
+}
+
 async fn listen(settings: &Settings) -> Result<Option<TcpListener>, AgentError> {
     let Some(address) = settings.listen else { return Ok(None) };
     let listener = serve::listen(address).await.map_err(|source| AgentError::Listen { address, source })?;
     Ok(Some(listener))
 }
 
-/// Where the balancer stands, seen from the containers.
-async fn vantage(docker: &DockerSettings) -> Result<Vantage, AgentError> {
+/// Returns where the balancer runs, and the addresses at which it reaches the published ports of a Docker on another
+/// machine.
+async fn locate(docker: &DockerSettings, me: HostId) -> Result<(BalancerLocation, Vec<IpAddr>), AgentError> {
     let Some(host) = docker.remote() else {
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        return Ok(own_container(&mounts).map_or(Vantage::Host, Vantage::Container));
+        let own = own_container(&mounts).map(|id| BalancerLocation::Container(ContainerRef::new(me, id)));
+        return Ok((own.unwrap_or(BalancerLocation::Host(me)), Vec::new()));
     };
     let failed = |source| AgentError::DockerHost { host: host.to_owned(), source };
     let mut found = tokio::net::lookup_host((host, 0)).await.map_err(failed)?;
     let address = found.next().ok_or_else(|| failed(std::io::ErrorKind::NotFound.into()))?;
-    Ok(Vantage::Remote(address.ip()))
+    Ok((BalancerLocation::Outside, vec![address.ip()]))
 }
 
 /// The container that this process runs in: Docker mounts a file of the container's own folder at `/etc/hostname`.

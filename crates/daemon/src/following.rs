@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use longshore_plan::Vantage;
+use longshore_plan::BalancerLocation;
 use tokio::sync::{mpsc, watch as signal};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -17,7 +17,7 @@ use crate::handlers::{self, HandlerSet, Supervisor};
 use crate::problems::Source;
 use crate::reconcile::{Ground, Publisher, SidecarFollower};
 use crate::start::Start;
-use crate::state::Happened;
+use crate::state::DockerEvent;
 use crate::watch::Attention;
 
 /// All that follows, running.
@@ -62,8 +62,8 @@ impl Following {
         start: Start,
         ground: Ground,
         live: &signal::Receiver<Live>,
-        vantage: &Vantage,
-        told: mpsc::UnboundedReceiver<Happened>,
+        location: &BalancerLocation,
+        told: mpsc::UnboundedReceiver<DockerEvent>,
         inherited: Option<DnsPorts>,
     ) -> (Self, Seen) {
         let acts = start != Start::Dry;
@@ -89,7 +89,7 @@ impl Following {
             (_, None) => (None, Some(parts)),
         };
         let dns = settings.dns.clone().filter(|_| acts).map(|dns| {
-            let server = DnsServer::new(dns, &settings.node, vantage.clone(), inherited);
+            let server = DnsServer::new(dns, &settings.node, location.clone(), inherited);
             Dns {
                 zones: server.zones(),
                 ports: server.ports(),

@@ -23,6 +23,8 @@ mod delays;
 mod deliver;
 mod docker;
 mod following;
+mod identity;
+mod metrics;
 mod outward;
 mod problems;
 mod reconcile;

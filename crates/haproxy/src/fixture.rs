@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 
-use longshore_model::{ContainerId, HostPattern, PathPrefix, Route, RouteKey, RouteTable, Upstream};
+use longshore_model::{
+    ContainerId, ContainerRef, HostId, HostPattern, PathPrefix, Route, RouteKey, RouteTable, Upstream,
+};
 
 pub(crate) fn key(frontend: &str, host: &str, prefix: &str) -> RouteKey {
     RouteKey {
@@ -20,7 +22,10 @@ pub(crate) fn upstream(n: u16, weight: &str) -> Upstream {
 /// The container at this address; its id follows from the port.
 pub(crate) fn at(address: SocketAddr, weight: &str) -> Upstream {
     Upstream {
-        container: ContainerId::new(format!("{:012x}{:052x}", address.port(), 0)),
+        container: ContainerRef::new(
+            HostId::from_u128(1),
+            ContainerId::new(format!("{:012x}{:052x}", address.port(), 0)),
+        ),
         name: format!("c{}", address.port()),
         port: 80,
         address,

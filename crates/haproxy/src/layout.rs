@@ -228,7 +228,7 @@ pub(crate) fn weight(route: &Route, upstream: &Upstream) -> u16 {
 /// old one is left alone.
 fn server_name(upstream: &Upstream) -> String {
     let plain = |c: &char| c.is_ascii_alphanumeric();
-    let id: String = upstream.container.as_str().chars().filter(plain).take(12).collect();
+    let id: String = upstream.container.id.as_str().chars().filter(plain).take(12).collect();
     format!("{id}-{}-{}", upstream.address.ip(), upstream.address.port())
 }
 
@@ -325,7 +325,7 @@ mod tests {
     #[test]
     fn an_id_that_is_not_dockers_cannot_leave_the_servers_name() {
         let mut hostile = upstream(1, "1");
-        hostile.container = longshore_model::ContainerId::new("a/b;del server x\n");
+        hostile.container.id = longshore_model::ContainerId::new("a/b;del server x\n");
         assert_eq!(server_name(&hostile), "abdelserverx-127.0.0.1-20001");
     }
 

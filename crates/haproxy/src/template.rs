@@ -205,7 +205,7 @@ fn route_value(route: &Route, state: &State) -> Value {
     let upstream = |upstream: &longshore_model::Upstream| {
         context! {
             container => upstream.name.as_str(),
-            id => upstream.container.short(),
+            id => upstream.container.id.short(),
             address => bare(upstream.address).to_string(),
             ip => upstream.address.ip().to_string(),
             port => upstream.address.port(),

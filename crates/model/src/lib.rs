@@ -7,11 +7,13 @@
 //! Deliberately absent: how Docker or a peer spells these things (each room that talks to one
 //! translates at its own door), and what is answered over HTTP (`longshore-api`).
 
+mod change;
 mod container;
 mod domain;
 mod event;
 mod forwarded;
 mod handler;
+mod host;
 mod image;
 mod name;
 mod network;
@@ -21,13 +23,15 @@ mod problem;
 mod route;
 mod world;
 
-pub use container::{Container, ContainerId, Endpoint, Health, Published, RunState, Transport};
+pub use change::Change;
+pub use container::{Container, ContainerId, ContainerRef, Endpoint, Health, Published, RunState, Transport};
 pub use domain::{DomainName, HostPattern, TextError};
 pub use event::{ContainerEvent, EventKind, NetworkEvent};
 pub use forwarded::{FORBIDDEN_HEADERS, TRUSTED_HEADER_PREFIX, TRUSTED_HEADERS, is_passed_header};
 pub use handler::{
     BalanceJob, DeliveryRules, EventFilter, Filter, Handler, Job, OpenVswitchJob, Origin, PublishJob,
 };
+pub use host::{Host, HostId, HostIdError};
 pub use image::{ImageReference, ImageReferenceError};
 pub use name::{NameEntry, NameKey, NameTable, NamedContainer, NamedPort, Replica};
 pub use network::{Network, NetworkScope};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rpds::RedBlackTreeMapSync;
 use serde::{Deserialize, Serialize};
 
-use crate::{ContainerId, DomainName, Transport};
+use crate::{ContainerRef, DomainName, Transport};
 
 /// A port that a container is known to listen on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -24,7 +24,7 @@ pub struct NamedPort {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedContainer {
     /// The container.
-    pub id: ContainerId,
+    pub id: ContainerRef,
     /// Its whole name: `web.host1.longshore.internal`.
     pub name: DomainName,
     /// Its addresses, in order; none for a container without a network.
@@ -48,7 +48,7 @@ pub enum NameEntry {
     /// One container.
     Container(Arc<NamedContainer>),
     /// All containers of a service, by id.
-    Service(RedBlackTreeMapSync<ContainerId, Replica>),
+    Service(RedBlackTreeMapSync<ContainerRef, Replica>),
 }
 
 impl NameEntry {
@@ -135,7 +135,7 @@ impl NameTable {
     }
 
     /// Takes a container out of a service; a service without containers goes.
-    pub fn leave(&mut self, service: &NameKey, container: &ContainerId) {
+    pub fn leave(&mut self, service: &NameKey, container: &ContainerRef) {
         let Some(NameEntry::Service(replicas)) = self.0.get(service) else { return };
         let replicas = replicas.remove(container);
         if replicas.is_empty() {
@@ -149,6 +149,7 @@ impl NameTable {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{ContainerId, HostId};
 
     fn key(name: &str) -> NameKey {
         NameKey::new(name.split('.').filter(|label| !label.is_empty()))
@@ -165,7 +166,8 @@ mod tests {
     fn names_below_one_are_found_whatever_sorts_between() {
         let mut table = NameTable::default();
         let named = |name: &str| {
-            let (id, name) = (ContainerId::new(name), name.parse().unwrap());
+            let id = ContainerRef::new(HostId::from_u128(1), ContainerId::new(name));
+            let name = name.parse().unwrap();
             Arc::new(NamedContainer { id, name, addresses: Vec::new(), ports: Vec::new() })
         };
         for name in ["web.host1", "web.host1-a", "x.host1_b"] {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ContainerId, Health, HostPattern, PathPrefix, Transport};
+use crate::{ContainerRef, Health, HostPattern, PathPrefix, Transport};
 
 /// What a frontend speaks with its clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -140,7 +140,7 @@ impl FromStr for Weight {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Upstream {
     /// Whose address it is.
-    pub container: ContainerId,
+    pub container: ContainerRef,
     /// That container's name.
     pub name: String,
     /// The port inside the container.
@@ -200,7 +200,7 @@ impl fmt::Display for WaitingReason {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Waiting {
     /// Which.
-    pub container: ContainerId,
+    pub container: ContainerRef,
     /// Its name.
     pub name: String,
     /// The port inside the container.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rpds::RedBlackTreeMapSync;
 
-use crate::{Container, ContainerId, Network};
+use crate::{Container, ContainerRef, Host, HostId};
 
 /// What the last look at a port of a container said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,14 +20,134 @@ pub enum PortState {
 
 /// All that is known. One task writes it; everyone else holds a copy, which is cheap and never
 /// changes under them.
-#[derive(Clone, Debug, Default, PartialEq)]
+///
+/// A host is in it from its first list on, this agent's own always: where a listed host has no such container, there
+/// is none.
+#[derive(Clone, Debug, PartialEq)]
 pub struct World {
-    /// Whether Docker's containers have been listed once: until then, absence means nothing.
-    pub listed: bool,
-    /// Containers by id, running or not.
-    pub containers: RedBlackTreeMapSync<ContainerId, Arc<Container>>,
-    /// Networks by id.
-    pub networks: RedBlackTreeMapSync<String, Network>,
-    /// What is known of the ports that routes lead to; a port that was not looked at yet has no entry.
-    pub ports: RedBlackTreeMapSync<(ContainerId, SocketAddr), PortState>,
+    me: HostId,
+    /// The host `me`, which is in `hosts` as well.
+    own: Arc<Host>,
+    hosts: RedBlackTreeMapSync<HostId, Arc<Host>>,
+    /// What this host sees of the ports that routes lead to; a port that was not looked at yet has no entry.
+    pub ports: RedBlackTreeMapSync<(ContainerRef, SocketAddr), PortState>,
+}
+
+impl World {
+    /// A World with this agent's own host, and no other.
+    pub fn new(me: HostId, own: Host) -> Self {
+        let own = Arc::new(own);
+        let mut hosts = RedBlackTreeMapSync::default();
+        hosts.insert_mut(me, Arc::clone(&own));
+        Self { me, own, hosts, ports: RedBlackTreeMapSync::default() }
+    }
+
+    /// This agent's own host, by id.
+    pub fn me(&self) -> HostId {
+        self.me
+    }
+
+    /// This agent's own host.
+    pub fn own(&self) -> &Host {
+        &self.own
+    }
+
+    /// A host by its id; `None` until it was listed.
+    pub fn host(&self, id: HostId) -> Option<&Host> {
+        self.hosts.get(&id).map(|host| &**host)
+    }
+
+    /// All hosts, in order of their ids.
+    pub fn hosts(&self) -> impl Iterator<Item = (HostId, &Host)> {
+        self.hosts.iter().map(|(id, host)| (*id, &**host))
+    }
+
+    /// A container, running or not.
+    pub fn container(&self, container: &ContainerRef) -> Option<&Arc<Container>> {
+        self.hosts.get(&container.host)?.containers.get(&container.id)
+    }
+
+    /// All containers, host by host in order of their ids.
+    pub fn containers(&self) -> impl Iterator<Item = (ContainerRef, &Arc<Container>)> {
+        self.hosts().flat_map(|(host, known)| {
+            known
+                .containers
+                .iter()
+                .map(move |(id, container)| (ContainerRef::new(host, id.clone()), container))
+        })
+    }
+
+    /// Puts a host in, in place of the one with its id.
+    pub fn put_host(&mut self, id: HostId, host: Host) {
+        let host = Arc::new(host);
+        if id == self.me {
+            self.own = Arc::clone(&host);
+        }
+        self.hosts.insert_mut(id, host);
+    }
+
+    /// Puts a container in, in place of the one with its id. A host that is not known takes none.
+    pub fn put_container(&mut self, host: HostId, container: Arc<Container>) {
+        if let Some(mut known) = self.host(host).cloned() {
+            known.containers.insert_mut(container.id.clone(), container);
+            self.put_host(host, known);
+        }
+    }
+
+    /// Takes a container out. Returns whether there was one.
+    pub fn remove_container(&mut self, container: &ContainerRef) -> bool {
+        let Some(mut known) = self.host(container.host).cloned() else { return false };
+        let was_known = known.containers.remove_mut(&container.id);
+        if was_known {
+            self.put_host(container.host, known);
+        }
+        was_known
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::{Change, ContainerId};
+
+    const ME: HostId = HostId::from_u128(1);
+    const PEER: HostId = HostId::from_u128(2);
+
+    fn put(world: &mut World, host: HostId, id: &str) -> ContainerRef {
+        world.put_container(host, Arc::new(Container::new(ContainerId::new(id), id, "image")));
+        ContainerRef::new(host, ContainerId::new(id))
+    }
+
+    #[test]
+    fn a_container_belongs_to_its_host_and_an_old_copy_does_not_change() {
+        let mut world = World::new(ME, Host::default());
+        world.put_host(PEER, Host::default());
+        let before = world.clone();
+        let (own, far) = (put(&mut world, ME, "a"), put(&mut world, PEER, "b"));
+        assert_eq!(world.containers().map(|(id, _)| id).collect::<Vec<_>>(), [own.clone(), far.clone()]);
+        assert_eq!(world.own().containers.size(), 1);
+        assert!(world.container(&ContainerRef::new(ME, far.id.clone())).is_none());
+        assert!(world.remove_container(&own) && !world.remove_container(&own));
+        assert_eq!(world.own().containers.size(), 0);
+        assert_eq!(before.containers().count(), 0);
+    }
+
+    #[test]
+    fn a_host_that_was_not_listed_has_no_containers() {
+        let mut world = World::new(ME, Host::default());
+        let far = put(&mut world, PEER, "b");
+        assert!(world.container(&far).is_none() && world.host(PEER).is_none());
+    }
+
+    #[test]
+    fn changes_of_another_host_are_none_of_this_ones() {
+        let own = Change::Container(ContainerRef::new(ME, ContainerId::new("a")));
+        let far = Change::Container(ContainerRef::new(PEER, ContainerId::new("b")));
+        let both = BTreeSet::from([own, far, Change::Networks(PEER)]);
+        assert_eq!(Change::containers_of(&both, ME), Some(BTreeSet::from([ContainerId::new("a")])));
+        assert_eq!(Change::containers_of(&both, PEER), None);
+        assert_eq!(Change::containers_of(&BTreeSet::from([Change::All]), ME), None);
+    }
 }

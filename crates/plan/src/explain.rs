@@ -43,7 +43,7 @@ pub struct Explanation {
 pub fn explain(world: &World, table: &RouteTable, frontend: Frontend, host: &str, path: &str) -> Explanation {
     let route = table.find(frontend, host, path);
     let mut candidates: Vec<Candidate> = route.map(|route| of_route(route)).unwrap_or_default();
-    for container in world.containers.values() {
+    for (_, container) in world.containers() {
         if candidates.iter().all(|candidate| candidate.id != container.id.short()) {
             candidates.extend(beside(container, route.map(AsRef::as_ref), frontend, host, path));
         }
@@ -64,14 +64,14 @@ fn of_route(route: &Route) -> Vec<Candidate> {
         let share = (weight * 100).checked_div(all).unwrap_or(100 / route.upstreams.len().max(1) as u32);
         Candidate {
             name: upstream.name.clone(),
-            id: upstream.container.short().to_owned(),
+            id: upstream.container.id.short().to_owned(),
             serves: all == 0 || weight > 0,
             why: format!("takes {share}% at {} (weight {weight})", upstream.address),
         }
     });
     let waiting = route.waiting.iter().map(|waiting| Candidate {
         name: waiting.name.clone(),
-        id: waiting.container.short().to_owned(),
+        id: waiting.container.id.short().to_owned(),
         serves: false,
         why: format!("waits: {}", waiting.reason),
     });

@@ -28,6 +28,6 @@ pub use explain::{Candidate, Explanation, Verdict, explain};
 pub use ledger::{KeyChange, Ledger, in_batches};
 pub use missed::{Missed, Phase, Told, before, facts, is_detail, missed};
 pub use names::{NamePlan, NameSettings};
-pub use reach::Vantage;
+pub use reach::BalancerLocation;
 pub use records::{RecordSettings, container_key, records};
 pub use routes::{Decided, RoutePlan, RouteSettings};

@@ -10,8 +10,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use longshore_model::{
-    Container, ContainerId, DomainName, Health, NameKey, NameTable, NamedContainer, NamedPort, Problem,
-    Protocol, Replica, RunState, Subject, World,
+    Change, Container, ContainerRef, DomainName, Health, Host, NameKey, NameTable, NamedContainer, NamedPort,
+    Problem, Protocol, Replica, RunState, Subject, World,
 };
 
 use crate::claim::{claims, quoted};
@@ -50,7 +50,7 @@ struct Seen {
     held: Option<Held>,
     problems: Vec<Problem>,
     /// The container whose network it uses.
-    lender: Option<ContainerId>,
+    lender: Option<ContainerRef>,
 }
 
 /// Names as they follow from the containers seen so far.
@@ -58,13 +58,13 @@ struct Seen {
 pub struct NamePlan {
     settings: NameSettings,
     table: NameTable,
-    seen: BTreeMap<ContainerId, Seen>,
+    seen: BTreeMap<ContainerRef, Seen>,
     /// Who asks for a name, the oldest first.
-    claimants: BTreeMap<NameKey, BTreeSet<(i64, ContainerId)>>,
+    claimants: BTreeMap<NameKey, BTreeSet<(i64, ContainerRef)>>,
     /// Containers that use another's network, by that other.
-    borrowers: BTreeMap<ContainerId, BTreeSet<ContainerId>>,
+    borrowers: BTreeMap<ContainerRef, BTreeSet<ContainerRef>>,
     /// Containers whose name an older one has.
-    losers: BTreeMap<ContainerId, Problem>,
+    losers: BTreeMap<ContainerRef, Problem>,
 }
 
 impl NamePlan {
@@ -83,7 +83,7 @@ impl NamePlan {
     /// The plan for all of World at once.
     pub fn of(world: &World, settings: NameSettings) -> Self {
         let mut plan = Self::new(settings);
-        plan.update_all(world);
+        plan.update(world, &Change::All);
         plan
     }
 
@@ -102,17 +102,13 @@ impl NamePlan {
         self.seen.values().flat_map(|seen| &seen.problems).chain(self.losers.values())
     }
 
-    /// Looks at one container again, and at those that use its network. It may be gone from World. Whether a name changed.
-    pub fn update(&mut self, world: &World, container: &ContainerId) -> bool {
-        self.look_at(world, vec![container.clone()])
+    /// Looks again at what changed, and at the containers that use the network of one that did. Returns whether a name
+    /// changed.
+    pub fn update(&mut self, world: &World, change: &Change) -> bool {
+        self.look_at(world, reach::concerned(world, change, self.seen.keys()))
     }
 
-    /// Looks at every container again: after a change to networks. Whether a name changed.
-    pub fn update_all(&mut self, world: &World) -> bool {
-        self.look_at(world, self.seen.keys().chain(world.containers.keys()).cloned().collect())
-    }
-
-    fn look_at(&mut self, world: &World, mut queue: Vec<ContainerId>) -> bool {
+    fn look_at(&mut self, world: &World, mut queue: Vec<ContainerRef>) -> bool {
         let mut looked_at = BTreeSet::new();
         let mut touched = BTreeSet::new();
         while let Some(id) = queue.pop() {
@@ -120,7 +116,7 @@ impl NamePlan {
                 continue;
             }
             queue.extend(self.borrowers.get(&id).into_iter().flatten().cloned());
-            let seen = world.containers.get(&id).and_then(|container| see(&self.settings, world, container));
+            let seen = see(&self.settings, world, &id);
             if self.seen.get(&id) != seen.as_ref() {
                 self.forget(&id, &mut touched);
                 if let Some(seen) = seen {
@@ -134,7 +130,7 @@ impl NamePlan {
         !touched.is_empty()
     }
 
-    fn forget(&mut self, id: &ContainerId, touched: &mut BTreeSet<NameKey>) {
+    fn forget(&mut self, id: &ContainerRef, touched: &mut BTreeSet<NameKey>) {
         let Some(Seen { held, lender, .. }) = self.seen.remove(id) else { return };
         if let Some(lender) = lender
             && let Some(others) = self.borrowers.get_mut(&lender)
@@ -158,7 +154,7 @@ impl NamePlan {
         touched.insert(held.key);
     }
 
-    fn keep(&mut self, id: ContainerId, seen: Seen, touched: &mut BTreeSet<NameKey>) {
+    fn keep(&mut self, id: ContainerRef, seen: Seen, touched: &mut BTreeSet<NameKey>) {
         if let Some(lender) = &seen.lender {
             self.borrowers.entry(lender.clone()).or_default().insert(id.clone());
         }
@@ -205,14 +201,16 @@ impl NamePlan {
 }
 
 /// What a container comes to by itself; only who lives and goes on living has names.
-fn see(settings: &NameSettings, world: &World, container: &Container) -> Option<Seen> {
-    let lender = reach::lender(container);
+fn see(settings: &NameSettings, world: &World, id: &ContainerRef) -> Option<Seen> {
+    let host = world.host(id.host)?;
+    let container = host.containers.get(&id.id)?;
+    let lender = reach::lender(id.host, container);
     let lives = container.state.is_alive() && !container.stopping;
     let Some(node) = settings.node.as_ref().filter(|_| lives) else {
         // Others may use its network, which is another's.
         return lender.map(|lender| Seen { held: None, problems: Vec::new(), lender: Some(lender) });
     };
-    let (id, domain) = (&container.id, settings.domain.as_str());
+    let domain = settings.domain.as_str();
     let mut problems = Vec::new();
     let whole = format!("{}.{}.{domain}", container.name, node.as_str());
     let held = match whole.parse::<DomainName>() {
@@ -220,7 +218,7 @@ fn see(settings: &NameSettings, world: &World, container: &Container) -> Option<
             let lower = container.name.to_ascii_lowercase();
             let key = NameKey::new(lower.split('.').chain(node.as_str().split('.')));
             let ports = ports(container, &mut problems);
-            let addresses = addresses(settings, world, container);
+            let addresses = addresses(settings, host, container);
             let service = service(settings, container, &mut problems);
             let named = NamedContainer { id: id.clone(), name, addresses, ports };
             Some(Held { key, container: Arc::new(named), created: container.created, service })
@@ -249,7 +247,7 @@ fn service(
     let whole = format!("{value}.{}", settings.domain.as_str());
     if value.contains('.') || whole.parse::<DomainName>().is_err() {
         problems.push(Problem {
-            subject: subject(&container.id, &container.name),
+            subject: container.into(),
             key: Some(SERVICE.to_owned()),
             message: format!("{} is no name of a service: it is one of none", quoted(value)),
             hint: Some("write up to 63 letters, digits and hyphens".to_owned()),
@@ -261,12 +259,12 @@ fn service(
 }
 
 /// The addresses by which others on this host, or on its networks, reach a container.
-fn addresses(settings: &NameSettings, world: &World, container: &Container) -> Vec<IpAddr> {
-    let Some(holder) = reach::holder(world, container) else { return Vec::new() };
+fn addresses(settings: &NameSettings, host: &Host, container: &Container) -> Vec<IpAddr> {
+    let Some(holder) = reach::holder(host, container) else { return Vec::new() };
     if holder.network_mode == "host" {
         return settings.host.clone();
     }
-    let reachable = holder.networks.values().filter(|e| reach::is_of_the_host(world, &e.network_id));
+    let reachable = holder.networks.values().filter(|e| reach::is_of_the_host(host, &e.network_id));
     let addresses: BTreeSet<IpAddr> = reachable.flat_map(|e| [e.ipv4, e.ipv6]).flatten().collect();
     addresses.into_iter().collect()
 }
@@ -281,7 +279,7 @@ fn ports(container: &Container, problems: &mut Vec<Problem>) -> Vec<NamedPort> {
     }
     if ports.len() > MAX_PORTS {
         problems.push(Problem {
-            subject: subject(&container.id, &container.name),
+            subject: container.into(),
             key: None,
             message: format!("it has {} ports, and only the first {MAX_PORTS} have SRV records", ports.len()),
             hint: None,
@@ -291,12 +289,9 @@ fn ports(container: &Container, problems: &mut Vec<Problem>) -> Vec<NamedPort> {
     ports.into_iter().take(MAX_PORTS).map(named).collect()
 }
 
-fn subject(id: &ContainerId, name: &str) -> Subject {
-    Subject::Container { id: id.clone(), name: name.to_owned() }
-}
-
-fn nameless(id: &ContainerId, name: &str, hint: Option<&str>, why: &str) -> Problem {
+fn nameless(id: &ContainerRef, name: &str, hint: Option<&str>, why: &str) -> Problem {
     let hint = Some(hint.unwrap_or("give it another name: docker rename").to_owned());
     let message = format!("{why}: it has no DNS name, and is not found by its service's either");
-    Problem { subject: subject(id, name), key: None, message, hint }
+    let subject = Subject::Container { id: id.id.clone(), name: name.to_owned() };
+    Problem { subject, key: None, message, hint }
 }

@@ -2,41 +2,80 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use longshore_model::{Container, ContainerId, NetworkScope, Transport, World};
+use longshore_model::{
+    Change, Container, ContainerId, ContainerRef, Host, HostId, NetworkScope, Transport, World,
+};
 
-/// Where the balancer stands, seen from the containers.
+/// Where the balancer runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Vantage {
-    /// In the network namespace of the containers' host: bridges are reachable.
-    Host,
-    /// In this container of that host: its own networks are reachable.
-    Container(ContainerId),
-    /// On another host: only published ports are reachable, at this address.
-    Remote(IpAddr),
+pub enum BalancerLocation {
+    /// In this host's own network namespace: its bridges are reachable.
+    Host(HostId),
+    /// In this container: the networks that it is in are reachable.
+    Container(ContainerRef),
+    /// On a machine whose containers World does not have: only published ports are reachable.
+    Outside,
 }
 
-/// [`Vantage`], looked up in World.
+/// How the balancer reaches the containers of one host.
 #[derive(Clone, Copy)]
-enum Standing<'a> {
-    Host,
-    In(&'a Container),
-    Remote(IpAddr),
+enum Access<'a> {
+    /// By the host's bridges.
+    Bridges,
+    /// By the networks that the balancer's own container is in.
+    NetworksOf(&'a Container),
+    /// By the ports that the host publishes at this address.
+    PublishedPorts(IpAddr),
+}
+
+impl BalancerLocation {
+    /// How the containers of a host are reached; `None` where no way leads to them.
+    fn access<'a>(&self, world: &'a World, host: HostId) -> Option<Access<'a>> {
+        match self {
+            Self::Host(own) if *own == host => Some(Access::Bridges),
+            Self::Container(own) if own.host == host => match world.container(own) {
+                Some(own) if own.network_mode != "host" => Some(Access::NetworksOf(own)),
+                _ => Some(Access::Bridges),
+            },
+            Self::Host(_) | Self::Container(_) | Self::Outside => {
+                world.host(host)?.addresses.first().copied().map(Access::PublishedPorts)
+            }
+        }
+    }
 }
 
 /// A `container:<id>` network mode leads to another container; no chain is longer than this.
 const MAX_BORROWING: usize = 4;
 
-/// The container whose network this one uses in place of one of its own.
-pub(crate) fn lender(container: &Container) -> Option<ContainerId> {
-    container.network_mode.strip_prefix("container:").map(ContainerId::new)
+/// The containers that a change concerns, of those that World has and those that are `known` to a plan from before.
+pub(crate) fn concerned<'a>(
+    world: &World,
+    change: &Change,
+    known: impl Iterator<Item = &'a ContainerRef>,
+) -> Vec<ContainerRef> {
+    match change {
+        Change::Container(container) => vec![container.clone()],
+        Change::Networks(host) | Change::Host(host) => {
+            let present = world.host(*host).into_iter().flat_map(|known| known.containers.keys());
+            let present = present.map(|id| ContainerRef::new(*host, id.clone()));
+            known.filter(|container| container.host == *host).cloned().chain(present).collect()
+        }
+        Change::All => known.cloned().chain(world.containers().map(|(container, _)| container)).collect(),
+    }
+}
+
+/// The container whose network this one, of `host`, uses in place of one of its own.
+pub(crate) fn lender(host: HostId, container: &Container) -> Option<ContainerRef> {
+    let id = container.network_mode.strip_prefix("container:")?;
+    Some(ContainerRef::new(host, ContainerId::new(id)))
 }
 
 /// The container whose network a container is in, its own in the usual case; `None` where that one is not known.
-pub(crate) fn holder<'a>(world: &'a World, container: &'a Container) -> Option<&'a Container> {
+pub(crate) fn holder<'a>(host: &'a Host, container: &'a Container) -> Option<&'a Container> {
     let mut holder = container;
     let mut steps = 0;
-    while let Some(id) = lender(holder) {
-        holder = world.containers.get(&id)?;
+    while let Some(id) = holder.network_mode.strip_prefix("container:") {
+        holder = host.containers.get(&ContainerId::new(id))?;
         steps += 1;
         if steps > MAX_BORROWING {
             return None;
@@ -45,53 +84,47 @@ pub(crate) fn holder<'a>(world: &'a World, container: &'a Container) -> Option<&
     Some(holder)
 }
 
-/// Whether the host can reach the addresses of a network. One that has not been listed yet is taken for a bridge, the
-/// usual kind.
-pub(crate) fn is_of_the_host(world: &World, network: &str) -> bool {
-    world.networks.get(network).is_none_or(|network| network.scope == NetworkScope::Host)
+/// Returns whether the host can reach the addresses of a network. One that has not been listed yet is taken for a bridge,
+/// the usual kind.
+pub(crate) fn is_of_the_host(host: &Host, network: &str) -> bool {
+    host.networks.get(network).is_none_or(|network| network.scope == NetworkScope::Host)
 }
 
 /// The address to connect to for a port of a container, or `None` where no way leads there.
 pub(crate) fn address(
     world: &World,
-    vantage: &Vantage,
-    container: &Container,
+    balancer: &BalancerLocation,
+    container: &ContainerRef,
     port: u16,
     transport: Transport,
 ) -> Option<SocketAddr> {
-    let holder = holder(world, container)?;
+    let access = balancer.access(world, container.host)?;
+    let host = world.host(container.host)?;
+    let container = host.containers.get(&container.id)?;
+    let holder = holder(host, container)?;
     let preferred = container.labels.get("longshore.network");
-    // A balancer in a container on the host's own network stands where the host does.
-    let standing = match vantage {
-        Vantage::Container(id) => match world.containers.get(id) {
-            Some(own) if own.network_mode != "host" => Standing::In(own),
-            _ => Standing::Host,
-        },
-        Vantage::Host => Standing::Host,
-        Vantage::Remote(host) => Standing::Remote(*host),
-    };
-    own_address(world, standing, holder, port, preferred)
-        .or_else(|| published_address(standing, holder, port, transport))
+    own_address(host, access, holder, port, preferred)
+        .or_else(|| published_address(access, holder, port, transport))
 }
 
 fn own_address(
-    world: &World,
-    standing: Standing<'_>,
+    host: &Host,
+    access: Access<'_>,
     holder: &Container,
     port: u16,
     preferred: Option<&String>,
 ) -> Option<SocketAddr> {
     if holder.network_mode == "host" {
-        return match standing {
-            Standing::Host => Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)),
-            Standing::Remote(host) => Some(SocketAddr::new(host, port)),
-            Standing::In(_) => None,
+        return match access {
+            Access::Bridges => Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)),
+            Access::PublishedPorts(address) => Some(SocketAddr::new(address, port)),
+            Access::NetworksOf(_) => None,
         };
     }
-    let reachable = |id: &String| match standing {
-        Standing::Host => is_of_the_host(world, id),
-        Standing::In(own) => own.networks.values().any(|endpoint| endpoint.network_id == *id),
-        Standing::Remote(_) => false,
+    let reachable = |id: &String| match access {
+        Access::Bridges => is_of_the_host(host, id),
+        Access::NetworksOf(own) => own.networks.values().any(|endpoint| endpoint.network_id == *id),
+        Access::PublishedPorts(_) => false,
     };
     let mut endpoints: Vec<_> =
         holder.networks.iter().filter(|(_, endpoint)| reachable(&endpoint.network_id)).collect();
@@ -101,19 +134,19 @@ fn own_address(
 }
 
 fn published_address(
-    standing: Standing<'_>,
+    access: Access<'_>,
     holder: &Container,
     port: u16,
     transport: Transport,
 ) -> Option<SocketAddr> {
     let of_port = |p: &&longshore_model::Published| p.container_port == port && p.transport == transport;
     holder.published.iter().filter(of_port).find_map(|published| {
-        let ip = match (standing, published.host_ip) {
-            (Standing::Host, ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-            (Standing::Host, ip) => ip,
-            (Standing::Remote(host), ip) if ip.is_unspecified() => host,
-            (Standing::Remote(_), ip) if !ip.is_loopback() => ip,
-            (Standing::Remote(_) | Standing::In(_), _) => return None,
+        let ip = match (access, published.host_ip) {
+            (Access::Bridges, ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            (Access::Bridges, ip) => ip,
+            (Access::PublishedPorts(address), ip) if ip.is_unspecified() => address,
+            (Access::PublishedPorts(_), ip) if !ip.is_loopback() => ip,
+            (Access::PublishedPorts(_) | Access::NetworksOf(_), _) => return None,
         };
         Some(SocketAddr::new(ip, published.host_port))
     })

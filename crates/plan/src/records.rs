@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use longshore_model::{Container, ContainerId, DomainName, Problem, Transport, World};
+use longshore_model::{Container, ContainerId, DomainName, Host, Problem, Transport};
 use serde_json::json;
 
 use crate::claim::claims;
@@ -38,7 +38,7 @@ pub fn container_key(prefix: &str, id: &ContainerId) -> String {
 /// A container's records by their keys: none once it ends or was sent its stop signal. Those of its service are there while
 /// it runs and is not unhealthy. A name that DNS cannot carry is a problem and costs only the records of that name.
 pub fn records(
-    world: &World,
+    host: &Host,
     container: &Container,
     settings: &RecordSettings,
 ) -> (BTreeMap<String, String>, Vec<Problem>) {
@@ -50,7 +50,7 @@ pub fn records(
     let service = naming.service_path();
     let service = service.filter(|_| is_ready(container));
     let mut records = BTreeMap::new();
-    for address in addresses(world, container, &settings.host) {
+    for address in addresses(host, container, &settings.host) {
         for (port, leaf) in leaves(container, address) {
             let mut value = json!({ "host": address.to_string(), "ttl": settings.ttl });
             if let (Some(port), Some(fields)) = (port, value.as_object_mut()) {
@@ -134,10 +134,10 @@ fn is_wildcard(name: &DomainName) -> bool {
 }
 
 /// The addresses that the container has in all its networks, or in those of the container whose network it shares.
-fn addresses(world: &World, container: &Container, host: &[IpAddr]) -> BTreeSet<IpAddr> {
-    let Some(holder) = holder(world, container) else { return BTreeSet::new() };
+fn addresses(host: &Host, container: &Container, own: &[IpAddr]) -> BTreeSet<IpAddr> {
+    let Some(holder) = holder(host, container) else { return BTreeSet::new() };
     if holder.network_mode == "host" {
-        return host.iter().copied().collect();
+        return own.iter().copied().collect();
     }
     holder.networks.values().flat_map(|endpoint| endpoint.ipv4.into_iter().chain(endpoint.ipv6)).collect()
 }

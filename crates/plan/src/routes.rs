@@ -12,18 +12,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use longshore_model::{
-    Container, ContainerId, Health, PortState, Problem, Protocol, Route, RouteKey, RouteTable, RunState,
-    Subject, Transport, Upstream, Waiting, WaitingReason, World,
+    Change, Container, ContainerRef, Health, PortState, Problem, Protocol, Route, RouteKey, RouteTable,
+    RunState, Subject, Transport, Upstream, Waiting, WaitingReason, World,
 };
 
 use crate::claim::{Claim, claims};
-use crate::reach::{self, Vantage};
+use crate::reach::{self, BalancerLocation};
 
 /// What the route plan needs to know besides World.
 #[derive(Clone, Debug)]
 pub struct RouteSettings {
-    /// Where the balancer stands.
-    pub vantage: Vantage,
+    /// Where the balancer runs.
+    pub location: BalancerLocation,
     /// TCP ports that no frontend may take, with what has them.
     pub reserved: BTreeMap<u16, String>,
 }
@@ -34,7 +34,7 @@ pub struct Decided {
     /// The routes that are not what they were.
     pub routes: BTreeSet<RouteKey>,
     /// The containers that were looked at: what [`RoutePlan::checks`] says of others is as it was.
-    pub containers: BTreeSet<ContainerId>,
+    pub containers: BTreeSet<ContainerRef>,
 }
 
 /// One claim with what decides between it and others.
@@ -54,11 +54,11 @@ struct Holding {
     /// Addresses whose port decides whether they take traffic.
     checks: BTreeSet<SocketAddr>,
     /// The container whose network it uses.
-    lender: Option<ContainerId>,
+    lender: Option<ContainerRef>,
 }
 
 /// A claim's place among those for its port: by age, then id, then container port.
-type Rank = (i64, ContainerId, u16);
+type Rank = (i64, ContainerRef, u16);
 type PortClaims = BTreeMap<RouteKey, BTreeSet<Rank>>;
 
 /// Routes as they follow from the containers seen so far.
@@ -66,12 +66,12 @@ type PortClaims = BTreeMap<RouteKey, BTreeSet<Rank>>;
 pub struct RoutePlan {
     settings: RouteSettings,
     table: RouteTable,
-    holdings: BTreeMap<ContainerId, Holding>,
+    holdings: BTreeMap<ContainerRef, Holding>,
     by_port: BTreeMap<(Transport, u16), PortClaims>,
     /// Containers that use another's network, by that other.
-    borrowers: BTreeMap<ContainerId, BTreeSet<ContainerId>>,
+    borrowers: BTreeMap<ContainerRef, BTreeSet<ContainerRef>>,
     /// Labels that cannot be met, by container.
-    label_problems: BTreeMap<ContainerId, Vec<Problem>>,
+    label_problems: BTreeMap<ContainerRef, Vec<Problem>>,
     /// Claims that lost against an older one, by route.
     conflicts: BTreeMap<RouteKey, Vec<Problem>>,
 }
@@ -93,7 +93,7 @@ impl RoutePlan {
     /// The plan for all of World at once.
     pub fn of(world: &World, settings: RouteSettings) -> Self {
         let mut plan = Self::new(settings);
-        plan.update_all(world);
+        plan.update(world, &Change::All);
         plan
     }
 
@@ -108,31 +108,30 @@ impl RoutePlan {
     }
 
     /// The addresses of a container that must be seen accepting connections before they take traffic.
-    pub fn checks(&self, container: &ContainerId) -> impl Iterator<Item = SocketAddr> {
+    pub fn checks(&self, container: &ContainerRef) -> impl Iterator<Item = SocketAddr> {
         self.holdings.get(container).into_iter().flat_map(|holding| holding.checks.iter().copied())
     }
 
     /// Whether every port that decides over a route has been looked at.
     pub fn is_settled(&self, world: &World) -> bool {
-        let looked_at = |id: &ContainerId, address| world.ports.contains_key(&(id.clone(), address));
+        let looked_at = |id: &ContainerRef, address| world.ports.contains_key(&(id.clone(), address));
         self.holdings.iter().all(|(id, holding)| holding.checks.iter().all(|check| looked_at(id, *check)))
     }
 
-    /// Looks at one container again, and at those that use its network. It may be gone from World.
-    pub fn update(&mut self, world: &World, container: &ContainerId) -> Decided {
-        // What the balancer's own container can reach concerns all the others.
-        if self.settings.vantage == Vantage::Container(container.clone()) {
-            return self.update_all(world);
-        }
-        self.look_at(world, vec![container.clone()])
+    /// Looks again at what changed, and at the containers that use the network of one that did.
+    pub fn update(&mut self, world: &World, change: &Change) -> Decided {
+        let own_host = match (&self.settings.location, change) {
+            // What the balancer's own container can reach concerns all the others of its host.
+            (BalancerLocation::Container(own), Change::Container(changed)) if own == changed => {
+                Some(Change::Host(own.host))
+            }
+            _ => None,
+        };
+        let change = own_host.as_ref().unwrap_or(change);
+        self.look_at(world, reach::concerned(world, change, self.holdings.keys()))
     }
 
-    /// Looks at every container again: after a change to networks, or to what is reachable.
-    pub fn update_all(&mut self, world: &World) -> Decided {
-        self.look_at(world, self.holdings.keys().chain(world.containers.keys()).cloned().collect())
-    }
-
-    fn look_at(&mut self, world: &World, mut queue: Vec<ContainerId>) -> Decided {
+    fn look_at(&mut self, world: &World, mut queue: Vec<ContainerRef>) -> Decided {
         let mut touched = BTreeSet::new();
         let mut containers = BTreeSet::new();
         while let Some(id) = queue.pop() {
@@ -145,7 +144,7 @@ impl RoutePlan {
         Decided { routes: self.decide(touched), containers }
     }
 
-    fn release(&mut self, id: &ContainerId, touched: &mut BTreeSet<RouteKey>) {
+    fn release(&mut self, id: &ContainerRef, touched: &mut BTreeSet<RouteKey>) {
         self.label_problems.remove(id);
         let Some(holding) = self.holdings.remove(id) else { return };
         if let Some(lender) = &holding.lender
@@ -174,15 +173,15 @@ impl RoutePlan {
         }
     }
 
-    fn hold(&mut self, world: &World, id: &ContainerId, touched: &mut BTreeSet<RouteKey>) {
-        let Some(container) = world.containers.get(id) else { return };
+    fn hold(&mut self, world: &World, id: &ContainerRef, touched: &mut BTreeSet<RouteKey>) {
+        let Some(container) = world.container(id) else { return };
         let (claims, mut problems) = claims(container);
         let mut holding = Holding {
             name: container.name.clone(),
             created: container.created,
             held: Vec::new(),
             checks: BTreeSet::new(),
-            lender: reach::lender(container),
+            lender: reach::lender(id.host, container),
         };
         if claims.is_empty() && problems.is_empty() {
             return;
@@ -205,7 +204,7 @@ impl RoutePlan {
                             "choose another with longshore.<protocol>.<port>.listen",
                         ));
                     }
-                    None => self.take(world, container, claim, &mut holding, touched),
+                    None => self.take(world, id, container, claim, &mut holding, touched),
                 }
             }
         }
@@ -218,24 +217,25 @@ impl RoutePlan {
     fn take(
         &mut self,
         world: &World,
+        id: &ContainerRef,
         container: &Container,
         claim: Claim,
         holding: &mut Holding,
         touched: &mut BTreeSet<RouteKey>,
     ) {
         let transport = claim.key.frontend.protocol.transport();
-        let address = reach::address(world, &self.settings.vantage, container, claim.port, transport);
+        let address = reach::address(world, &self.settings.location, id, claim.port, transport);
         let checked = container.health == Health::None && transport == Transport::Tcp;
         if let Some(address) = address.filter(|_| checked && container.state == RunState::Running) {
             holding.checks.insert(address);
         }
-        let waiting = waiting(world, container, address, checked);
+        let waiting = waiting(world, id, container, address, checked);
         self.by_port
             .entry((transport, claim.key.frontend.port))
             .or_default()
             .entry(claim.key.clone())
             .or_default()
-            .insert((container.created, container.id.clone(), claim.port));
+            .insert((container.created, id.clone(), claim.port));
         touched.insert(claim.key.clone());
         holding.held.push(Held { claim, address, waiting });
     }
@@ -318,7 +318,7 @@ impl RoutePlan {
     }
 }
 
-fn place(route: &mut Route, id: &ContainerId, holding: &Holding, held: &Held) {
+fn place(route: &mut Route, id: &ContainerRef, holding: &Holding, held: &Held) {
     let (container, name, port) = (id.clone(), holding.name.clone(), held.claim.port);
     match (held.waiting.clone(), held.address) {
         (None, Some(address)) => {
@@ -333,6 +333,7 @@ fn place(route: &mut Route, id: &ContainerId, holding: &Holding, held: &Held) {
 
 fn waiting(
     world: &World,
+    id: &ContainerRef,
     container: &Container,
     address: Option<SocketAddr>,
     checked: bool,
@@ -350,7 +351,7 @@ fn waiting(
     if !checked {
         return None;
     }
-    match world.ports.get(&(container.id.clone(), address)) {
+    match world.ports.get(&(id.clone(), address)) {
         Some(PortState::Open) => None,
         Some(PortState::Closed) => Some(WaitingReason::PortClosed),
         Some(PortState::NotOpen) | None => Some(WaitingReason::PortNotOpen),
@@ -366,7 +367,13 @@ fn problem_of(container: &Container, claim: &Claim, message: String, hint: &str)
     Problem { subject, key: Some(claim.label.clone()), message, hint: Some(hint.to_owned()) }
 }
 
-fn problem_of_held(id: &ContainerId, holding: &Holding, held: &Held, message: String, hint: &str) -> Problem {
-    let subject = Subject::Container { id: id.clone(), name: holding.name.clone() };
+fn problem_of_held(
+    id: &ContainerRef,
+    holding: &Holding,
+    held: &Held,
+    message: String,
+    hint: &str,
+) -> Problem {
+    let subject = Subject::Container { id: id.id.clone(), name: holding.name.clone() };
     Problem { subject, key: Some(held.claim.label.clone()), message, hint: Some(hint.to_owned()) }
 }

@@ -12,12 +12,10 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use longshore_model::{
-    Container, ContainerId, Endpoint, Health, NameEntry, Network, NetworkScope, RunState, Transport, World,
-};
+use longshore_model::{Container, Endpoint, Health, NameEntry, Network, NetworkScope, RunState, Transport};
 use longshore_plan::{NamePlan, NameSettings};
 use proptest::prelude::*;
-use worlds::{container, world};
+use worlds::{ME, changed, container, empty, put_network, world};
 
 fn settings() -> NameSettings {
     NameSettings {
@@ -85,9 +83,9 @@ fn only_networks_that_the_host_reaches_count() {
     let web = container(1, &[]);
     let mut world = world([web], &[]);
     let network = |scope| Network { name: "n".to_owned(), scope };
-    world.networks.insert_mut("bridge-id".to_owned(), network(NetworkScope::Elsewhere));
+    put_network(&mut world, "bridge-id", network(NetworkScope::Elsewhere));
     assert_eq!(shown(&NamePlan::of(&world, settings())), "c1.host1 -> ");
-    world.networks.insert_mut("bridge-id".to_owned(), network(NetworkScope::Host));
+    put_network(&mut world, "bridge-id", network(NetworkScope::Host));
     assert_eq!(shown(&NamePlan::of(&world, settings())), "c1.host1 -> 172.17.0.1");
 }
 
@@ -155,7 +153,7 @@ fn of_two_names_that_dns_takes_for_one_the_older_container_has_it() {
     s -> web.host1.l.test
     ! container web (200000000000): an older container is web.host1.l.test already: it has no DNS name, and is not found by its service's either (give it another name: docker rename)
     ");
-    assert!(plan.update(&world([new], &[]), &old.id));
+    assert!(plan.update(&world([new], &[]), &changed(&old)));
     assert_eq!(shown(&plan), "web.host1 -> 172.17.0.2\ns -> web.host1.l.test");
 }
 
@@ -165,9 +163,9 @@ fn a_change_that_changes_no_name_says_so() {
     let mut plan = plan([web.clone()]);
     let labelled =
         Container { labels: BTreeMap::from([("other".to_owned(), "x".to_owned())]), ..web.clone() };
-    assert!(!plan.update(&world([labelled], &[]), &web.id));
-    assert!(plan.update(&world([], &[]), &web.id));
-    assert!(!plan.update(&world([], &[]), &web.id));
+    assert!(!plan.update(&world([labelled], &[]), &changed(&web)));
+    assert!(plan.update(&world([], &[]), &changed(&web)));
+    assert!(!plan.update(&world([], &[]), &changed(&web)));
     assert_eq!(shown(&plan), "");
 }
 
@@ -220,13 +218,13 @@ proptest! {
 
     #[test]
     fn the_kept_names_are_the_fresh_ones_after_every_history(history in prop::collection::vec((any_container(), any::<bool>()), 1..14)) {
-        let mut world = World::default();
+        let mut world = empty();
         let mut plan = NamePlan::new(settings());
         for (container, gone) in history {
-            let id: ContainerId = container.id.clone();
-            if gone { world.containers.remove_mut(&id); } else { world.containers.insert_mut(id.clone(), Arc::new(container)); }
+            let (id, change) = (worlds::named(&container), changed(&container));
+            if gone { world.remove_container(&id); } else { world.put_container(ME, Arc::new(container)); }
             let before = plan.table().clone();
-            let changed = plan.update(&world, &id);
+            let changed = plan.update(&world, &change);
             let fresh = NamePlan::of(&world, settings());
             prop_assert_eq!(shown(&plan), shown(&fresh));
             prop_assert_eq!(plan.table(), fresh.table());

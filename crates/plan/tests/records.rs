@@ -24,7 +24,7 @@ fn settings() -> RecordSettings {
 /// A container's records and problems, a line each.
 fn shown(container: &Container) -> String {
     let world = world([container.clone()], &[]);
-    let (records, problems) = records(&world, container, &settings());
+    let (records, problems) = records(world.own(), container, &settings());
     let records = records.iter().map(|(key, value)| format!("{key} {value}"));
     records.chain(problems.iter().map(|problem| format!("! {problem}"))).collect::<Vec<_>>().join("\n")
 }
@@ -77,7 +77,7 @@ fn a_container_on_the_hosts_network_has_the_hosts_address_and_one_on_anothers_ha
     let mut guest = container(7, &[]);
     guest.network_mode = format!("container:{}", lender.id.as_str());
     guest.networks.clear();
-    let (found, _) = records(&world([lender, guest.clone()], &[]), &guest, &settings());
+    let (found, _) = records(world([lender, guest.clone()], &[]).own(), &guest, &settings());
     assert!(found.values().all(|value| value.contains("172.17.0.6")) && found.len() == 1, "{found:?}");
     assert_eq!(shown(&guest), "", "the other one is gone");
 }
@@ -87,7 +87,7 @@ fn a_service_has_those_that_run_and_are_not_unhealthy_and_a_name_all_that_live()
     let of = |state, health, stopping| {
         let labels = [("longshore.service", "shop")];
         let container = Container { state, health, stopping, ..container(8, &labels) };
-        let (found, _) = records(&world([container.clone()], &[]), &container, &settings());
+        let (found, _) = records(world([container.clone()], &[]).own(), &container, &settings());
         let count = |part: &str| found.keys().filter(|key| key.contains(part)).count();
         (count("/web1/"), count("/shop/"))
     };
@@ -233,7 +233,7 @@ proptest! {
     fn no_name_or_label_makes_a_key_outside_its_place(name in "\\PC{0,80}", service in "\\PC{0,80}") {
         let mut any = container(1, &[("longshore.service", &service)]);
         any.name = name;
-        let (found, _) = records(&world([any.clone()], &[]), &any, &settings());
+        let (found, _) = records(world([any.clone()], &[]).own(), &any, &settings());
         for (key, value) in found {
             prop_assert!(key.starts_with("/skydns/internal/longshore/"), "{}", key);
             prop_assert!(!key.contains("//") && !key.contains("..") && key.is_ascii(), "{}", key);

@@ -6,15 +6,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use longshore_model::{
-    Container, Frontend, Health, Network, NetworkScope, PortState, Published, RunState, Transport, World,
+    Container, Frontend, Health, Host, HostId, Network, NetworkScope, PortState, Published, RunState,
+    Transport, World,
 };
-use longshore_plan::{RoutePlan, RouteSettings, Vantage};
+use longshore_plan::{BalancerLocation, RoutePlan, RouteSettings};
 use proptest::prelude::*;
-use worlds::{container, world};
+use worlds::{ME, changed, container, empty, named, put_network, world};
 
 /// A balancer on the containers' own host.
 fn on_the_host() -> RouteSettings {
-    RouteSettings { vantage: Vantage::Host, reserved: BTreeMap::from([(7051, "Longshore's API".to_owned())]) }
+    RouteSettings {
+        location: BalancerLocation::Host(ME),
+        reserved: BTreeMap::from([(7051, "Longshore's API".to_owned())]),
+    }
 }
 
 fn plan(containers: impl IntoIterator<Item = Container>) -> RoutePlan {
@@ -170,7 +174,7 @@ fn the_older_container_keeps_a_port_that_two_protocols_want() {
     ");
     let mut plan = plan([http.clone(), tcp.clone()]);
     let after = world([tcp], &[80]);
-    assert_eq!(plan.update(&after, &http.id).routes.len(), 2);
+    assert_eq!(plan.update(&after, &changed(&http)).routes.len(), 2);
     assert_eq!(shown(&plan), "tcp:80 -> c2@172.17.0.2:80*100");
 }
 
@@ -203,12 +207,12 @@ fn what_takes_no_traffic_keeps_its_route_and_says_why() {
         &[80],
     );
     let seven = labelled(7);
-    world.ports.remove_mut(&(seven.id.clone(), ([172, 17, 0, 7], 80).into()));
-    world.ports.insert_mut((labelled(8).id, ([172, 17, 0, 8], 80).into()), PortState::Closed);
+    world.ports.remove_mut(&(named(&seven), ([172, 17, 0, 7], 80).into()));
+    world.ports.insert_mut((named(&labelled(8)), ([172, 17, 0, 8], 80).into()), PortState::Closed);
     let plan = RoutePlan::of(&world, on_the_host());
     insta::assert_snapshot!(shown(&plan), @"http:80 */ -> c3@172.17.0.3:80*100 (c1: its health check has not passed yet) (c2: its health check fails) (c4: it is paused) (c5: it is stopping) (c6: it has no address that the balancer can reach) (c7: its port has not accepted a connection yet) (c8: its port no longer accepts connections)");
-    assert_eq!(plan.checks(&seven.id).count(), 1);
-    assert_eq!(plan.checks(&health(3, Health::Healthy).id).count(), 0);
+    assert_eq!(plan.checks(&named(&seven)).count(), 1);
+    assert_eq!(plan.checks(&named(&health(3, Health::Healthy))).count(), 0);
 }
 
 #[test]
@@ -232,35 +236,39 @@ fn a_user_defined_network_is_reached_and_the_label_picks_among_several() {
     assert_eq!(address(&one, &world([one.clone()], &[80])), ["10.9.9.9:80"]);
     let mut unreachable = world([one.clone()], &[80]);
     let macvlan = Network { name: "zoo".to_owned(), scope: NetworkScope::Elsewhere };
-    unreachable.networks.insert_mut("zoo-id".to_owned(), macvlan);
+    put_network(&mut unreachable, "zoo-id", macvlan);
     assert_eq!(address(&one, &unreachable), ["172.17.0.1:80"]);
 }
 
 #[test]
 fn from_another_host_the_published_port_is_used() {
     let mut one = Container { health: Health::Healthy, ..container(1, &[("longshore.http.80", "")]) };
-    let vantage = |v| RouteSettings { vantage: v, ..on_the_host() };
-    let remote = Vantage::Remote([10, 0, 0, 2].into());
-    let at = |c: &Container, v: Vantage| {
-        let plan = RoutePlan::of(&world([c.clone()], &[80]), vantage(v));
+    let at = |c: &Container, location: &BalancerLocation| {
+        let mut world = world([c.clone()], &[80]);
+        world.put_host(ME, Host { addresses: vec![[10, 0, 0, 2].into()], ..world.own().clone() });
+        let plan = RoutePlan::of(&world, RouteSettings { location: location.clone(), ..on_the_host() });
         plan.table().iter().flat_map(|r| r.upstreams.clone()).map(|u| u.address.to_string()).next()
     };
-    assert_eq!(at(&one, remote.clone()), None);
+    let elsewhere = [BalancerLocation::Outside, BalancerLocation::Host(HostId::from_u128(2))];
+    assert_eq!(elsewhere.each_ref().map(|location| at(&one, location)), [None, None]);
     one.published = vec![Published {
         container_port: 80,
         transport: Transport::Tcp,
         host_ip: [127, 0, 0, 1].into(),
         host_port: 1,
     }];
-    assert_eq!(at(&one, remote.clone()), None, "published on the other host's loopback only");
+    let [outside, _] = &elsewhere;
+    assert_eq!(at(&one, outside), None, "published on the other host's loopback only");
     one.published.push(Published {
         container_port: 80,
         transport: Transport::Tcp,
         host_ip: [0, 0, 0, 0].into(),
         host_port: 32768,
     });
-    assert_eq!(at(&one, remote), Some("10.0.0.2:32768".to_owned()));
-    assert_eq!(at(&one, Vantage::Host), Some("172.17.0.1:80".to_owned()));
+    for location in &elsewhere {
+        assert_eq!(at(&one, location), Some("10.0.0.2:32768".to_owned()), "{location:?}");
+    }
+    assert_eq!(at(&one, &BalancerLocation::Host(ME)), Some("172.17.0.1:80".to_owned()));
 }
 
 #[test]
@@ -271,14 +279,14 @@ fn from_a_container_its_own_networks_are_used_and_no_others() {
     for endpoint in far.networks.values_mut() {
         endpoint.network_id = "other-id".to_owned();
     }
-    let settings = RouteSettings { vantage: Vantage::Container(own.id.clone()), ..on_the_host() };
+    let settings = RouteSettings { location: BalancerLocation::Container(named(&own)), ..on_the_host() };
     let mut plan = RoutePlan::of(&world([own.clone(), near.clone(), far.clone()], &[80]), settings);
     insta::assert_snapshot!(shown(&plan), @r"
     http:80 far/ -> (c2: it has no address that the balancer can reach)
     http:80 near/ -> c1@172.17.0.1:80*100
     ");
     let on_the_hosts_network = Container { network_mode: "host".to_owned(), ..own.clone() };
-    plan.update(&world([on_the_hosts_network, near, far], &[80]), &own.id);
+    plan.update(&world([on_the_hosts_network, near, far], &[80]), &changed(&own));
     insta::assert_snapshot!(shown(&plan), @r"
     http:80 far/ -> c2@172.17.0.2:80*100
     http:80 near/ -> c1@172.17.0.1:80*100
@@ -299,7 +307,7 @@ fn a_container_in_anothers_network_is_reached_by_that_ones_address_and_follows_i
     if let Some(endpoint) = moved.networks.get_mut("bridge") {
         endpoint.ipv4 = Some([172, 17, 0, 99].into());
     }
-    assert_eq!(plan.update(&world([moved, borrower], &[80]), &lender.id).routes.len(), 1);
+    assert_eq!(plan.update(&world([moved, borrower], &[80]), &changed(&lender)).routes.len(), 1);
     assert_eq!(shown(&plan), "http:80 */ -> c2@172.17.0.99:80*100");
 }
 
@@ -307,9 +315,9 @@ fn a_container_in_anothers_network_is_reached_by_that_ones_address_and_follows_i
 fn a_change_that_changes_no_route_reports_none() {
     let one = container(1, &[("longshore.http.80", "")]);
     let mut plan = plan([one.clone()]);
-    assert!(plan.update(&world([one.clone()], &[80]), &one.id).routes.is_empty());
+    assert!(plan.update(&world([one.clone()], &[80]), &changed(&one)).routes.is_empty());
     let renamed = Container { name: "other".to_owned(), ..one.clone() };
-    assert_eq!(plan.update(&world([renamed], &[80]), &one.id).routes.len(), 1);
+    assert_eq!(plan.update(&world([renamed], &[80]), &changed(&one)).routes.len(), 1);
 }
 
 fn any_label() -> impl Strategy<Value = (String, String)> {
@@ -361,13 +369,13 @@ proptest! {
 
     #[test]
     fn the_kept_table_is_the_fresh_one_after_every_history(history in prop::collection::vec((any_container(), any::<bool>()), 1..12)) {
-        let mut world = World::default();
+        let mut world = empty();
         let mut plan = RoutePlan::new(on_the_host());
         for (container, gone) in history {
-            let id = container.id.clone();
+            let (id, change) = (named(&container), changed(&container));
             let before = plan.table().clone();
-            if gone { world.containers.remove_mut(&id); } else { world.containers.insert_mut(id.clone(), Arc::new(container)); }
-            let changed = plan.update(&world, &id).routes;
+            if gone { world.remove_container(&id); } else { world.put_container(ME, Arc::new(container)); }
+            let changed = plan.update(&world, &change).routes;
             let fresh = RoutePlan::of(&world, on_the_host());
             prop_assert_eq!(shown(&plan), shown(&fresh));
             for route in before.iter().chain(plan.table().iter()) {

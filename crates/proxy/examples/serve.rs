@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use longshore_model::{
-    ContainerId, Frontend, HostPattern, PathPrefix, Protocol, Route, RouteKey, RouteTable, Upstream, Weight,
+    ContainerId, ContainerRef, Frontend, HostId, HostPattern, PathPrefix, Protocol, Route, RouteKey,
+    RouteTable, Upstream, Weight,
 };
 use longshore_proxy::{Balancer, Settings};
 
@@ -21,7 +22,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         let address: SocketAddr = argument.parse()?;
         upstreams.push(Upstream {
-            container: ContainerId::new(&argument),
+            container: ContainerRef::new(HostId::from_u128(1), ContainerId::new(&argument)),
             name: argument,
             port: address.port(),
             address,

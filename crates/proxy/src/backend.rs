@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use longshore_model::{ContainerId, Upstream};
+use longshore_model::{ContainerRef, Upstream};
 use tokio::net::TcpStream;
 
 use crate::balance::Fit;
@@ -33,7 +33,7 @@ pub(crate) struct Backend {
     /// Different for each backend that this worker ever had.
     pub(crate) id: u64,
     pub(crate) address: SocketAddr,
-    container: ContainerId,
+    container: ContainerRef,
     /// How many routes name it.
     routes: Cell<usize>,
     failures: Cell<u32>,
@@ -141,7 +141,7 @@ impl Backend {
 /// The upstreams that a worker's routes name.
 #[derive(Default)]
 pub(crate) struct Backends {
-    named: RefCell<HashMap<(ContainerId, SocketAddr), Rc<Backend>>>,
+    named: RefCell<HashMap<(ContainerRef, SocketAddr), Rc<Backend>>>,
     next_id: Cell<u64>,
 }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use longshore_model::ContainerId;
+use longshore_model::ContainerRef;
 use tokio::sync::mpsc;
 
 /// Something that the traffic showed.
@@ -13,7 +13,7 @@ pub enum Observation {
     /// most once in 100 ms for an upstream and worker.
     UpstreamFailed {
         /// Whose address it is.
-        container: ContainerId,
+        container: ContainerRef,
         /// The address.
         address: SocketAddr,
         /// How it failed.

@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use longshore_haproxy::{Haproxy, HaproxyError};
-use longshore_model::{ContainerId, Frontend, Protocol, RouteKey, RouteTable};
+use longshore_model::{ContainerRef, Frontend, Protocol, RouteKey, RouteTable};
 use longshore_proxy::{Balancer, Observation};
 use tokio::sync::mpsc;
 
@@ -26,7 +26,7 @@ pub enum EngineError {
 #[derive(Debug)]
 pub(crate) enum Notice {
     /// It could not connect to this upstream.
-    Suspect(ContainerId, SocketAddr),
+    Suspect(ContainerRef, SocketAddr),
     /// It lost what it was told and wants all of it again.
     Disturbed,
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use longshore_model::{ContainerId, Occurrence, World};
+use longshore_model::{Change, ContainerId, Host, Occurrence};
 use tokio::time::Instant;
 
 use super::held::{Held, Seen, Shown};
@@ -13,7 +13,7 @@ use super::journal::Row;
 use super::queue::Entry;
 use super::run::{Delivery, now};
 use super::runner::Runner;
-use crate::state::{Change, Happened};
+use crate::state::DockerEvent;
 
 /// How long a difference must stand that no event explains: the event may be on its way.
 const DOUBT: Duration = Duration::from_secs(1);
@@ -24,19 +24,21 @@ const GONE: Duration = Duration::from_secs(600);
 
 impl Delivery {
     /// Tells handlers of what Docker told.
-    pub(super) fn hear(&mut self, told: Happened) {
+    pub(super) fn hear(&mut self, told: DockerEvent) {
         if self.idle {
             return;
         }
         let occurrences = match told {
-            Happened::Container(event) => {
+            DockerEvent::Container(event) => {
                 let world = self.ground.world.snapshot();
-                if world.listed && !self.begun {
-                    self.begin(&world);
+                let host = world.as_ref().map(|world| world.own());
+                if let Some(host) = host.filter(|_| !self.begun) {
+                    self.begin(host);
                 }
                 let health_check = self.sights.get(&event.container);
                 let health_check = health_check.and_then(|seen| seen.health_check.as_deref());
-                let is = world.containers.get(&event.container).map(|container| &**container);
+                let is =
+                    host.and_then(|host| host.containers.get(&event.container)).map(|container| &**container);
                 let is_doubted = self.doubts.contains_key(&event.container);
                 let before = is_doubted.then(|| self.intake.told(&event.container).cloned());
                 let occurrences = self.intake.container(&event, is, health_check);
@@ -53,7 +55,7 @@ impl Delivery {
                 self.batch.told.insert(event.container, told);
                 occurrences
             }
-            Happened::Network(event) => self.intake.network(event).into_iter().collect(),
+            DockerEvent::Network(event) => self.intake.network(event).into_iter().collect(),
         };
         for occurrence in occurrences {
             if !occurrence.made_up {
@@ -160,21 +162,16 @@ impl Delivery {
 
     /// What World says now, against what was told.
     pub(super) fn doubt(&mut self, changes: &BTreeSet<Change>) {
-        let world = self.ground.world.snapshot();
-        if !world.listed || self.idle {
-            return;
-        }
+        let Some(world) = self.ground.world.snapshot().filter(|_| !self.idle) else { return };
+        let host = world.own();
         if !self.begun {
-            self.begin(&world);
+            self.begin(host);
             return;
         }
-        let doubted: BTreeSet<ContainerId> = if changes.contains(&Change::Everything) {
-            world.containers.keys().chain(self.intake.containers()).cloned().collect()
-        } else {
-            changes.iter().filter_map(Change::container).cloned().collect()
-        };
+        let doubted = Change::containers_of(changes, world.me())
+            .unwrap_or_else(|| host.containers.keys().chain(self.intake.containers()).cloned().collect());
         for id in doubted {
-            let is = world.containers.get(&id).map(|container| &**container);
+            let is = host.containers.get(&id).map(|container| &**container);
             is.into_iter().for_each(|container| self.intake.refresh(container));
             if self.intake.missed(&id, is).is_empty() {
                 self.doubts.remove(&id);
@@ -204,10 +201,10 @@ impl Delivery {
     }
 
     /// The first day: what is there already is no event.
-    pub(super) fn begin(&mut self, world: &World) {
+    pub(super) fn begin(&mut self, host: &Host) {
         self.begun = true;
         self.batch.begun = true;
-        for container in world.containers.values() {
+        for container in host.containers.values() {
             if self.intake.told(&container.id).is_none() {
                 self.intake.begin(container);
             }
@@ -221,10 +218,10 @@ impl Delivery {
         let now_is = Instant::now();
         let due = |(id, until): (&ContainerId, &Instant)| (*until <= now_is).then(|| id.clone());
         let due: Vec<ContainerId> = self.doubts.iter().filter_map(due).collect();
-        let world = self.ground.world.snapshot();
+        let Some(world) = self.ground.world.snapshot() else { return };
         for id in due {
             self.doubts.remove(&id);
-            let is = world.containers.get(&id).map(|container| &**container);
+            let is = world.own().containers.get(&id).map(|container| &**container);
             let occurrences = self.intake.make_up(&id, is, now());
             self.batch.told.insert(id.clone(), self.intake.told(&id).cloned());
             for occurrence in occurrences {

@@ -37,7 +37,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::handlers::HandlerSet;
 use crate::problems::{Source, chain};
 use crate::reconcile::Ground;
-use crate::state::Happened;
+use crate::state::DockerEvent;
 
 /// What a person asks of the deliveries.
 #[derive(Debug)]
@@ -83,7 +83,7 @@ pub(crate) type Outcome = Vec<(String, Option<String>)>;
 pub(crate) struct Parts {
     pub(crate) ground: Ground,
     pub(crate) handlers: watch::Receiver<Arc<HandlerSet>>,
-    pub(crate) told: mpsc::UnboundedReceiver<Happened>,
+    pub(crate) told: mpsc::UnboundedReceiver<DockerEvent>,
     pub(crate) commands: mpsc::UnboundedReceiver<Command>,
     /// Where the INI files of handlers lie that have none of their own.
     pub(crate) data_dir: PathBuf,

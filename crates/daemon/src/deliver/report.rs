@@ -127,14 +127,15 @@ impl Delivery {
             (Some(_), "none") => return Err(TestError::NoneHasNoContainer),
             (Some(text), _) => text.strip_prefix('/').unwrap_or(text),
         };
-        let world = self.ground.world.snapshot();
+        let world = self.ground.world.snapshot().ok_or_else(|| TestError::Container(text.to_owned()))?;
+        let containers = &world.own().containers;
         let of = |facts: ContainerFacts| Ok(OccurrenceSubject::Container(facts.into()));
-        let named = world.containers.values().find(|container| container.name == text);
+        let named = containers.values().find(|container| container.name == text);
         if let Some(container) = named {
             return of(longshore_plan::facts(container));
         }
         let from = ContainerId::new(text);
-        let mut begin = world.containers.range(from..).take_while(|(id, _)| id.as_str().starts_with(text));
+        let mut begin = containers.range(from..).take_while(|(id, _)| id.as_str().starts_with(text));
         match (begin.next(), begin.next()) {
             (Some((_, container)), None) if !text.is_empty() => of(longshore_plan::facts(container)),
             (Some(_), Some(_)) => Err(TestError::Ambiguous(text.to_owned())),

@@ -75,8 +75,8 @@ impl Delivery {
         }
         self.idle = idle;
         let world = self.ground.world.snapshot();
-        if !idle && !self.begun && world.listed {
-            self.begin(&world);
+        if let Some(world) = world.filter(|_| !idle && !self.begun) {
+            self.begin(world.own());
         }
     }
 

@@ -25,7 +25,7 @@ use crate::act::deliver::{Attempt, Deliverer, Failure};
 use crate::handlers::HandlerSet;
 use crate::problems::Source;
 use crate::reconcile::Ground;
-use crate::state::{Changes, Happened};
+use crate::state::{Changes, DockerEvent};
 
 /// How many events are taken at once, into one write.
 const TAKEN: usize = 512;
@@ -55,7 +55,7 @@ pub(super) struct Delivery {
     pub(super) data_dir: PathBuf,
     pub(super) docker_host: String,
     pub(super) handlers: watch::Receiver<Arc<HandlerSet>>,
-    pub(super) told: mpsc::UnboundedReceiver<Happened>,
+    pub(super) told: mpsc::UnboundedReceiver<DockerEvent>,
     pub(super) commands: mpsc::UnboundedReceiver<Command>,
     pub(super) changes: Changes,
     pub(super) journal: Option<Journal>,
@@ -103,7 +103,7 @@ impl Delivery {
             handlers: parts.handlers,
             told: parts.told,
             commands: parts.commands,
-            changes: parts.ground.subscribers.subscribe(),
+            changes: parts.ground.world.subscribe(),
             eyes: Eyes::new(parts.ground.docker.clone()),
             ground: parts.ground,
             trouble: journal.as_ref().map_or_else(|| watch::channel(None).1, Journal::trouble),

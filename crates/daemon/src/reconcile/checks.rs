@@ -9,14 +9,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use longshore_model::{ContainerId, PortState};
+use longshore_model::{ContainerRef, PortState};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::Live;
-use crate::state::PortSeen;
+use crate::state::Observation;
 
 /// How long a port may take to accept.
 const CONNECT: Duration = Duration::from_secs(1);
@@ -39,18 +39,18 @@ struct Check {
 /// The checks that run.
 pub(crate) struct Checks {
     live: watch::Receiver<Live>,
-    seen: mpsc::UnboundedSender<PortSeen>,
-    running: BTreeMap<ContainerId, BTreeMap<SocketAddr, Check>>,
+    seen: mpsc::UnboundedSender<Observation>,
+    running: BTreeMap<ContainerRef, BTreeMap<SocketAddr, Check>>,
 }
 
 impl Checks {
-    pub(crate) fn new(live: watch::Receiver<Live>, seen: mpsc::UnboundedSender<PortSeen>) -> Self {
+    pub(crate) fn new(live: watch::Receiver<Live>, seen: mpsc::UnboundedSender<Observation>) -> Self {
         Self { live, seen, running: BTreeMap::new() }
     }
 
     /// Checks exactly these ports of a container, each with whether World knows anything of it: a check whose
     /// finding was forgotten (another run of the container) begins anew.
-    pub(crate) fn set(&mut self, id: &ContainerId, ports: impl IntoIterator<Item = (SocketAddr, bool)>) {
+    pub(crate) fn set(&mut self, id: &ContainerRef, ports: impl IntoIterator<Item = (SocketAddr, bool)>) {
         let mut before = self.running.remove(id).unwrap_or_default();
         let mut checks = BTreeMap::new();
         for (address, known) in ports {
@@ -66,13 +66,13 @@ impl Checks {
     }
 
     /// The balancer could not connect there: look at once.
-    pub(crate) fn suspect(&self, id: &ContainerId, address: SocketAddr) {
+    pub(crate) fn suspect(&self, id: &ContainerRef, address: SocketAddr) {
         if let Some(check) = self.running.get(id).and_then(|checks| checks.get(&address)) {
             check.suspect.notify_one();
         }
     }
 
-    fn begin(&self, container: ContainerId, address: SocketAddr) -> Check {
+    fn begin(&self, container: ContainerRef, address: SocketAddr) -> Check {
         let suspect = Arc::new(Notify::new());
         let task = check(container, address, self.live.clone(), suspect.clone(), self.seen.clone());
         Check { suspect, _task: AbortOnDropHandle::new(tokio::spawn(task)) }
@@ -80,16 +80,16 @@ impl Checks {
 }
 
 async fn check(
-    container: ContainerId,
+    container: ContainerRef,
     address: SocketAddr,
     live: watch::Receiver<Live>,
     suspect: Arc<Notify>,
-    seen: mpsc::UnboundedSender<PortSeen>,
+    seen: mpsc::UnboundedSender<Observation>,
 ) {
     let mut said = None;
     let mut say = |state| {
         if said.replace(state) != Some(state) {
-            let _ = seen.send(PortSeen { container: container.clone(), address, state });
+            let _ = seen.send(Observation::Port { container: container.clone(), address, state });
         }
     };
     let mut closed = PortState::NotOpen;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use backon::ExponentialBackoff;
-use longshore_model::{Problem, World};
+use longshore_model::{Change, Problem, World};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -14,7 +14,7 @@ use crate::delays;
 use crate::docker::DockerClient;
 use crate::problems::{Problems, Source};
 use crate::reconcile::status::{Cause, Reporter, StatusBoard};
-use crate::state::{Change, Changes, Reader, Subscribers};
+use crate::state::{Changes, Reader};
 
 /// How far a pass came.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub(crate) trait Follower: Send + 'static {
     const NAME: &'static str;
 
     /// Makes the outside like World. `changed` names what may differ: what changed since the last pass and, after a
-    /// back-off, what passes did not reach; everything, the first time. World has been listed. It must be cheap where nothing differs, and may be dropped
+    /// back-off, what passes did not reach; all of World, the first time. It must be cheap where nothing differs, and may be dropped
     /// at any await when the agent ends or the handler goes.
     fn pass(&mut self, world: &World, changed: &BTreeSet<Change>) -> impl Future<Output = Passed> + Send;
 
@@ -63,7 +63,6 @@ pub(crate) struct Ground {
     pub(crate) node: String,
     pub(crate) docker: DockerClient,
     pub(crate) world: Reader,
-    pub(crate) subscribers: Subscribers,
     pub(crate) problems: Problems,
     /// What each follower last did.
     pub(crate) statuses: StatusBoard,
@@ -81,7 +80,7 @@ impl Ground {
         source: Source,
         stop: CancellationToken,
     ) -> AbortOnDropHandle<F> {
-        let (world, changes) = (self.world.clone(), self.subscribers.subscribe());
+        let (world, changes) = (self.world.clone(), self.world.subscribe());
         self.unsettled.send_modify(|count| *count += 1);
         let handler = match &source {
             Source::Handler(name) => Some(name.clone()),
@@ -150,10 +149,7 @@ async fn follow<F: Follower>(
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => Happening::Due,
         };
         pending.note(happening);
-        let world = world.snapshot();
-        if !world.listed {
-            continue;
-        }
+        let Some(world) = world.snapshot() else { continue };
         let Some(Turn { changed, cause }) = pending.take(Instant::now()) else { continue };
         reports.status.begin(cause);
         let passed = tokio::select! {
@@ -229,7 +225,7 @@ impl Pending {
             Happening::Changed(more) => self.fresh.extend(more),
             Happening::Disturbed => {
                 self.is_disturbed = true;
-                self.fresh.insert(Change::Everything);
+                self.fresh.insert(Change::All);
             }
             Happening::Due => {}
         }
@@ -281,10 +277,13 @@ impl Pending {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use longshore_model::ContainerId;
+    use longshore_model::{ContainerId, ContainerRef, HostId};
 
     fn these(names: &[&str]) -> BTreeSet<Change> {
-        names.iter().map(|name| Change::Container(ContainerId::new(*name))).collect()
+        names
+            .iter()
+            .map(|name| Change::Container(ContainerRef::new(HostId::from_u128(1), ContainerId::new(*name))))
+            .collect()
     }
 
     fn due(pending: &Pending) -> Option<Instant> {
@@ -364,7 +363,7 @@ mod tests {
             pending.reached(reached, changed, wanted, at);
             cause
         };
-        pending.note(Happening::Changed(BTreeSet::from([Change::Everything])));
+        pending.note(Happening::Changed(BTreeSet::from([Change::All])));
         assert_eq!(cause(&mut pending, now, Reached::All, None), Cause::First);
         assert_eq!(pending.due(), None);
         pending.note(Happening::Changed(these(&["a"])));

@@ -14,7 +14,7 @@ pub(crate) use checks::Checks;
 pub(crate) use follow::{Follower, Ground, Passed, Reached};
 pub(crate) use openvswitch::OpenVswitch;
 pub(crate) use publish::Publisher;
-pub(crate) use routes::{Due, RouteEvents, RouteReconciler, Routes};
+pub(crate) use routes::{Due, RouteReconciler, Routes};
 pub(crate) use sidecars::SidecarFollower;
 pub(crate) use status::StatusBoard;
 #[expect(unused_imports, reason = "the API is what asks")]

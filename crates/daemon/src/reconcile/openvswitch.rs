@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use longshore_model::{ContainerId, OpenVswitchJob, Problem, Subject, World};
+use longshore_model::{Change, ContainerId, Host, OpenVswitchJob, Problem, Subject, World};
 use longshore_plan::openvswitch::{Action, Decision, Mark, OpenVswitchPlan, concerns};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::{Follower, Ground, Passed, Reached};
 use crate::act::openvswitch as act;
-use crate::state::{Change, Reader};
+use crate::state::Reader;
 
 /// How often all ports are looked at though nothing changed: somebody may have taken one away.
 const LOOK: Duration = Duration::from_secs(60);
@@ -92,19 +92,19 @@ impl OpenVswitch {
     }
 
     /// Makes these containers' ports, or all that there are, as they should be; whether all of it worked.
-    async fn make(&mut self, world: &World, only: Option<BTreeSet<ContainerId>>) -> Result<bool, String> {
+    async fn make(&mut self, host: &Host, only: Option<BTreeSet<ContainerId>>) -> Result<bool, String> {
         let one = only.as_ref().and_then(|ids| ids.first().filter(|_| ids.len() == 1));
         let mut seen = self.act.look(one).await?;
         let ids = only.unwrap_or_else(|| {
             self.problems.clear();
             self.connected.clear();
-            let wanted = world.containers.values().filter(|container| concerns(container));
+            let wanted = host.containers.values().filter(|container| concerns(container));
             let wanted = wanted.map(|container| container.id.clone());
             wanted.chain(seen.ports.keys().cloned()).chain(seen.unfinished.keys().cloned()).collect()
         });
         let turns = Arc::new(Semaphore::new(PARALLEL));
         for id in ids {
-            let container = world.containers.get(&id).map(AsRef::as_ref);
+            let container = host.containers.get(&id).map(AsRef::as_ref);
             let ports = seen.ports.remove(&id).unwrap_or_default();
             let decision = self.plan.decide(container, &ports, &seen.bridges);
             let unfinished = seen.unfinished.remove(&id).unwrap_or_default();
@@ -120,11 +120,11 @@ impl OpenVswitch {
                 Done { id, problems: decision.problems, failure }
             });
         }
-        Ok(self.wait(world).await)
+        Ok(self.wait(host).await)
     }
 
     /// Waits for what is being done; whether all of it worked.
-    async fn wait(&mut self, world: &World) -> bool {
+    async fn wait(&mut self, host: &Host) -> bool {
         let mut worked = true;
         while let Some(done) = self.running.join_next().await {
             let Ok(Done { id, mut problems, failure }) = done else {
@@ -136,7 +136,7 @@ impl OpenVswitch {
             if let Some(failure) = failure {
                 worked = false;
                 self.connected.insert(id.clone());
-                problems.extend(self.failure(world, &id, &failure));
+                problems.extend(self.failure(host, &id, &failure));
             }
             if !problems.is_empty() {
                 self.problems.insert(id, problems);
@@ -146,10 +146,10 @@ impl OpenVswitch {
     }
 
     /// The problem of a container that could not be connected; none if it has ended since, which is why.
-    fn failure(&self, world: &World, id: &ContainerId, why: &str) -> Option<Problem> {
-        let then = world.containers.get(id);
+    fn failure(&self, host: &Host, id: &ContainerId, why: &str) -> Option<Problem> {
+        let then = host.containers.get(id);
         let latest = self.world.snapshot();
-        let now = latest.containers.get(id);
+        let now = latest.as_ref().and_then(|latest| latest.own().containers.get(id));
         if now.map(|now| (now.state, now.started)) != then.map(|then| (then.state, then.started)) {
             return None;
         }
@@ -202,16 +202,21 @@ impl Follower for OpenVswitch {
             let problem = self.of_handler(message, "run an agent on that host, or take the handler away");
             return Passed { problems: vec![problem], ..Passed::default() };
         }
-        let resumed = self.wait(world).await;
-        let all = !resumed || changed.contains(&Change::Everything) || Instant::now() >= self.next_look;
-        let named = changed.iter().filter_map(Change::container);
-        let concerned = named.filter(|id| {
-            let container = world.containers.get(*id);
-            container.is_some_and(|container| concerns(container)) || self.connected.contains(*id)
+        let host = world.own();
+        let resumed = self.wait(host).await;
+        let named = Change::containers_of(changed, world.me());
+        let is_due = !resumed || Instant::now() >= self.next_look;
+        let named = named.filter(|_| !is_due);
+        let all = named.is_none();
+        let only = named.map(|mut named| {
+            named.retain(|id| {
+                let container = host.containers.get(id);
+                container.is_some_and(|container| concerns(container)) || self.connected.contains(id)
+            });
+            named
         });
-        let only: Option<BTreeSet<ContainerId>> = (!all).then(|| concerned.cloned().collect());
         let is_idle = only.as_ref().is_some_and(BTreeSet::is_empty);
-        let made = if is_idle { Ok(true) } else { self.make(world, only).await };
+        let made = if is_idle { Ok(true) } else { self.make(host, only).await };
         if all && made.is_ok() {
             self.next_look = Instant::now() + LOOK;
         }

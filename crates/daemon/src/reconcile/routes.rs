@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use longshore_model::{Frontend, Problem, RouteKey, RouteTable, Subject};
+use longshore_model::{Change, Frontend, Problem, RouteKey, RouteTable, Subject};
 use longshore_plan::RoutePlan;
 use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, sleep_until};
@@ -15,7 +15,7 @@ use crate::act::{Engine, Notice};
 use crate::config::Live;
 use crate::delays;
 use crate::problems::{Problems, Source, chain};
-use crate::state::{Change, Changes, Reader};
+use crate::state::{Changes, Reader};
 
 /// How long the first routes wait for the first look at every port: a balancer that outlived the last agent goes on
 /// with the routes it has meanwhile.
@@ -125,14 +125,11 @@ impl RouteReconciler {
 
     /// Looks at what changed, and has the plan decide again what depends on it.
     fn look(&mut self, changes: BTreeSet<Change>) {
-        let world = self.world.snapshot();
+        let Some(world) = self.world.snapshot() else { return };
         let mut looked_at = BTreeSet::new();
         let wanted = !self.engine.is_absent();
         for change in changes.into_iter().filter(|_| wanted) {
-            let decided = match change {
-                Change::Container(id) => self.plan.update(&world, &id),
-                Change::Everything => self.plan.update_all(&world),
-            };
+            let decided = self.plan.update(&world, &change);
             self.due.dirty.extend(decided.routes);
             looked_at.extend(decided.containers);
         }
@@ -141,7 +138,7 @@ impl RouteReconciler {
             self.checks.set(&id, self.plan.checks(&id).map(|address| (address, known(address))));
         }
         self.problems.set(Source::Labels, self.plan.problems().cloned());
-        if world.listed && self.due.first == First::Unlisted {
+        if self.due.first == First::Unlisted {
             self.due.first = First::Settling(Instant::now() + SETTLE);
         }
     }
@@ -156,7 +153,10 @@ impl RouteReconciler {
     fn is_settled(&self) -> bool {
         match self.due.first {
             First::Unlisted => false,
-            First::Settling(until) => until <= Instant::now() || self.plan.is_settled(&self.world.snapshot()),
+            First::Settling(until) => {
+                until <= Instant::now()
+                    || self.world.snapshot().is_some_and(|world| self.plan.is_settled(&world))
+            }
             First::Applied => true,
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bollard::errors::Error;
 use bollard::query_parameters::InspectContainerOptions;
-use longshore_model::{ContainerId, Problem, Subject, World};
+use longshore_model::{Change, ContainerId, Host, Problem, Subject, World};
 use longshore_plan::sidecars::{EnvText, Order, SidecarFile, SidecarKey, SidecarPlan, Step};
 use tokio::sync::{Semaphore, watch as signal};
 use tokio::task::JoinSet;
@@ -19,7 +19,6 @@ use crate::config::{Live, SidecarSettings};
 use crate::docker::DockerClient;
 use crate::files::{Guard, Watched, read_soon, unwatched};
 use crate::problems::chain;
-use crate::state::Change;
 
 /// How long finding out what to watch may take: a file system of another machine may answer nothing.
 const AIM: Duration = Duration::from_secs(5);
@@ -252,12 +251,12 @@ impl SidecarFollower {
     }
 
     /// Forgets what World shows by now.
-    fn settle(&mut self, world: &World, now: Instant) {
+    fn settle(&mut self, host: &Host, now: Instant) {
         self.settling.retain(|_, Settling { outcome, last, until }| {
             let seen = match outcome {
                 Outcome::Pulled => true,
-                Outcome::Gone(id) => !world.containers.contains_key(id),
-                Outcome::Runs(id) => world.containers.get(id).is_some_and(|c| c.started != *last),
+                Outcome::Gone(id) => !host.containers.contains_key(id),
+                Outcome::Runs(id) => host.containers.get(id).is_some_and(|c| c.started != *last),
             };
             !seen && *until > now
         });
@@ -347,9 +346,9 @@ impl SidecarFollower {
     }
 
     /// Sidecars that end again and again.
-    fn restless(&self, world: &World, now: Instant) -> impl Iterator<Item = Problem> {
+    fn restless(&self, host: &Host, now: Instant) -> impl Iterator<Item = Problem> {
         let restless = self.paces.iter().filter(move |(key, pace)| {
-            let main = world.containers.get(&key.main);
+            let main = host.containers.get(&key.main);
             pace.ends >= TOO_OFTEN
                 && pace.next + WELL > now
                 && !self.failures.contains_key(*key)
@@ -378,10 +377,10 @@ impl Follower for SidecarFollower {
             self.read_variables(variables);
         }
         self.absorb(now);
-        let ids = changed.iter().filter_map(Change::container);
-        self.plan.update(world, (!changed.contains(&Change::Everything)).then_some(ids));
-        self.settle(world, now);
-        let orders = self.plan.orders(world);
+        let host = world.own();
+        self.plan.update(host, Change::containers_of(changed, world.me()).as_ref());
+        self.settle(host, now);
+        let orders = self.plan.orders(host);
         self.inspect(now);
         let variables = self.plan.env_unread();
         if !variables.is_empty() {
@@ -401,7 +400,7 @@ impl Follower for SidecarFollower {
         problems.extend(self.unwatched.clone());
         problems.extend(self.plan.problems().cloned());
         problems.extend(self.failures.values().cloned());
-        problems.extend(self.restless(world, now));
+        problems.extend(self.restless(host, now));
         let again = self.inspect_again.values().copied();
         let wells = self.paces.values().filter(|pace| pace.ends >= TOO_OFTEN).map(|pace| pace.next + WELL);
         due = again.chain(wells.filter(|at| *at > now)).chain(due).min();

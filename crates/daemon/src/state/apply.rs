@@ -1,94 +1,165 @@
-//! What each input makes of World. Pure: the caller says what time it is.
+//! What each observation makes of World. Pure: no clock, no IO.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use longshore_model::{
-    Container, ContainerEvent, ContainerId, EventKind, Network, PortState, RunState, World,
+    Change, Container, ContainerEvent, ContainerId, ContainerRef, EventKind, Host, HostId, Network,
+    PortState, RunState, World,
 };
-use tokio::time::Instant;
 
-/// How long a container that was sent its stop signal and lives on is kept out of the routes: more than most
-/// stop timeouts. Then it must prove anew that its port accepts.
-const STOPPING: Duration = Duration::from_secs(30);
+use super::{DockerEvent, DockerObservation, Observation};
 
-/// What an input changed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Applied {
-    /// These containers are not what they were.
-    pub(super) containers: BTreeSet<ContainerId>,
-    /// What concerns all of them is not what it was.
-    pub(super) everything: bool,
+/// What is to be done about an observation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// Docker's event is told to those to whom each one counts.
+    Tell(DockerEvent),
+    /// World is another: readers get it, and those who act on changes these.
+    Publish(BTreeSet<Change>),
+    /// The resync found a change of this container that no event had told of.
+    Repaired(ContainerId),
+    /// Docker answers (`None`), or why it does not.
+    Docker(Option<String>),
 }
 
-/// World with the little that must be remembered to write it.
-#[derive(Debug, Default)]
-pub(super) struct State {
-    pub(super) world: World,
-    stopping_since: BTreeMap<ContainerId, Instant>,
+/// World as it is written.
+#[derive(Debug)]
+pub(crate) struct State {
+    world: World,
+    listed: bool,
 }
 
 impl State {
-    /// Everything anew.
-    pub(super) fn listed(&mut self, containers: Vec<Container>, networks: Vec<(String, Network)>) -> Applied {
-        let mut applied = self.networks(networks);
-        applied.everything |= !self.world.listed;
-        self.world.listed = true;
-        let present: BTreeSet<ContainerId> = containers.iter().map(|c| c.id.clone()).collect();
-        let known: Vec<ContainerId> = self.world.containers.keys().cloned().collect();
-        for id in known.into_iter().filter(|id| !present.contains(id)) {
-            self.gone(&id);
-            applied.containers.insert(id);
-        }
-        for container in containers {
-            applied.containers.extend(self.inspected(container).containers);
-        }
-        applied
+    /// The state of an agent that has seen nothing yet. `addresses` are its host's.
+    pub(crate) fn new(me: HostId, addresses: Vec<IpAddr>) -> Self {
+        Self { world: World::new(me, Host { addresses, ..Host::default() }), listed: false }
     }
 
-    /// All networks.
-    pub(super) fn networks(&mut self, networks: Vec<(String, Network)>) -> Applied {
+    /// World, once this agent's own host was listed: before that, absence means nothing.
+    pub(crate) fn world(&self) -> Option<&World> {
+        self.listed.then_some(&self.world)
+    }
+
+    /// Takes an observation in. Returns what is to be done about it, in order.
+    pub(crate) fn take(&mut self, observation: Observation) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let changes = match observation {
+            Observation::Docker(host, observation) => self.docker(host, observation, &mut effects),
+            Observation::Port { container, address, state } => self.port(&container, address, state),
+        };
+        if self.listed && !changes.is_empty() {
+            effects.push(Effect::Publish(changes));
+        }
+        effects
+    }
+
+    fn docker(
+        &mut self,
+        host: HostId,
+        observation: DockerObservation,
+        effects: &mut Vec<Effect>,
+    ) -> BTreeSet<Change> {
+        match observation {
+            DockerObservation::Event { event, past } => {
+                let changes = if past { BTreeSet::new() } else { self.event(host, &event) };
+                effects.push(Effect::Tell(DockerEvent::Container(event)));
+                changes
+            }
+            DockerObservation::NetworkEvent(event) => {
+                effects.push(Effect::Tell(DockerEvent::Network(event)));
+                BTreeSet::new()
+            }
+            DockerObservation::Inspected { id, container, resync } => {
+                let changes = match container {
+                    Some(container) => self.inspected(host, *container),
+                    None => self.gone(&ContainerRef::new(host, id.clone())),
+                };
+                if resync && !changes.is_empty() {
+                    effects.push(Effect::Repaired(id));
+                }
+                changes
+            }
+            DockerObservation::Listed { containers, networks } => {
+                effects.push(Effect::Docker(None));
+                self.list(host, containers, networks)
+            }
+            DockerObservation::Networks(networks) => self.networks(host, networks),
+            DockerObservation::Away(why) => {
+                effects.push(Effect::Docker(Some(why)));
+                BTreeSet::new()
+            }
+        }
+    }
+
+    /// All of a host, in place of what was known of it.
+    fn list(
+        &mut self,
+        host: HostId,
+        containers: Vec<Container>,
+        networks: Vec<(String, Network)>,
+    ) -> BTreeSet<Change> {
+        let mut changes = self.networks(host, networks);
+        let present: BTreeSet<ContainerId> = containers.iter().map(|c| c.id.clone()).collect();
+        let known = self.world.host(host).into_iter().flat_map(|known| known.containers.keys());
+        let gone: Vec<ContainerId> = known.filter(|id| !present.contains(*id)).cloned().collect();
+        for id in gone {
+            changes.append(&mut self.gone(&ContainerRef::new(host, id)));
+        }
+        for container in containers {
+            changes.append(&mut self.inspected(host, container));
+        }
+        if host == self.world.me() && !std::mem::replace(&mut self.listed, true) {
+            changes = BTreeSet::from([Change::All]);
+        }
+        changes
+    }
+
+    /// All networks of a host.
+    fn networks(&mut self, host: HostId, networks: Vec<(String, Network)>) -> BTreeSet<Change> {
         let networks = networks.into_iter().collect();
-        let everything = self.world.networks != networks;
-        self.world.networks = networks;
-        Applied { everything, ..Applied::default() }
+        let Some(known) = self.world.host(host).filter(|known| known.networks != networks) else {
+            return BTreeSet::new();
+        };
+        let known = Host { networks, ..known.clone() };
+        self.world.put_host(host, known);
+        BTreeSet::from([Change::Networks(host)])
     }
 
     /// A container as it is.
-    pub(super) fn inspected(&mut self, mut container: Container) -> Applied {
-        let id = container.id.clone();
-        let known = self.world.containers.get(&id);
+    fn inspected(&mut self, host: HostId, mut container: Container) -> BTreeSet<Change> {
+        let id = ContainerRef::new(host, container.id.clone());
+        let known = self.world.container(&id);
         let same_run = known.is_some_and(|known| known.started == container.started);
         container.stopping =
             same_run && container.state.is_alive() && known.is_some_and(|known| known.stopping);
         if !same_run || !container.state.is_alive() {
             self.forget_run(&id);
         }
-        self.put(container)
+        self.put(&id, container)
     }
 
     /// A container that is no more.
-    pub(super) fn gone(&mut self, id: &ContainerId) -> Applied {
+    fn gone(&mut self, id: &ContainerRef) -> BTreeSet<Change> {
         self.forget_run(id);
-        if self.world.containers.remove_mut(id) { one(id) } else { Applied::default() }
+        if self.world.remove_container(id) { one(id) } else { BTreeSet::new() }
     }
 
     /// What an event says by itself, ahead of the inspection that follows it: only what takes a container out of
     /// the routes, since that must not wait, and what puts a thawed one back.
-    pub(super) fn heard(&mut self, event: &ContainerEvent, now: Instant) -> Applied {
-        let id = &event.container;
-        let Some(known) = self.world.containers.get(id) else { return Applied::default() };
+    fn event(&mut self, host: HostId, event: &ContainerEvent) -> BTreeSet<Change> {
+        let id = &ContainerRef::new(host, event.container.clone());
+        let Some(known) = self.world.container(id) else { return BTreeSet::new() };
         // Told late, of a run that is over: after a break, Docker tells again what the list already showed.
         if event.at < known.started {
-            return Applied::default();
+            return BTreeSet::new();
         }
         let mut container = Container::clone(known);
         match event.kind {
+            // For as long as this run lasts: how long it may take to end, only who stops it knows.
             EventKind::Kill(signal) if stops(signal, container.stop_signal.as_deref()) => {
                 container.stopping = container.state.is_alive();
-                self.stopping_since.insert(id.clone(), now);
             }
             EventKind::Die => {
                 container.state = RunState::Exited;
@@ -101,50 +172,32 @@ impl State {
             EventKind::Destroy => return self.gone(id),
             // World has no word for a limit or a policy; those who show a container whole look at it again.
             EventKind::Other(ref action) if action == "update" => return one(id),
-            _ => return Applied::default(),
+            _ => return BTreeSet::new(),
         }
-        self.put(container)
+        self.put(id, container)
     }
 
-    /// What a look at a port said. Of a container that does not run any more, it says nothing.
-    pub(super) fn port(&mut self, id: &ContainerId, address: SocketAddr, state: PortState) -> Applied {
-        let alive = self.world.containers.get(id).is_some_and(|container| container.state.is_alive());
+    /// What a look at a port found. Of a container that does not run any more, it says nothing.
+    fn port(&mut self, id: &ContainerRef, address: SocketAddr, state: PortState) -> BTreeSet<Change> {
+        let alive = self.world.container(id).is_some_and(|container| container.state.is_alive());
         let key = (id.clone(), address);
         if !alive || self.world.ports.get(&key) == Some(&state) {
-            return Applied::default();
+            return BTreeSet::new();
         }
         self.world.ports.insert_mut(key, state);
         one(id)
     }
 
-    /// Puts containers back that outlived their stop signal.
-    pub(super) fn tick(&mut self, now: Instant) -> Applied {
-        let due = |since: &Instant| now.duration_since(*since) >= STOPPING;
-        let over: Vec<ContainerId> =
-            self.stopping_since.iter().filter(|(_, since)| due(since)).map(|(id, _)| id.clone()).collect();
-        let mut applied = Applied::default();
-        for id in over {
-            self.forget_run(&id);
-            if let Some(known) = self.world.containers.get(&id) {
-                let container = Container { stopping: false, ..Container::clone(known) };
-                applied.containers.extend(self.put(container).containers);
-            }
+    fn put(&mut self, id: &ContainerRef, container: Container) -> BTreeSet<Change> {
+        if self.world.container(id).is_some_and(|known| **known == container) {
+            return BTreeSet::new();
         }
-        applied
+        self.world.put_container(id.host, Arc::new(container));
+        one(id)
     }
 
-    fn put(&mut self, container: Container) -> Applied {
-        let id = container.id.clone();
-        if self.world.containers.get(&id).is_some_and(|known| **known == container) {
-            return Applied::default();
-        }
-        self.world.containers.insert_mut(id.clone(), Arc::new(container));
-        one(&id)
-    }
-
-    /// What is known of one run of a container, and means nothing for the next.
-    fn forget_run(&mut self, id: &ContainerId) {
-        self.stopping_since.remove(id);
+    /// Forgets what is known of one run of a container, and means nothing for the next.
+    fn forget_run(&mut self, id: &ContainerRef) {
         let from = (id.clone(), SocketAddr::from(([0, 0, 0, 0], 0)));
         let of_it = self.world.ports.range(from..).map(|(key, _)| key).take_while(|(other, _)| other == id);
         for key in of_it.cloned().collect::<Vec<_>>() {
@@ -153,11 +206,11 @@ impl State {
     }
 }
 
-fn one(id: &ContainerId) -> Applied {
-    Applied { containers: BTreeSet::from([id.clone()]), everything: false }
+fn one(id: &ContainerRef) -> BTreeSet<Change> {
+    BTreeSet::from([Change::Container(id.clone())])
 }
 
-/// Whether a signal is meant to end the container: SIGKILL, SIGTERM, or the signal that its image names.
+/// Returns whether a signal is meant to end the container: SIGKILL, SIGTERM, or the signal that its image names.
 fn stops(signal: Option<u32>, stop_signal: Option<&str>) -> bool {
     let Some(signal) = signal else { return false };
     matches!(signal, 9 | 15) || stop_signal.and_then(number) == Some(signal)

@@ -1,93 +1,161 @@
+use std::collections::BTreeMap;
+
 use longshore_model::NetworkScope;
 
 use super::*;
+
+const ME: HostId = HostId::from_u128(1);
 
 fn container(state: RunState, started: i64) -> Container {
     let stop_signal = Some("SIGQUIT".to_owned());
     Container { state, started, stop_signal, ..Container::new(ContainerId::new("ab"), "wp1", "wordpress") }
 }
 
-fn event(kind: EventKind, at: i64) -> ContainerEvent {
-    let container = ContainerId::new("ab");
-    ContainerEvent { container, name: "wp1".to_owned(), kind, at, attributes: BTreeMap::new() }
+fn named(id: &str) -> ContainerRef {
+    ContainerRef::new(ME, ContainerId::new(id))
+}
+
+/// What changed, as the state says it of one observation of Docker's.
+fn changes(state: &mut State, observation: DockerObservation) -> BTreeSet<Change> {
+    let effects = state.take(Observation::Docker(ME, observation));
+    let publish = effects.into_iter().find_map(|effect| match effect {
+        Effect::Publish(changes) => Some(changes),
+        Effect::Tell(_) | Effect::Repaired(_) | Effect::Docker(_) => None,
+    });
+    publish.unwrap_or_default()
+}
+
+fn event(state: &mut State, kind: EventKind, at: i64) -> BTreeSet<Change> {
+    let attributes = BTreeMap::new();
+    let event =
+        ContainerEvent { container: ContainerId::new("ab"), name: "wp1".to_owned(), kind, at, attributes };
+    changes(state, DockerObservation::Event { event, past: false })
+}
+
+fn inspected(state: &mut State, container: Container) -> BTreeSet<Change> {
+    let id = container.id.clone();
+    changes(state, DockerObservation::Inspected { id, container: Some(Box::new(container)), resync: false })
+}
+
+fn listed(state: &mut State, containers: Vec<Container>) -> BTreeSet<Change> {
+    changes(state, DockerObservation::Listed { containers, networks: Vec::new() })
+}
+
+fn port(state: &mut State, found: PortState) -> Vec<Effect> {
+    let address = ([172, 17, 0, 2], 80).into();
+    state.take(Observation::Port { container: named("ab"), address, state: found })
 }
 
 fn running() -> State {
-    let mut state = State::default();
-    state.listed(vec![container(RunState::Running, 10)], Vec::new());
-    let port = ([172, 17, 0, 2], 80).into();
-    state.port(&ContainerId::new("ab"), port, PortState::Open);
+    let mut state = State::new(ME, Vec::new());
+    listed(&mut state, vec![container(RunState::Running, 10)]);
+    port(&mut state, PortState::Open);
     state
 }
 
 fn seen(state: &State) -> &Container {
-    state.world.containers.get(&ContainerId::new("ab")).unwrap()
+    state.world().unwrap().container(&named("ab")).unwrap()
+}
+
+#[test]
+fn nobody_sees_a_world_before_its_host_is_listed() {
+    let mut state = State::new(ME, Vec::new());
+    assert_eq!(inspected(&mut state, container(RunState::Running, 10)), BTreeSet::new());
+    assert!(state.world().is_none());
+    assert_eq!(listed(&mut state, Vec::new()), BTreeSet::from([Change::All]));
+    assert_eq!(state.world().unwrap().containers().count(), 0);
+}
+
+#[test]
+fn an_event_is_told_even_before_the_host_is_listed() {
+    let mut state = State::new(ME, Vec::new());
+    let event = longshore_model::NetworkEvent {
+        network: "id".to_owned(),
+        name: "zoo".to_owned(),
+        action: "create".to_owned(),
+        at: 1,
+    };
+    let effects = state.take(Observation::Docker(ME, DockerObservation::NetworkEvent(event.clone())));
+    assert_eq!(effects, [Effect::Tell(DockerEvent::Network(event))]);
 }
 
 #[test]
 fn a_stop_signal_marks_the_container_before_it_ends_and_an_inspection_keeps_the_mark() {
-    let now = Instant::now();
     for signal in [15, 9, 3] {
         let mut state = running();
-        assert!(!state.heard(&event(EventKind::Kill(Some(signal)), 20), now).containers.is_empty());
+        assert!(!event(&mut state, EventKind::Kill(Some(signal)), 20).is_empty());
         assert!(seen(&state).stopping, "signal {signal}");
-        state.inspected(container(RunState::Running, 10));
+        inspected(&mut state, container(RunState::Running, 10));
         assert!(seen(&state).stopping);
-        state.inspected(container(RunState::Running, 30));
+        inspected(&mut state, container(RunState::Running, 30));
         assert!(!seen(&state).stopping, "another run knows nothing of it");
     }
 }
 
 #[test]
-fn a_reload_signal_leaves_the_container_where_it_is() {
+fn a_container_that_ends_slowly_stays_out_until_it_ends() {
     let mut state = running();
-    assert_eq!(state.heard(&event(EventKind::Kill(Some(1)), 20), Instant::now()), Applied::default());
-    assert!(!seen(&state).stopping);
+    event(&mut state, EventKind::Kill(Some(15)), 20);
+    for _ in 0..3 {
+        // What a resync and a list find while it drains.
+        assert_eq!(inspected(&mut state, container(RunState::Running, 10)), BTreeSet::new());
+        assert_eq!(listed(&mut state, vec![container(RunState::Running, 10)]), BTreeSet::new());
+    }
+    assert!(seen(&state).stopping);
+    event(&mut state, EventKind::Die, 130_000_000_000);
+    assert!(!seen(&state).stopping && seen(&state).state == RunState::Exited);
 }
 
 #[test]
-fn a_container_that_outlives_its_stop_signal_comes_back_and_must_prove_its_port_anew() {
+fn a_reload_signal_leaves_the_container_where_it_is() {
     let mut state = running();
-    let now = Instant::now();
-    state.heard(&event(EventKind::Kill(Some(15)), 20), now);
-    assert_eq!(state.tick(now + STOPPING / 2), Applied::default());
-    assert!(!state.tick(now + STOPPING).containers.is_empty());
+    assert_eq!(event(&mut state, EventKind::Kill(Some(1)), 20), BTreeSet::new());
     assert!(!seen(&state).stopping);
-    assert_eq!(state.world.ports.size(), 0);
 }
 
 #[test]
 fn an_event_of_an_earlier_run_is_not_heard() {
     let mut state = running();
-    assert_eq!(state.heard(&event(EventKind::Die, 9), Instant::now()), Applied::default());
+    assert_eq!(event(&mut state, EventKind::Die, 9), BTreeSet::new());
     assert_eq!(seen(&state).state, RunState::Running);
 }
 
 #[test]
 fn a_death_takes_its_ports_with_it() {
     let mut state = running();
-    state.heard(&event(EventKind::Die, 20), Instant::now());
-    assert_eq!((seen(&state).state, state.world.ports.size()), (RunState::Exited, 0));
-    let late = state.port(&ContainerId::new("ab"), ([172, 17, 0, 2], 80).into(), PortState::Open);
-    assert_eq!(late, Applied::default());
+    event(&mut state, EventKind::Die, 20);
+    assert_eq!((seen(&state).state, state.world().unwrap().ports.size()), (RunState::Exited, 0));
+    assert_eq!(port(&mut state, PortState::Open), []);
 }
 
 #[test]
 fn a_list_is_swapped_whole() {
     let mut state = running();
     let other = Container { id: ContainerId::new("cd"), ..container(RunState::Running, 5) };
-    let applied = state.listed(vec![other], Vec::new());
-    assert_eq!(applied.containers, BTreeSet::from([ContainerId::new("ab"), ContainerId::new("cd")]));
-    assert_eq!(state.world.containers.size(), 1);
-    assert!(!applied.everything);
+    let changes = listed(&mut state, vec![other]);
+    assert_eq!(changes, ["ab", "cd"].map(|id| Change::Container(named(id))).into());
+    assert_eq!(state.world().unwrap().containers().count(), 1);
 }
 
 #[test]
 fn nothing_is_reported_where_nothing_changed() {
     let mut state = running();
-    let same = vec![container(RunState::Running, 10)];
-    assert_eq!(state.listed(same, Vec::new()), Applied::default());
+    assert_eq!(listed(&mut state, vec![container(RunState::Running, 10)]), BTreeSet::new());
     let bridge = Network { name: "bridge".to_owned(), scope: NetworkScope::Host };
-    assert!(state.networks(vec![("id".to_owned(), bridge.clone())]).everything);
-    assert!(!state.networks(vec![("id".to_owned(), bridge)]).everything);
+    let networks = || DockerObservation::Networks(vec![("id".to_owned(), bridge.clone())]);
+    assert_eq!(changes(&mut state, networks()), BTreeSet::from([Change::Networks(ME)]));
+    assert_eq!(changes(&mut state, networks()), BTreeSet::new());
+}
+
+#[test]
+fn what_a_resync_repairs_is_said_and_what_it_confirms_is_not() {
+    let mut state = running();
+    let found = |started| DockerObservation::Inspected {
+        id: ContainerId::new("ab"),
+        container: Some(Box::new(container(RunState::Running, started))),
+        resync: true,
+    };
+    assert_eq!(state.take(Observation::Docker(ME, found(10))), []);
+    let effects = state.take(Observation::Docker(ME, found(30)));
+    assert_eq!(effects.first(), Some(&Effect::Repaired(ContainerId::new("ab"))));
 }

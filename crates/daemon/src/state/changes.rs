@@ -3,32 +3,25 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use longshore_model::ContainerId;
+use longshore_model::Change;
 use tokio::sync::Notify;
-
-/// What to look at again.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Change {
-    /// This container.
-    Container(ContainerId),
-    /// All of them.
-    Everything,
-}
-
-impl Change {
-    /// The one container, unless it is all of them.
-    pub(crate) fn container(&self) -> Option<&ContainerId> {
-        match self {
-            Self::Container(id) => Some(id),
-            Self::Everything => None,
-        }
-    }
-}
 
 #[derive(Debug, Default)]
 struct Waiting {
     changes: Mutex<BTreeSet<Change>>,
     wake: Notify,
+}
+
+impl Waiting {
+    fn add(&self, more: &BTreeSet<Change>) {
+        let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        changes.extend(more.iter().cloned());
+        if changes.contains(&Change::All) {
+            *changes = BTreeSet::from([Change::All]);
+        }
+        drop(changes);
+        self.wake.notify_one();
+    }
 }
 
 /// What changed since it was last asked, each once: a burst names the same container many times, and its last state is
@@ -37,7 +30,7 @@ struct Waiting {
 pub(crate) struct Changes(Arc<Waiting>);
 
 impl Changes {
-    /// Waits until something changed, and takes all of it.
+    /// Waits until something changed, and takes all of it. Nothing has before World is listed.
     pub(crate) async fn next(&mut self) -> BTreeSet<Change> {
         loop {
             let woken = self.0.wake.notified();
@@ -52,25 +45,39 @@ impl Changes {
 
 /// Those who wait for changes. Cheap to clone; every clone is the same list.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Subscribers(Arc<Mutex<Vec<Weak<Waiting>>>>);
+pub(super) struct Subscribers(Arc<Mutex<Vec<Weak<Waiting>>>>);
 
 impl Subscribers {
-    /// Changes from here on, and everything to begin with.
-    pub(crate) fn subscribe(&self) -> Changes {
+    /// Changes from here on; all of World to begin with if it `is_listed`, which is asked once they are heard of.
+    pub(super) fn subscribe(&self, is_listed: impl FnOnce() -> bool) -> Changes {
         let waiting = Arc::new(Waiting::default());
-        tell(&waiting, &BTreeSet::from([Change::Everything]));
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&waiting));
+        if is_listed() {
+            waiting.add(&BTreeSet::from([Change::All]));
+        }
         Changes(waiting)
     }
 
     /// Tells all of them.
     pub(super) fn tell(&self, changes: &BTreeSet<Change>) {
         let mut subscribers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        subscribers.retain(|waiting| waiting.upgrade().map(|waiting| tell(&waiting, changes)).is_some());
+        subscribers.retain(|waiting| waiting.upgrade().map(|waiting| waiting.add(changes)).is_some());
     }
 }
 
-fn tell(waiting: &Waiting, changes: &BTreeSet<Change>) {
-    waiting.changes.lock().unwrap_or_else(PoisonError::into_inner).extend(changes.iter().cloned());
-    waiting.wake.notify_one();
+#[cfg(test)]
+mod tests {
+    use longshore_model::{ContainerId, ContainerRef, HostId};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn all_of_world_stands_for_each_of_its_containers() {
+        let subscribers = Subscribers::default();
+        let (mut early, mut late) = (subscribers.subscribe(|| false), subscribers.subscribe(|| true));
+        let one = Change::Container(ContainerRef::new(HostId::from_u128(1), ContainerId::new("a")));
+        subscribers.tell(&BTreeSet::from([one.clone()]));
+        assert_eq!(early.next().await, BTreeSet::from([one]));
+        assert_eq!(late.next().await, BTreeSet::from([Change::All]));
+    }
 }

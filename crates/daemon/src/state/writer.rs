@@ -1,65 +1,32 @@
 //! The one task that writes World.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use longshore_model::{ContainerEvent, ContainerId, NetworkEvent, PortState};
+use longshore_model::ContainerEvent;
 use tokio::sync::{broadcast, mpsc, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::apply::{Applied, State};
-use super::{Change, DockerState, Reader, Subscribers};
-use crate::watch::Input;
-
-/// What a look at a container's port said.
-#[derive(Debug)]
-pub(crate) struct PortSeen {
-    /// Whose.
-    pub(crate) container: ContainerId,
-    /// Where.
-    pub(crate) address: SocketAddr,
-    /// What was seen.
-    pub(crate) state: PortState,
-}
-
-/// What happened, told in order to those to whom each event counts.
-#[derive(Clone, Debug)]
-pub(crate) enum Happened {
-    /// To a container.
-    Container(ContainerEvent),
-    /// To a network.
-    Network(NetworkEvent),
-}
+use super::{DockerEvent, DockerState, Effect, Observation, Reader, State};
 
 /// How many events a slow reader may be behind before it loses some.
 const FEED: usize = 4096;
-
-/// How often it is looked for containers that outlived their stop signal.
-const TICK: Duration = Duration::from_secs(1);
 
 /// Writes World. There is one.
 #[derive(Debug)]
 pub(crate) struct Writer {
     state: State,
     reader: Reader,
-    subscribers: Subscribers,
     events: broadcast::Sender<ContainerEvent>,
-    told: mpsc::UnboundedSender<Happened>,
-    away: watch::Sender<Option<String>>,
+    told: mpsc::UnboundedSender<DockerEvent>,
+    docker: watch::Sender<Option<String>>,
 }
 
 impl Writer {
-    /// A writer of an empty World that tells every event to `told`, and what it feeds.
-    pub(crate) fn new(told: mpsc::UnboundedSender<Happened>) -> (Self, Reader, Subscribers, DockerState) {
-        let subscribers = Subscribers::default();
-        let (away, docker_state) = watch::channel(Some("not connected yet".to_owned()));
+    /// A writer that tells every event to `told`, and what it feeds.
+    pub(crate) fn new(state: State, told: mpsc::UnboundedSender<DockerEvent>) -> (Self, Reader, DockerState) {
+        let (docker, docker_state) = watch::channel(Some("not connected yet".to_owned()));
         let (events, _) = broadcast::channel(FEED);
         let reader = Reader::default();
-        let state = State::default();
-        let writer =
-            Self { state, reader: reader.clone(), subscribers: subscribers.clone(), events, told, away };
-        (writer, reader, subscribers, docker_state)
+        (Self { state, reader: reader.clone(), events, told, docker }, reader, docker_state)
     }
 
     /// Every event of every container, as it is heard.
@@ -67,70 +34,40 @@ impl Writer {
         self.events.clone()
     }
 
-    /// Writes what comes, for as long as it is polled.
-    pub(crate) async fn run(
-        mut self,
-        mut docker: mpsc::UnboundedReceiver<Input>,
-        mut ports: mpsc::UnboundedReceiver<PortSeen>,
-    ) {
-        let mut tick = interval(TICK);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            let applied = tokio::select! {
-                Some(input) = docker.recv() => self.docker(input, Instant::now()),
-                Some(seen) = ports.recv() => self.state.port(&seen.container, seen.address, seen.state),
-                now = tick.tick() => self.state.tick(now),
-            };
-            self.publish(applied);
+    /// Writes what is observed, until nobody is left to observe anything.
+    pub(crate) async fn run(mut self, mut observations: mpsc::UnboundedReceiver<Observation>) {
+        while let Some(observation) = observations.recv().await {
+            for effect in self.state.take(observation) {
+                self.carry_out(effect);
+            }
         }
     }
 
-    fn docker(&mut self, input: Input, now: Instant) -> Applied {
-        match input {
-            Input::Event { event, past } => {
-                metrics::counter!("longshore_docker_events_total", "action" => action(&event)).increment(1);
-                let applied = if past { Applied::default() } else { self.state.heard(&event, now) };
+    fn carry_out(&self, effect: Effect) {
+        match effect {
+            Effect::Tell(event) => {
                 // Nobody listening is no failure.
-                let _ = self.told.send(Happened::Container(event.clone()));
-                let _ = self.events.send(event);
-                applied
-            }
-            Input::Network(event) => {
-                let _ = self.told.send(Happened::Network(event));
-                Applied::default()
-            }
-            Input::Inspected { id, container, resync } => {
-                let applied = match container {
-                    Some(container) => self.state.inspected(*container),
-                    None => self.state.gone(&id),
-                };
-                if resync && applied != Applied::default() {
-                    metrics::counter!("longshore_resync_repairs_total").increment(1);
-                    tracing::warn!(container = %id, "an event was missed; the resync found the change");
+                if let DockerEvent::Container(event) = &event {
+                    let action = action(event);
+                    metrics::counter!("longshore_docker_events_total", "action" => action).increment(1);
+                    let _ = self.events.send(event.clone());
                 }
-                applied
+                let _ = self.told.send(event);
             }
-            Input::Listed { containers, networks } => {
-                tracing::debug!(containers = containers.len(), "listed");
-                self.away.send_replace(None);
-                self.state.listed(containers, networks)
+            Effect::Publish(changes) => {
+                let Some(world) = self.state.world() else { return };
+                metrics::gauge!("longshore_containers").set(world.own().containers.size() as f64);
+                self.reader.world.store(Some(Arc::new(world.clone())));
+                self.reader.subscribers.tell(&changes);
             }
-            Input::Networks(networks) => self.state.networks(networks),
-            Input::Away(why) => {
-                self.away.send_replace(Some(why));
-                Applied::default()
+            Effect::Repaired(container) => {
+                metrics::counter!("longshore_resync_repairs_total").increment(1);
+                tracing::warn!(%container, "an event was missed; the resync found the change");
+            }
+            Effect::Docker(why) => {
+                self.docker.send_replace(why);
             }
         }
-    }
-
-    fn publish(&self, applied: Applied) {
-        if applied == Applied::default() {
-            return;
-        }
-        self.reader.0.store(Arc::new(self.state.world.clone()));
-        metrics::gauge!("longshore_containers").set(self.state.world.containers.size() as f64);
-        let each = applied.containers.into_iter().map(Change::Container);
-        self.subscribers.tell(&each.chain(applied.everything.then_some(Change::Everything)).collect());
     }
 }
 

@@ -1,4 +1,4 @@
-//! Docker, watched: what it says becomes [`Input`]s for the one task that writes World.
+//! Docker, watched: what it says becomes [`DockerObservation`]s for the one task that writes World.
 //!
 //! Subscribe, list, swap whole: the event stream is opened first and drained into memory by a task of its own, as
 //! Docker drops a listener that is slower than 100 ms an event; then everything is listed and handed over at once;
@@ -16,13 +16,13 @@ mod translate;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use longshore_model::{Container, ContainerEvent, ContainerId, Network, NetworkEvent};
+use longshore_model::HostId;
 use tokio::sync::mpsc;
 
 use crate::config::{DockerSettings, Live};
 use crate::delays;
 use crate::problems::chain;
-use crate::state::Reader;
+use crate::state::{DockerObservation, Observation, Reader};
 
 /// Which events Docker is asked for, beyond those that World follows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,50 +46,25 @@ pub(crate) struct Watched {
     pub(crate) attention: tokio::sync::watch::Receiver<Attention>,
     /// What the resync compares Docker's list with.
     pub(crate) world: Reader,
-    pub(crate) inputs: mpsc::UnboundedSender<Input>,
+    /// The host whose engine it is.
+    pub(crate) host: HostId,
+    pub(crate) observations: mpsc::UnboundedSender<Observation>,
     /// The time of the last event heard, in nanoseconds since 1970; nothing on the first day.
     pub(crate) resume: Option<i64>,
 }
 
-/// What the watch found out.
-#[derive(Debug)]
-pub(crate) enum Input {
-    /// Docker told of this.
-    Event {
-        /// What.
-        event: ContainerEvent,
-        /// Whether it happened before everything was listed: World has what came of it.
-        past: bool,
-    },
-    /// Docker told of this network.
-    Network(NetworkEvent),
-    /// A container as it is, or that it is gone.
-    Inspected {
-        /// Which.
-        id: ContainerId,
-        /// As it is; nothing if it is gone.
-        container: Option<Box<Container>>,
-        /// Whether the resync asked: if it tells anything, an event was missed.
-        resync: bool,
-    },
-    /// Everything there is.
-    Listed {
-        /// All containers.
-        containers: Vec<Container>,
-        /// All networks, by id.
-        networks: Vec<(String, Network)>,
-    },
-    /// All networks, by id.
-    Networks(Vec<(String, Network)>),
-    /// Docker cannot be reached, and why. Known containers stay as they are.
-    Away(String),
+impl Watched {
+    /// Tells what was observed. It fails once nobody takes it.
+    fn tell(&self, observation: DockerObservation) -> Result<(), mpsc::error::SendError<Observation>> {
+        self.observations.send(Observation::Docker(self.host, observation))
+    }
 }
 
-/// Watches one Docker Engine until the receiver of its inputs is gone.
+/// Watches one Docker Engine until nobody takes what it observes.
 pub(crate) async fn watch(mut watched: Watched) {
     let address = watched.settings.address.to_string();
     let mut delays = delays::rising(FIRST_DELAY, MAX_DELAY);
-    while !watched.inputs.is_closed() {
+    while !watched.observations.is_closed() {
         let session = session::Session::open(&mut watched).await;
         let ended = match session {
             Ok(mut session) => {
@@ -102,7 +77,7 @@ pub(crate) async fn watch(mut watched: Watched) {
         let why = chain(&ended);
         let delay = delays.next().unwrap_or(MAX_DELAY);
         tracing::debug!(docker = %address, error = %why, retry_in = ?delay, "Docker does not answer");
-        if watched.inputs.send(Input::Away(why)).is_err() {
+        if watched.tell(DockerObservation::Away(why)).is_err() {
             return;
         }
         tokio::time::sleep(delay).await;

@@ -9,11 +9,12 @@ use bollard::query_parameters::{ListContainersOptionsBuilder, ListNetworksOption
 use longshore_model::{ContainerEvent, ContainerId, EventKind, Network};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
+use super::Watched;
 use super::inspect::{Inspected, Inspections, inspect_all};
 use super::stream::{self, Item, Stream};
 use super::translate::{self, Heard};
-use super::{Input, Watched};
 use crate::docker;
+use crate::state::DockerObservation;
 
 /// How long the stream may be silent before Docker is asked whether it is still there: a half-dead engine leaves
 /// the connection open and says nothing.
@@ -65,7 +66,7 @@ impl<'a> Session<'a> {
             .await
             .map_err(SessionError::List)?;
         let networks = networks(&docker).await?;
-        watched.inputs.send(Input::Listed { containers, networks }).map_err(|_| SessionError::Closed)?;
+        watched.tell(DockerObservation::Listed { containers, networks }).map_err(|_| SessionError::Closed)?;
         let inspections = Inspections::new(docker.clone(), settings.include_env);
         Ok(Self { docker, stream, inspections, doubted: BTreeSet::new(), began, watched })
     }
@@ -117,9 +118,9 @@ impl<'a> Session<'a> {
             Some(Item::Broken(error)) => Err(SessionError::Stream(error)),
             Some(Item::Heard(Heard::Network(event))) => {
                 self.watched.resume = Some(event.at);
-                self.send(Input::Network(event))?;
+                self.send(DockerObservation::NetworkEvent(event))?;
                 let networks = networks(&self.docker).await?;
-                self.send(Input::Networks(networks))
+                self.send(DockerObservation::Networks(networks))
             }
             Some(Item::Heard(Heard::Container(event))) => {
                 self.watched.resume = Some(event.at);
@@ -127,7 +128,7 @@ impl<'a> Session<'a> {
                 self.doubted.remove(&id);
                 let (look, believed) = (needs_a_look(&event), is_believed(&event));
                 let past = event.at < self.began;
-                self.send(Input::Event { event, past })?;
+                self.send(DockerObservation::Event { event, past })?;
                 if believed && !past {
                     // One that began before a removal would put the container back.
                     self.inspections.refute(&id);
@@ -144,7 +145,7 @@ impl<'a> Session<'a> {
         match found {
             Ok(container) => {
                 let resync = self.doubted.remove(&id);
-                self.send(Input::Inspected { id, container, resync })
+                self.send(DockerObservation::Inspected { id, container, resync })
             }
             Err(error) if is_connection(&error) => Err(SessionError::Stream(error)),
             Err(error) => {
@@ -160,26 +161,29 @@ impl<'a> Session<'a> {
         let options = ListContainersOptionsBuilder::default().all(true).build();
         let summaries = self.docker.list_containers(Some(options)).await.map_err(SessionError::List)?;
         let world = self.watched.world.snapshot();
+        let known = world.as_ref().and_then(|world| world.host(self.watched.host));
+        let known = known.map(|host| &host.containers);
         let mut listed = BTreeSet::new();
         let mut doubtful = Vec::new();
         for summary in &summaries {
             let Some(id) = summary.id.as_deref().map(ContainerId::new) else { continue };
-            if world.containers.get(&id).is_none_or(|known| translate::differs(summary, known)) {
+            if known.and_then(|known| known.get(&id)).is_none_or(|known| translate::differs(summary, known)) {
                 doubtful.push(id.clone());
             }
             listed.insert(id);
         }
-        doubtful.extend(world.containers.keys().filter(|id| !listed.contains(*id)).cloned());
+        let known = known.into_iter().flat_map(|known| known.keys());
+        doubtful.extend(known.filter(|id| !listed.contains(*id)).cloned());
         for id in doubtful {
             self.doubted.insert(id.clone());
             self.inspections.ask(id);
         }
         let networks = networks(&self.docker).await?;
-        self.send(Input::Networks(networks))
+        self.send(DockerObservation::Networks(networks))
     }
 
-    fn send(&self, input: Input) -> Result<(), SessionError> {
-        self.watched.inputs.send(input).map_err(|_| SessionError::Closed)
+    fn send(&self, observation: DockerObservation) -> Result<(), SessionError> {
+        self.watched.tell(observation).map_err(|_| SessionError::Closed)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use longshore_model::{Container, ContainerId, Health, Problem, RunState, World};
+use longshore_model::{Container, ContainerId, Health, Host, Problem, RunState};
 
 use super::definition::{Condition, Definition, Mode, Restart};
 use super::seen::{Seen, SidecarKey};
@@ -58,7 +58,7 @@ pub(super) struct Look {
 /// One look at one main.
 pub(super) struct Looking<'a> {
     pub(super) seen: &'a mut Seen,
-    pub(super) world: &'a World,
+    pub(super) host: &'a Host,
     pub(super) id: &'a ContainerId,
     /// The main, if it runs.
     pub(super) main: Option<&'a Container>,
@@ -133,7 +133,7 @@ impl Looking<'_> {
 
     fn place(&mut self, main: &Container, definition: &Definition, current: &Siblings) -> Placed {
         let Some(Mode::Of(name)) = &definition.network_mode else {
-            return sidecar::place(definition, main, self.world).map_err(Some);
+            return sidecar::place(definition, main, self.host).map_err(Some);
         };
         match self.needed(main, name, current) {
             Some(holder) => {

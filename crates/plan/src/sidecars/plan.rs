@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use longshore_model::{Container, ContainerId, Problem, World};
+use longshore_model::{Container, ContainerId, Host, Problem};
 
 use super::definition::Definition;
 use super::env_file::EnvText;
@@ -94,14 +94,14 @@ impl SidecarPlan {
     }
 
     /// Takes over what changed: these containers, or all of them where `changed` is `None`.
-    pub fn update<'a>(&mut self, world: &World, changed: Option<impl IntoIterator<Item = &'a ContainerId>>) {
+    pub fn update<'a>(&mut self, host: &Host, changed: Option<impl IntoIterator<Item = &'a ContainerId>>) {
         match changed {
-            Some(ids) => ids.into_iter().for_each(|id| self.container(id, world.containers.get(id))),
+            Some(ids) => ids.into_iter().for_each(|id| self.container(id, host.containers.get(id))),
             None => {
-                let gone = self.seen.ids().filter(|id| !world.containers.contains_key(*id));
+                let gone = self.seen.ids().filter(|id| !host.containers.contains_key(*id));
                 let gone: Vec<ContainerId> = gone.cloned().collect();
                 gone.iter().for_each(|id| self.container(id, None));
-                world.containers.iter().for_each(|(id, container)| self.container(id, Some(container)));
+                host.containers.iter().for_each(|(id, container)| self.container(id, Some(container)));
             }
         }
     }
@@ -177,10 +177,10 @@ impl SidecarPlan {
     }
 
     /// What is to be done now, of all that is not settled; the same again until it is seen to be done.
-    pub fn orders(&mut self, world: &World) -> Vec<Order> {
+    pub fn orders(&mut self, host: &Host) -> Vec<Order> {
         let mut orders = Vec::new();
         for id in std::mem::take(&mut self.dirty) {
-            let Look { orders: more, problems, waits } = self.look(world, &id);
+            let Look { orders: more, problems, waits } = self.look(host, &id);
             if waits || !more.is_empty() {
                 self.dirty.insert(id.clone());
             }
@@ -199,7 +199,7 @@ impl SidecarPlan {
         self.looks.values().flatten()
     }
 
-    fn look(&mut self, world: &World, id: &ContainerId) -> Look {
+    fn look(&mut self, host: &Host, id: &ContainerId) -> Look {
         let main = self.seen.get(id).cloned().filter(|c| c.state.is_alive() && !is_sidecar(c));
         if let Some(main) = &main {
             self.define(main);
@@ -214,7 +214,7 @@ impl SidecarPlan {
         let last = self.mains.get(id).map(|known| Arc::clone(&known.wanted)).unwrap_or_default();
         let seen = &mut self.seen;
         let wanted = &wanted;
-        let looking = Looking { seen, world, id, main, wanted, last: &last, incomplete, has_file, found };
+        let looking = Looking { seen, host, id, main, wanted, last: &last, incomplete, has_file, found };
         let look = looking.look();
         if main.is_none() && self.seen.owned_by(id).is_empty() {
             self.mains.remove(id);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use longshore_model::{Container, World};
+use longshore_model::{Container, Host};
 use sha2::{Digest, Sha256};
 
 use super::definition::{Definition, Mode};
@@ -117,7 +117,7 @@ pub(super) fn names(main: &Container, sidecar: &str) -> Vec<String> {
 
 /// Where a sidecar is on the network, without its links, if that is no other sidecar's; what is wrong where it cannot
 /// be there.
-pub(super) fn place(definition: &Definition, main: &Container, world: &World) -> Result<Place, String> {
+pub(super) fn place(definition: &Definition, main: &Container, host: &Host) -> Result<Place, String> {
     match &definition.network_mode {
         Some(Mode::Main) => return Ok(Place::shared(main)),
         Some(Mode::Docker(mode)) if mode != "bridge" => return Ok(Place::alone(mode.clone())),
@@ -133,7 +133,7 @@ pub(super) fn place(definition: &Definition, main: &Container, world: &World) ->
         Some(named) => {
             let mut found = Vec::new();
             for (name, attachment) in named {
-                let network = network(name, main, world)?;
+                let network = network(name, main, host)?;
                 let attachment = attachment.clone();
                 found.push(Joined {
                     aliases: attachment.aliases,
@@ -155,9 +155,9 @@ pub(super) fn place(definition: &Definition, main: &Container, world: &World) ->
 }
 
 /// Docker's name of a network that a file names: its own, or the one that compose gave the main's project.
-fn network(name: &str, main: &Container, world: &World) -> Result<String, String> {
+fn network(name: &str, main: &Container, host: &Host) -> Result<String, String> {
     let of_project = project(main).map(|project| format!("{project}_{name}"));
-    let exists = |wanted: &str| world.networks.values().any(|network| network.name == wanted);
+    let exists = |wanted: &str| host.networks.values().any(|network| network.name == wanted);
     match of_project {
         _ if exists(name) => Ok(name.to_owned()),
         Some(of_project) if exists(&of_project) => Ok(of_project),

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use longshore_model::{Container, ContainerId, Endpoint, Problem, RunState, World};
+use longshore_model::{Container, ContainerId, Endpoint, Host, Problem, RunState};
 use longshore_plan::sidecars::{Order, SIDECAR, SidecarFile, SidecarPlan, Step};
 
 use crate::worlds::container;
@@ -37,15 +37,14 @@ pub(crate) fn read(text: &str) -> (SidecarFile, Vec<Problem>) {
 /// A plan and the world that it plans for.
 pub(crate) struct Bench {
     pub(crate) plan: SidecarPlan,
-    world: World,
+    host: Host,
     text: Option<String>,
     clock: i64,
 }
 
 impl Bench {
     pub(crate) fn without_file() -> Self {
-        let world = World { listed: true, ..World::default() };
-        Self { plan: SidecarPlan::new(), world, text: None, clock: 1000 }
+        Self { plan: SidecarPlan::new(), host: Host::default(), text: None, clock: 1000 }
     }
 
     pub(crate) fn with(text: &str) -> Self {
@@ -71,26 +70,26 @@ impl Bench {
         if let Some(text) = &self.text {
             self.plan.file_read(read(text).0);
         }
-        self.plan.update(&self.world, None::<[&ContainerId; 0]>);
+        self.plan.update(&self.host, None::<[&ContainerId; 0]>);
     }
 
     /// The agent is replaced by another, which has no file.
     pub(crate) fn forget_file(&mut self) {
         self.plan = SidecarPlan::new();
-        self.plan.update(&self.world, None::<[&ContainerId; 0]>);
+        self.plan.update(&self.host, None::<[&ContainerId; 0]>);
     }
 
     /// The agent is replaced by another, which cannot read the file.
     pub(crate) fn forget_unread(&mut self) {
         self.plan = SidecarPlan::new();
         self.plan.file_unread();
-        self.plan.update(&self.world, None::<[&ContainerId; 0]>);
+        self.plan.update(&self.host, None::<[&ContainerId; 0]>);
     }
 
     pub(crate) fn put(&mut self, container: Container) {
         let id = container.id.clone();
-        self.world.containers.insert_mut(id.clone(), Arc::new(container));
-        self.plan.update(&self.world, Some([&id]));
+        self.host.containers.insert_mut(id.clone(), Arc::new(container));
+        self.plan.update(&self.host, Some([&id]));
     }
 
     pub(crate) fn start_main(&mut self, n: u8) {
@@ -100,7 +99,7 @@ impl Bench {
     }
 
     pub(crate) fn change(&mut self, n: u8, change: impl FnOnce(&mut Container)) {
-        let known = self.world.containers.get(&main(n, "").id).map(|known| Container::clone(known));
+        let known = self.host.containers.get(&main(n, "").id).map(|known| Container::clone(known));
         if let Some(mut container) = known {
             change(&mut container);
             self.clock = self.clock.max(container.started);
@@ -113,12 +112,12 @@ impl Bench {
     }
 
     pub(crate) fn lose(&mut self, id: &ContainerId) {
-        self.world.containers.remove_mut(id);
-        self.plan.update(&self.world, Some([id]));
+        self.host.containers.remove_mut(id);
+        self.plan.update(&self.host, Some([id]));
     }
 
     fn ours(&self) -> impl Iterator<Item = &Arc<Container>> {
-        self.world.containers.values().filter(|c| c.labels.contains_key(SIDECAR))
+        self.host.containers.values().filter(|c| c.labels.contains_key(SIDECAR))
     }
 
     pub(crate) fn sidecar(&self, name: &str) -> &Container {
@@ -154,7 +153,7 @@ impl Bench {
     }
 
     pub(crate) fn orders(&mut self) -> Vec<Order> {
-        self.plan.orders(&self.world)
+        self.plan.orders(&self.host)
     }
 
     /// Orders as text, then problems.
@@ -176,12 +175,12 @@ impl Bench {
                 Step::Remove { id, .. } => self.lose(&id),
                 Step::Start { id, .. } => {
                     let started = self.clock;
-                    let known = Container::clone(self.world.containers.get(&id).unwrap());
+                    let known = Container::clone(self.host.containers.get(&id).unwrap());
                     self.put(Container { state: RunState::Running, exit_code: None, started, ..known });
                 }
                 Step::Create(sidecar) => {
                     assert!(
-                        self.world.containers.values().all(|c| c.name != sidecar.name),
+                        self.host.containers.values().all(|c| c.name != sidecar.name),
                         "{}",
                         sidecar.name
                     );

@@ -6,7 +6,34 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use longshore_model::{Container, ContainerId, Endpoint, PortState, RunState, World};
+use longshore_model::{
+    Change, Container, ContainerId, ContainerRef, Endpoint, Host, HostId, Network, PortState, RunState, World,
+};
+
+/// The host of these worlds.
+pub(crate) const ME: HostId = HostId::from_u128(1);
+
+/// A world of the one host, on which nothing runs.
+pub(crate) fn empty() -> World {
+    World::new(ME, Host::default())
+}
+
+/// Names a container of the host.
+pub(crate) fn named(container: &Container) -> ContainerRef {
+    ContainerRef::new(ME, container.id.clone())
+}
+
+/// Says that this container changed.
+pub(crate) fn changed(container: &Container) -> Change {
+    Change::Container(named(container))
+}
+
+/// Gives the host a network, in place of the one with its id.
+pub(crate) fn put_network(world: &mut World, id: &str, network: Network) {
+    let mut own = world.own().clone();
+    own.networks.insert_mut(id.to_owned(), network);
+    world.put_host(ME, own);
+}
 
 /// A running container `c<n>` on the default bridge at 172.17.0.<n>, created in order of its number.
 pub(crate) fn container(n: u8, labels: &[(&str, &str)]) -> Container {
@@ -28,16 +55,16 @@ pub(crate) fn container(n: u8, labels: &[(&str, &str)]) -> Container {
 
 /// A world of these containers in which the given ports of each are open.
 pub(crate) fn world(containers: impl IntoIterator<Item = Container>, open: &[u16]) -> World {
-    let mut world = World { listed: true, ..World::default() };
+    let mut world = empty();
     for container in containers {
         for endpoint in container.networks.values() {
             for (port, ip) in open.iter().zip(std::iter::repeat(endpoint.ipv4)) {
                 if let Some(ip) = ip {
-                    world.ports.insert_mut((container.id.clone(), (ip, *port).into()), PortState::Open);
+                    world.ports.insert_mut((named(&container), (ip, *port).into()), PortState::Open);
                 }
             }
         }
-        world.containers.insert_mut(container.id.clone(), Arc::new(container));
+        world.put_container(ME, Arc::new(container));
     }
     world
 }

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use longshore_model::{
-    ContainerId, Frontend, HostPattern, PathPrefix, Protocol, Route, RouteKey, RouteTable, Upstream,
+    ContainerId, ContainerRef, Frontend, HostId, HostPattern, PathPrefix, Protocol, Route, RouteKey,
+    RouteTable, Upstream,
 };
 use longshore_proxy::{Balancer, FrontendStats, Observation, Settings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -42,7 +43,10 @@ pub(crate) async fn free_port() -> u16 {
 
 pub(crate) fn upstream(address: SocketAddr, weight: u16) -> Upstream {
     Upstream {
-        container: ContainerId::new(format!("container-{}", address.port())),
+        container: ContainerRef::new(
+            HostId::from_u128(1),
+            ContainerId::new(format!("container-{}", address.port())),
+        ),
         name: format!("u{}", address.port()),
         port: address.port(),
         address,

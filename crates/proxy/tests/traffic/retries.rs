@@ -26,7 +26,7 @@ async fn an_upstream_that_refuses_is_passed_over_and_told_of() {
     let Observation::UpstreamFailed { address, container, error } =
         timeout(SOON, bench.seen.recv()).await.unwrap().unwrap();
     assert_eq!((address, error), (dead, std::io::ErrorKind::ConnectionRefused));
-    assert_eq!(container.as_str(), format!("container-{}", dead.port()));
+    assert_eq!(container.id.as_str(), format!("container-{}", dead.port()));
     assert!(bench.stats().upstream_failures <= 2, "{:?}", bench.stats());
 }
 

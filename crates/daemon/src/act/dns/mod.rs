@@ -17,16 +17,15 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use longshore_model::{Problem, Subject, World};
+use longshore_model::{Change, Problem, Subject, World};
 use longshore_plan::dns::{Zone, ZoneParts};
-use longshore_plan::{NamePlan, NameSettings, Vantage};
+use longshore_plan::{BalancerLocation, NamePlan, NameSettings};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::config::DnsSettings;
 use crate::outward;
 use crate::reconcile::{Follower, Passed, Reached};
-use crate::state::Change;
 use forward::Forwarder;
 use responder::Responder;
 
@@ -46,7 +45,7 @@ pub(crate) struct DnsServer {
     settings: DnsSettings,
     /// The host's name as it was given.
     node: String,
-    vantage: Vantage,
+    location: BalancerLocation,
     ports: SharedPorts,
     plan: NamePlan,
     zones: Zones,
@@ -63,7 +62,7 @@ impl DnsServer {
     pub(crate) fn new(
         settings: DnsSettings,
         node: &str,
-        vantage: Vantage,
+        location: BalancerLocation,
         inherited: Option<DnsPorts>,
     ) -> Self {
         let names =
@@ -75,7 +74,7 @@ impl DnsServer {
         let inherited = inherited.filter(|ports| ports.are_at(settings.listen));
         Self {
             node: node.to_owned(),
-            vantage,
+            location,
             ports: Arc::new(inherited.map_or_else(OnceLock::new, OnceLock::from)),
             zones: Arc::new(ArcSwap::from_pointee(zone(&plan, &settings, serial))),
             plan,
@@ -107,19 +106,13 @@ impl DnsServer {
 
     /// Has the plan look at what changed; whether a name is not what it was.
     fn look_at(&mut self, world: &World, changed: &BTreeSet<Change>) -> bool {
-        if !changed.contains(&Change::Everything) {
-            let mut moved = false;
-            for change in changed {
-                if let Change::Container(id) = change {
-                    moved |= self.plan.update(world, id);
-                }
-            }
-            return moved;
+        if changed.iter().all(|change| matches!(change, Change::Container(_))) {
+            return changed.iter().fold(false, |moved, change| self.plan.update(world, change) | moved);
         }
-        let host = host_addresses(self.settings.listen.ip(), &self.vantage, world);
+        let host = host_addresses(self.settings.listen.ip(), &self.location, world);
         let settings = NameSettings { host, ..self.plan.settings().clone() };
         if *self.plan.settings() == settings {
-            return self.plan.update_all(world);
+            return self.plan.update(world, &Change::All);
         }
         self.plan = NamePlan::of(world, settings);
         true
@@ -205,13 +198,15 @@ fn seconds(time: Duration) -> u32 {
 }
 
 /// The addresses by which others reach the containers' host.
-fn host_addresses(listen: IpAddr, vantage: &Vantage, world: &World) -> Vec<IpAddr> {
-    match vantage {
-        Vantage::Remote(host) => return vec![*host],
-        Vantage::Container(own) if world.containers.get(own).is_none_or(|own| own.network_mode != "host") => {
+fn host_addresses(listen: IpAddr, location: &BalancerLocation, world: &World) -> Vec<IpAddr> {
+    match location {
+        BalancerLocation::Outside => return world.own().addresses.clone(),
+        BalancerLocation::Container(own)
+            if world.container(own).is_none_or(|own| own.network_mode != "host") =>
+        {
             return Vec::new();
         }
-        Vantage::Container(_) | Vantage::Host => {}
+        BalancerLocation::Container(_) | BalancerLocation::Host(_) => {}
     }
     if !listen.is_unspecified() && !listen.is_loopback() {
         return vec![listen];

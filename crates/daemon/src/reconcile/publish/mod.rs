@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use bollard::errors::Error as DockerError;
 use futures_util::{StreamExt, stream};
-use longshore_model::{ContainerId, DomainName, Problem, PublishJob, Subject, World};
+use longshore_model::{Change, ContainerId, DomainName, Host, Problem, PublishJob, Subject, World};
 use longshore_plan::{KeyChange, Ledger, RecordSettings, container_key, records};
 use tokio::time::Instant;
 
@@ -27,7 +27,6 @@ use crate::config::DnsSettings;
 use crate::docker::DockerClient;
 use crate::outward;
 use crate::problems::chain;
-use crate::state::Change;
 
 /// The name of the publisher that the settings ask for, rather than a handler's file.
 const OWN: &str = "publish";
@@ -142,20 +141,20 @@ impl Publisher {
             self.let_go();
         }
         let lease = self.hold().await?;
-        let everything = !self.complete || changed.contains(&Change::Everything);
-        let mut looked_at: BTreeSet<ContainerId> = if everything {
-            self.unpublished.retain(|id, _| world.containers.contains_key(id));
-            world.containers.keys().chain(self.ledger.containers()).cloned().collect()
-        } else {
-            changed.iter().filter_map(Change::container).cloned().collect()
-        };
+        let host = world.own();
+        let named = Change::containers_of(changed, world.me()).filter(|_| self.complete);
+        let everything = named.is_none();
+        let mut looked_at = named.unwrap_or_else(|| {
+            self.unpublished.retain(|id, _| host.containers.contains_key(id));
+            host.containers.keys().chain(self.ledger.containers()).cloned().collect()
+        });
         let since = self.compared.map(|compared| compared.elapsed());
         let due = self.away.is_some() || !self.complete || since.is_none_or(|since| since >= self.length / 2);
         let attached = if due { Some(self.attached(lease).await?) } else { None };
         if let Some(attached) = &attached {
             looked_at.extend(self.ledger.missing(attached));
         }
-        let (wanted, is_whole) = self.look(world, looked_at).await;
+        let (wanted, is_whole) = self.look(host, looked_at).await;
         let changes = self.ledger.changes(wanted);
         self.apply(lease, changes).await?;
         if is_whole {
@@ -235,7 +234,7 @@ impl Publisher {
     /// show stay.
     async fn look(
         &mut self,
-        world: &World,
+        host: &Host,
         containers: BTreeSet<ContainerId>,
     ) -> (BTreeMap<ContainerId, BTreeMap<String, String>>, bool) {
         if let Some(settings) = &mut self.records {
@@ -243,7 +242,7 @@ impl Publisher {
         }
         let (docker, env) = (&self.docker, self.env);
         let looks = containers.into_iter().map(async |id| {
-            let alive = world.containers.get(&id).filter(|container| container.state.is_alive());
+            let alive = host.containers.get(&id).filter(|container| container.state.is_alive());
             let inspection = match alive {
                 Some(_) => inspect(docker, &id, env).await,
                 None => Ok(None),
@@ -254,9 +253,9 @@ impl Publisher {
         let looks: Vec<_> = stream::iter(looks).buffer_unordered(INSPECTIONS).collect().await;
         let (mut wanted, mut is_whole) = (BTreeMap::new(), true);
         for (id, inspection) in looks {
-            match (inspection, world.containers.get(&id)) {
+            match (inspection, host.containers.get(&id)) {
                 (Ok(Some(inspection)), Some(container)) => {
-                    let (keys, problems) = self.keys(world, container, inspection);
+                    let (keys, problems) = self.keys(host, container, inspection);
                     self.tell(&id, problems);
                     wanted.insert(id, keys);
                 }
@@ -283,12 +282,12 @@ impl Publisher {
 
     fn keys(
         &self,
-        world: &World,
+        host: &Host,
         container: &longshore_model::Container,
         inspection: String,
     ) -> (BTreeMap<String, String>, Vec<Problem>) {
         let (mut keys, mut problems) = match &self.records {
-            Some(settings) => records(world, container, settings),
+            Some(settings) => records(host, container, settings),
             None => (BTreeMap::new(), Vec::new()),
         };
         if inspection.len() > LARGEST_VALUE {

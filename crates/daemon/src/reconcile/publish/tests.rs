@@ -4,13 +4,13 @@ use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
-use longshore_model::{Container, Endpoint, RunState};
+use longshore_model::{Container, Endpoint, HostId, RunState};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::config::{DockerAddress, DockerSettings};
 use crate::problems::Problems;
-use crate::state::{Reader, Subscribers};
+use crate::state::Reader;
 
 /// An etcd, ended with the test.
 struct Server {
@@ -62,7 +62,6 @@ impl Server {
             node: node.to_owned(),
             docker: DockerClient::new(docker),
             world: Reader::default(),
-            subscribers: Subscribers::default(),
             problems: Problems::default(),
             statuses: crate::reconcile::StatusBoard::default(),
             stop: CancellationToken::new(),
@@ -172,9 +171,9 @@ async fn a_container_that_docker_does_not_show_is_a_problem_and_keeps_its_keys()
         networks: BTreeMap::from([("bridge".to_owned(), endpoint)]),
         ..Container::new(ContainerId::new("a".repeat(64)), "web", "i")
     };
-    let mut world = World { listed: true, ..World::default() };
-    world.containers.insert_mut(container.id.clone(), Arc::new(container));
-    let passed = publisher.pass(&world, &BTreeSet::from([Change::Everything])).await;
+    let mut world = World::new(HostId::from_u128(1), Host::default());
+    world.put_container(world.me(), Arc::new(container));
+    let passed = publisher.pass(&world, &BTreeSet::from([Change::All])).await;
     assert_eq!(passed.reached, Reached::Part);
     let [problem] = passed.problems.as_slice() else { panic!("{:?}", passed.problems) };
     assert!(
@@ -182,8 +181,8 @@ async fn a_container_that_docker_does_not_show_is_a_problem_and_keeps_its_keys()
         "{problem}"
     );
     assert_eq!(keys(&server, lease).await.unwrap().len(), 2, "nothing is taken away on a guess");
-    world.containers = World::default().containers;
-    let passed = publisher.pass(&world, &BTreeSet::from([Change::Everything])).await;
+    world.put_host(world.me(), Host::default());
+    let passed = publisher.pass(&world, &BTreeSet::from([Change::All])).await;
     assert_eq!((passed.reached, passed.problems), (Reached::All, Vec::new()));
     assert_eq!(keys(&server, lease).await.unwrap(), Vec::<String>::new());
 }

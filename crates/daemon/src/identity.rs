@@ -1,0 +1,101 @@
+//! Which host this is, across restarts: an id that is made at the first start and kept in the data directory.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use longshore_model::{HostId, HostIdError};
+use uuid::Uuid;
+
+/// The file's name in the data directory.
+const FILE: &str = "host-id";
+
+/// Why a host has no id.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum IdentityError {
+    #[error("cannot read {0}")]
+    Read(PathBuf, #[source] io::Error),
+    #[error("cannot write {0}")]
+    Write(PathBuf, #[source] io::Error),
+    #[error("{0} is damaged; delete it, and the host gets a new id")]
+    Damaged(PathBuf, #[source] HostIdError),
+}
+
+/// What becomes of an id that had to be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keeping {
+    /// It is written down for the next agent.
+    Always,
+    /// It is forgotten with this agent, which must not write anything.
+    Never,
+}
+
+/// Returns the id of the host that this data directory belongs to.
+///
+/// # Errors
+/// If the file is there and cannot be read, or is not an id, or cannot be written.
+pub(crate) fn host_id(data_dir: &Path, keeping: Keeping) -> Result<HostId, IdentityError> {
+    let path = data_dir.join(FILE);
+    if let Some(known) = read(&path)? {
+        return Ok(known);
+    }
+    let made = HostId::from_u128(Uuid::now_v7().as_u128());
+    if keeping == Keeping::Never {
+        return Ok(made);
+    }
+    match write(data_dir, &path, made) {
+        Ok(()) => Ok(made),
+        // A predecessor or a successor was quicker.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(read(&path)?.unwrap_or(made)),
+        Err(error) => Err(IdentityError::Write(path, error)),
+    }
+}
+
+fn read(path: &Path) -> Result<Option<HostId>, IdentityError> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => {
+            text.trim().parse().map(Some).map_err(|error| IdentityError::Damaged(path.to_owned(), error))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(IdentityError::Read(path.to_owned(), error)),
+    }
+}
+
+/// Writes the whole file or none of it, and over no other.
+fn write(data_dir: &Path, path: &Path, id: HostId) -> io::Result<()> {
+    use std::io::Write;
+    let mut file =
+        tempfile::Builder::new().permissions(std::fs::Permissions::from_mode(0o600)).tempfile_in(data_dir)?;
+    writeln!(file, "{id}")?;
+    file.as_file().sync_all()?;
+    file.persist_noclobber(path).map(drop).map_err(|error| error.error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_has_the_same_id_after_every_restart_and_no_other_has_it() {
+        let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let id = host_id(one.path(), Keeping::Always).unwrap();
+        assert_eq!(host_id(one.path(), Keeping::Always).unwrap(), id);
+        assert_eq!(host_id(one.path(), Keeping::Never).unwrap(), id);
+        assert_ne!(host_id(other.path(), Keeping::Always).unwrap(), id);
+    }
+
+    #[test]
+    fn an_agent_that_must_not_write_needs_no_data_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        host_id(&dir.path().join("none"), Keeping::Never).unwrap();
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_damaged_id_is_refused_with_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(FILE), "not an id\n").unwrap();
+        let error = host_id(dir.path(), Keeping::Always).unwrap_err();
+        assert!(error.to_string().contains("delete it"), "{error}");
+    }
+}
