@@ -8,7 +8,7 @@ use std::path::Path;
 
 use clap::ArgAction;
 use longshore_daemon::config::Definition;
-use longshore_daemon::files::{self, Guard};
+use longshore_runtime::files::{self, Guard};
 use toml_edit::{Document, Item, Value};
 
 use crate::mistake::{Mistake, Mistakes};

@@ -9,9 +9,9 @@ use longshore_daemon::config::{
     BalancerSettings, Definition, DockerAddress, DockerSettings, EngineSettings, HandlerSettings, Settings,
     SidecarSettings,
 };
-use longshore_daemon::files::{Guard, read};
 use longshore_daemon::handlers::balance_job;
 use longshore_model::Problem;
+use longshore_runtime::files::{Guard, read};
 
 use crate::alone;
 use crate::cli::{Cli, EngineName, Run};

@@ -16,17 +16,15 @@ use std::time::Duration;
 
 use bollard::errors::Error as DockerError;
 use futures_util::{StreamExt, stream};
+use longshore_docker::DockerClient;
 use longshore_model::{Change, ContainerId, DomainName, Host, Problem, PublishJob, Subject, World};
 use longshore_plan::{KeyChange, Ledger, RecordSettings, container_key, records};
+use longshore_runtime::{Follower, FollowerContext, Passed, Reached, chain, local_addr};
 use tokio::time::Instant;
 
 use self::lease::{Held, Remembered};
-use super::{Follower, Ground, Passed, Reached};
-use crate::act::etcd::{Etcd, EtcdError, EtcdSettings, LARGEST_VALUE, LeaseId};
+use crate::act::etcd::{Etcd, EtcdError, LeaseId, MAX_VALUE};
 use crate::config::DnsSettings;
-use crate::docker::DockerClient;
-use crate::outward;
-use crate::problems::chain;
 
 /// The name of the publisher that the settings ask for, rather than a handler's file.
 const OWN: &str = "publish";
@@ -77,15 +75,16 @@ pub(crate) struct Publisher {
 impl Publisher {
     /// The publisher of a handler of this name; without one, that of the settings. It remembers its lease below `data_dir`.
     pub(crate) fn new(
-        ground: &Ground,
+        context: &FollowerContext,
+        docker: DockerClient,
         data_dir: &Path,
         dns: Option<&DnsSettings>,
         name: Option<&str>,
         job: PublishJob,
     ) -> Self {
-        let etcd = Etcd::new(EtcdSettings::of(&job));
+        let etcd = Etcd::new(&job);
         let domain = dns.map(|dns| dns.domain.clone()).or_else(|| DOMAIN.parse().ok());
-        let node = ground.node.parse::<DomainName>().ok();
+        let node = context.node.parse::<DomainName>().ok();
         let ttl = dns.map_or(TTL, |dns| dns.ttl).as_secs().max(1);
         let records = job.skydns.zip(domain.zip(node)).map(|(prefix, (domain, node))| RecordSettings {
             prefix,
@@ -98,13 +97,13 @@ impl Publisher {
         Self {
             name: who.to_owned(),
             is_own: name.is_none(),
-            docker: ground.docker.clone(),
-            prefix: job.prefix.unwrap_or_else(|| format!("/longshore/containers/{}", ground.node)),
+            docker,
+            prefix: job.prefix.unwrap_or_else(|| format!("/longshore/containers/{}", context.node)),
             env: job.env,
             records,
             length: job.lease,
             etcd,
-            remembered: Remembered::new(data_dir, name, &ground.node),
+            remembered: Remembered::new(data_dir, name, &context.node),
             held: None,
             previous: None,
             ledger: Ledger::default(),
@@ -173,7 +172,7 @@ impl Publisher {
 
     async fn attached(&self, lease: LeaseId) -> Result<BTreeSet<String>, EtcdError> {
         let found = self.etcd.attached(lease).await?;
-        found.map(|(_, keys)| keys).ok_or(EtcdError::LeaseLost)
+        found.map(|(_, keys)| keys).ok_or(EtcdError::LeaseNotFound)
     }
 
     /// Makes the changes. Inspections and records go by themselves: who may not write one of them may write the other.
@@ -198,9 +197,9 @@ impl Publisher {
         if let Some(lease) = self.remembered.lease() {
             known = self.etcd.attached(lease).await?.map(|(length, _)| (lease, length));
         }
-        let wanted = crate::act::etcd::seconds(self.length);
+        let wanted = Duration::from_secs(self.length.as_millis().div_ceil(1000) as u64);
         let taken_over = match known {
-            Some((lease, length)) if crate::act::etcd::seconds(length) == wanted => {
+            Some((lease, length)) if length == wanted => {
                 self.etcd.keep_alive(lease).await?;
                 Some(lease)
             }
@@ -290,13 +289,13 @@ impl Publisher {
             Some(settings) => records(host, container, settings),
             None => (BTreeMap::new(), Vec::new()),
         };
-        if inspection.len() > LARGEST_VALUE {
+        if inspection.len() > MAX_VALUE {
             let bytes = inspection.len();
             problems.push(Problem {
                 subject: container.into(),
                 key: None,
                 message: format!(
-                    "its inspection has {bytes} bytes, and etcd takes {LARGEST_VALUE}: it is not published"
+                    "its inspection has {bytes} bytes, and etcd takes {MAX_VALUE}: it is not published"
                 ),
                 hint: Some("give it fewer or shorter labels and variables".to_owned()),
             });
@@ -332,7 +331,7 @@ impl Follower for Publisher {
 
     async fn pass(&mut self, world: &World, changed: &BTreeSet<Change>) -> Passed {
         let mut outcome = self.publish(world, changed).await;
-        if matches!(outcome, Err(EtcdError::LeaseLost)) {
+        if matches!(outcome, Err(EtcdError::LeaseNotFound)) {
             self.let_go();
             outcome = self.publish(world, changed).await;
         }
@@ -343,7 +342,7 @@ impl Follower for Publisher {
                 if is_whole { Reached::All } else { Reached::Part }
             }
             Err(error) => {
-                let unreachable = error.is_the_members();
+                let unreachable = error.is_unreachable();
                 let known = self.away.take().filter(|cause| cause.unreachable && unreachable);
                 let cause = known.unwrap_or_else(|| Cause { unreachable, why: chain(&error) });
                 problems.push(self.problem_of_etcd(&cause.why));
@@ -385,5 +384,5 @@ async fn inspect(docker: &DockerClient, id: &ContainerId, env: bool) -> Result<O
 
 /// The addresses that containers on the host's network have.
 fn own_addresses() -> Vec<IpAddr> {
-    outward::addresses().filter(|ip| !ip.is_loopback() && !ip.is_unspecified()).collect()
+    local_addr::addresses().filter(|ip| !ip.is_loopback() && !ip.is_unspecified()).collect()
 }
