@@ -16,7 +16,7 @@ mod supervise;
 mod tests;
 mod watch;
 
-use longshore_model::{BalanceJob, HandlerSet};
+use longshore_model::{BalanceJob, HandlerSet, Problem};
 use tokio::sync::watch as signal;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -30,7 +30,12 @@ pub fn balance_job(settings: &HandlerSettings) -> Option<BalanceJob> {
     discover::balance_job(&discover::discover(settings, &HandlerSet::default()))
 }
 
-/// The same, followed while files change. Ends when the handle is dropped.
+/// What is wrong with the handlers that are defined, by a look at the files.
+pub fn check(settings: &HandlerSettings) -> Vec<Problem> {
+    discover::discover(settings, &HandlerSet::default()).problems
+}
+
+/// The balancer's job as [`balance_job`] finds it, followed while files change. Ends when the handle is dropped.
 pub fn follow_balance_job(
     settings: HandlerSettings,
 ) -> (signal::Receiver<Option<BalanceJob>>, AbortOnDropHandle<()>) {

@@ -1,4 +1,4 @@
-//! The settings that the old tools' commands share: one job, no API, and nothing else that follows containers.
+//! The settings that the old tools' commands share: one job, no API, and no other follower.
 
 use std::path::PathBuf;
 use std::time::Duration;
