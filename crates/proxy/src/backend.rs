@@ -197,7 +197,10 @@ mod tests {
     fn being_out_of_descriptors_is_logged_once_and_not_with_each_datagram() {
         let backends = Backends::default();
         let backend = backends.hold(&Upstream {
-            container: ContainerId::new("c"),
+            container: longshore_model::ContainerRef::new(
+                longshore_model::HostId::from_u128(1),
+                longshore_model::ContainerId::new("c"),
+            ),
             name: "c".to_owned(),
             port: 53,
             address: SocketAddr::from(([127, 0, 0, 1], 53)),
