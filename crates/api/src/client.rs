@@ -14,8 +14,8 @@ use serde::de::DeserializeOwned;
 
 use crate::events::Events;
 use crate::{
-    Affected, Container, Explanation, FailedDelivery, Failure, Handler, HandlerTest, HandlerTestReport, Name,
-    Problem, Route,
+    Affected, Container, Explanation, FailedDelivery, Failure, Follower, Handler, HandlerTest,
+    HandlerTestReport, Name, Problem, Route, Status,
 };
 
 /// How long an answer may take.
@@ -174,6 +174,22 @@ impl Client {
     /// Every variant but those of [`Client::new`]; the same holds for the other calls.
     pub async fn containers(&self) -> Result<Vec<Container>, ClientError> {
         self.get("/v1/containers").await
+    }
+
+    /// Returns the agent's status.
+    ///
+    /// # Errors
+    /// As [`Client::containers`].
+    pub async fn status(&self) -> Result<Status, ClientError> {
+        self.get("/v1/status").await
+    }
+
+    /// Returns what the agent keeps like the containers, and how the last pass over each went.
+    ///
+    /// # Errors
+    /// As [`Client::containers`].
+    pub async fn followers(&self) -> Result<Vec<Follower>, ClientError> {
+        self.get("/v1/followers").await
     }
 
     /// Returns all routes.

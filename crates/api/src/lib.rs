@@ -11,10 +11,12 @@ mod event;
 mod events;
 mod explanation;
 mod failure;
+mod follower;
 mod handler;
 mod name;
 mod problem;
 mod route;
+mod status;
 mod target;
 
 pub use client::{Client, ClientError};
@@ -23,10 +25,12 @@ pub use event::{ContainerEvent, Event, RouteEvent};
 pub use events::Events;
 pub use explanation::{Candidate, Explanation, Verdict};
 pub use failure::Failure;
+pub use follower::{CurrentPass, Follower, LastPass, NextPass, PassCause, PassReached};
 pub use handler::{Affected, FailedDelivery, Handler, HandlerCall, HandlerTest, HandlerTestReport};
 pub use name::{Name, NamedContainer};
 pub use problem::Problem;
 pub use route::{Route, Upstream, Waiting};
+pub use status::{BalancerStatus, ClosedFrontend, Counts, DockerStatus, Status};
 pub use target::{RequestTarget, RequestTargetError};
 
 /// Where an agent listens unless told otherwise.

@@ -26,6 +26,17 @@ pub struct RouteSettings {
     pub location: BalancerLocation,
     /// TCP ports that no frontend may take, with what has them.
     pub reserved: BTreeMap<u16, String>,
+    /// Whether containers must be seen ready before they take traffic.
+    pub readiness: Readiness,
+}
+
+/// How a container that has just been started is treated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// It takes traffic once its port accepts connections, or its health check passes.
+    Awaited,
+    /// It takes traffic at once, unless its health check has failed: the balancer has checks of its own.
+    Assumed,
 }
 
 /// What an update came to.
@@ -226,18 +237,20 @@ impl RoutePlan {
         let transport = claim.key.frontend.protocol.transport();
         let addresses = reach::addresses(world, &self.settings.location, id, claim.port, transport);
         let address = answering(world, id, &addresses);
-        let checked = container.health == Health::None && transport == Transport::Tcp;
+        let readiness = self.settings.readiness;
+        let awaited = readiness == Readiness::Awaited && transport == Transport::Tcp;
+        let checked = awaited && container.health == Health::None;
         // With a health check, a port is looked at only to find out which of two families it listens on.
-        let ambiguous = addresses.len() > 1
-            && transport == Transport::Tcp
-            && WaitingReason::of_health(container.health).is_none();
+        let ambiguous =
+            awaited && addresses.len() > 1 && WaitingReason::of_health(container.health).is_none();
         if container.state == RunState::Running && (checked || ambiguous) {
             match address.filter(|address| port_state(world, id, *address) == Some(PortState::Open)) {
                 Some(open) => holding.checks.extend([open]),
                 None => holding.checks.extend(addresses),
             }
         }
-        let waiting = waiting(world, id, container, address, checked);
+        let waiting = waiting(world, id, container, address, checked)
+            .filter(|reason| *reason != WaitingReason::HealthStarting || readiness == Readiness::Awaited);
         self.by_port
             .entry((transport, claim.key.frontend.port))
             .or_default()

@@ -7,6 +7,7 @@
 //! before only where the upstream keeps such connections long enough ([`Pool::take_lasting`]).
 
 use std::rc::Rc;
+use std::time::Instant;
 
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HOST, RETRY_AFTER, TRANSFER_ENCODING};
 use http::uri::Authority;
@@ -72,6 +73,7 @@ pub(super) async fn forward(
     guard: RequestGuard,
 ) -> Response<ResponseBody> {
     let client = &conn.client;
+    let began = Instant::now();
     let mut response = match carry(conn, request, guard).await {
         Ok(response) => response,
         Err(refusal) => refusal.response(),
@@ -80,7 +82,7 @@ pub(super) async fn forward(
     {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    client.counters.response(response.status());
+    client.counters.response(response.status(), began.elapsed());
     response
 }
 
