@@ -6,6 +6,7 @@
 //! Deliberately absent: the handlers (the agent serves them) and every decision.
 
 mod client;
+mod client_error;
 mod container;
 mod event;
 mod events;
@@ -19,7 +20,8 @@ mod route;
 mod status;
 mod target;
 
-pub use client::{Client, ClientError};
+pub use client::Client;
+pub use client_error::ClientError;
 pub use container::{Container, PublishedPort};
 pub use event::{ContainerEvent, Event, RouteEvent};
 pub use events::Events;
