@@ -276,7 +276,10 @@ fn what_takes_no_traffic_keeps_its_route_and_says_why() {
     assert_eq!(plan.checks(&named(&seven)).count(), 1);
     // A balancer with checks of its own gets those that may become ready after the last pass.
     let assumed = RoutePlan::of(&world, RouteSettings { readiness: Readiness::Assumed, ..on_the_host() });
-    insta::assert_snapshot!(shown(&assumed), @"http:80 */ -> c1@172.17.0.1:80*100 c3@172.17.0.3:80*100 c7@172.17.0.7:80*100 c8@172.17.0.8:80*100 (c2: its health check fails) (c4: it is paused) (c5: it is stopping) (c6: it has no address that the balancer can reach)");
+    insta::assert_snapshot!(shown(&assumed), @r"
+    http:80 */ -> c1@172.17.0.1:80*100 c3@172.17.0.3:80*100 c7@172.17.0.7:80*100 c8@172.17.0.8:80*100 (c2: its health check fails) (c4: it is paused) (c5: it is stopping) (c6: it has no address that the balancer can reach)
+    ! container c6 (600000000000): it has no network, and port 80 is not published where it can: it takes no traffic (put it on a bridge network, or publish the port: docker run -p)
+    ");
     assert_eq!(assumed.checks(&named(&seven)).count(), 0);
     assert_eq!(plan.checks(&named(&health(3, Health::Healthy))).count(), 0);
 }
