@@ -47,6 +47,11 @@ impl DockerClient {
 }
 
 impl DockerClient {
+    /// Returns the engine's version, `29.0.1`; nothing where it does not answer.
+    pub async fn version(&self) -> Option<String> {
+        self.ready().await.ok()?.version().await.ok()?.version
+    }
+
     /// The connection, its API version agreed on. It fails while Docker does not answer.
     pub async fn ready(&self) -> Result<Docker, bollard::errors::Error> {
         let docker = self.get()?.clone();

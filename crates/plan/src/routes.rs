@@ -26,6 +26,17 @@ pub struct RouteSettings {
     pub location: BalancerLocation,
     /// TCP ports that no frontend may take, with what has them.
     pub reserved: BTreeMap<u16, String>,
+    /// Whether containers must be seen ready before they take traffic.
+    pub readiness: Readiness,
+}
+
+/// How a container that has just been started is treated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// It takes traffic once its port accepts connections, or its health check passes.
+    Awaited,
+    /// It takes traffic at once, unless its health check has failed: the balancer has checks of its own.
+    Assumed,
 }
 
 /// What an update came to.
@@ -225,11 +236,15 @@ impl RoutePlan {
     ) {
         let transport = claim.key.frontend.protocol.transport();
         let address = reach::address(world, &self.settings.location, id, claim.port, transport);
-        let checked = container.health == Health::None && transport == Transport::Tcp;
+        let readiness = self.settings.readiness;
+        let checked = readiness == Readiness::Awaited
+            && container.health == Health::None
+            && transport == Transport::Tcp;
         if let Some(address) = address.filter(|_| checked && container.state == RunState::Running) {
             holding.checks.insert(address);
         }
-        let waiting = waiting(world, id, container, address, checked);
+        let waiting = waiting(world, id, container, address, checked)
+            .filter(|reason| *reason != WaitingReason::HealthStarting || readiness == Readiness::Awaited);
         self.by_port
             .entry((transport, claim.key.frontend.port))
             .or_default()

@@ -9,7 +9,7 @@ use longshore_model::{
     Container, Frontend, Health, Host, HostId, Network, NetworkScope, PortState, Published, RunState,
     Transport, World,
 };
-use longshore_plan::{BalancerLocation, RoutePlan, RouteSettings};
+use longshore_plan::{BalancerLocation, Readiness, RoutePlan, RouteSettings};
 use proptest::prelude::*;
 use worlds::{ME, changed, container, empty, named, put_network, world};
 
@@ -18,6 +18,7 @@ fn on_the_host() -> RouteSettings {
     RouteSettings {
         location: BalancerLocation::Host(ME),
         reserved: BTreeMap::from([(7051, "Longshore's API".to_owned())]),
+        readiness: Readiness::Awaited,
     }
 }
 
@@ -212,6 +213,10 @@ fn what_takes_no_traffic_keeps_its_route_and_says_why() {
     let plan = RoutePlan::of(&world, on_the_host());
     insta::assert_snapshot!(shown(&plan), @"http:80 */ -> c3@172.17.0.3:80*100 (c1: its health check has not passed yet) (c2: its health check fails) (c4: it is paused) (c5: it is stopping) (c6: it has no address that the balancer can reach) (c7: its port has not accepted a connection yet) (c8: its port no longer accepts connections)");
     assert_eq!(plan.checks(&named(&seven)).count(), 1);
+    // A balancer with checks of its own gets those that may become ready after the last pass.
+    let assumed = RoutePlan::of(&world, RouteSettings { readiness: Readiness::Assumed, ..on_the_host() });
+    insta::assert_snapshot!(shown(&assumed), @"http:80 */ -> c1@172.17.0.1:80*100 c3@172.17.0.3:80*100 c7@172.17.0.7:80*100 c8@172.17.0.8:80*100 (c2: its health check fails) (c4: it is paused) (c5: it is stopping) (c6: it has no address that the balancer can reach)");
+    assert_eq!(assumed.checks(&named(&seven)).count(), 0);
     assert_eq!(plan.checks(&named(&health(3, Health::Healthy))).count(), 0);
 }
 

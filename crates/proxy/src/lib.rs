@@ -41,4 +41,4 @@ mod worker;
 pub use crate::balancer::Balancer;
 pub use crate::observation::Observation;
 pub use crate::settings::{Settings, Timeouts};
-pub use crate::stats::{FrontendStats, Stats};
+pub use crate::stats::{DURATION_BOUNDS, FrontendStats, Stats};

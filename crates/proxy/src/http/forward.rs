@@ -6,6 +6,7 @@
 //! harmless by its method's definition (RFC 9110, 9.2.2) and none of its body is gone.
 
 use std::rc::Rc;
+use std::time::Instant;
 
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HOST, RETRY_AFTER};
 use http::uri::Authority;
@@ -61,6 +62,7 @@ impl Refusal {
 /// Answers one request that came over `conn`.
 pub(super) async fn forward(conn: &ClientConn, request: Request<Incoming>) -> Response<ResponseBody> {
     let client = &conn.client;
+    let began = Instant::now();
     let guard = client.begin();
     let mut response = match carry(conn, request, guard).await {
         Ok(response) => response,
@@ -70,7 +72,7 @@ pub(super) async fn forward(conn: &ClientConn, request: Request<Incoming>) -> Re
     {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    client.counters.response(response.status());
+    client.counters.response(response.status(), began.elapsed());
     response
 }
 
