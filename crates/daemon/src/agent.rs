@@ -163,10 +163,18 @@ impl Agent {
             stop: stop.clone(),
             unsettled: signal::Sender::default(),
         };
-        let (docker_version, ask_version) =
-            serve::docker_version(DockerClient::new(settings.docker.clone()), docker.clone());
-        let (following, seen) =
-            Services::start(&settings, start, context, &live_settings, &location, told_feed, inherited);
+        let client = DockerClient::new(settings.docker.clone());
+        let (docker_version, ask_version) = serve::docker_version(client.clone(), docker.clone());
+        let (following, seen) = Services::start(
+            &settings,
+            start,
+            context,
+            &client,
+            &live_settings,
+            &location,
+            told_feed,
+            inherited,
+        );
         let reconciler = RouteReconciler {
             plan: RoutePlan::new(RouteSettings {
                 location,
@@ -189,11 +197,12 @@ impl Agent {
             spawn(feed.clone().collect(container_events, route_events.subscribe(), world.clone())),
             spawn(writer.run(observed)),
             spawn(watch(Watched {
-                settings: settings.docker.clone(),
+                docker: client,
                 live: live_settings,
                 attention: seen.attention,
                 world: world.clone(),
                 host,
+                problems: problems.clone(),
                 observations,
                 resume: seen.heard,
             })),
