@@ -47,8 +47,7 @@ pub fn claims(container: &Container) -> (Vec<Claim>, Vec<Problem>) {
         }
     }
     if claims.len() > MAX_CLAIMS {
-        let message =
-            format!("{} routes requested: only the first {MAX_CLAIMS} are created", claims.len());
+        let message = format!("{} routes requested: only the first {MAX_CLAIMS} are created", claims.len());
         reading.problem(None, message, None);
         claims.truncate(MAX_CLAIMS);
     }
@@ -88,8 +87,7 @@ impl<'a> Reading<'a> {
                 }
                 Some(Key::UnknownAttribute(protocol, port, near)) => {
                     drafts.entry((protocol, port)).or_default().broken = true;
-                    let message =
-                        format!("unknown property: no {protocol} route to port {port}");
+                    let message = format!("unknown property: no {protocol} route to port {port}");
                     self.problem(Some(label), message, near.map(|near| format!("did you mean {near:?}?")));
                 }
                 Some(Key::Unknown(message, hint)) => {
