@@ -291,7 +291,7 @@ async fn two_agents_do_not_share_a_data_directory() -> TestResult {
     let agent = Agent::on(host).start().await?;
     let second = Agent::on(host).data_dir(agent.data_dir()).listen("127.0.0.1:7052").start().await;
     let Err(AgentError::NotReady(_, log)) = second else { panic!("the second one runs") };
-    assert!(log.contains("another agent uses it"), "{log}");
+    assert!(log.contains("in use by another agent"), "{log}");
     Ok(())
 }
 
