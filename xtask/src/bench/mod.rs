@@ -12,7 +12,7 @@ mod p9;
 mod report;
 mod summary;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
@@ -48,6 +48,9 @@ pub(crate) struct Bench {
     /// The binary to measure, in place of building it with profile dist.
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
+    /// Another binary, of an earlier commit for example, to measure right before; its figures are printed only.
+    #[arg(long, value_name = "FILE")]
+    beside: Option<PathBuf>,
 }
 
 /// What every bench needs.
@@ -73,7 +76,7 @@ pub(crate) async fn run(bench: Bench) -> anyhow::Result<()> {
     setup::packages()?;
     lab::build_test_server("release")?;
     let binary = match bench.binary {
-        Some(path) => path.canonicalize().context("no such binary")?,
+        Some(path) => found(&path)?,
         None => {
             steps::run(&mut workspace::cargo(&["build", "--package", "longshore", "--profile", "dist"]))?;
             workspace::binary("dist", "longshore")?
@@ -84,19 +87,39 @@ pub(crate) async fn run(bench: Bench) -> anyhow::Result<()> {
         Name::All => vec![Name::P1, Name::P2, Name::P9, Name::P10],
         name => vec![name],
     };
+    let beside = match bench.beside {
+        Some(path) => Some(Bed { binary: found(&path)?, quick: bench.quick }),
+        None => None,
+    };
     for name in names {
-        let reports = match name {
-            Name::P1 => vec![p1::run(&bed).await?],
-            Name::P2 => vec![p2::run(&bed).await?],
-            Name::P9 => vec![p9::run(&bed).await?],
-            Name::P10 => vec![p10::run(&bed).await?, p10_handlers::run(&bed).await?],
-            Name::All => Vec::new(),
-        };
-        for report in reports {
+        if let Some(other) = &beside {
+            for report in measure(name, other).await? {
+                println!(
+                    "\n{}: {}",
+                    other.binary.display(),
+                    report.section(&machine::facts(), &machine::today())
+                );
+            }
+        }
+        for report in measure(name, &bed).await? {
             publish(&report, bed.quick)?;
         }
     }
     Ok(())
+}
+
+fn found(binary: &Path) -> anyhow::Result<PathBuf> {
+    binary.canonicalize().with_context(|| format!("no binary at {}", binary.display()))
+}
+
+async fn measure(name: Name, bed: &Bed) -> anyhow::Result<Vec<Report>> {
+    Ok(match name {
+        Name::P1 => vec![p1::run(bed).await?],
+        Name::P2 => vec![p2::run(bed).await?],
+        Name::P9 => vec![p9::run(bed).await?],
+        Name::P10 => vec![p10::run(bed).await?, p10_handlers::run(bed).await?],
+        Name::All => Vec::new(),
+    })
 }
 
 fn publish(report: &Report, quick: bool) -> anyhow::Result<()> {
