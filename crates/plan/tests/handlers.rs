@@ -355,7 +355,7 @@ fn filters_and_rules_of_delivery_are_read() {
 fn mistakes_are_told_all_at_once_with_their_lines() {
     insta::assert_snapshot!(bad(&script("enabled=maybe\nimages=UPPER\ntimeout=30\nretries=-1\nparallel=0")), @r#"
     /etc/docker-glue.d/one.ini:4: enabled: "maybe" is neither 1 nor 0
-    /etc/docker-glue.d/one.ini:5: images: "UPPER" is no image (write redis, redis:7, registry.example/team/*)
+    /etc/docker-glue.d/one.ini:5: images: invalid image "UPPER" (write redis, redis:7, registry.example/team/*)
     /etc/docker-glue.d/one.ini:6: timeout: "30" is no time (write 30s or 2m)
     /etc/docker-glue.d/one.ini:7: retries: "-1" is no whole number from 0 to 1000
     /etc/docker-glue.d/one.ini:8: parallel: "0" is no whole number from 1 to 256

@@ -111,7 +111,7 @@ fn images(reader: &mut Reader<'_>) -> Vec<String> {
         // A wildcard may stand for anything that is allowed where it is.
         if image.replace(['*', '?'], "x").parse::<ImageReference>().is_err() {
             let hint = Some("write redis, redis:7, registry.example/team/*".to_owned());
-            reader.wrong(line, "images", format!("{} is no image", shown(image)), hint);
+            reader.wrong(line, "images", format!("invalid image {}", shown(image)), hint);
         }
     }
     images
