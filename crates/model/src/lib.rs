@@ -32,9 +32,10 @@ pub use domain::{DomainName, HostPattern, TextError};
 pub use event::{ContainerEvent, EventKind, NetworkEvent};
 pub use forwarded::{FORBIDDEN_HEADERS, TRUSTED_HEADER_PREFIX, TRUSTED_HEADERS, is_passed_header};
 pub use handler::{
-    BalanceJob, DeliveryRules, EventFilter, Filter, Handler, Job, OpenVswitchJob, Origin, PublishJob,
+    BalanceJob, DeliveryRules, EventFilter, Filter, FollowerJob, Handler, Job, OpenVswitchJob, Origin,
+    PublishJob,
 };
-pub use handler_set::HandlerSet;
+pub use handler_set::{BrokenHandler, HandlerSet};
 pub use host::{Host, HostId, HostIdError};
 pub use image::{ImageReference, ImageReferenceError};
 pub use name::{NameEntry, NameKey, NameTable, NamedContainer, NamedPort, Replica};
