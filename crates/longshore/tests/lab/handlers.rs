@@ -508,7 +508,7 @@ async fn a_handler_whose_script_is_missing_is_broken_until_it_is_there() -> Test
     let folder = Folder::new()?;
     let script = folder.path().join("greet.sh");
     let ini = format!("[handler]\nclass=script\nevents=start\n[params]\nscript={}\n", script.display());
-    fs::write(folder.path().join("greet.ini"), ini)?;
+    std::fs::write(folder.path().join("greet.ini"), ini)?;
     let agent = folder.agent(lab.host(0)).start().await?;
     let state = async |wanted: &str| {
         let listed = agent.cli(&["handler", "ls"]).await.unwrap_or_default();
@@ -517,8 +517,8 @@ async fn a_handler_whose_script_is_missing_is_broken_until_it_is_there() -> Test
     eventually("it is listed as broken", async || state("broken: ").await && state("greet.sh").await).await;
     let json = agent.api("/v1/handlers").await?;
     assert!(json[0]["origin"].as_str().is_some_and(|origin| origin.ends_with("greet.ini:5")), "{json}");
-    fs::write(&script, "#!/bin/sh\n")?;
-    fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    std::fs::write(&script, "#!/bin/sh\n")?;
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
     eventually("it is a handler like any other", async || state(" ok").await).await;
     Ok(())
 }
