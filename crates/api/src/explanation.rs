@@ -28,6 +28,9 @@ impl fmt::Display for Verdict {
 /// Where a request goes, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Explanation {
+    /// The frontend that the request comes in at: `http:80`.
+    #[serde(default)]
+    pub frontend: String,
     /// What becomes of it.
     pub verdict: Verdict,
     /// The route that it takes: `http:80 wp1.example.com/`.

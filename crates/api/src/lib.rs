@@ -8,22 +8,26 @@
 mod client;
 mod container;
 mod event;
+mod events;
 mod explanation;
 mod failure;
 mod handler;
 mod name;
 mod problem;
 mod route;
+mod target;
 
 pub use client::{Client, ClientError};
 pub use container::{Container, PublishedPort};
 pub use event::{ContainerEvent, Event, RouteEvent};
+pub use events::Events;
 pub use explanation::{Candidate, Explanation, Verdict};
 pub use failure::Failure;
 pub use handler::{Affected, FailedDelivery, Handler, HandlerCall, HandlerTest, HandlerTestReport};
 pub use name::{Name, NamedContainer};
 pub use problem::Problem;
 pub use route::{Route, Upstream, Waiting};
+pub use target::{RequestTarget, RequestTargetError};
 
 /// Where an agent listens unless told otherwise.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:7051";

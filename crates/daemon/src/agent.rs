@@ -4,26 +4,25 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use longshore_dns::DnsPorts;
+use longshore_docker::{Watched, watch};
 use longshore_model::{ContainerId, ContainerRef, HostId, Problem, RouteTable, Subject};
 use longshore_plan::{BalancerLocation, RoutePlan, RouteSettings};
+use longshore_runtime::state::{DockerState, State, Writer};
+use longshore_runtime::{FollowerContext, Problems, Source, StatusBoard, chain};
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc, watch as signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::act::dns::DnsPorts;
 use crate::act::{Engine, EngineError};
-use crate::config::{DockerSettings, EngineSettings, Live, Settings};
-use crate::docker::DockerClient;
-use crate::following::Following;
+use crate::config::{DockerSettings, EngineSettings, ReloadableSettings, Settings};
 use crate::identity::{Keeping, host_id};
 use crate::metrics;
-use crate::problems::{Problems, Source, chain};
-use crate::reconcile::{Checks, Due, Ground, RouteReconciler, Routes, StatusBoard};
+use crate::reconcile::{Checks, Due, RouteReconciler, Routes};
 use crate::serve::{self, Api, Feed};
+use crate::services::Services;
 use crate::start::Start;
-use crate::state::{DockerState, State, Writer};
-use crate::watch;
 
 /// How many route changes a slow reader of the events may be behind.
 const FEED: usize = 4096;
@@ -93,13 +92,13 @@ pub struct Agent {
     routes: Routes,
     stop: CancellationToken,
     grace: Duration,
-    live: signal::Sender<Live>,
+    live: signal::Sender<ReloadableSettings>,
     started: Settings,
     reconciler: AbortOnDropHandle<Engine>,
     api: Api,
     serving: Option<AbortOnDropHandle<()>>,
     lock: Option<std::fs::File>,
-    following: Following,
+    following: Services,
     _background: Vec<AbortOnDropHandle<()>>,
 }
 
@@ -137,9 +136,8 @@ impl Agent {
         let container_events = writer.events().subscribe();
         let traffic = engine.traffic();
 
-        let ground = Ground {
+        let context = FollowerContext {
             node: settings.node.clone(),
-            docker: DockerClient::new(settings.docker.clone()),
             world: world.clone(),
             problems: problems.clone(),
             statuses: statuses.clone(),
@@ -147,7 +145,7 @@ impl Agent {
             unsettled: signal::Sender::default(),
         };
         let (following, seen) =
-            Following::start(&settings, start, ground, &live_settings, &location, told_feed, inherited);
+            Services::start(&settings, start, context, &live_settings, &location, told_feed, inherited);
         let reconciler = RouteReconciler {
             plan: RoutePlan::new(RouteSettings { location, reserved: reserved(&settings) }),
             world: world.clone(),
@@ -164,7 +162,7 @@ impl Agent {
         let background = vec![
             spawn(feed.clone().collect(container_events, route_events.subscribe(), world.clone())),
             spawn(writer.run(observed)),
-            spawn(watch::watch(watch::Watched {
+            spawn(watch(Watched {
                 settings: settings.docker.clone(),
                 live: live_settings,
                 attention: seen.attention,

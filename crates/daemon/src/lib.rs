@@ -15,24 +15,16 @@
 
 pub mod act;
 pub mod config;
-pub mod files;
 pub mod handlers;
 
 mod agent;
-mod delays;
-mod deliver;
-mod docker;
-mod following;
 mod identity;
 mod metrics;
-mod outward;
-mod problems;
 mod reconcile;
 mod serve;
+mod services;
 mod start;
-mod state;
-mod watch;
 
-pub use act::dns::DnsPorts;
 pub use agent::{Agent, AgentError, Pass};
+pub use longshore_dns::DnsPorts;
 pub use start::Start;

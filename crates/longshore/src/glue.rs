@@ -10,9 +10,9 @@ use longshore_daemon::config::{BalancerSettings, DockerSettings, EngineSettings,
 use longshore_daemon::handlers::{balance_job, follow_balance_job};
 use longshore_model::BalanceJob;
 
-use crate::cli::{Glue, LogFormat};
-use crate::flags::folders;
-use crate::{alone, log, run};
+use crate::cli::Glue;
+use crate::flags::{LogFormat, folders};
+use crate::{legacy, log, run};
 
 /// Where docker-glue looked for INI files, seen from the program.
 const HANDLER_PATHS: [&str; 4] =
@@ -59,17 +59,17 @@ fn is_of_engine(error: &anyhow::Error) -> bool {
 
 fn settings(arguments: &Glue, handlers: &HandlerSettings, job: Option<&BalanceJob>) -> Settings {
     let engine = match job {
-        Some(job) => EngineSettings::Haproxy(Box::new(alone::haproxy(job))),
+        Some(job) => EngineSettings::Haproxy(Box::new(legacy::haproxy(job))),
         None => EngineSettings::None,
     };
-    let alone = alone::settings(arguments.docker_url.clone(), arguments.data_dir.clone());
+    let base = legacy::settings(arguments.docker_url.clone(), arguments.data_dir.clone());
     let include_env = job.is_some_and(|job| job.include_env);
     Settings {
         node: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-        docker: DockerSettings { include_env, ..alone.docker },
-        balancer: BalancerSettings { engine, ..alone.balancer },
+        docker: DockerSettings { include_env, ..base.docker },
+        balancer: BalancerSettings { engine, ..base.balancer },
         handlers: handlers.clone(),
-        ..alone
+        ..base
     }
 }
 
@@ -111,12 +111,12 @@ fn plain(path: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::{Cli, Command};
-    use clap::Parser;
+    use clap::{Args, FromArgMatches};
 
     fn paths(program: &str, flags: &[&str]) -> HandlerSettings {
-        let arguments = [&["longshore", "glue", "-1"], flags].concat();
-        let Command::Glue(glue) = Cli::try_parse_from(arguments).unwrap().command else { panic!() };
+        let arguments = [&["docker-glue", "-1"], flags].concat();
+        let command = Glue::augment_args(clap::Command::new("docker-glue"));
+        let glue = Glue::from_arg_matches(&command.get_matches_from(arguments)).unwrap();
         handlers(&glue, &program_folder(Some(&program.into())))
     }
 

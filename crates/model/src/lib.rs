@@ -13,6 +13,7 @@ mod domain;
 mod event;
 mod forwarded;
 mod handler;
+mod handler_set;
 mod host;
 mod image;
 mod name;
@@ -31,6 +32,7 @@ pub use forwarded::{FORBIDDEN_HEADERS, TRUSTED_HEADER_PREFIX, TRUSTED_HEADERS, i
 pub use handler::{
     BalanceJob, DeliveryRules, EventFilter, Filter, Handler, Job, OpenVswitchJob, Origin, PublishJob,
 };
+pub use handler_set::HandlerSet;
 pub use host::{Host, HostId, HostIdError};
 pub use image::{ImageReference, ImageReferenceError};
 pub use name::{NameEntry, NameKey, NameTable, NamedContainer, NamedPort, Replica};

@@ -140,8 +140,8 @@ fn a_bad_label_loses_that_one_route_and_no_other() {
     ! container c2 (200000000000): longshore.http.80.host: "" is no host name, as it is empty: the http route to port 80 is not made (write a name such as wp1.example.com, or *.example.com)
     ! container c3 (300000000000): longshore.http.80.weight: "1.5" is no weight: the http route to port 80 is not made (write a whole number from 0 to 256)
     ! container c3 (300000000000): longshore.http.8080.strip-prefix: "maybe" is neither 1 nor 0: the http route to port 8080 is not made
-    ! container c4 (400000000000): glue_htp_80_host: unknown label: it does nothing (did you mean "http"?)
-    ! container c4 (400000000000): longshore.htpp.80.host: unknown label: it does nothing (did you mean "http"?)
+    ! container c4 (400000000000): glue_htp_80_host: unknown label: it is ignored (did you mean "glue_http"?)
+    ! container c4 (400000000000): longshore.htpp.80.host: unknown label: it is ignored (did you mean "longshore.http"?)
     ! container c4 (400000000000): longshore.http.80.hots: unknown property: the http route to port 80 is not made (did you mean "host"?)
     ! container c5 (500000000000): longshore.http.80.host: "{{x}}" is no host name, as it has the character '{': the http route to port 80 is not made (write a name such as wp1.example.com, or *.example.com)
     ! container c5 (500000000000): longshore.http.8080.prefix: "a/../b" is no path prefix, as it has the segment "..": the http route to port 8080 is not made
@@ -416,13 +416,39 @@ fn an_explanation_names_the_container_and_the_reason() {
     Routed Some("http:80 a.b/")
     c1 takes 100% at 172.17.0.1:80 (weight 100)
     c2 claims http:80 a.b/api, which does not cover /x
-    c3 claims http:80 a.b/, and is exited
+    c3 claims http:80 a.b/, but is exited
     "#);
     insta::assert_snapshot!(told("a.b", "/api/v1"), @r#"
     Routed Some("http:80 a.b/api")
     c2 takes 100% at 172.17.0.2:80 (weight 100)
-    c1 claims http:80 a.b/, and the more exact http:80 a.b/api goes before
-    c3 claims http:80 a.b/, and is exited
+    c1 claims http:80 a.b/, but http:80 a.b/api is more specific
+    c3 claims http:80 a.b/, but is exited
     "#);
     insta::assert_snapshot!(told("nowhere", "/"), @"NoRoute None");
+}
+
+#[test]
+fn an_explanation_leaves_out_bad_labels_that_have_nothing_to_do_with_the_request() {
+    let world = world(
+        [
+            container(1, &[("longshore.http.80.host", "a.b")]),
+            container(2, &[("longshore.http.80.host", "other.test"), ("longshore.http.80.weight", "heavy")]),
+            container(3, &[("longshore.http.80.host", "a.b"), ("longshore.http.80.weight", "heavy")]),
+            container(4, &[("longshore.http.8080.host", "a.b"), ("longshore.http.8080.weight", "heavy")]),
+            container(5, &[("longshore.htpp.80.host", "a.b")]),
+            container(6, &[("longshore.htpp.80.host", "other.test")]),
+            container(7, &[("longshore.tcp.80.weight", "heavy")]),
+            container(8, &[("glue_http_ports", "x"), ("glue_http_80_host", "other.test")]),
+            container(9, &[("longshore.http.3000.listen", "80"), ("longshore.http.3000.wieght", "1")]),
+        ],
+        &[80],
+    );
+    let plan = RoutePlan::of(&world, on_the_host());
+    let explained = |host| {
+        let explanation =
+            longshore_plan::explain(&world, plan.table(), "http:80".parse().unwrap(), host, "/");
+        explanation.candidates.into_iter().map(|candidate| candidate.name).collect::<Vec<_>>()
+    };
+    assert_eq!(explained("a.b"), ["c1", "c3", "c5", "c9"]);
+    assert_eq!(explained("nowhere.test"), ["c9"], "its label names any host");
 }

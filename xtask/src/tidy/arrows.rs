@@ -6,26 +6,21 @@ use super::Violation;
 use xtask::workspace::{Metadata, Package};
 
 /// The rooms by floor: a room may need those on lower floors, and none on its own.
-const FLOORS: [&[&str]; 5] = [
+const FLOORS: [&[&str]; 6] = [
     &["longshore-model", "longshore-etcd"],
-    &["longshore-net"],
-    &[
-        "longshore-plan",
-        "longshore-store",
-        "longshore-cluster",
-        "longshore-api",
-        "longshore-proxy",
-        "longshore-haproxy",
-    ],
+    &["longshore-wire", "longshore-plan", "longshore-net", "longshore-api"],
+    &["longshore-proxy", "longshore-haproxy", "longshore-runtime"],
+    &["longshore-docker", "longshore-delivery", "longshore-dns", "longshore-store", "longshore-cluster"],
     &["longshore-daemon"],
     &["longshore"],
 ];
 
 /// Crates that stay inside the room that talks to what is behind them.
-const ROOMS_OF: [(&str, &[&str]); 5] = [
-    ("bollard", &["longshore-daemon", "longshore-testkit"]),
-    ("axum", &["longshore-daemon"]),
-    ("zenoh", &["longshore-cluster"]),
+const ROOMS_OF: [(&str, &[&str]); 6] = [
+    ("bollard", &["longshore-docker", "longshore-daemon", "longshore-testkit"]),
+    ("axum", &["longshore-daemon", "longshore-delivery"]),
+    ("hickory-proto", &["longshore-plan", "longshore-dns", "longshore"]),
+    ("redb", &["longshore-delivery", "longshore-store"]),
     ("tonic", &["longshore-etcd"]),
     ("prost", &["longshore-etcd"]),
 ];
@@ -110,8 +105,8 @@ mod tests {
     #[test]
     fn an_arrow_up_or_sideways_is_wrong() {
         assert_eq!(verdict("longshore-model", "longshore-plan", None).len(), 1);
-        assert_eq!(verdict("longshore-proxy", "longshore-plan", None).len(), 1);
-        assert_eq!(verdict("longshore-proxy", "longshore-plan", Some("dev")).len(), 1);
+        assert_eq!(verdict("longshore-plan", "longshore-api", None).len(), 1);
+        assert_eq!(verdict("longshore-dns", "longshore-docker", Some("dev")).len(), 1);
     }
 
     #[test]

@@ -11,8 +11,7 @@ use longshore_etcd::{
 };
 use longshore_model::PublishJob;
 use longshore_plan::{KeyChange, in_batches};
-
-use crate::files::{Guard, ReadError, read_soon};
+use longshore_runtime::files::{Guard, ReadError, read_soon};
 
 pub(crate) use longshore_etcd::{Error as EtcdError, LeaseId};
 

@@ -1,16 +1,11 @@
-//! What carries decisions out: engines for the routes, and `deliver` for events to handlers.
+//! What carries decisions out: engines for the routes, etcd's keys, and the ports of Open vSwitch.
 //!
 //! An engine is told the whole table and which routes may differ from the last time, and reports the frontends that it
 //! could not open. The built-in one carries everything, or, beside HAProxy, the UDP that HAProxy does not relay.
 
-pub(crate) mod credentials;
-pub(crate) mod deliver;
-pub(crate) mod dns;
 mod engine;
 pub(crate) mod etcd;
-mod group;
 pub(crate) mod openvswitch;
-pub(crate) mod sidecars;
 mod traffic;
 
 pub use engine::EngineError;

@@ -11,13 +11,13 @@ use std::time::Duration;
 
 use longshore_model::ContainerId;
 use longshore_plan::openvswitch::{Attachment, Mark, Port};
+use longshore_runtime::ProcessGroup as Group;
 use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::act::group::Group;
 use crate::config::DockerSettings;
 
 /// How long one look or change may take.

@@ -2,8 +2,6 @@
 //! environment, a file) is the command line's business.
 
 mod balancer;
-mod dns;
-mod docker;
 mod handlers;
 mod sidecars;
 
@@ -12,11 +10,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use balancer::{BalancerSettings, EngineSettings};
-pub use dns::DnsSettings;
-pub use docker::{DockerAddress, DockerAddressError, DockerSettings};
 pub use handlers::{Definition, HandlerSettings, Said, Value};
+pub use longshore_dns::DnsSettings;
+pub use longshore_docker::{DockerAddress, DockerAddressError, DockerSettings};
 use longshore_model::{Problem, PublishJob};
 pub use longshore_net::IpNet;
+pub use longshore_runtime::ReloadableSettings;
 pub use sidecars::SidecarSettings;
 
 /// Everything that an agent is told.
@@ -52,19 +51,10 @@ pub struct Settings {
     pub ignored: Vec<Problem>,
 }
 
-/// What may change while the agent runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Live {
-    /// [`Settings::resync`].
-    pub resync: Duration,
-    /// [`Settings::check_interval`].
-    pub check_interval: Duration,
-}
-
 impl Settings {
     /// The part that may change while the agent runs.
-    pub(crate) fn live(&self) -> Live {
-        Live { resync: self.resync, check_interval: self.check_interval }
+    pub(crate) fn live(&self) -> ReloadableSettings {
+        ReloadableSettings { resync: self.resync, check_interval: self.check_interval }
     }
 
     /// The settings, by their names, in which another value needs a restart.

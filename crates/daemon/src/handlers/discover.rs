@@ -4,41 +4,22 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use longshore_model::{BalanceJob, Handler, Job, Problem, Subject};
+use longshore_model::{BalanceJob, Handler, HandlerSet, Job, Problem, Subject};
 use longshore_plan::handlers::{Definition, define, read_ini};
+use longshore_runtime::files::{self, Guard};
 
 use super::scripts;
 use crate::config::HandlerSettings;
-use crate::files::{self, Guard};
 
 /// How long a handler's file may be, in bytes.
 const LENGTH: u64 = 1024 * 1024;
 
-/// All handlers that are defined.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct HandlerSet {
-    /// By their names. One whose definition is the same as before is the same value.
-    pub(crate) handlers: BTreeMap<String, Arc<Handler>>,
-    /// Names whose definition is broken at the moment. Where there is a handler of that name, it goes on as it was
-    /// read last.
-    pub(crate) broken: BTreeSet<String>,
-    /// What is wrong with the files.
-    pub(crate) problems: Vec<Problem>,
-}
-
-impl HandlerSet {
-    /// What the first enabled handler that keeps a HAProxy asks for.
-    pub(super) fn balance_job(&self) -> Option<BalanceJob> {
-        self.handlers.values().filter(|handler| handler.enabled).find_map(|handler| match &handler.job {
-            Job::Balance(job) => Some(job.clone()),
-            _ => None,
-        })
-    }
-
-    fn tell(&mut self, file: &Path, message: String, hint: Option<&str>) {
-        let subject = Subject::File { path: shown(file), line: None };
-        self.problems.push(Problem { subject, key: None, message, hint: hint.map(str::to_owned) });
-    }
+/// What the first enabled handler that keeps a HAProxy asks for.
+pub(super) fn balance_job(set: &HandlerSet) -> Option<BalanceJob> {
+    set.handlers.values().filter(|handler| handler.enabled).find_map(|handler| match &handler.job {
+        Job::Balance(job) => Some(job.clone()),
+        _ => None,
+    })
 }
 
 /// Reads all definitions. `before` is what the last look came to.
@@ -66,6 +47,11 @@ struct Discovery<'a> {
 }
 
 impl Discovery<'_> {
+    fn tell(&mut self, file: &Path, message: String, hint: Option<&str>) {
+        let subject = Subject::File { path: shown(file), line: None };
+        self.set.problems.push(Problem { subject, key: None, message, hint: hint.map(str::to_owned) });
+    }
+
     /// The files of a folder, in order of their names. A folder that is not there has none.
     fn folder(&mut self, folder: &Path) {
         let names = match ini_files(folder) {
@@ -73,7 +59,7 @@ impl Discovery<'_> {
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound) => return,
             Err(error) => {
                 let message = format!("its handlers cannot be looked for, and go on as they were: {error}");
-                self.set.tell(folder, message, None);
+                self.tell(folder, message, None);
                 let of_folder = |handler: &&Arc<Handler>| handler.origin.file.parent() == Some(folder);
                 for handler in self.before.handlers.values().filter(of_folder) {
                     self.take(&handler.name.clone(), &handler.origin.file, |_| Err(Unread::Told));
@@ -88,7 +74,7 @@ impl Discovery<'_> {
                 Some(name) => self.take(name, &file, |file| read(name, file)),
                 None => {
                     let message = "its name is no UTF-8 or has control characters".to_owned();
-                    self.set.tell(&file, message, Some("rename it"));
+                    self.tell(&file, message, Some("rename it"));
                 }
             }
         }
@@ -99,7 +85,7 @@ impl Discovery<'_> {
         if let Some(place) = self.places.get(name) {
             let message =
                 format!("there is a handler {name:?} already, in {}: this one does nothing", shown(place));
-            self.set.tell(file, message, Some("give it another name"));
+            self.tell(file, message, Some("give it another name"));
             return;
         }
         let handler = match read(file) {
@@ -120,7 +106,7 @@ impl Discovery<'_> {
                 Err(())
             }
             Err(Unread::Refused(message)) => {
-                self.set.tell(file, message, None);
+                self.tell(file, message, None);
                 Err(())
             }
         };
@@ -135,7 +121,7 @@ impl Discovery<'_> {
                 self.set.broken.insert(name.to_owned());
                 let old = old.filter(|old| old.origin.file == file).cloned();
                 if old.is_some() {
-                    self.set.tell(file, format!("handler {name:?} goes on as it was read last"), None);
+                    self.tell(file, format!("handler {name:?} goes on as it was read last"), None);
                 }
                 old
             }

@@ -16,33 +16,37 @@ mod supervise;
 mod tests;
 mod watch;
 
-use longshore_model::BalanceJob;
+use longshore_model::{BalanceJob, HandlerSet, Problem};
 use tokio::sync::watch as signal;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::HandlerSettings;
 
-pub(crate) use discover::HandlerSet;
 pub(crate) use supervise::{Supervisor, supervise};
 pub(crate) use watch::watch;
 
 /// The enabled handler that asks for docker-balancer's job, if there is one, by a look at the files.
 pub fn balance_job(settings: &HandlerSettings) -> Option<BalanceJob> {
-    discover::discover(settings, &HandlerSet::default()).balance_job()
+    discover::balance_job(&discover::discover(settings, &HandlerSet::default()))
 }
 
-/// The same, followed while files change. Ends when the handle is dropped.
+/// What is wrong with the handlers that are defined, by a look at the files.
+pub fn check(settings: &HandlerSettings) -> Vec<Problem> {
+    discover::discover(settings, &HandlerSet::default()).problems
+}
+
+/// The balancer's job as [`balance_job`] finds it, followed while files change. Ends when the handle is dropped.
 pub fn follow_balance_job(
     settings: HandlerSettings,
 ) -> (signal::Receiver<Option<BalanceJob>>, AbortOnDropHandle<()>) {
     let (job, jobs) = signal::channel(None);
     let (keep, settings) = signal::channel(settings);
     let (mut sets, reading) = watch::keep_reading(settings, |_| {});
-    job.send_replace(sets.borrow_and_update().balance_job());
+    job.send_replace(discover::balance_job(&sets.borrow_and_update()));
     let following = tokio::spawn(async move {
         let _whole = (keep, reading);
         while sets.changed().await.is_ok() {
-            let found = sets.borrow_and_update().balance_job();
+            let found = discover::balance_job(&sets.borrow_and_update());
             job.send_if_modified(|job| std::mem::replace(job, found.clone()) != found);
         }
     });

@@ -4,16 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use longshore_model::{Handler, Job};
+use longshore_docker::{Attention, DockerClient};
+use longshore_model::{Handler, HandlerSet, Job};
+use longshore_runtime::{FollowerContext, Source};
 use tokio::sync::watch as signal;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::HandlerSet;
 use crate::config::DnsSettings;
-use crate::problems::Source;
-use crate::reconcile::{Ground, OpenVswitch, Publisher};
-use crate::watch::Attention;
+use crate::reconcile::{OpenVswitch, Publisher};
 
 /// A handler that follows World.
 struct Kept {
@@ -29,7 +28,8 @@ enum Task {
 
 /// What handlers that follow World are made from.
 pub(crate) struct Supervisor {
-    pub(crate) ground: Ground,
+    pub(crate) context: FollowerContext,
+    pub(crate) docker: DockerClient,
     pub(crate) data_dir: PathBuf,
     pub(crate) dns: Option<DnsSettings>,
 }
@@ -80,16 +80,29 @@ impl Supervisor {
     /// Nothing for a handler that is told of events, and for the balancer, which is chosen when the agent starts.
     fn begin(&self, handler: &Arc<Handler>, connecting: &signal::Sender<BTreeSet<String>>) -> Option<Kept> {
         let (stop, source) = (CancellationToken::new(), Source::Handler(handler.name.clone()));
-        let (ground, name) = (&self.ground, &handler.name);
+        let (context, name) = (&self.context, &handler.name);
         let task = match &handler.job {
             Job::OpenVswitch(job) => {
-                let follower = OpenVswitch::new(ground, name.clone(), job.clone(), connecting.subscribe());
-                Task::OpenVswitch(ground.follow(follower, source, stop.clone()))
+                let follower = OpenVswitch::new(
+                    context,
+                    self.docker.settings(),
+                    name.clone(),
+                    job.clone(),
+                    connecting.subscribe(),
+                );
+                Task::OpenVswitch(context.follow(follower, source, stop.clone()))
             }
             Job::Publish(job) => {
                 let dns = self.dns.as_ref();
-                let follower = Publisher::new(ground, &self.data_dir, dns, Some(name), job.clone());
-                Task::Publish(ground.follow(follower, source, stop.clone()))
+                let follower = Publisher::new(
+                    context,
+                    self.docker.clone(),
+                    &self.data_dir,
+                    dns,
+                    Some(name),
+                    job.clone(),
+                );
+                Task::Publish(context.follow(follower, source, stop.clone()))
             }
             Job::Balance(_) | Job::Script { .. } | Job::Plugin { .. } | Job::Webhook { .. } => return None,
         };

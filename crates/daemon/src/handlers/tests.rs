@@ -7,17 +7,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use longshore_model::Job;
+use longshore_model::{HandlerSet, Job};
 use longshore_plan::handlers::{Definition, read_ini};
+use longshore_runtime::Problems;
 use tempfile::TempDir;
 use tokio::sync::watch as signal;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::discover::{HandlerSet, discover};
+use super::discover::discover;
 use super::watch::keep_reading;
 use super::{balance_job, follow_balance_job, watch};
 use crate::config::HandlerSettings;
-use crate::problems::Problems;
 
 /// Folders of handlers and of scripts.
 struct Place(TempDir);

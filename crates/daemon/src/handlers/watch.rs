@@ -1,14 +1,15 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use longshore_model::HandlerSet;
+use longshore_runtime::files::{Watched, unwatched};
+use longshore_runtime::{Problems, Source};
 use tokio::sync::watch as signal;
 use tokio::task::spawn_blocking;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::discover::{HandlerSet, discover};
+use super::discover::discover;
 use crate::config::HandlerSettings;
-use crate::files::{Watched, unwatched};
-use crate::problems::{Problems, Source};
 
 /// Keeps reading the definitions: when a file changes, when the settings are told again (SIGHUP), and now and then.
 /// What is wrong with the files shows as problems. The first set is there at once; reading ends when the handle is
@@ -25,7 +26,7 @@ pub(super) fn keep_reading(
     mut settings: signal::Receiver<HandlerSettings>,
     told: impl Fn(&HandlerSet) + Send + 'static,
 ) -> (signal::Receiver<Arc<HandlerSet>>, AbortOnDropHandle<()>) {
-    let mut files = Watched::new();
+    let mut files = Watched::default();
     let first = {
         let settings = settings.borrow_and_update();
         let error = files.aim_now(&folders(&settings));

@@ -10,13 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_model::{ContainerRef, PortState};
+use longshore_runtime::state::Observation;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::config::Live;
-use crate::state::Observation;
+use crate::config::ReloadableSettings;
 
 /// How long a port may take to accept.
 const CONNECT: Duration = Duration::from_secs(1);
@@ -38,13 +38,16 @@ struct Check {
 
 /// The checks that run.
 pub(crate) struct Checks {
-    live: watch::Receiver<Live>,
+    live: watch::Receiver<ReloadableSettings>,
     seen: mpsc::UnboundedSender<Observation>,
     running: BTreeMap<ContainerRef, BTreeMap<SocketAddr, Check>>,
 }
 
 impl Checks {
-    pub(crate) fn new(live: watch::Receiver<Live>, seen: mpsc::UnboundedSender<Observation>) -> Self {
+    pub(crate) fn new(
+        live: watch::Receiver<ReloadableSettings>,
+        seen: mpsc::UnboundedSender<Observation>,
+    ) -> Self {
         Self { live, seen, running: BTreeMap::new() }
     }
 
@@ -82,7 +85,7 @@ impl Checks {
 async fn check(
     container: ContainerRef,
     address: SocketAddr,
-    live: watch::Receiver<Live>,
+    live: watch::Receiver<ReloadableSettings>,
     suspect: Arc<Notify>,
     seen: mpsc::UnboundedSender<Observation>,
 ) {

@@ -4,15 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use longshore_docker::DockerSettings;
 use longshore_model::{Change, ContainerId, Host, OpenVswitchJob, Problem, Subject, World};
 use longshore_plan::openvswitch::{Action, Decision, Mark, OpenVswitchPlan, concerns};
+use longshore_runtime::state::Reader;
+use longshore_runtime::{Follower, FollowerContext, Passed, Reached};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::{Follower, Ground, Passed, Reached};
 use crate::act::openvswitch as act;
-use crate::state::Reader;
 
 /// How often all ports are looked at though nothing changed: somebody may have taken one away.
 const LOOK: Duration = Duration::from_secs(60);
@@ -46,17 +47,17 @@ struct Done {
 impl OpenVswitch {
     /// For the handler of this name, one of `all` that connect containers.
     pub(crate) fn new(
-        ground: &Ground,
+        context: &FollowerContext,
+        docker: &DockerSettings,
         name: String,
         job: OpenVswitchJob,
         all: watch::Receiver<BTreeSet<String>>,
     ) -> Self {
-        let docker = ground.docker.settings();
-        let owner = act::Owner { node: ground.node.clone(), handler: name.clone(), all };
+        let owner = act::Owner { node: context.node.clone(), handler: name.clone(), all };
         Self {
             plan: OpenVswitchPlan { handler: name, job },
             act: act::OpenVswitch::new(owner, docker),
-            world: ground.world.clone(),
+            world: context.world.clone(),
             elsewhere: docker.remote().map(str::to_owned),
             next_look: Instant::now(),
             connected: BTreeSet::new(),

@@ -7,15 +7,14 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use longshore_model::{Change, Frontend, Problem, RouteKey, RouteTable, Subject};
 use longshore_plan::RoutePlan;
+use longshore_runtime::state::{Changes, Reader};
+use longshore_runtime::{Problems, Source, backoff, chain};
 use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::Checks;
 use crate::act::{Engine, Notice};
-use crate::config::Live;
-use crate::delays;
-use crate::problems::{Problems, Source, chain};
-use crate::state::{Changes, Reader};
+use crate::config::ReloadableSettings;
 
 /// How long the first routes wait for the first look at every port: a balancer that outlived the last agent goes on
 /// with the routes it has meanwhile.
@@ -48,7 +47,7 @@ pub(crate) struct RouteReconciler {
     /// Set once the first table is carried.
     pub(crate) ready: watch::Sender<bool>,
     /// Settings read again: the engine looks at its own files again.
-    pub(crate) live: watch::Receiver<Live>,
+    pub(crate) live: watch::Receiver<ReloadableSettings>,
     pub(crate) due: Due,
 }
 
@@ -73,7 +72,7 @@ impl Default for Due {
             disturbed: false,
             retry: None,
             refused: BTreeSet::new(),
-            delays: delays::rising(FIRST_DELAY, MAX_DELAY),
+            delays: backoff::exponential(FIRST_DELAY, MAX_DELAY),
             first: First::Unlisted,
         }
     }
@@ -212,7 +211,7 @@ impl RouteReconciler {
         };
         if self.due.refused.is_empty() {
             self.due.retry = None;
-            self.due.delays = delays::rising(FIRST_DELAY, MAX_DELAY);
+            self.due.delays = backoff::exponential(FIRST_DELAY, MAX_DELAY);
         } else {
             self.retry_later();
         }

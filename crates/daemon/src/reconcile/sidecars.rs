@@ -7,18 +7,17 @@ use std::time::Duration;
 
 use bollard::errors::Error;
 use bollard::query_parameters::InspectContainerOptions;
+use longshore_docker::DockerClient;
+use longshore_docker::steps::{Outcome, SidecarError, carry_out};
 use longshore_model::{Change, ContainerId, Host, Problem, Subject, World};
 use longshore_plan::sidecars::{EnvText, Order, SidecarFile, SidecarKey, SidecarPlan, Step};
+use longshore_runtime::files::{Guard, Watched, read_soon, unwatched};
+use longshore_runtime::{Follower, Passed, Reached, chain};
 use tokio::sync::{Semaphore, watch as signal};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-use super::{Follower, Ground, Passed, Reached};
-use crate::act::sidecars::{Outcome, SidecarError, carry_out};
-use crate::config::{Live, SidecarSettings};
-use crate::docker::DockerClient;
-use crate::files::{Guard, Watched, read_soon, unwatched};
-use crate::problems::chain;
+use crate::config::{ReloadableSettings, SidecarSettings};
 
 /// How long finding out what to watch may take: a file system of another machine may answer nothing.
 const AIM: Duration = Duration::from_secs(5);
@@ -74,7 +73,7 @@ pub(crate) struct SidecarFollower {
     unwatched: Option<Problem>,
     reread: bool,
     files: Watched,
-    live: signal::Receiver<Live>,
+    live: signal::Receiver<ReloadableSettings>,
     permits: Arc<Semaphore>,
     tasks: JoinSet<Done>,
     done: Vec<Done>,
@@ -93,20 +92,20 @@ impl SidecarFollower {
     /// `settled` is told whether there is nothing to do but what failed.
     pub(crate) fn new(
         settings: &SidecarSettings,
-        ground: &Ground,
-        live: signal::Receiver<Live>,
+        docker: DockerClient,
+        live: signal::Receiver<ReloadableSettings>,
         settled: signal::Sender<bool>,
     ) -> Self {
         let path = settings.file.as_deref().map(|path| std::path::absolute(path).unwrap_or(path.to_owned()));
         Self {
             plan: SidecarPlan::new(),
-            docker: ground.docker.clone(),
+            docker,
             reread: path.is_some(),
             path,
             text: None,
             file_problems: Vec::new(),
             unwatched: None,
-            files: Watched::new(),
+            files: Watched::default(),
             live,
             permits: Arc::new(Semaphore::new(settings.at_once.max(1))),
             tasks: JoinSet::new(),

@@ -4,8 +4,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Sse;
 use axum::response::sse::{self, KeepAlive};
-use futures_util::Stream;
-use futures_util::stream;
+use futures_util::{Stream, stream};
 use longshore_api::{Event, Route, RouteEvent};
 
 use super::Api;

@@ -10,10 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use longshore_api::ContainerEvent;
 use longshore_model::{self as model, RouteKey};
+use longshore_runtime::state::Reader;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
-
-use crate::state::Reader;
 
 /// How many events are kept.
 const MAX_KEPT: usize = 4096;

@@ -3,11 +3,11 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use longshore_api::{Affected, FailedDelivery, Failure, Handler, HandlerTest, HandlerTestReport};
+use longshore_delivery::{Command, TestError, outline_of};
 use tokio::sync::oneshot;
 
 use super::body::Body;
 use super::{Api, failure};
-use crate::deliver::{Command, TestError, outline_of};
 
 /// Lists the handlers and how their deliveries go.
 #[utoipa::path(

@@ -32,12 +32,12 @@ use self::errors::failure;
 pub(crate) use self::feed::Feed;
 use self::server::Limits;
 use crate::act::Traffic;
-use crate::act::dns::Zones;
-use crate::deliver::Command;
-use crate::handlers::HandlerSet;
-use crate::problems::Problems;
 use crate::reconcile::Routes;
-use crate::state::{DockerState, Reader};
+use longshore_delivery::Command;
+use longshore_dns::Zones;
+use longshore_model::HandlerSet;
+use longshore_runtime::Problems;
+use longshore_runtime::state::{DockerState, Reader};
 
 /// All that the API shows.
 #[derive(Clone)]

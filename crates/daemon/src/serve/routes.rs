@@ -1,9 +1,8 @@
 use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
-use axum::http::uri::Authority;
 use axum::response::{IntoResponse, Response};
-use longshore_api::{Candidate, Explanation, Failure, Route, Verdict};
+use longshore_api::{Candidate, Explanation, Failure, RequestTarget, Route, Verdict};
 use longshore_model::Frontend;
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -26,7 +25,7 @@ pub(super) async fn routes(State(api): State<Api>) -> Json<Vec<Route>> {
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct RouteQuery {
-    /// The request's host and path: `wp1.example.com/blog`. A port in it names the frontend.
+    /// The request's host and path, or its URL: `wp1.example.com/blog`. Its port is the frontend's.
     #[serde(default)]
     target: String,
     /// The frontend: `http:80` (the default), `tcp:5432`, `udp:53`.
@@ -46,39 +45,24 @@ pub(super) struct RouteQuery {
     )
 )]
 pub(super) async fn explain(State(api): State<Api>, Query(query): Query<RouteQuery>) -> Response {
-    let target = query.target.strip_prefix("http://").unwrap_or(&query.target);
-    let (authority, path) = match target.find('/') {
-        Some(slash) => target.split_at(slash),
-        None => (target, "/"),
+    let target: RequestTarget = match query.target.parse() {
+        Ok(target) => target,
+        Err(error) => return failure(StatusCode::BAD_REQUEST, error.to_string()),
     };
-    let path = path.split(['?', '#']).next().unwrap_or("/");
-    let authority = match authority {
-        "" => None,
-        text => match text.parse::<Authority>() {
-            Ok(authority) => Some(authority),
-            Err(_) => {
-                return failure(
-                    StatusCode::BAD_REQUEST,
-                    format!("invalid host {text:?}: expected HOST/PATH"),
-                );
-            }
-        },
-    };
-    let port = authority.as_ref().and_then(Authority::port_u16).unwrap_or(80);
-    let frontend = query.frontend.unwrap_or_else(|| format!("http:{port}"));
+    let frontend = query.frontend.unwrap_or_else(|| format!("http:{}", target.port));
     let frontend: Frontend = match frontend.parse() {
         Ok(frontend) => frontend,
         Err(error) => return failure(StatusCode::BAD_REQUEST, error.to_string()),
     };
-    let host = authority.as_ref().map_or("", |authority| authority.host());
     let Some(world) = api.world.snapshot() else {
         return failure(StatusCode::SERVICE_UNAVAILABLE, "Docker's containers have not been listed yet");
     };
+    let RequestTarget { host, path, .. } = &target;
     let explained = longshore_plan::explain(&world, &api.routes.table(), frontend, host, path);
-    Json(explanation(explained)).into_response()
+    Json(explanation(frontend, explained)).into_response()
 }
 
-fn explanation(explained: longshore_plan::Explanation) -> Explanation {
+fn explanation(frontend: Frontend, explained: longshore_plan::Explanation) -> Explanation {
     let verdict = match explained.verdict {
         longshore_plan::Verdict::Routed => Verdict::Routed,
         longshore_plan::Verdict::NoUpstream => Verdict::NoUpstream,
@@ -87,5 +71,5 @@ fn explanation(explained: longshore_plan::Explanation) -> Explanation {
     let candidate =
         |c: longshore_plan::Candidate| Candidate { name: c.name, id: c.id, serves: c.serves, why: c.why };
     let candidates = explained.candidates.into_iter().map(candidate).collect();
-    Explanation { verdict, route: explained.route, candidates }
+    Explanation { frontend: frontend.to_string(), verdict, route: explained.route, candidates }
 }

@@ -5,7 +5,7 @@ use clap::Args;
 use longshore_daemon::config::IpNet;
 use longshore_haproxy::{Mode, Reload, Settings, template_dirs};
 
-use super::Wrong;
+use super::Invalid;
 
 /// Only for `--balancer haproxy`.
 #[derive(Clone, Debug, Args)]
@@ -41,7 +41,7 @@ impl HaproxyFlags {
         data_dir: &Path,
         bind: &[IpAddr],
         trusted: &[IpNet],
-    ) -> Result<Settings, Wrong> {
+    ) -> Result<Settings, Invalid> {
         let mode = match &self.haproxy_config {
             Some(config) => Mode::Attach {
                 config: config.clone(),

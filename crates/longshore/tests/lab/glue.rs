@@ -13,7 +13,7 @@ use crate::engines::{answered_by, who};
 use crate::old_name::Old;
 
 /// The document's script, but for the place of its log.
-const TEST_HANDLER: &str = include_str!("../../../daemon/src/act/deliver/script/test-handler.sh");
+const TEST_HANDLER: &str = include_str!("../../../delivery/src/script/test-handler.sh");
 
 /// The document's file.
 const TEST_INI: &str = "[handler]\nclass=DockerGlue.handlers.exec.ScriptHandler\nevents=all\nenabled=1\n\

@@ -108,8 +108,8 @@ fn images(reader: &mut Reader<'_>) -> Vec<String> {
     let images = list(reader, "images");
     let line = reader.head("images").and_then(|said| said.line);
     for image in &images {
-        // An asterisk may stand for anything that is allowed where it is.
-        if image.replace('*', "x").parse::<ImageReference>().is_err() {
+        // A wildcard may stand for anything that is allowed where it is.
+        if image.replace(['*', '?'], "x").parse::<ImageReference>().is_err() {
             let hint = Some("write redis, redis:7, registry.example/team/*".to_owned());
             reader.wrong(line, "images", format!("{} is no image", shown(image)), hint);
         }

@@ -16,17 +16,15 @@ use std::time::Duration;
 
 use bollard::errors::Error as DockerError;
 use futures_util::{StreamExt, stream};
+use longshore_docker::DockerClient;
 use longshore_model::{Change, ContainerId, DomainName, Host, Problem, PublishJob, Subject, World};
 use longshore_plan::{KeyChange, Ledger, RecordSettings, container_key, records};
+use longshore_runtime::{Follower, FollowerContext, Passed, Reached, chain, local_addr};
 use tokio::time::Instant;
 
 use self::lease::{Held, Remembered};
-use super::{Follower, Ground, Passed, Reached};
 use crate::act::etcd::{Etcd, EtcdError, LeaseId, MAX_VALUE};
 use crate::config::DnsSettings;
-use crate::docker::DockerClient;
-use crate::outward;
-use crate::problems::chain;
 
 /// The name of the publisher that the settings ask for, rather than a handler's file.
 const OWN: &str = "publish";
@@ -77,7 +75,8 @@ pub(crate) struct Publisher {
 impl Publisher {
     /// The publisher of a handler of this name; without one, that of the settings. It remembers its lease below `data_dir`.
     pub(crate) fn new(
-        ground: &Ground,
+        context: &FollowerContext,
+        docker: DockerClient,
         data_dir: &Path,
         dns: Option<&DnsSettings>,
         name: Option<&str>,
@@ -85,7 +84,7 @@ impl Publisher {
     ) -> Self {
         let etcd = Etcd::new(&job);
         let domain = dns.map(|dns| dns.domain.clone()).or_else(|| DOMAIN.parse().ok());
-        let node = ground.node.parse::<DomainName>().ok();
+        let node = context.node.parse::<DomainName>().ok();
         let ttl = dns.map_or(TTL, |dns| dns.ttl).as_secs().max(1);
         let records = job.skydns.zip(domain.zip(node)).map(|(prefix, (domain, node))| RecordSettings {
             prefix,
@@ -98,13 +97,13 @@ impl Publisher {
         Self {
             name: who.to_owned(),
             is_own: name.is_none(),
-            docker: ground.docker.clone(),
-            prefix: job.prefix.unwrap_or_else(|| format!("/longshore/containers/{}", ground.node)),
+            docker,
+            prefix: job.prefix.unwrap_or_else(|| format!("/longshore/containers/{}", context.node)),
             env: job.env,
             records,
             length: job.lease,
             etcd,
-            remembered: Remembered::new(data_dir, name, &ground.node),
+            remembered: Remembered::new(data_dir, name, &context.node),
             held: None,
             previous: None,
             ledger: Ledger::default(),
@@ -385,5 +384,5 @@ async fn inspect(docker: &DockerClient, id: &ContainerId, env: bool) -> Result<O
 
 /// The addresses that containers on the host's network have.
 fn own_addresses() -> Vec<IpAddr> {
-    outward::addresses().filter(|ip| !ip.is_loopback() && !ip.is_unspecified()).collect()
+    local_addr::addresses().filter(|ip| !ip.is_loopback() && !ip.is_unspecified()).collect()
 }

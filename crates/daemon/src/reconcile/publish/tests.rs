@@ -5,12 +5,12 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use longshore_model::{Container, Endpoint, HostId, RunState};
+use longshore_runtime::Problems;
+use longshore_runtime::state::Reader;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::config::{DockerAddress, DockerSettings};
-use crate::problems::Problems;
-use crate::state::Reader;
 
 /// An etcd, ended with the test.
 struct Server {
@@ -58,16 +58,22 @@ impl Server {
     fn publisher(&self, node: &str) -> Publisher {
         let address = DockerAddress::Unix(self.dir.path().join("none.sock"));
         let docker = DockerSettings { address, cert_path: None, include_env: false };
-        let ground = Ground {
+        let context = FollowerContext {
             node: node.to_owned(),
-            docker: DockerClient::new(docker),
             world: Reader::default(),
             problems: Problems::default(),
-            statuses: crate::reconcile::StatusBoard::default(),
+            statuses: longshore_runtime::StatusBoard::default(),
             stop: CancellationToken::new(),
             unsettled: tokio::sync::watch::Sender::default(),
         };
-        Publisher::new(&ground, self.dir.path(), None, Some("a/handler"), self.job())
+        Publisher::new(
+            &context,
+            DockerClient::new(docker),
+            self.dir.path(),
+            None,
+            Some("a/handler"),
+            self.job(),
+        )
     }
 
     fn etcd(&self) -> Etcd {

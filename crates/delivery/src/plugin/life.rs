@@ -1,0 +1,362 @@
+//! A plugin's life, of one process after another: started, greeted, told of events, ended, started again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use longshore_model::{Problem, Subject};
+use longshore_runtime::{Problems, Source, backoff, chain};
+use rustix::process::Signal;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::ledger::{Delivery, Ledger};
+use super::log::{Log, plain};
+use super::process::{Act, Process};
+use super::wire::{self, PROTOCOL, Said};
+use crate::attempt::Failure;
+
+/// How long a plugin may take to answer the hello, unless it has longer for an event: it may have something to prepare.
+const HELLO: Duration = Duration::from_secs(10);
+/// How long it may take to end once it is told to.
+const SHUTDOWN: Duration = Duration::from_secs(5);
+/// How long it may take to end once it got SIGTERM.
+const TERM: Duration = Duration::from_secs(2);
+/// How long a plugin that closed a pipe may take to end by itself.
+const DEAF: Duration = Duration::from_secs(1);
+/// How often the log is told what was dropped.
+const FLUSH: Duration = Duration::from_secs(5);
+/// When it is started again: soon at first, then every half a minute. A plugin that ends at once costs little, and one
+/// that ended once is back before its next event.
+const FIRST_DELAY: Duration = Duration::from_millis(200);
+const LONGEST_DELAY: Duration = Duration::from_secs(30);
+/// Most characters that are told of a plugin's reason.
+const REASON: usize = 500;
+
+/// Whom the outcome of a delivery is for.
+pub(super) type Answer = oneshot::Sender<Result<(), Failure>>;
+
+/// What the keeper of a plugin is asked for.
+#[derive(Debug)]
+pub(super) enum Order {
+    Deliver(Delivery<Answer>),
+    /// To end, and say when that is done.
+    Stop(oneshot::Sender<()>),
+}
+
+/// All that is known of a plugin before it runs.
+#[derive(Debug)]
+pub(super) struct Recipe {
+    pub(super) handler: String,
+    pub(super) command: Vec<String>,
+    pub(super) docker_host: String,
+    /// The line that it is told first.
+    pub(super) hello: Vec<u8>,
+    /// How long it may take for an event.
+    pub(super) patience: Duration,
+    /// How many events it gets at once, unless it takes fewer.
+    pub(super) parallel: usize,
+    /// Where it is told that the plugin does not start.
+    pub(super) problems: Problems,
+}
+
+impl Recipe {
+    /// What a person should know: why the plugin does not start, or nothing.
+    fn tell(&self, why: Option<&str>) {
+        let problem = why.map(|why| Problem {
+            subject: Subject::Handler { name: self.handler.clone() },
+            key: None,
+            message: format!("its plugin does not start: {why}"),
+            hint: Some(
+                "it is tried again; the log has what it says, docs/plugins.md what it needs".to_owned(),
+            ),
+        });
+        self.problems.set(Source::Plugin(self.handler.clone()), problem);
+    }
+}
+
+/// Keeps a plugin running until it is ordered to stop, or nobody is left to order anything.
+pub(super) async fn keep(recipe: Recipe, orders: mpsc::UnboundedReceiver<Order>) {
+    keep_running(&recipe, orders).await;
+    recipe.tell(None);
+}
+
+async fn keep_running(recipe: &Recipe, mut orders: mpsc::UnboundedReceiver<Order>) {
+    let log = Arc::new(Log::new(&recipe.handler));
+    let mut ledger = Ledger::new(recipe.patience);
+    let mut delays = backoff::exponential(FIRST_DELAY, LONGEST_DELAY);
+    loop {
+        let began = Instant::now();
+        let end = match Life::begin(recipe, &log, &mut ledger) {
+            Ok(life) => life.live(&mut orders).await,
+            Err(why) => End::Failed { why, greeted: false },
+        };
+        log.flush();
+        let (why, greeted) = match end {
+            End::Failed { why, greeted } => (why, greeted),
+            End::Stopped(done) => {
+                let _ = done.send(());
+                return;
+            }
+        };
+        let failure = Failure::passing(why.clone());
+        for answer in ledger.take_under_way() {
+            let _ = answer.send(Err(failure.clone()));
+        }
+        // What waits goes to the next process, unless there is little hope that there is one.
+        if !greeted {
+            recipe.tell(Some(&why));
+            for answer in ledger.take_queue() {
+                let _ = answer.send(Err(failure.clone()));
+            }
+        }
+        if began.elapsed() > LONGEST_DELAY {
+            delays = backoff::exponential(FIRST_DELAY, LONGEST_DELAY);
+        }
+        let delay = delays.next().unwrap_or(LONGEST_DELAY);
+        tracing::warn!(handler = recipe.handler, retry_in = ?delay, "the plugin is to be started again: {why}");
+        let again = sleep(delay);
+        tokio::pin!(again);
+        loop {
+            let order = tokio::select! {
+                order = orders.recv() => order,
+                () = &mut again => break,
+            };
+            match order {
+                Some(Order::Deliver(delivery)) => ledger.push(delivery),
+                Some(Order::Stop(done)) => {
+                    let _ = done.send(());
+                    return;
+                }
+                None => return,
+            }
+        }
+    }
+}
+
+/// How a process's life ended.
+enum End {
+    /// As it should not have.
+    Failed { why: String, greeted: bool },
+    /// As it was ordered to.
+    Stopped(oneshot::Sender<()>),
+}
+
+/// Everything that can happen in a life.
+enum Happening {
+    Act(Act),
+    Order(Option<Order>),
+    Time,
+}
+
+/// What is next for a plugin that was told to end.
+#[derive(Clone, Copy)]
+enum Farewell {
+    Term(Instant),
+    Kill(Instant),
+}
+
+/// One process, from its start to its end.
+struct Life<'a> {
+    recipe: &'a Recipe,
+    log: &'a Log,
+    ledger: &'a mut Ledger<Answer>,
+    process: Process,
+    /// How many events it takes at once; not known before it answered the hello.
+    parallel: Option<usize>,
+    greet_by: Instant,
+    flush_at: Instant,
+    stopping: Option<(Farewell, oneshot::Sender<()>)>,
+}
+
+/// Why a life is over, and how long the process may take to end by itself.
+struct Over {
+    why: String,
+    grace: Duration,
+}
+
+impl Over {
+    fn at_once(why: impl Into<String>) -> Self {
+        Self { why: why.into(), grace: Duration::ZERO }
+    }
+}
+
+impl<'a> Life<'a> {
+    fn begin(recipe: &'a Recipe, log: &'a Arc<Log>, ledger: &'a mut Ledger<Answer>) -> Result<Self, String> {
+        let process =
+            Process::start(&recipe.command, &recipe.docker_host, recipe.patience, log).map_err(|error| {
+                let program = recipe.command.first().map_or("", String::as_str);
+                format!("its program {program:?} cannot be started: {}", chain(&error))
+            })?;
+        process.tell(recipe.hello.clone());
+        let now = Instant::now();
+        Ok(Self {
+            recipe,
+            log,
+            ledger,
+            process,
+            parallel: None,
+            greet_by: now + recipe.patience.max(HELLO),
+            flush_at: now + FLUSH,
+            stopping: None,
+        })
+    }
+
+    async fn live(mut self, orders: &mut mpsc::UnboundedReceiver<Order>) -> End {
+        let over = loop {
+            let wake = self.wake();
+            let happening = tokio::select! {
+                act = self.process.next() => Happening::Act(act),
+                order = orders.recv(), if self.stopping.is_none() => Happening::Order(order),
+                () = sleep_until(wake) => Happening::Time,
+            };
+            if let Err(over) = self.take(happening, Instant::now()) {
+                break over;
+            }
+        };
+        let greeted = self.parallel.is_some();
+        let (words, status) = self.process.end(over.grace).await;
+        let now = Instant::now();
+        for said in words {
+            // What comes after its end is an answer or of no use.
+            settle(self.ledger, self.log, said, now);
+        }
+        let why = match status {
+            Some(status) => match self.log.last_words() {
+                Some(words) => format!("the plugin ended with {status}: {words}"),
+                None => format!("the plugin ended with {status}"),
+            },
+            None => format!("the plugin was ended: {}", over.why),
+        };
+        match self.stopping {
+            Some((_, done)) => {
+                for answer in self.ledger.take_under_way() {
+                    let _ = answer.send(Err(Failure::passing("the plugin was told to end")));
+                }
+                End::Stopped(done)
+            }
+            None => End::Failed { why, greeted },
+        }
+    }
+
+    /// When [`Happening::Time`] has something to do.
+    fn wake(&self) -> Instant {
+        let greet_by = if self.parallel.is_none() { Some(self.greet_by) } else { None };
+        let farewell = self.stopping.as_ref().map(|(Farewell::Term(at) | Farewell::Kill(at), _)| *at);
+        [greet_by, farewell, self.ledger.deadline()].into_iter().flatten().fold(self.flush_at, Instant::min)
+    }
+
+    fn take(&mut self, happening: Happening, now: Instant) -> Result<(), Over> {
+        match happening {
+            Happening::Act(act) => self.act(act, now)?,
+            Happening::Order(Some(Order::Deliver(delivery))) => self.ledger.push(delivery),
+            Happening::Order(Some(Order::Stop(done))) => self.stop(done, now),
+            Happening::Order(None) => return Err(Over::at_once("nobody needs it any more")),
+            Happening::Time => self.time(now)?,
+        }
+        if let Some(parallel) = self.parallel
+            && self.stopping.is_none()
+        {
+            while let Some(line) = self.ledger.next(now, parallel, |answer| !answer.is_closed()) {
+                self.process.tell(line);
+            }
+        }
+        Ok(())
+    }
+
+    fn act(&mut self, act: Act, now: Instant) -> Result<(), Over> {
+        let closed = |why: &str| Over { why: why.to_owned(), grace: DEAF };
+        match act {
+            Act::Said(Said::Hello { protocol, .. }) if protocol != PROTOCOL => {
+                let why =
+                    format!("it speaks version {protocol} of the protocol, this agent version {PROTOCOL}");
+                Err(Over::at_once(why))
+            }
+            Act::Said(Said::Hello { name, parallel, .. }) if self.parallel.is_none() => {
+                let most = parallel.map_or(usize::MAX, std::num::NonZeroUsize::get);
+                self.parallel = Some(self.recipe.parallel.clamp(1, most));
+                let name = plain(&name.unwrap_or_default(), 100);
+                tracing::info!(handler = self.recipe.handler, plugin = name, "the plugin is there");
+                self.recipe.tell(None);
+                Ok(())
+            }
+            Act::Said(said) => {
+                settle(self.ledger, self.log, said, now);
+                Ok(())
+            }
+            Act::TooLong => {
+                Err(Over::at_once(format!("it wrote a line of more than {} bytes", wire::LONGEST)))
+            }
+            // One that is to end may close what it likes.
+            Act::Silent | Act::Unheard(_) if self.stopping.is_some() => Ok(()),
+            Act::Silent => Err(closed("it closed its standard output")),
+            Act::Unheard(why) => Err(closed(why)),
+            Act::Ended => Err(closed("it ended")),
+        }
+    }
+
+    fn stop(&mut self, done: oneshot::Sender<()>, now: Instant) {
+        for answer in self.ledger.take_queue() {
+            let _ = answer.send(Err(Failure::passing("the plugin was told to end")));
+        }
+        self.process.tell(wire::shutdown());
+        self.process.hang_up();
+        self.stopping = Some((Farewell::Term(now + SHUTDOWN), done));
+    }
+
+    fn time(&mut self, now: Instant) -> Result<(), Over> {
+        if now >= self.flush_at {
+            self.log.flush();
+            self.flush_at = now + FLUSH;
+        }
+        if let Some((farewell, _)) = &mut self.stopping {
+            match *farewell {
+                Farewell::Term(at) if now >= at => {
+                    self.process.signal(Signal::TERM);
+                    *farewell = Farewell::Kill(now + TERM);
+                }
+                Farewell::Kill(at) if now >= at => return Err(Over::at_once("it did not end")),
+                Farewell::Term(_) | Farewell::Kill(_) => {}
+            }
+        } else if self.parallel.is_none() && now >= self.greet_by {
+            let limit = self.recipe.patience.max(HELLO);
+            return Err(Over::at_once(format!("it did not answer the hello within {limit:?}")));
+        }
+        let overdue = self.ledger.overdue(now);
+        for answer in overdue.late {
+            let failure =
+                Failure::passing(format!("it did not answer the event within {:?}", self.recipe.patience));
+            let _ = answer.send(Err(failure));
+        }
+        if overdue.hangs && self.stopping.is_none() {
+            let why = format!("it hangs: it answered no event for {:?}", self.recipe.patience);
+            return Err(Over::at_once(why));
+        }
+        Ok(())
+    }
+}
+
+/// Gives an answer to whom it is for.
+fn settle(ledger: &mut Ledger<Answer>, log: &Log, said: Said, now: Instant) {
+    let (id, attempt, outcome) = match said {
+        Said::Ack { id, attempt } => (id, attempt, Ok(())),
+        Said::Nack { id, attempt, reason, retry } => {
+            let why = match plain(&reason.replace('\n', " "), REASON) {
+                reason if reason.is_empty() => "it refused".to_owned(),
+                reason => format!("it refused: {reason}"),
+            };
+            (id, attempt, Err(if retry { Failure::passing(why) } else { Failure::for_good(why) }))
+        }
+        Said::Hello { .. } | Said::Log { .. } | Said::Unknown => {
+            log.say("warning", "it said what was not asked for, or what this agent does not know");
+            return;
+        }
+    };
+    match ledger.settle(now, &id, attempt) {
+        Some(answer) => {
+            let _ = answer.send(outcome);
+        }
+        None => {
+            log.say("debug", &format!("it answered {}, which nobody waits for: too late?", plain(&id, 100)));
+        }
+    }
+}

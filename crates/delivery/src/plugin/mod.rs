@@ -1,0 +1,134 @@
+//! A process that goes on running, told of events in lines of JSON.
+//!
+//! ```text
+//! deliver ──Order──► life (keeps one process running) ──lines──► process ──► the plugin
+//!    ▲                 │ ledger: what waits, what is under way      │
+//!    └────outcome──────┘◄──────────── acts ─────────────────────────┘──► log
+//! ```
+//!
+//! `wire` and `ledger` decide and have no IO; `life` is the one place where all that can happen comes together.
+//! Deliberately absent: repeating a delivery that failed, and the order of a container's events, which are the
+//! business of whoever calls [`Plugin::deliver`].
+
+mod ledger;
+mod life;
+mod log;
+mod process;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use std::sync::{Mutex, PoisonError};
+
+use longshore_api::HandlerCall;
+use longshore_model::{Handler, Job};
+use longshore_runtime::Problems;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::AbortOnDropHandle;
+
+use self::ledger::Delivery;
+use self::life::{Order, Recipe, keep};
+use crate::attempt::{Attempt, Failure};
+
+/// A plugin. Dropped, its process is killed with all that it started.
+#[derive(Debug)]
+pub(crate) struct Plugin {
+    orders: mpsc::UnboundedSender<Order>,
+    keeper: Mutex<Keeper>,
+}
+
+#[derive(Debug)]
+enum Keeper {
+    /// Nothing runs yet.
+    Idle(Recipe, mpsc::UnboundedReceiver<Order>),
+    Running {
+        /// Ends with the plugin.
+        _task: AbortOnDropHandle<()>,
+    },
+    /// It was stopped before it ran.
+    Stopped,
+}
+
+impl Plugin {
+    /// A plugin of this handler, started at once where there is a runtime and the handler is enabled, as it may have
+    /// something to prepare; else with the first delivery. While it does not start, that is a problem.
+    pub(crate) fn new(
+        handler: &Handler,
+        command: Vec<String>,
+        node: &str,
+        docker_host: &str,
+        problems: &Problems,
+    ) -> Self {
+        let file = &handler.origin.file;
+        let ini = file.extension().is_some_and(|extension| extension == "ini").then_some(file.as_path());
+        let recipe = Recipe {
+            handler: handler.name.clone(),
+            command,
+            docker_host: docker_host.to_owned(),
+            hello: wire::hello(node, &handler.name, &handler.params, ini),
+            patience: handler.delivery.timeout,
+            parallel: handler.delivery.parallel,
+            problems: problems.clone(),
+        };
+        let (orders, ordered) = mpsc::unbounded_channel();
+        let plugin = Self { orders, keeper: Mutex::new(Keeper::Idle(recipe, ordered)) };
+        if handler.enabled && tokio::runtime::Handle::try_current().is_ok() {
+            plugin.run();
+        }
+        plugin
+    }
+
+    /// Tells the plugin, and waits for its answer. The time that the handler's rules allow counts from when the plugin
+    /// is told: one that takes fewer events at once than the rules allow is told when it takes one more.
+    pub(crate) async fn deliver(&self, attempt: &Attempt<'_>) -> Result<(), Failure> {
+        self.run();
+        let line = wire::event(attempt.message()).map_err(Failure::for_good)?;
+        let (answer, answered) = oneshot::channel();
+        let id = attempt.occurrence.id.0.clone();
+        let order = Order::Deliver(Delivery { id, attempt: attempt.number, line, answer });
+        let stopped = || Failure::passing("the plugin was told to end");
+        self.orders.send(order).map_err(|_| stopped())?;
+        answered.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// What an attempt would send, and to which program.
+    pub(crate) fn describe(handler: &Handler, attempt: &Attempt<'_>) -> HandlerCall {
+        let call = match &handler.job {
+            Job::Plugin { command } => command.clone(),
+            _ => Vec::new(),
+        };
+        let input = wire::event(attempt.message()).unwrap_or_default();
+        let input = String::from_utf8_lossy(input.trim_ascii_end()).into_owned();
+        HandlerCall { call, input, ..HandlerCall::default() }
+    }
+
+    /// Ends the plugin: asks it to, and makes it after five seconds. Nothing is delivered any more.
+    pub(crate) async fn stop(&self) {
+        {
+            let mut keeper = self.keeper();
+            if matches!(*keeper, Keeper::Idle(..)) {
+                *keeper = Keeper::Stopped;
+            }
+        }
+        let (done, stopped) = oneshot::channel();
+        if self.orders.send(Order::Stop(done)).is_ok() {
+            // The keeper may end without a word: then it is stopped too.
+            let _ = stopped.await;
+        }
+    }
+
+    /// Has the plugin kept running, if that has not begun.
+    fn run(&self) {
+        let mut keeper = self.keeper();
+        *keeper = match std::mem::replace(&mut *keeper, Keeper::Stopped) {
+            Keeper::Idle(recipe, orders) => {
+                Keeper::Running { _task: AbortOnDropHandle::new(tokio::spawn(keep(recipe, orders))) }
+            }
+            other => other,
+        };
+    }
+
+    fn keeper(&self) -> std::sync::MutexGuard<'_, Keeper> {
+        self.keeper.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,249 @@
+//! A plugin's process: its group, its three pipes, and their ends.
+
+use std::io;
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, ChildStdin, Command};
+use tokio::signal::unix::{self, SignalKind};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::log::{Log, plain};
+use super::wire::{self, Said};
+use crate::inherited::inherited;
+
+/// How long its last words are waited for once it has ended.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+/// Most of its last words that are heard: a process that left the group may go on talking.
+const MOST_WORDS: usize = 1000;
+/// Most bytes of standard error that become one line of the log.
+const ERROR_LINE: u64 = 8 * 1024;
+
+/// What a plugin did.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Act {
+    Said(Said),
+    /// It wrote a line that is longer than the protocol's, of which nothing more is read.
+    TooLong,
+    /// It will say nothing more.
+    Silent,
+    /// It was not told what it should have been, and cannot be told more.
+    Unheard(&'static str),
+    /// Its process ended; those that it started may run on.
+    Ended,
+}
+
+/// A running plugin. Dropped, it is killed with all that it started.
+#[derive(Debug)]
+pub(super) struct Process {
+    group: Group,
+    /// What is to be written to it; none once it is to hear no more.
+    lines: Option<mpsc::UnboundedSender<Vec<u8>>>,
+    acts: mpsc::Receiver<Act>,
+    errors: AbortOnDropHandle<()>,
+    _pipes: [AbortOnDropHandle<()>; 2],
+}
+
+/// The process group, killed when this is dropped.
+#[derive(Debug)]
+struct Group {
+    child: Child,
+    /// The child's number, which is the group's too. Nobody else's as long as the child is not waited for.
+    pid: Pid,
+    /// Wakes when any process of the agent's ends.
+    endings: unix::Signal,
+    reaped: bool,
+}
+
+impl Group {
+    fn signal(&self, signal: Signal) {
+        if !self.reaped {
+            // It may have ended a moment ago; then the signal is not wanted either.
+            let _ = kill_process_group(self.pid, signal);
+        }
+    }
+
+    /// Resolves when the plugin itself has ended. Cancel-safe.
+    async fn ended(&mut self) {
+        while !self.has_ended() && self.endings.recv().await.is_some() {}
+    }
+
+    /// Whether it ended. It is left to be waited for: otherwise its number, and with it the group's, would be free for
+    /// another before the rest of the group is killed.
+    fn has_ended(&self) -> bool {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        !matches!(waitid(WaitId::Pid(self.pid), options), Ok(None))
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
+    }
+}
+
+impl Process {
+    /// Starts it. A line that cannot be written within `patience` is the last that is tried.
+    pub(super) fn start(
+        command: &[String],
+        docker_host: &str,
+        patience: Duration,
+        log: &Arc<Log>,
+    ) -> io::Result<Self> {
+        let empty = || io::Error::new(io::ErrorKind::InvalidInput, "its command is empty");
+        let (program, arguments) = command.split_first().ok_or_else(empty)?;
+        // From before its start on, so that no end is missed.
+        let endings = unix::signal(SignalKind::child())?;
+        let mut child = Command::new(program)
+            .args(arguments)
+            .env_clear()
+            .envs(inherited(std::env::vars_os()))
+            .env("DOCKER_HOST", docker_host)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            // A group of its own: all that it starts ends with it, and Ctrl-C in a terminal is the agent's to answer.
+            .process_group(0)
+            .spawn()?;
+        let pid = child.id().and_then(|id| Pid::from_raw(id.cast_signed())).ok_or(io::ErrorKind::NotFound)?;
+        let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let group = Group { child, pid, endings, reaped: false };
+        let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        };
+        let (lines, to_write) = mpsc::unbounded_channel();
+        // What is not taken from here is not read from the plugin, which then waits.
+        let (tell, acts) = mpsc::channel(16);
+        let errors = AbortOnDropHandle::new(tokio::spawn(read_errors(stderr, log.clone())));
+        let writer = tokio::spawn(write(stdin, to_write, patience, tell.clone()));
+        let reader = tokio::spawn(read_acts(stdout, tell, log.clone()));
+        let _pipes = [writer, reader].map(AbortOnDropHandle::new);
+        Ok(Self { group, lines: Some(lines), acts, errors, _pipes })
+    }
+
+    /// Has a line written, after those before it.
+    pub(super) fn tell(&self, line: Vec<u8>) {
+        if let Some(lines) = &self.lines {
+            // Where nothing can be written any more, `next` has said so or will.
+            let _ = lines.send(line);
+        }
+    }
+
+    /// Nothing more is to be written: its standard input ends after the lines before.
+    pub(super) fn hang_up(&mut self) {
+        self.lines = None;
+    }
+
+    /// Sends a signal to all of it.
+    pub(super) fn signal(&self, signal: Signal) {
+        self.group.signal(signal);
+    }
+
+    /// The next thing that it does. Cancel-safe.
+    pub(super) async fn next(&mut self) -> Act {
+        tokio::select! {
+            // What it said before its end comes before its end.
+            biased;
+            Some(act) = self.acts.recv() => act,
+            () = self.group.ended() => Act::Ended,
+        }
+    }
+
+    /// Ends what is left of it, after `grace` for its own end, and hears its last words. Gives what they were, and how
+    /// it ended if it did so by itself.
+    pub(super) async fn end(mut self, grace: Duration) -> (Vec<Said>, Option<ExitStatus>) {
+        // Who writes to it would otherwise wait for more to write, and its last words for who writes.
+        self.hang_up();
+        let by_itself = timeout(grace, self.group.ended()).await.is_ok();
+        self.group.signal(Signal::KILL);
+        let mut words = Vec::new();
+        let listen = async {
+            while let Some(act) = self.acts.recv().await {
+                match act {
+                    Act::Said(said) if words.len() < MOST_WORDS => words.push(said),
+                    Act::Said(_) | Act::TooLong | Act::Silent | Act::Ended => break,
+                    Act::Unheard(_) => {}
+                }
+            }
+            let _ = (&mut self.errors).await;
+        };
+        // A process that left the group can hold the pipes open for ever.
+        let _ = timeout(LAST_WORDS, listen).await;
+        let status = self.group.child.wait().await.ok();
+        self.group.reaped = true;
+        (words, status.filter(|_| by_itself))
+    }
+}
+
+async fn write(
+    mut stdin: ChildStdin,
+    mut lines: mpsc::UnboundedReceiver<Vec<u8>>,
+    patience: Duration,
+    tell: mpsc::Sender<Act>,
+) {
+    while let Some(line) = lines.recv().await {
+        let why = match timeout(patience, stdin.write_all(&line)).await {
+            Ok(Ok(())) => continue,
+            Ok(Err(_)) => "it closed its standard input",
+            Err(_) => "it does not read its standard input",
+        };
+        let _ = tell.send(Act::Unheard(why)).await;
+        return;
+    }
+}
+
+async fn read_acts(stdout: impl AsyncRead + Unpin, tell: mpsc::Sender<Act>, log: Arc<Log>) {
+    let mut reader = BufReader::new(stdout);
+    let mut line = Vec::new();
+    let limit = wire::LONGEST as u64 + 1;
+    loop {
+        line.clear();
+        let act = match (&mut reader).take(limit).read_until(b'\n', &mut line).await {
+            Ok(0) | Err(_) => Act::Silent,
+            Ok(_) if line.len() as u64 == limit && !line.ends_with(b"\n") => Act::TooLong,
+            Ok(_) => match heard(&line, &log) {
+                Some(said) => Act::Said(said),
+                None => continue,
+            },
+        };
+        let last = matches!(act, Act::Silent | Act::TooLong);
+        if tell.send(act).await.is_err() || last {
+            return;
+        }
+        // A line may have been long, and lines are rarely.
+        line.shrink_to(64 * 1024);
+    }
+}
+
+/// What of a line is not for the log alone.
+fn heard(line: &[u8], log: &Log) -> Option<Said> {
+    match wire::parse(line) {
+        Ok(Said::Log { level, message }) => log.say(&level, &message),
+        Ok(said) => return Some(said),
+        Err(_) if line.trim_ascii().is_empty() => {}
+        Err(error) => {
+            let start = line.get(..400).unwrap_or(line);
+            let text = plain(&String::from_utf8_lossy(start), 200);
+            log.say("warning", &format!("its standard output has what is no message ({error}): {text}"));
+        }
+    }
+    None
+}
+
+async fn read_errors(stderr: impl AsyncRead + Unpin, log: Arc<Log>) {
+    let mut reader = BufReader::new(stderr);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match (&mut reader).take(ERROR_LINE).read_until(b'\n', &mut line).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => log.error_line(&String::from_utf8_lossy(&line)),
+        }
+    }
+}

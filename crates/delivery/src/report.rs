@@ -1,0 +1,195 @@
+//! What a person is told of the deliveries.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use longshore_api::{FailedDelivery, HandlerTest, HandlerTestReport};
+use longshore_model::{ContainerFacts, ContainerId, EventId, Handler, Occurrence, OccurrenceSubject};
+use tokio::sync::oneshot;
+
+use super::TestError;
+use super::held::{outline, without_values};
+use super::run::{Delivery, now};
+use crate::attempt::Attempt;
+
+impl Delivery {
+    /// All handlers that are told of events.
+    pub(super) fn list(&self) -> Vec<longshore_api::Handler> {
+        let each = self.runners.values().map(|runner| longshore_api::Handler {
+            pending: runner.queue.len(),
+            running: runner.queue.running(),
+            delivered: runner.delivered,
+            failed: runner.failed.len(),
+            trouble: runner.trouble.clone(),
+            ..outline_of(&runner.handler)
+        });
+        each.collect()
+    }
+
+    /// All deliveries that were given up, oldest first.
+    pub(super) fn failed(&self) -> Vec<FailedDelivery> {
+        let mut failed = Vec::new();
+        for (name, runner) in &self.runners {
+            for (seq, given_up) in &runner.failed {
+                let Some(occurrence) = self.held.get(seq).map(|held| &held.occurrence) else { continue };
+                let one = FailedDelivery {
+                    id: format!("{name}:{seq}"),
+                    handler: name.clone(),
+                    event_id: occurrence.id.to_string(),
+                    event: occurrence.event.clone(),
+                    container: occurrence.container().map(|facts| facts.name.clone()),
+                    attempts: given_up.attempts,
+                    why: given_up.row.why.clone(),
+                    at: time(given_up.row.at),
+                };
+                failed.push((*seq, one));
+            }
+        }
+        failed.sort_by_key(|(seq, _)| *seq);
+        failed.into_iter().map(|(_, one)| one).collect()
+    }
+
+    /// The delivery of this id that was given up, or all of them.
+    pub(super) fn find_failed(&self, id: Option<&str>) -> Vec<(String, u64)> {
+        let of = |name: &String, seq: u64| (name.clone(), seq);
+        let Some(id) = id else {
+            let each = self.runners.iter();
+            return each.flat_map(|(name, runner)| runner.failed.keys().map(|seq| of(name, *seq))).collect();
+        };
+        let Some((name, seq)) = id.rsplit_once(':') else { return Vec::new() };
+        let known = |seq: &u64| self.runners.get(name).is_some_and(|runner| runner.failed.contains_key(seq));
+        seq.parse().ok().filter(known).map(|seq| (name.to_owned(), seq)).into_iter().collect()
+    }
+
+    /// Tries one event on one handler, beside all queues.
+    pub(super) fn test(
+        &mut self,
+        name: &str,
+        test: HandlerTest,
+        answer: oneshot::Sender<Result<HandlerTestReport, TestError>>,
+    ) {
+        let Some(runner) = self.runners.get(name) else {
+            let follows = self.handlers.borrow().handlers.get(name).map(|handler| handler.job.word());
+            let error = match follows {
+                Some(job) => TestError::Follows { name: name.to_owned(), job },
+                None => TestError::Handler(name.to_owned()),
+            };
+            return drop(answer.send(Err(error)));
+        };
+        let Some((event, attributes)) = test_event(&test.event) else {
+            return drop(answer.send(Err(TestError::NoEvent(test.event))));
+        };
+        let subject = match self.test_subject(&test) {
+            Ok(subject) => subject,
+            Err(error) => return drop(answer.send(Err(error))),
+        };
+        let at = now();
+        let id = EventId(format!("{at}-test-{event}"));
+        let occurrence = Occurrence { id, event, at, made_up: true, subject, attributes };
+        let wanted = runner.wants(&occurrence);
+        let (handler, deliverer) = (runner.handler.clone(), runner.deliverer.clone());
+        let (node, inspector) = (self.context.node.clone(), self.inspector.clone());
+        tokio::spawn(async move {
+            let inspection = match occurrence.container() {
+                Some(facts) => inspector.inspect(&facts.id).await.or_else(|| outline(facts)),
+                None => None,
+            };
+            // Who may ask the API is not always who may see a container's secrets.
+            let inspection = match test.dry_run {
+                true => inspection.and_then(|inspection| without_values(&inspection)),
+                false => inspection,
+            };
+            let attempt = Attempt {
+                node: &node,
+                handler: &handler,
+                occurrence: &occurrence,
+                inspection: inspection.as_deref(),
+                number: 1,
+                redelivered: false,
+            };
+            let started = Instant::now();
+            let (would, outcome) = match test.dry_run {
+                true => (Some(deliverer.describe(&attempt)), Ok(())),
+                false => (None, deliverer.deliver(&attempt).await),
+            };
+            let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let failure = outcome.err().map(|failure| failure.why);
+            // Nobody waiting for the answer any more is no failure.
+            drop(answer.send(Ok(HandlerTestReport { wanted, would, failure, took_ms })));
+        });
+    }
+
+    /// The container that a test names, by its id, the beginning of it, or its name.
+    fn test_subject(&self, test: &HandlerTest) -> Result<OccurrenceSubject, TestError> {
+        let text = match (&test.container, test.event.as_str()) {
+            (None, "none") => return Ok(OccurrenceSubject::Nothing),
+            (None, event) => return Err(TestError::NoContainer(event.to_owned())),
+            (Some(_), "none") => return Err(TestError::NoneHasNoContainer),
+            (Some(text), _) => text.strip_prefix('/').unwrap_or(text),
+        };
+        let world = self.context.world.snapshot().ok_or_else(|| TestError::Container(text.to_owned()))?;
+        let containers = &world.own().containers;
+        let of = |facts: ContainerFacts| Ok(OccurrenceSubject::Container(facts.into()));
+        let named = containers.values().find(|container| container.name == text);
+        if let Some(container) = named {
+            return of(longshore_plan::facts(container));
+        }
+        let from = ContainerId::new(text);
+        let mut begin = containers.range(from..).take_while(|(id, _)| id.as_str().starts_with(text));
+        match (begin.next(), begin.next()) {
+            (Some((_, container)), None) if !text.is_empty() => of(longshore_plan::facts(container)),
+            (Some(_), Some(_)) => Err(TestError::Ambiguous(text.to_owned())),
+            _ => Err(TestError::Container(text.to_owned())),
+        }
+    }
+}
+
+/// An event as a person names it, and what follows its colon as Docker's attribute: `health_status: healthy`.
+fn test_event(text: &str) -> Option<(String, BTreeMap<String, String>)> {
+    let (event, detail) = text.split_once(':').map_or((text, None), |(event, detail)| (event, Some(detail)));
+    let is_word = !event.is_empty() && event.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    let is_of_container = event != "all" && !event.starts_with("network_");
+    let attributes = detail.map(|detail| (event.to_owned(), detail.trim().to_owned()));
+    (is_word && is_of_container).then(|| (event.to_owned(), attributes.into_iter().collect()))
+}
+
+/// A handler without what is known of its deliveries.
+pub fn outline_of(handler: &Handler) -> longshore_api::Handler {
+    let origin = &handler.origin;
+    let file = origin.file.display();
+    let events = match handler.job.counts_events() {
+        true => handler.filter.events.words().map(str::to_owned).collect(),
+        false => Vec::new(),
+    };
+    longshore_api::Handler {
+        name: handler.name.clone(),
+        job: handler.job.word().to_owned(),
+        origin: origin.line.map_or_else(|| file.to_string(), |line| format!("{file}:{line}")),
+        enabled: handler.enabled,
+        events,
+        pending: 0,
+        running: 0,
+        delivered: 0,
+        failed: 0,
+        trouble: None,
+    }
+}
+
+fn time(at: i64) -> String {
+    jiff::Timestamp::from_nanosecond(at.into()).unwrap_or_default().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_named_as_docker_names_it() {
+        assert_eq!(test_event("start"), Some(("start".into(), BTreeMap::new())));
+        let healthy = BTreeMap::from([("health_status".into(), "healthy".into())]);
+        assert_eq!(test_event("health_status: healthy"), Some(("health_status".into(), healthy)));
+        for wrong in ["", "all", "network_create", "two words", "a\nb", "Start", "../x", ": x"] {
+            assert_eq!(test_event(wrong), None, "{wrong:?}");
+        }
+    }
+}

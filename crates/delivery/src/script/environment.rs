@@ -1,0 +1,76 @@
+//! What a script finds in its environment.
+
+use std::collections::BTreeMap;
+
+use longshore_model::OccurrenceSubject;
+
+use crate::attempt::Attempt;
+
+/// Most bytes of one variable, and of all that say what happened. Linux gives arguments and environment together 128
+/// KiB at the least, of which the rest is for the inherited ones and for what the script adds.
+const MOST_OF_ONE: usize = 32 * 1024;
+const MOST_OF_ALL: usize = 80 * 1024;
+
+/// What happened, as variables. One that cannot be, for a NUL in it or for its length, is left out: the inspection has
+/// it. Where two labels come to the same name, the first in the order of their keys is told.
+pub(super) fn told(attempt: &Attempt<'_>) -> BTreeMap<String, String> {
+    let occurrence = attempt.occurrence;
+    let mut told = Told::default();
+    told.put("LONGSHORE_EVENT".to_owned(), &occurrence.event);
+    told.put("LONGSHORE_EVENT_ID".to_owned(), &occurrence.id.0);
+    told.put("LONGSHORE_EVENT_AT".to_owned(), &attempt.at());
+    told.put("LONGSHORE_HANDLER".to_owned(), &attempt.handler.name);
+    told.put("LONGSHORE_NODE".to_owned(), attempt.node);
+    told.put("LONGSHORE_ATTEMPT".to_owned(), &attempt.number.to_string());
+    told.put("LONGSHORE_REDELIVERED".to_owned(), yes_or_no(attempt.redelivered));
+    told.put("LONGSHORE_MADE_UP".to_owned(), yes_or_no(occurrence.made_up));
+    match &occurrence.subject {
+        OccurrenceSubject::Nothing => {}
+        OccurrenceSubject::Container(facts) => {
+            told.put("LONGSHORE_CONTAINER_ID".to_owned(), facts.id.as_str());
+            told.put("LONGSHORE_CONTAINER_NAME".to_owned(), &facts.name);
+            told.put("LONGSHORE_CONTAINER_IMAGE".to_owned(), &facts.image);
+        }
+        OccurrenceSubject::Network { id, name } => {
+            told.put("LONGSHORE_NETWORK_ID".to_owned(), id);
+            told.put("LONGSHORE_NETWORK_NAME".to_owned(), name);
+        }
+    }
+    for (key, value) in &occurrence.attributes {
+        told.put_key("LONGSHORE_ATTRIBUTE_", key, value);
+    }
+    for (key, value) in occurrence.container().into_iter().flat_map(|facts| &facts.labels) {
+        told.put_key("LONGSHORE_CONTAINER_LABEL_", key, value);
+    }
+    told.variables
+}
+
+fn yes_or_no(yes: bool) -> &'static str {
+    if yes { "1" } else { "0" }
+}
+
+#[derive(Default)]
+struct Told {
+    variables: BTreeMap<String, String>,
+    bytes: usize,
+}
+
+impl Told {
+    fn put_key(&mut self, prefix: &str, key: &str, value: &str) {
+        // A key may be a megabyte, too.
+        if key.len() < MOST_OF_ONE {
+            let upper = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
+            self.put(prefix.chars().chain(key.chars().map(upper)).collect(), value);
+        }
+    }
+
+    fn put(&mut self, name: String, value: &str) {
+        // As the kernel counts them: the text, its end and a pointer to it.
+        let bytes = name.len() + value.len() + 2 + size_of::<usize>();
+        let fits = bytes <= MOST_OF_ONE && self.bytes + bytes <= MOST_OF_ALL;
+        if fits && !value.contains('\0') && !self.variables.contains_key(&name) {
+            self.bytes += bytes;
+            self.variables.insert(name, value.to_owned());
+        }
+    }
+}

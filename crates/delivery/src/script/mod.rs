@@ -1,0 +1,158 @@
+//! A program run once for each event: `script <ini> <event> <id>`, the inspection on its standard input.
+//!
+//! The script leads a process group of its own, so that what it started ends with it when its time is up. What it
+//! leaves running when it ends by itself is its own business.
+
+mod environment;
+mod output;
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use longshore_api::HandlerCall;
+use longshore_runtime::ProcessGroup as Group;
+use serde_json::value::RawValue;
+use tokio::io::AsyncWriteExt;
+use tokio::process::{ChildStdin, Command};
+use tokio::time::timeout;
+
+use self::output::Output;
+use crate::attempt::{Attempt, Failure};
+use crate::inherited::inherited;
+
+/// How long output is read that is still under way when the script has ended: somebody it left behind may hold the
+/// pipe open for ever.
+const AFTER_END: Duration = Duration::from_millis(500);
+
+/// `EX_TEMPFAIL` of sysexits.h: try again later.
+const TEMPFAIL: i32 = 75;
+
+#[derive(Debug)]
+pub(crate) struct Script {
+    program: PathBuf,
+    ini: PathBuf,
+    docker_host: String,
+}
+
+impl Script {
+    pub(crate) fn new(program: PathBuf, ini: PathBuf, docker_host: String) -> Self {
+        Self { program, ini, docker_host }
+    }
+
+    pub(crate) async fn deliver(&self, attempt: &Attempt<'_>) -> Result<(), Failure> {
+        let mut child = self.command(attempt).spawn().map_err(|error| self.not_started(&error))?;
+        let stdin = child.stdin.take();
+        let name = attempt.handler.name.as_str();
+        let mut out = Output::new(name, "stdout", child.stdout.take());
+        let mut err = Output::new(name, "stderr", child.stderr.take());
+        let mut group = Group::led_by(child);
+        let inspection = attempt.inspection.map_or("", RawValue::get);
+
+        let limit = attempt.handler.delivery.timeout;
+        let ended = timeout(limit, async {
+            tokio::select! {
+                status = group.ended() => status,
+                never = async {
+                    tokio::join!(feed(stdin, inspection), out.pump(), err.pump());
+                    std::future::pending().await
+                } => never,
+            }
+        })
+        .await;
+        let Ok(status) = ended else {
+            tokio::select! {
+                () = group.end() => {}
+                () = async {
+                    tokio::join!(out.pump(), err.pump());
+                    std::future::pending::<()>().await;
+                } => {}
+            }
+            out.finish();
+            err.finish();
+            return Err(Failure::passing(format!("it did not end within {limit:?} and was ended")));
+        };
+        // What comes later than this is lost to the log, and nothing else.
+        let _ = timeout(AFTER_END, async { tokio::join!(out.pump(), err.pump()) }).await;
+        out.finish();
+        err.finish();
+        let status = status.map_err(|error| Failure::passing(format!("cannot wait for its end: {error}")))?;
+        judge(status, err.last_line())
+    }
+
+    /// What an attempt would run.
+    pub(crate) fn describe(&self, attempt: &Attempt<'_>) -> HandlerCall {
+        let program = self.program.display().to_string();
+        let arguments = self.arguments(attempt).map(|argument| argument.to_string_lossy().into_owned());
+        HandlerCall {
+            call: std::iter::once(program).chain(arguments).collect(),
+            environment: environment::told(attempt),
+            input: attempt.inspection.map_or_else(String::new, |inspection| inspection.get().to_owned()),
+        }
+    }
+
+    fn arguments<'a>(&'a self, attempt: &'a Attempt<'_>) -> [&'a OsStr; 3] {
+        let occurrence = attempt.occurrence;
+        [self.ini.as_os_str(), OsStr::new(&occurrence.event), OsStr::new(occurrence.subject_id())]
+    }
+
+    fn command(&self, attempt: &Attempt<'_>) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(self.arguments(attempt));
+        command.env_clear().envs(inherited(std::env::vars_os()));
+        command.env("DOCKER_HOST", &self.docker_host).envs(environment::told(attempt));
+        if let Some(folder) = self.folder() {
+            command.current_dir(folder);
+        }
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        command
+    }
+
+    fn folder(&self) -> Option<&Path> {
+        self.program.parent().filter(|folder| folder.is_dir())
+    }
+
+    /// All of these may be mended while the event waits: a package's update replaces a script in steps.
+    fn not_started(&self, error: &io::Error) -> Failure {
+        let program = self.program.display();
+        let hint = match error.kind() {
+            io::ErrorKind::NotFound if self.program.exists() => {
+                "the program that its first line names is not there"
+            }
+            io::ErrorKind::NotFound => "put it there, or name another in the handler's file",
+            io::ErrorKind::PermissionDenied => "make it executable: chmod +x",
+            io::ErrorKind::ExecutableFileBusy => "somebody is writing it",
+            _ if error.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error()) => {
+                "a script begins with a line like #!/bin/sh"
+            }
+            _ => return Failure::passing(format!("cannot run {program}: {error}")),
+        };
+        Failure::passing(format!("cannot run {program}: {error} ({hint})"))
+    }
+}
+
+/// Writes the inspection and closes the pipe. A script need not read it.
+async fn feed(stdin: Option<ChildStdin>, inspection: &str) {
+    if let Some(mut stdin) = stdin {
+        let _ = stdin.write_all(inspection.as_bytes()).await;
+    }
+}
+
+/// What an exit status means: those that sysexits.h gives a meaning say whether another time is of use.
+fn judge(status: ExitStatus, last_line: &str) -> Result<(), Failure> {
+    let said = if last_line.is_empty() { String::new() } else { format!(": {last_line}") };
+    match (status.code(), status.signal()) {
+        (Some(0), _) => Ok(()),
+        (Some(code @ 64..=78), _) if code != TEMPFAIL => {
+            Err(Failure::for_good(format!("it ended with exit status {code}{said}")))
+        }
+        (Some(code), _) => Err(Failure::passing(format!("it ended with exit status {code}{said}"))),
+        (None, Some(signal)) => Err(Failure::passing(format!("signal {signal} ended it{said}"))),
+        (None, None) => Err(Failure::passing(format!("it ended with {status}{said}"))),
+    }
+}

@@ -1,0 +1,68 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use hickory_proto::op::ResponseCode;
+use longshore_model::Transport;
+use longshore_plan::dns::{self, Answer, Forward, Reply};
+use metrics::Counter;
+
+use super::forward::Forwarder;
+use crate::server::Zones;
+
+/// Answers requests, whichever way they came.
+pub(super) struct Responder {
+    zones: Zones,
+    forwarder: Option<Forwarder>,
+    /// Moves with every request, so that replicas take turns.
+    turn: AtomicUsize,
+    counters: Counters,
+}
+
+impl Responder {
+    pub(super) fn new(zones: Zones, forwarder: Option<Forwarder>) -> Self {
+        Self { zones, forwarder, turn: AtomicUsize::new(0), counters: Counters::new() }
+    }
+
+    /// What becomes of a request; what is to be forwarded is for [`Responder::forward`].
+    pub(super) fn answer(&self, request: &[u8], transport: Transport) -> Reply {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let reply = dns::answer(&self.zones.load(), request, transport, turn);
+        if let Reply::Answer(answer) = &reply {
+            self.counters.of(answer.code).increment(1);
+        }
+        reply
+    }
+
+    /// Has other servers answer.
+    pub(super) async fn forward(&self, forward: Forward) -> Answer {
+        let answer = match &self.forwarder {
+            Some(forwarder) => forwarder.ask(forward).await,
+            None => forward.answered(ResponseCode::Refused, Vec::new(), Vec::new()),
+        };
+        self.counters.of(answer.code).increment(1);
+        answer
+    }
+}
+
+/// One counter for each way that a request can go.
+struct Counters(Vec<(ResponseCode, Counter)>, Counter);
+
+impl Counters {
+    fn new() -> Self {
+        let counter =
+            |rcode: &'static str| metrics::counter!("longshore_dns_queries_total", "rcode" => rcode);
+        let known = [
+            (ResponseCode::NoError, "noerror"),
+            (ResponseCode::FormErr, "formerr"),
+            (ResponseCode::ServFail, "servfail"),
+            (ResponseCode::NXDomain, "nxdomain"),
+            (ResponseCode::NotImp, "notimp"),
+            (ResponseCode::Refused, "refused"),
+            (ResponseCode::BADVERS, "badvers"),
+        ];
+        Self(known.map(|(code, name)| (code, counter(name))).to_vec(), counter("other"))
+    }
+
+    fn of(&self, code: ResponseCode) -> &Counter {
+        self.0.iter().find(|(known, _)| *known == code).map_or(&self.1, |(_, counter)| counter)
+    }
+}

@@ -1,0 +1,209 @@
+//! The DNS server: kept like World, and answering from a snapshot.
+//!
+//! [`DnsServer`] follows World and publishes a [`Zone`] with each change; the loops of `udp` and `tcp` hold whatever zone was
+//! published last and never wait for the next. Which answer a request gets is `longshore_plan::dns`'s to say.
+//!
+//! A successor is handed its predecessor's ports open ([`DnsPorts`]), so that nothing that is asked is lost in between.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use longshore_model::{Change, Problem, Subject, World};
+use longshore_plan::dns::{Zone, ZoneParts};
+use longshore_plan::{BalancerLocation, NamePlan, NameSettings};
+use longshore_runtime::{Follower, Passed, Reached, local_addr};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use crate::forward::Forwarder;
+use crate::ports::DnsPorts;
+use crate::responder::Responder;
+use crate::{DnsSettings, tcp, udp};
+
+/// How long open questions may take once the server is told to end.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
+
+/// The zone that is answered from. Cheap to clone; a look costs no lock.
+pub type Zones = Arc<ArcSwap<Zone>>;
+
+/// The server's ports once they are open, for those who hand them on.
+pub type SharedPorts = Arc<OnceLock<DnsPorts>>;
+
+/// The DNS server.
+pub struct DnsServer {
+    settings: DnsSettings,
+    /// The host's name as it was given.
+    node: String,
+    location: BalancerLocation,
+    ports: SharedPorts,
+    plan: NamePlan,
+    zones: Zones,
+    serial: u32,
+    /// Made with the ports, as it opens none before it is needed.
+    responder: Option<Arc<Responder>>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    _stop_when_dropped: DropGuard,
+}
+
+impl DnsServer {
+    /// A server that answers nobody until its first pass; by the ports of a predecessor, if they are where it is to listen.
+    pub fn new(
+        settings: DnsSettings,
+        node: &str,
+        location: BalancerLocation,
+        inherited: Option<DnsPorts>,
+    ) -> Self {
+        let names =
+            NameSettings { domain: settings.domain.clone(), node: node.parse().ok(), host: Vec::new() };
+        // Grows over restarts as well, if the clock does.
+        let serial = jiff::Timestamp::now().as_second() as u32;
+        let plan = NamePlan::new(names);
+        let stop = CancellationToken::new();
+        let inherited = inherited.filter(|ports| ports.are_at(settings.listen));
+        Self {
+            node: node.to_owned(),
+            location,
+            ports: Arc::new(inherited.map_or_else(OnceLock::new, OnceLock::from)),
+            zones: Arc::new(ArcSwap::from_pointee(zone(&plan, &settings, serial))),
+            plan,
+            serial,
+            responder: None,
+            tasks: TaskTracker::new(),
+            _stop_when_dropped: stop.clone().drop_guard(),
+            stop,
+            settings,
+        }
+    }
+
+    /// What is answered from, for those who show it.
+    pub fn zones(&self) -> Zones {
+        Arc::clone(&self.zones)
+    }
+
+    /// The ports that it answers by, as soon as they are open.
+    pub fn ports(&self) -> SharedPorts {
+        Arc::clone(&self.ports)
+    }
+
+    /// Answers what it has taken, and ends.
+    pub async fn end(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        let _ = tokio::time::timeout(LAST_ANSWERS, self.tasks.wait()).await;
+    }
+
+    /// Has the plan look at what changed; whether a name is not what it was.
+    fn look_at(&mut self, world: &World, changed: &BTreeSet<Change>) -> bool {
+        if changed.iter().all(|change| matches!(change, Change::Container(_))) {
+            return changed.iter().fold(false, |moved, change| self.plan.update(world, change) | moved);
+        }
+        let host = host_addresses(self.settings.listen.ip(), &self.location, world);
+        let settings = NameSettings { host, ..self.plan.settings().clone() };
+        if *self.plan.settings() == settings {
+            return self.plan.update(world, &Change::All);
+        }
+        self.plan = NamePlan::of(world, settings);
+        true
+    }
+
+    fn publish(&mut self) {
+        self.serial = self.serial.wrapping_add(1);
+        self.zones.store(Arc::new(zone(&self.plan, &self.settings, self.serial)));
+    }
+
+    /// Opens the ports, if they are not open.
+    fn open(&mut self) -> std::io::Result<()> {
+        if self.responder.is_some() {
+            return Ok(());
+        }
+        let ports = match self.ports.get() {
+            Some(ports) => ports,
+            None => {
+                let opened = DnsPorts::open(self.settings.listen)?;
+                self.ports.get_or_init(|| opened)
+            }
+        };
+        let (datagrams, connections) = ports.watch()?;
+        let forwarder = Forwarder::new(&self.settings.forward);
+        let responder = Arc::new(Responder::new(self.zones(), forwarder));
+        let (tasks, stop) = (&self.tasks, &self.stop);
+        tasks.spawn(udp::serve(datagrams, Arc::clone(&responder), tasks.clone(), stop.clone()));
+        tasks.spawn(tcp::serve(connections, Arc::clone(&responder), tasks.clone(), stop.clone()));
+        self.responder = Some(responder);
+        tracing::info!(listen = %self.settings.listen, domain = self.settings.domain.as_str(), "DNS is answered");
+        Ok(())
+    }
+}
+
+impl Follower for DnsServer {
+    const NAME: &'static str = "dns";
+
+    async fn pass(&mut self, world: &World, changed: &BTreeSet<Change>) -> Passed {
+        if self.look_at(world, changed) || self.responder.is_none() {
+            self.publish();
+        }
+        let mut problems: Vec<Problem> = self.plan.problems().cloned().collect();
+        if self.plan.settings().node.is_none() {
+            problems.push(no_node(&self.node));
+        }
+        let opened = self.open();
+        let reached = if opened.is_ok() { Reached::All } else { Reached::Part };
+        problems.extend(opened.err().map(|error| closed(self.settings.listen, &error)));
+        Passed { problems, reached, due: None }
+    }
+}
+
+fn zone(plan: &NamePlan, settings: &DnsSettings, serial: u32) -> Zone {
+    let listen = settings.listen.ip();
+    let server = if listen.is_unspecified() { plan.settings().host.clone() } else { vec![listen] };
+    let (ttl, forwards) = (seconds(settings.ttl), !settings.forward.is_empty());
+    Zone::new(plan, ZoneParts { server, ttl, serial, forwards })
+}
+
+fn closed(listen: SocketAddr, error: &std::io::Error) -> Problem {
+    Problem {
+        subject: Subject::Dns { listen: listen.to_string() },
+        key: Some("dns".to_owned()),
+        message: format!("cannot listen there, over UDP and TCP: {error}: no name is answered"),
+        hint: Some(
+            "it is tried until it works; end what listens there, or choose another address".to_owned(),
+        ),
+    }
+}
+
+fn no_node(node: &str) -> Problem {
+    Problem {
+        subject: Subject::File { path: "settings".to_owned(), line: None },
+        key: Some("node".to_owned()),
+        message: format!("{node:?} is no name that DNS can carry: containers have no names"),
+        hint: Some("name this host by letters, digits and hyphens with --node".to_owned()),
+    }
+}
+
+/// Whole seconds, as DNS counts.
+fn seconds(time: Duration) -> u32 {
+    u32::try_from(time.as_secs()).unwrap_or(u32::MAX).min(i32::MAX as u32)
+}
+
+/// The addresses by which others reach the containers' host.
+fn host_addresses(listen: IpAddr, location: &BalancerLocation, world: &World) -> Vec<IpAddr> {
+    match location {
+        BalancerLocation::Outside => return world.own().addresses.clone(),
+        BalancerLocation::Container(own)
+            if world.container(own).is_none_or(|own| own.network_mode != "host") =>
+        {
+            return Vec::new();
+        }
+        BalancerLocation::Container(_) | BalancerLocation::Host(_) => {}
+    }
+    if !listen.is_unspecified() && !listen.is_loopback() {
+        return vec![listen];
+    }
+    let found: Vec<IpAddr> = local_addr::addresses().collect();
+    // A host without a way out is only reached from itself.
+    if found.is_empty() { vec![Ipv4Addr::LOCALHOST.into()] } else { found }
+}

@@ -1,0 +1,60 @@
+//! The settings that the old tools' commands share: one job, no API, and no other follower.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use longshore_daemon::config::{
+    BalancerSettings, DockerAddress, DockerSettings, EngineSettings, HandlerSettings, Settings,
+};
+use longshore_haproxy::{Mode, template_dirs};
+use longshore_model::BalanceJob;
+
+use crate::flags::reload;
+
+/// Where docker-balancer looked for templates.
+const TEMPLATE_DIRS: [&str; 2] = ["/etc/docker-glue/templates", "./templates"];
+
+/// docker-balancer's HAProxy; what the job leaves open is as it was there.
+pub(crate) fn haproxy(job: &BalanceJob) -> longshore_haproxy::Settings {
+    let path = |said: &Option<PathBuf>, usual: &str| said.clone().unwrap_or_else(|| usual.into());
+    let mode = Mode::Attach {
+        config: path(&job.config_file, "/etc/haproxy/haproxy.cfg"),
+        socket: path(&job.socket, "/run/haproxy/admin.sock"),
+        reload: reload(job.reload.as_deref().unwrap_or("systemctl reload haproxy")),
+    };
+    longshore_haproxy::Settings {
+        template_dirs: template_dirs(&job.template_dir, &TEMPLATE_DIRS.map(PathBuf::from)),
+        template_file: Some(job.template_file.clone().unwrap_or_else(|| "haproxy.cfg.j2".to_owned())),
+        rc_file: Some(path(&job.rc, "/etc/sysconfig/haproxy")),
+        ..longshore_haproxy::Settings::new(mode)
+    }
+}
+
+/// An agent that only watches Docker.
+pub(crate) fn settings(docker: DockerAddress, data_dir: PathBuf) -> Settings {
+    Settings {
+        node: "localhost".to_owned(),
+        data_dir,
+        listen: None,
+        token: None,
+        docker: DockerSettings {
+            address: docker,
+            cert_path: std::env::var_os("DOCKER_CERT_PATH").map(PathBuf::from),
+            include_env: false,
+        },
+        balancer: BalancerSettings {
+            bind: Vec::new(),
+            trusted: Vec::new(),
+            workers: 1,
+            engine: EngineSettings::None,
+        },
+        handlers: HandlerSettings::default(),
+        sidecars: None,
+        publish: None,
+        dns: None,
+        resync: Duration::from_secs(30),
+        check_interval: Duration::from_secs(5),
+        ignored: Vec::new(),
+        grace: Duration::from_secs(30),
+    }
+}

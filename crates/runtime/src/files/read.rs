@@ -1,0 +1,129 @@
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::fs::OFlags;
+
+/// How long reading may take where something else waits for it: a file system of another machine may answer nothing.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Whom a file has to keep out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// It decides what the agent does: not everybody may write to it.
+    Writers,
+    /// It is a secret: nobody but its owner and root may do anything with it.
+    Readers,
+}
+
+/// Why a file is not read. No message says anything of what is in it.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The system does not give it.
+    #[error(transparent)]
+    System(#[from] io::Error),
+    /// It is a folder, a pipe, a device.
+    #[error("it is no regular file")]
+    Kind,
+    /// Anybody on this host could have written it.
+    #[error("everybody can write to it, and so could choose what the agent does: chmod o-w")]
+    Writable,
+    /// Its mode lets others than its owner in.
+    #[error("others can read it (mode {0:o}): chmod 600")]
+    Readable(u32),
+    /// It has more bytes than this.
+    #[error("it is longer than {0} bytes")]
+    Length(u64),
+    /// Its bytes are no text.
+    #[error("it is no UTF-8 (iconv -f latin1 -t utf8 makes it so)")]
+    Encoding,
+}
+
+impl ReadError {
+    /// Whether there is no such file.
+    pub fn is_absence(&self) -> bool {
+        matches!(self, Self::System(error) if error.kind() == io::ErrorKind::NotFound)
+    }
+}
+
+/// The text of a file of at most `longest` bytes.
+///
+/// # Errors
+/// Every variant of [`ReadError`].
+pub fn read(path: &Path, longest: u64, guard: Guard) -> Result<String, ReadError> {
+    // A pipe would not open until somebody writes into it.
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let file = std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let about = file.metadata()?;
+    if !about.is_file() {
+        return Err(ReadError::Kind);
+    }
+    match guard {
+        Guard::Writers if about.mode() & 0o002 != 0 => return Err(ReadError::Writable),
+        Guard::Readers if about.mode() & 0o077 != 0 => return Err(ReadError::Readable(about.mode() & 0o777)),
+        Guard::Writers | Guard::Readers => {}
+    }
+    let mut bytes = Vec::new();
+    file.take(longest.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > longest {
+        return Err(ReadError::Length(longest));
+    }
+    String::from_utf8(bytes).map_err(|_| ReadError::Encoding)
+}
+
+/// The same within five seconds, without blocking.
+pub async fn read_soon(path: &Path, longest: u64, guard: Guard) -> Result<String, ReadError> {
+    let path = path.to_owned();
+    let reading = tokio::task::spawn_blocking(move || read(&path, longest, guard));
+    match tokio::time::timeout(PATIENCE, reading).await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(panicked)) => Err(io::Error::other(panicked).into()),
+        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "it took too long").into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn refused(path: &Path, guard: Guard) -> String {
+        read(path, 10, guard).unwrap_err().to_string()
+    }
+
+    #[tokio::test]
+    async fn what_is_no_plain_short_text_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        std::fs::write(&path, "0123456789").unwrap();
+        assert_eq!(read_soon(&path, 10, Guard::Writers).await.unwrap(), "0123456789");
+        std::fs::write(&path, "0123456789+").unwrap();
+        assert_eq!(refused(&path, Guard::Writers), "it is longer than 10 bytes");
+        std::fs::write(&path, b"\xff").unwrap();
+        assert!(refused(&path, Guard::Writers).starts_with("it is no UTF-8"));
+        assert_eq!(refused(folder.path(), Guard::Writers), "it is no regular file");
+        let pipe = folder.path().join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        assert_eq!(refused(&pipe, Guard::Writers), "it is no regular file");
+        assert_eq!(refused(Path::new("/dev/zero"), Guard::Writers), "it is no regular file");
+        assert!(read(&folder.path().join("none"), 10, Guard::Writers).unwrap_err().is_absence());
+    }
+
+    #[test]
+    fn what_decides_has_few_writers_and_what_is_secret_one_reader() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        std::fs::write(&path, "text").unwrap();
+        let mode = |mode| std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        mode(0o664);
+        assert_eq!(read(&path, 10, Guard::Writers).unwrap(), "text");
+        assert_eq!(refused(&path, Guard::Readers), "others can read it (mode 664): chmod 600");
+        mode(0o666);
+        assert!(refused(&path, Guard::Writers).starts_with("everybody can write to it"));
+        mode(0o600);
+        assert_eq!(read(&path, 10, Guard::Readers).unwrap(), "text");
+    }
+}

@@ -1,0 +1,382 @@
+//! The loop of everything that is kept like World, other than routes: woken by changes, tried again with back-off.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use backon::ExponentialBackoff;
+use longshore_model::{Change, Problem, World};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::state::{Changes, Reader};
+use crate::status::{Cause, Reporter, StatusBoard};
+use crate::{Problems, Source, backoff};
+
+/// How far a pass came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reached {
+    /// All that can be as it should be is.
+    #[default]
+    All,
+    /// Something failed that may work later: the same changes come again, after a back-off. What changes meanwhile
+    /// comes at once.
+    Part,
+    /// Nothing can be done now: the outside is away. No pass is made until the back-off is over.
+    Nothing,
+}
+
+/// What a pass came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Passed {
+    /// What is not as it should be, all of it: it replaces what the last pass said.
+    pub problems: Vec<Problem>,
+    /// How far it came.
+    pub reached: Reached,
+    /// When a pass is due though nothing changes; that pass may get no changes.
+    pub due: Option<Instant>,
+}
+
+/// Something outside that is kept like World.
+pub trait Follower: Send + 'static {
+    /// The name that its status is shown under: one word for what it keeps.
+    const NAME: &'static str;
+
+    /// Makes the outside like World. `changed` names what may differ: what changed since the last pass and, after a
+    /// back-off, what passes did not reach; all of World, the first time. It must be cheap where nothing differs, and may be dropped
+    /// at any await when the agent ends or the handler goes.
+    fn pass(&mut self, world: &World, changed: &BTreeSet<Change>) -> impl Future<Output = Passed> + Send;
+
+    /// Resolves when something outside was disturbed and all of it must be looked at again; pends for ever unless
+    /// there is such a thing.
+    fn disturbed(&mut self) -> impl Future<Output = ()> + Send {
+        std::future::pending()
+    }
+}
+
+/// What every follower stands on.
+#[derive(Clone, Debug)]
+pub struct FollowerContext {
+    /// This host's name.
+    pub node: String,
+    /// World.
+    pub world: Reader,
+    /// Where problems are told.
+    pub problems: Problems,
+    /// What each follower last did.
+    pub statuses: StatusBoard,
+    /// Cancelled when the agent ends.
+    pub stop: CancellationToken,
+    /// How many followers have not made a pass yet.
+    pub unsettled: watch::Sender<usize>,
+}
+
+impl FollowerContext {
+    /// Starts a follower, its problems under `source`. It ends with the agent, or when `stop` is cancelled; what the
+    /// task returns is the follower, so that who takes it away for good can have it clean up.
+    pub fn follow<F: Follower>(
+        &self,
+        follower: F,
+        source: Source,
+        stop: CancellationToken,
+    ) -> AbortOnDropHandle<F> {
+        let (world, changes) = (self.world.clone(), self.world.subscribe());
+        self.unsettled.send_modify(|count| *count += 1);
+        let handler = match &source {
+            Source::Handler(name) => Some(name.clone()),
+            _ => None,
+        };
+        let reports = Reports {
+            source,
+            problems: self.problems.clone(),
+            status: self.statuses.reporter(F::NAME, handler),
+            first: First(Some(self.unsettled.clone())),
+        };
+        AbortOnDropHandle::new(tokio::spawn(follow(follower, world, changes, reports, stop)))
+    }
+}
+
+/// Counts a follower as settled once: after its first pass, or when it ends without one.
+struct First(Option<watch::Sender<usize>>);
+
+impl First {
+    fn settle(&mut self) {
+        if let Some(unsettled) = self.0.take() {
+            unsettled.send_modify(|count| *count = count.saturating_sub(1));
+        }
+    }
+}
+
+impl Drop for First {
+    fn drop(&mut self) {
+        self.settle();
+    }
+}
+
+/// Where the outcome of passes shows.
+struct Reports {
+    source: Source,
+    problems: Problems,
+    status: Reporter,
+    first: First,
+}
+
+/// Everything that may make a follower look.
+#[derive(Debug)]
+enum Happening {
+    Changed(BTreeSet<Change>),
+    Disturbed,
+    /// It is time for a pass that was due.
+    Due,
+}
+
+/// Keeps what `follower` keeps like World until told to stop.
+async fn follow<F: Follower>(
+    mut follower: F,
+    world: Reader,
+    mut changes: Changes,
+    mut reports: Reports,
+    stop: CancellationToken,
+) -> F {
+    let mut pending = Pending::default();
+    loop {
+        let due = pending.due().map(|(at, _)| at);
+        let happening = tokio::select! {
+            () = stop.cancelled() => break,
+            more = changes.next() => Happening::Changed(more),
+            // What is away stays disturbed, and no pass could change that.
+            () = follower.disturbed(), if !pending.is_away => Happening::Disturbed,
+            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => Happening::Due,
+        };
+        pending.note(happening);
+        let Some(world) = world.snapshot() else { continue };
+        let Some(Turn { changed, cause }) = pending.take(Instant::now()) else { continue };
+        reports.status.begin(cause);
+        let passed = tokio::select! {
+            () = stop.cancelled() => break,
+            passed = follower.pass(&world, &changed) => passed,
+        };
+        let (reached, found) = (passed.reached, passed.problems.len());
+        reports.problems.set(reports.source.clone(), passed.problems);
+        pending.reached(reached, changed, passed.due, Instant::now());
+        reports.status.end(reached, found, pending.due());
+        reports.first.settle();
+    }
+    reports.problems.set(reports.source, []);
+    follower
+}
+
+const FIRST_DELAY: Duration = Duration::from_millis(100);
+const MAX_DELAY: Duration = Duration::from_secs(10);
+
+/// A pass that is to be made now.
+#[derive(Debug, PartialEq, Eq)]
+struct Turn {
+    /// What it is to look at.
+    changed: BTreeSet<Change>,
+    cause: Cause,
+}
+
+/// What passes have not reached yet, and when the next one is worth while.
+#[derive(Debug)]
+struct Pending {
+    /// No pass was made yet.
+    is_first: bool,
+    /// Something outside was disturbed since the last pass.
+    is_disturbed: bool,
+    /// No pass has seen these.
+    fresh: BTreeSet<Change>,
+    /// A pass has, and did not reach them.
+    failed: BTreeSet<Change>,
+    /// When what failed is tried again.
+    retry: Option<Instant>,
+    /// Until then, nothing is.
+    is_away: bool,
+    /// When the follower itself wants a pass.
+    wanted: Option<Instant>,
+    delays: ExponentialBackoff,
+}
+
+impl Default for Pending {
+    fn default() -> Self {
+        Self {
+            is_first: true,
+            is_disturbed: false,
+            fresh: BTreeSet::new(),
+            failed: BTreeSet::new(),
+            retry: None,
+            is_away: false,
+            wanted: None,
+            delays: backoff::exponential(FIRST_DELAY, MAX_DELAY),
+        }
+    }
+}
+
+impl Pending {
+    /// When a pass is worth while though nothing more happens, and why.
+    fn due(&self) -> Option<(Instant, Cause)> {
+        let wanted = self.wanted.filter(|_| !self.is_away).map(|at| (at, Cause::Due));
+        let retry = self.retry.map(|at| (at, Cause::Retry));
+        retry.into_iter().chain(wanted).min_by_key(|(at, _)| *at)
+    }
+
+    fn note(&mut self, happening: Happening) {
+        match happening {
+            Happening::Changed(more) => self.fresh.extend(more),
+            Happening::Disturbed => {
+                self.is_disturbed = true;
+                self.fresh.insert(Change::All);
+            }
+            Happening::Due => {}
+        }
+    }
+
+    /// Returns the pass to make at this moment; `None` if it is no moment for one.
+    fn take(&mut self, now: Instant) -> Option<Turn> {
+        let is_retry = self.retry.is_some_and(|at| at <= now);
+        if self.is_away && !is_retry {
+            return None;
+        }
+        let cause = match () {
+            () if self.is_first => Cause::First,
+            () if is_retry => Cause::Retry,
+            () if self.is_disturbed => Cause::Disturbed,
+            () if self.fresh.is_empty() => Cause::Due,
+            () => Cause::Changes,
+        };
+        (self.is_first, self.is_disturbed) = (false, false);
+        let mut changed = std::mem::take(&mut self.fresh);
+        if is_retry {
+            self.retry = None;
+            changed.append(&mut self.failed);
+        }
+        Some(Turn { changed, cause })
+    }
+
+    /// How far the pass came that looked at `changed`.
+    fn reached(
+        &mut self,
+        reached: Reached,
+        mut changed: BTreeSet<Change>,
+        wanted: Option<Instant>,
+        now: Instant,
+    ) {
+        self.wanted = wanted;
+        self.is_away = reached == Reached::Nothing;
+        if reached != Reached::All {
+            self.failed.append(&mut changed);
+            if self.retry.is_none() {
+                self.retry = Some(now + self.delays.next().unwrap_or(MAX_DELAY));
+            }
+        } else if self.retry.is_none() {
+            self.delays = backoff::exponential(FIRST_DELAY, MAX_DELAY);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use longshore_model::{ContainerId, ContainerRef, HostId};
+
+    fn these(names: &[&str]) -> BTreeSet<Change> {
+        names
+            .iter()
+            .map(|name| Change::Container(ContainerRef::new(HostId::from_u128(1), ContainerId::new(*name))))
+            .collect()
+    }
+
+    fn due(pending: &Pending) -> Option<Instant> {
+        pending.due().map(|(at, _)| at)
+    }
+
+    /// One pass at this moment, which comes so far; what it looked at.
+    fn pass(pending: &mut Pending, now: Instant, reached: Reached) -> Option<BTreeSet<Change>> {
+        let Turn { changed, .. } = pending.take(now)?;
+        pending.reached(reached, changed.clone(), None, now);
+        Some(changed)
+    }
+
+    #[test]
+    fn what_fails_is_tried_after_a_back_off_and_what_changes_meanwhile_at_once() {
+        let (mut pending, now) = (Pending::default(), Instant::now());
+        pending.fresh = these(&["a", "b"]);
+        assert_eq!(pass(&mut pending, now, Reached::Part), Some(these(&["a", "b"])));
+        let retry = due(&pending).unwrap();
+        assert!(retry >= now + FIRST_DELAY);
+        pending.fresh = these(&["c"]);
+        assert_eq!(pass(&mut pending, now, Reached::All), Some(these(&["c"])), "others do not wait for it");
+        assert_eq!(due(&pending), Some(retry), "and do not put it off");
+        assert_eq!(pass(&mut pending, retry, Reached::All), Some(these(&["a", "b"])));
+        assert_eq!(due(&pending), None);
+    }
+
+    #[test]
+    fn while_the_outside_is_away_no_event_asks_for_it() {
+        let (mut pending, now) = (Pending::default(), Instant::now());
+        pending.fresh = these(&["a"]);
+        assert_eq!(pass(&mut pending, now, Reached::Nothing), Some(these(&["a"])));
+        let retry = due(&pending).unwrap();
+        pending.fresh.extend(these(&["b"]));
+        assert_eq!(pass(&mut pending, now, Reached::All), None);
+        assert_eq!(
+            pass(&mut pending, retry, Reached::Nothing),
+            Some(these(&["a", "b"])),
+            "nothing is forgotten"
+        );
+        let later = due(&pending).unwrap();
+        assert!(later >= retry + FIRST_DELAY * 2, "and each wait is longer");
+        assert_eq!(pass(&mut pending, later, Reached::All), Some(these(&["a", "b"])));
+        pending.fresh = these(&["a"]);
+        assert_eq!(pass(&mut pending, later, Reached::Part), Some(these(&["a"])));
+        assert!(due(&pending).unwrap() < later + FIRST_DELAY * 3, "what worked is tried soon again");
+    }
+
+    #[test]
+    fn many_failures_share_one_back_off() {
+        let (mut pending, now) = (Pending::default(), Instant::now());
+        for name in ["a", "b", "c"] {
+            pending.fresh = these(&[name]);
+            assert_eq!(pass(&mut pending, now, Reached::Part), Some(these(&[name])));
+        }
+        let retry = due(&pending).unwrap();
+        assert!(retry < now + FIRST_DELAY * 3);
+        assert_eq!(pass(&mut pending, retry, Reached::All), Some(these(&["a", "b", "c"])));
+    }
+
+    #[test]
+    fn a_follower_has_its_pass_when_it_wants_one() {
+        let (mut pending, now) = (Pending::default(), Instant::now());
+        pending.take(now);
+        let wanted = now + Duration::from_secs(60);
+        pending.reached(Reached::All, BTreeSet::new(), Some(wanted), now);
+        assert_eq!(due(&pending), Some(wanted));
+        assert_eq!(pass(&mut pending, wanted, Reached::All), Some(BTreeSet::new()));
+        assert_eq!(due(&pending), None);
+    }
+
+    #[test]
+    fn each_pass_says_why_it_is_made_and_what_is_due_says_why_it_will_be() {
+        let (mut pending, now) = (Pending::default(), Instant::now());
+        let cause = |pending: &mut Pending, at, reached, wanted| {
+            let Turn { changed, cause } = pending.take(at).unwrap();
+            pending.reached(reached, changed, wanted, at);
+            cause
+        };
+        pending.note(Happening::Changed(BTreeSet::from([Change::All])));
+        assert_eq!(cause(&mut pending, now, Reached::All, None), Cause::First);
+        assert_eq!(pending.due(), None);
+        pending.note(Happening::Changed(these(&["a"])));
+        let later = now + Duration::from_secs(60);
+        assert_eq!(cause(&mut pending, now, Reached::Part, Some(later)), Cause::Changes);
+        let (retry, why) = pending.due().unwrap();
+        assert_eq!(why, Cause::Retry);
+        assert_eq!(cause(&mut pending, retry, Reached::All, Some(later)), Cause::Retry);
+        assert_eq!(pending.due(), Some((later, Cause::Due)));
+        pending.note(Happening::Disturbed);
+        assert_eq!(cause(&mut pending, retry, Reached::All, Some(later)), Cause::Disturbed);
+        pending.note(Happening::Due);
+        assert_eq!(cause(&mut pending, later, Reached::All, None), Cause::Due);
+    }
+}

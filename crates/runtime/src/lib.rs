@@ -1,0 +1,27 @@
+//! What every reconciler stands on, each written once: World's store, the loop of those that follow it, back-off,
+//! problems, process groups, and the files that people write for the agent.
+//!
+//! ```text
+//! observations ──► state::Writer ──► World ──► changes ──► Follower::pass ──► problems
+//! ```
+//!
+//! Deliberately absent: what Docker is (`longshore-docker`), what any follower keeps, and every decision
+//! (`longshore-plan`).
+
+pub mod backoff;
+pub mod files;
+mod follow;
+mod inspect;
+pub mod local_addr;
+mod problems;
+mod process_group;
+mod reloadable;
+pub mod state;
+mod status;
+
+pub use follow::{Follower, FollowerContext, Passed, Reached};
+pub use inspect::Inspect;
+pub use problems::{Problems, Source, chain};
+pub use process_group::ProcessGroup;
+pub use reloadable::ReloadableSettings;
+pub use status::{Cause, CurrentPass, FollowerStatus, LastPass, NextPass, StatusBoard};

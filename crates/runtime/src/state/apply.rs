@@ -1,0 +1,240 @@
+//! What each observation makes of World. Pure: no clock, no IO.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use longshore_model::{
+    Change, Container, ContainerEvent, ContainerId, ContainerRef, EventKind, Host, HostId, Network,
+    PortState, RunState, World,
+};
+
+use super::{DockerEvent, DockerObservation, Observation};
+
+/// What is to be done about an observation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Docker's event is told to those to whom each one counts.
+    Tell(DockerEvent),
+    /// World is another: readers get it, and those who act on changes these.
+    Publish(BTreeSet<Change>),
+    /// The resync found a change of this container that no event had told of.
+    Repaired(ContainerId),
+    /// Docker answers (`None`), or why it does not.
+    Docker(Option<String>),
+}
+
+/// World as it is written.
+#[derive(Debug)]
+pub struct State {
+    world: World,
+    listed: bool,
+}
+
+impl State {
+    /// The state of an agent that has seen nothing yet. `addresses` are its host's.
+    pub fn new(me: HostId, addresses: Vec<IpAddr>) -> Self {
+        Self { world: World::new(me, Host { addresses, ..Host::default() }), listed: false }
+    }
+
+    /// World, once this agent's own host was listed: before that, absence means nothing.
+    pub fn world(&self) -> Option<&World> {
+        self.listed.then_some(&self.world)
+    }
+
+    /// Takes an observation in. Returns what is to be done about it, in order.
+    pub fn take(&mut self, observation: Observation) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let changes = match observation {
+            Observation::Docker(host, observation) => self.docker(host, observation, &mut effects),
+            Observation::Port { container, address, state } => self.port(&container, address, state),
+        };
+        if self.listed && !changes.is_empty() {
+            effects.push(Effect::Publish(changes));
+        }
+        effects
+    }
+
+    fn docker(
+        &mut self,
+        host: HostId,
+        observation: DockerObservation,
+        effects: &mut Vec<Effect>,
+    ) -> BTreeSet<Change> {
+        match observation {
+            DockerObservation::Event { event, past } => {
+                let changes = if past { BTreeSet::new() } else { self.event(host, &event) };
+                effects.push(Effect::Tell(DockerEvent::Container(event)));
+                changes
+            }
+            DockerObservation::NetworkEvent(event) => {
+                effects.push(Effect::Tell(DockerEvent::Network(event)));
+                BTreeSet::new()
+            }
+            DockerObservation::Inspected { id, container, resync } => {
+                let changes = match container {
+                    Some(container) => self.inspected(host, *container),
+                    None => self.gone(&ContainerRef::new(host, id.clone())),
+                };
+                if resync && !changes.is_empty() {
+                    effects.push(Effect::Repaired(id));
+                }
+                changes
+            }
+            DockerObservation::Listed { containers, networks } => {
+                effects.push(Effect::Docker(None));
+                self.list(host, containers, networks)
+            }
+            DockerObservation::Networks(networks) => self.networks(host, networks),
+            DockerObservation::Away(why) => {
+                effects.push(Effect::Docker(Some(why)));
+                BTreeSet::new()
+            }
+        }
+    }
+
+    /// All of a host, in place of what was known of it.
+    fn list(
+        &mut self,
+        host: HostId,
+        containers: Vec<Container>,
+        networks: Vec<(String, Network)>,
+    ) -> BTreeSet<Change> {
+        let mut changes = self.networks(host, networks);
+        let present: BTreeSet<ContainerId> = containers.iter().map(|c| c.id.clone()).collect();
+        let known = self.world.host(host).into_iter().flat_map(|known| known.containers.keys());
+        let gone: Vec<ContainerId> = known.filter(|id| !present.contains(*id)).cloned().collect();
+        for id in gone {
+            changes.append(&mut self.gone(&ContainerRef::new(host, id)));
+        }
+        for container in containers {
+            changes.append(&mut self.inspected(host, container));
+        }
+        if host == self.world.me() && !std::mem::replace(&mut self.listed, true) {
+            changes = BTreeSet::from([Change::All]);
+        }
+        changes
+    }
+
+    /// All networks of a host.
+    fn networks(&mut self, host: HostId, networks: Vec<(String, Network)>) -> BTreeSet<Change> {
+        let networks = networks.into_iter().collect();
+        let Some(known) = self.world.host(host).filter(|known| known.networks != networks) else {
+            return BTreeSet::new();
+        };
+        let known = Host { networks, ..known.clone() };
+        self.world.put_host(host, known);
+        BTreeSet::from([Change::Networks(host)])
+    }
+
+    /// A container as it is.
+    fn inspected(&mut self, host: HostId, mut container: Container) -> BTreeSet<Change> {
+        let id = ContainerRef::new(host, container.id.clone());
+        let known = self.world.container(&id);
+        let same_run = known.is_some_and(|known| known.started == container.started);
+        container.stopping =
+            same_run && container.state.is_alive() && known.is_some_and(|known| known.stopping);
+        if !same_run || !container.state.is_alive() {
+            self.forget_run(&id);
+        }
+        self.put(&id, container)
+    }
+
+    /// A container that is no more.
+    fn gone(&mut self, id: &ContainerRef) -> BTreeSet<Change> {
+        self.forget_run(id);
+        if self.world.remove_container(id) { one(id) } else { BTreeSet::new() }
+    }
+
+    /// What an event says by itself, ahead of the inspection that follows it: only what takes a container out of
+    /// the routes, since that must not wait, and what puts a thawed one back.
+    fn event(&mut self, host: HostId, event: &ContainerEvent) -> BTreeSet<Change> {
+        let id = &ContainerRef::new(host, event.container.clone());
+        let Some(known) = self.world.container(id) else { return BTreeSet::new() };
+        // Told late, of a run that is over: after a break, Docker tells again what the list already showed.
+        if event.at < known.started {
+            return BTreeSet::new();
+        }
+        let mut container = Container::clone(known);
+        match event.kind {
+            // For as long as this run lasts: how long it may take to end, only who stops it knows.
+            EventKind::Kill(signal) if stops(signal, container.stop_signal.as_deref()) => {
+                container.stopping = container.state.is_alive();
+            }
+            EventKind::Die => {
+                container.state = RunState::Exited;
+                container.exit_code = None;
+                container.stopping = false;
+                self.forget_run(id);
+            }
+            EventKind::Pause => container.state = RunState::Paused,
+            EventKind::Unpause => container.state = RunState::Running,
+            EventKind::Destroy => return self.gone(id),
+            // World has no word for a limit or a policy; those who show a container whole look at it again.
+            EventKind::Other(ref action) if action == "update" => return one(id),
+            _ => return BTreeSet::new(),
+        }
+        self.put(id, container)
+    }
+
+    /// What a look at a port found. Of a container that does not run any more, it says nothing.
+    fn port(&mut self, id: &ContainerRef, address: SocketAddr, state: PortState) -> BTreeSet<Change> {
+        let alive = self.world.container(id).is_some_and(|container| container.state.is_alive());
+        let key = (id.clone(), address);
+        if !alive || self.world.ports.get(&key) == Some(&state) {
+            return BTreeSet::new();
+        }
+        self.world.ports.insert_mut(key, state);
+        one(id)
+    }
+
+    fn put(&mut self, id: &ContainerRef, container: Container) -> BTreeSet<Change> {
+        if self.world.container(id).is_some_and(|known| **known == container) {
+            return BTreeSet::new();
+        }
+        self.world.put_container(id.host, Arc::new(container));
+        one(id)
+    }
+
+    /// Forgets what is known of one run of a container, and means nothing for the next.
+    fn forget_run(&mut self, id: &ContainerRef) {
+        let from = (id.clone(), SocketAddr::from(([0, 0, 0, 0], 0)));
+        let of_it = self.world.ports.range(from..).map(|(key, _)| key).take_while(|(other, _)| other == id);
+        for key in of_it.cloned().collect::<Vec<_>>() {
+            self.world.ports.remove_mut(&key);
+        }
+    }
+}
+
+fn one(id: &ContainerRef) -> BTreeSet<Change> {
+    BTreeSet::from([Change::Container(id.clone())])
+}
+
+/// Returns whether a signal is meant to end the container: SIGKILL, SIGTERM, or the signal that its image names.
+fn stops(signal: Option<u32>, stop_signal: Option<&str>) -> bool {
+    let Some(signal) = signal else { return false };
+    matches!(signal, 9 | 15) || stop_signal.and_then(number) == Some(signal)
+}
+
+fn number(name: &str) -> Option<u32> {
+    if let Ok(number) = name.parse() {
+        return Some(number);
+    }
+    Some(match name.strip_prefix("SIG").unwrap_or(name) {
+        "HUP" => 1,
+        "INT" => 2,
+        "QUIT" => 3,
+        "ABRT" => 6,
+        "KILL" => 9,
+        "USR1" => 10,
+        "USR2" => 12,
+        "TERM" => 15,
+        "WINCH" => 28,
+        "PWR" => 30,
+        _ => return name.strip_prefix("SIGRTMIN+").and_then(|n| n.parse::<u32>().ok()).map(|n| 34 + n),
+    })
+}
+
+#[cfg(test)]
+#[path = "apply_tests.rs"]
+mod tests;
