@@ -6,7 +6,7 @@ use longshore_plan::dns::{self, Answer, Forward, Reply};
 use metrics::Counter;
 
 use super::forward::Forwarder;
-use crate::server::Zones;
+use crate::zones::Zones;
 
 /// Answers requests, whichever way they came.
 pub(super) struct Responder {

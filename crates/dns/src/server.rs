@@ -21,13 +21,11 @@ use tokio_util::task::TaskTracker;
 use crate::forward::Forwarder;
 use crate::ports::DnsPorts;
 use crate::responder::Responder;
+use crate::zones::Zones;
 use crate::{DnsSettings, tcp, udp};
 
 /// How long open questions may take once the server is told to end.
 const LAST_ANSWERS: Duration = Duration::from_millis(500);
-
-/// The zone that is answered from. Cheap to clone; a look costs no lock.
-pub type Zones = Arc<ArcSwap<Zone>>;
 
 /// The server's ports once they are open, for those who hand them on.
 pub type SharedPorts = Arc<OnceLock<DnsPorts>>;

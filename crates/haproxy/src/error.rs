@@ -79,11 +79,11 @@ pub enum HaproxyError {
         /// What it wrote meanwhile.
         complaint: String,
     },
-    /// HAProxy is down or does not answer, and is tried again when the back-off is over.
-    #[error("haproxy is not up, and is tried again in {wait:?}")]
-    Down {
-        /// How long that is.
-        wait: Duration,
+    /// A step failed before, and is not repeated before [`crate::Haproxy::retry`].
+    #[error("{reason}")]
+    Held {
+        /// How it failed.
+        reason: String,
     },
     /// A reload did not bring the written configuration into force. The one before goes on.
     #[error("the reload failed: {reason}")]

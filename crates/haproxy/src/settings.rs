@@ -57,6 +57,9 @@ pub struct Settings {
     pub template_dirs: Vec<PathBuf>,
     /// The template. Default `haproxy.cfg.j2`, which is built in.
     pub template_file: Option<String>,
+    /// Where HAProxy sends its access log, in the words of its `log` directive. Default: `/dev/log local0` for an HAProxy
+    /// that runs already, where the host has `/dev/log`, else none.
+    pub log: Option<String>,
     /// Where the statistics page is. Default 127.0.0.1:5000.
     pub stats: Option<SocketAddr>,
     /// Least time between two reloads: whatever asks for one meanwhile shares the next. Default 100 ms.
@@ -82,8 +85,13 @@ pub struct Settings {
 impl Settings {
     /// The defaults for this mode.
     pub fn new(mode: Mode) -> Self {
+        let log = match mode {
+            Mode::Attach { .. } => Path::new("/dev/log").exists().then(|| "/dev/log local0".to_owned()),
+            Mode::Own { .. } => None,
+        };
         Self {
             mode,
+            log,
             binary: PathBuf::from("haproxy"),
             bind: vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
             trusted: Vec::new(),
@@ -130,6 +138,8 @@ pub(crate) struct Paths {
     pub(crate) config: PathBuf,
     /// The directory of the maps.
     pub(crate) maps: PathBuf,
+    /// The file of the layout's Lua actions.
+    pub(crate) lua: PathBuf,
     /// The stats socket.
     pub(crate) socket: PathBuf,
     /// The master's socket, where it is ours.
@@ -145,12 +155,14 @@ impl Paths {
             Mode::Own { dir } => Self {
                 config: dir.join("haproxy.cfg"),
                 maps: dir.join("maps"),
+                lua: dir.join("maps/longshore.lua"),
                 socket: dir.join("stats.sock"),
                 master: Some(dir.join("master.sock")),
             },
             Mode::Attach { config, socket, reload } => Self {
                 config: config.clone(),
                 maps: config.with_extension("maps"),
+                lua: config.with_extension("maps").join("longshore.lua"),
                 socket: socket.clone(),
                 master: match reload {
                     Reload::Master(path) => Some(path.clone()),

@@ -43,7 +43,8 @@ pub(crate) async fn pass(settings: Settings, dry: bool) -> anyhow::Result<ExitCo
             "one pass made"
         );
     }
-    let failed = handlers.iter().any(|(_, failure)| failure.is_some());
+    let unapplied = |problem: &Problem| matches!(problem.subject, Subject::Balancer { .. });
+    let failed = handlers.iter().any(|(_, failure)| failure.is_some()) || problems.iter().any(unapplied);
     Ok(if failed { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
 }
 

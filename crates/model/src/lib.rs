@@ -9,6 +9,7 @@
 
 mod change;
 mod container;
+mod container_ref;
 mod domain;
 mod event;
 mod forwarded;
@@ -25,7 +26,8 @@ mod route;
 mod world;
 
 pub use change::Change;
-pub use container::{Container, ContainerId, ContainerRef, Endpoint, Health, Published, RunState, Transport};
+pub use container::{Container, ContainerId, Endpoint, Health, Published, RunState, Transport};
+pub use container_ref::ContainerRef;
 pub use domain::{DomainName, HostPattern, TextError};
 pub use event::{ContainerEvent, EventKind, NetworkEvent};
 pub use forwarded::{FORBIDDEN_HEADERS, TRUSTED_HEADER_PREFIX, TRUSTED_HEADERS, is_passed_header};

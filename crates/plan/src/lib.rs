@@ -30,4 +30,4 @@ pub use missed::{Missed, Phase, Told, before, facts, is_detail, missed};
 pub use names::{NamePlan, NameSettings};
 pub use reach::BalancerLocation;
 pub use records::{RecordSettings, container_key, records};
-pub use routes::{Decided, RoutePlan, RouteSettings};
+pub use routes::{Decided, Readiness, RoutePlan, RouteSettings};

@@ -26,6 +26,17 @@ pub struct RouteSettings {
     pub location: BalancerLocation,
     /// TCP ports that no frontend may take, with what has them.
     pub reserved: BTreeMap<u16, String>,
+    /// Whether containers must be seen ready before they take traffic.
+    pub readiness: Readiness,
+}
+
+/// How a container that has just been started is treated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// It takes traffic once its port accepts connections, or its health check passes.
+    Awaited,
+    /// It takes traffic at once, unless its health check has failed: the balancer has checks of its own.
+    Assumed,
 }
 
 /// What an update came to.
@@ -224,12 +235,22 @@ impl RoutePlan {
         touched: &mut BTreeSet<RouteKey>,
     ) {
         let transport = claim.key.frontend.protocol.transport();
-        let address = reach::address(world, &self.settings.location, id, claim.port, transport);
-        let checked = container.health == Health::None && transport == Transport::Tcp;
-        if let Some(address) = address.filter(|_| checked && container.state == RunState::Running) {
-            holding.checks.insert(address);
+        let addresses = reach::addresses(world, &self.settings.location, id, claim.port, transport);
+        let address = answering(world, id, &addresses);
+        let readiness = self.settings.readiness;
+        let awaited = readiness == Readiness::Awaited && transport == Transport::Tcp;
+        let checked = awaited && container.health == Health::None;
+        // With a health check, a port is looked at only to find out which of two families it listens on.
+        let ambiguous =
+            awaited && addresses.len() > 1 && WaitingReason::of_health(container.health).is_none();
+        if container.state == RunState::Running && (checked || ambiguous) {
+            match address.filter(|address| port_state(world, id, *address) == Some(PortState::Open)) {
+                Some(open) => holding.checks.extend([open]),
+                None => holding.checks.extend(addresses),
+            }
         }
-        let waiting = waiting(world, id, container, address, checked);
+        let waiting = waiting(world, id, container, address, checked)
+            .filter(|reason| *reason != WaitingReason::HealthStarting || readiness == Readiness::Awaited);
         self.by_port
             .entry((transport, claim.key.frontend.port))
             .or_default()
@@ -351,11 +372,25 @@ fn waiting(
     if !checked {
         return None;
     }
-    match world.ports.get(&(id.clone(), address)) {
+    match port_state(world, id, address) {
         Some(PortState::Open) => None,
         Some(PortState::Closed) => Some(WaitingReason::PortClosed),
         Some(PortState::NotOpen) | None => Some(WaitingReason::PortNotOpen),
     }
+}
+
+fn port_state(world: &World, id: &ContainerRef, address: SocketAddr) -> Option<PortState> {
+    world.ports.get(&(id.clone(), address)).copied()
+}
+
+/// Returns the first of the addresses at which the port is open; else the first at which it was, or the first of all.
+fn answering(world: &World, id: &ContainerRef, addresses: &[SocketAddr]) -> Option<SocketAddr> {
+    let rank = |address: &SocketAddr| match port_state(world, id, *address) {
+        Some(PortState::Open) => 0,
+        Some(PortState::Closed) => 1,
+        Some(PortState::NotOpen) | None => 2,
+    };
+    addresses.iter().copied().min_by_key(rank)
 }
 
 fn space_of(key: &RouteKey) -> (Transport, u16) {

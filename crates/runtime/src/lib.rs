@@ -13,14 +13,16 @@ pub mod files;
 mod follow;
 mod inspect;
 pub mod local_addr;
+mod passed;
 mod problems;
 mod process_group;
 mod reloadable;
 pub mod state;
 mod status;
 
-pub use follow::{Follower, FollowerContext, Passed, Reached};
+pub use follow::{Follower, FollowerContext};
 pub use inspect::Inspect;
+pub use passed::{Passed, Reached};
 pub use problems::{Problems, Source, chain};
 pub use process_group::ProcessGroup;
 pub use reloadable::ReloadableSettings;

@@ -5,11 +5,12 @@
 mod checks;
 mod openvswitch;
 mod publish;
+mod route_log;
 mod routes;
 mod sidecars;
 
 pub(crate) use checks::Checks;
 pub(crate) use openvswitch::OpenVswitch;
 pub(crate) use publish::Publisher;
-pub(crate) use routes::{Due, RouteReconciler, Routes};
+pub(crate) use routes::{AppliedRoutes, Due, RouteReconciler, Routes};
 pub(crate) use sidecars::SidecarFollower;

@@ -24,6 +24,6 @@ mod written;
 
 pub use define::define;
 pub use definition::{Definition, FoundScript, Said, Value};
-pub use filter::{attention, wants};
+pub use filter::{attention, is_event, nearest_event, wants};
 pub use ini::read_ini;
 pub use written::written;
