@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use longshore_dns::DnsPorts;
 use longshore_docker::{DockerAddress, DockerClient, Watched, watch};
-use longshore_model::{ContainerId, ContainerRef, HostId, Problem, RouteTable, Subject};
+use longshore_model::{ContainerId, ContainerRef, HostId, Problem, RouteTable, Subject, Transport};
 use longshore_plan::{BalancerLocation, Readiness, RoutePlan, RouteSettings};
 use longshore_runtime::state::{DockerState, State, Writer};
 use longshore_runtime::{FollowerContext, Problems, Source, StatusBoard};
@@ -412,10 +412,17 @@ fn readiness(settings: &Settings, start: Start) -> Readiness {
 }
 
 /// Ports that no label may take.
-fn reserved(settings: &Settings) -> std::collections::BTreeMap<u16, String> {
-    let api = settings.listen.map(|listen| (listen.port(), "Longshore's API".to_owned()));
-    let dns = settings.dns.as_ref().map(|dns| (dns.listen.port(), "Longshore's DNS server".to_owned()));
-    api.into_iter().chain(dns).collect()
+fn reserved(settings: &Settings) -> std::collections::BTreeMap<(Transport, u16), String> {
+    let mut reserved = std::collections::BTreeMap::new();
+    if let Some(dns) = &settings.dns {
+        for transport in [Transport::Tcp, Transport::Udp] {
+            reserved.insert((transport, dns.listen.port()), "Longshore's DNS server".to_owned());
+        }
+    }
+    if let Some(listen) = settings.listen {
+        reserved.insert((Transport::Tcp, listen.port()), "Longshore's API".to_owned());
+    }
+    reserved
 }
 
 /// Keeps the problem of an absent Docker: one from the first failure to the next success, with the first cause.

@@ -16,14 +16,15 @@ mod classes;
 mod define;
 mod definition;
 mod filter;
+mod follower;
 mod ini;
-mod publisher;
-mod reader;
-mod url;
+pub(crate) mod reader;
+pub(crate) mod url;
 mod written;
 
 pub use define::define;
 pub use definition::{Definition, FoundScript, Said, Value};
 pub use filter::{attention, is_event, nearest_event, wants};
+pub use follower::FollowerClass;
 pub use ini::read_ini;
 pub use written::written;
