@@ -6,30 +6,35 @@ use longshore_daemon::config::IpNet;
 use longshore_haproxy::{Mode, Reload, Settings, template_dirs};
 
 use super::Invalid;
+use crate::cli::values;
 
 /// Only for `--balancer haproxy`.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "HAProxy")]
 pub(crate) struct HaproxyFlags {
-    /// The program that the agent runs.
+    /// HAProxy's program, which the agent runs.
     #[arg(long, value_name = "FILE", default_value = "haproxy")]
     pub(crate) haproxy_binary: PathBuf,
-    /// The configuration file of a HAProxy that runs already: it is driven, and none is started.
+    /// Configuration file of a HAProxy that is already running; the agent configures it, and starts none.
     #[arg(long, value_name = "FILE")]
     pub(crate) haproxy_config: Option<PathBuf>,
-    /// That HAProxy's administration socket.
-    #[arg(long, value_name = "SOCKET", default_value = "/run/haproxy/admin.sock")]
-    pub(crate) haproxy_socket: PathBuf,
-    /// How it is reloaded: a command, or the path of its master socket.
-    #[arg(long, value_name = "COMMAND", default_value = "systemctl reload haproxy")]
+    /// Stats socket of that HAProxy [default: the one in its configuration file, else the distribution's].
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) haproxy_socket: Option<PathBuf>,
+    /// Command that reloads it (quotes as in a shell), or path of its master socket.
+    #[arg(long, value_name = "COMMAND", default_value = "systemctl reload haproxy", value_parser = values::reload)]
     pub(crate) haproxy_reload: String,
-    /// Where HAProxy shows its statistics page; `none` for nowhere.
+    /// HAProxy's access log, as in its `log` directive; `none` for no log [default: `/dev/log local0` with --haproxy-config,
+    /// where /dev/log exists].
+    #[arg(long, value_name = "TARGET")]
+    pub(crate) haproxy_log: Option<String>,
+    /// Address of HAProxy's statistics page; `none` for no page.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:5000")]
     pub(crate) haproxy_stats: String,
-    /// Folders with templates, with colons between them.
+    /// Template directories, separated by colons.
     #[arg(long, value_name = "DIRS")]
     pub(crate) template_dir: Option<String>,
-    /// The template's name in those folders.
+    /// Name of the template in those directories.
     #[arg(long, value_name = "NAME", default_value = "haproxy.cfg.j2")]
     pub(crate) template_file: String,
 }
@@ -46,7 +51,8 @@ impl HaproxyFlags {
             Some(config) => Mode::Attach {
                 config: config.clone(),
                 socket: self.haproxy_socket.clone(),
-                reload: reload(&self.haproxy_reload),
+                reload: Reload::parse(&self.haproxy_reload)
+                    .map_err(|error| ("haproxy-reload", error.to_string()))?,
             },
             None => Mode::Own { dir: data_dir.join("haproxy") },
         };
@@ -63,18 +69,14 @@ impl HaproxyFlags {
             bind: if bind.is_empty() { defaults.bind.clone() } else { bind.to_vec() },
             trusted: trusted.to_vec(),
             stats,
+            log: match self.haproxy_log.as_deref() {
+                None => defaults.log.clone(),
+                Some("none") => None,
+                Some(target) => Some(target.to_owned()),
+            },
             template_dirs: folders.map_or_else(Vec::new, |folders| template_dirs(folders, &[])),
             template_file: Some(self.template_file.clone()),
             ..defaults
         })
-    }
-}
-
-/// How a HAProxy that runs already is reloaded: an absolute path of a socket, or else a command.
-pub(crate) fn reload(text: &str) -> Reload {
-    if text.starts_with('/') && !text.contains(' ') {
-        Reload::Master(text.into())
-    } else {
-        Reload::Command(text.split_whitespace().map(str::to_owned).collect())
     }
 }
