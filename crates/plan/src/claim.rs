@@ -188,7 +188,8 @@ impl<'a> Reading<'a> {
             .values()
             .next()
             .map_or_else(|| format!("glue_{protocol}_ports"), |(_, label, _)| (*label).to_owned());
-        let listen_label = said(Attribute::Listen).map_or_else(|| label.clone(), |(label, _)| label.to_owned());
+        let listen_label =
+            said(Attribute::Listen).map_or_else(|| label.clone(), |(label, _)| label.to_owned());
         for host in self.hosts(said(Attribute::Host), &lost) {
             let key = RouteKey { frontend, host, prefix: prefix.clone() };
             let (label, listen_label) = (label.clone(), listen_label.clone());

@@ -14,5 +14,5 @@ pub(crate) use checks::Checks;
 pub(crate) use handler::{FollowerParts, HandlerFollower};
 pub(crate) use openvswitch::OpenVswitch;
 pub(crate) use publish::Publisher;
-pub(crate) use routes::{AppliedRoutes, Due, RouteReconciler, Routes};
+pub(crate) use routes::{AppliedRoutes, RouteFeeds, RouteFollower, Routes};
 pub(crate) use sidecars::SidecarFollower;
