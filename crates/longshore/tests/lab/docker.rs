@@ -191,9 +191,13 @@ async fn spoiling_relay(docker: PathBuf, listener: UnixListener, spoils: Spoils)
             if !path.contains("/events?") {
                 return copy_bidirectional(&mut client, &mut server).await.map(drop);
             }
-            let mut buffer = vec![0; 64 * 1024];
+            let (mut buffer, mut more) = (vec![0; 64 * 1024], [0; 64]);
             loop {
                 tokio::select! {
+                    count = client.read(&mut more) => match count? {
+                        0 => return Ok(()),
+                        count => server.write_all(&more[..count]).await?,
+                    },
                     count = server.read(&mut buffer) => match count? {
                         0 => return Ok(()),
                         count => client.write_all(&buffer[..count]).await?,
