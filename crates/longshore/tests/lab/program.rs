@@ -280,7 +280,7 @@ async fn a_dry_run_shows_the_plan_and_changes_nothing() -> TestResult {
     command.args(["run", "--once", "--docker", &format!("unix://{away}"), "--data-dir", &data]);
     let output = command.output().await?;
     assert_eq!(output.status.code(), Some(1), "a single pass does not wait for Docker");
-    assert!(String::from_utf8_lossy(&output.stderr).contains("does not answer"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("is not responding"));
     Ok(())
 }
 
