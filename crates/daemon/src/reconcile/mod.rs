@@ -1,6 +1,4 @@
-//! What keeps the outside like World: each reconciler is woken by changes and compares the whole.
-//!
-//! Routes have a loop of their own, for the port checks and the engine's notices; everything else is a [`longshore_runtime::Follower`].
+//! What keeps the outside like World: each is a [`longshore_runtime::Follower`], woken by changes, and compares the whole.
 
 mod checks;
 mod handler;
