@@ -7,6 +7,7 @@
 
 mod client;
 mod credentials;
+mod evidence;
 mod inspector;
 mod settings;
 pub mod steps;

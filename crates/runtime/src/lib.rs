@@ -20,7 +20,7 @@ pub mod state;
 mod status;
 
 pub use follow::{Follower, FollowerContext, Passed, Reached};
-pub use inspect::Inspect;
+pub use inspect::{Evidence, Inspect};
 pub use problems::{Problems, Source, chain};
 pub use process_group::ProcessGroup;
 pub use reloadable::ReloadableSettings;

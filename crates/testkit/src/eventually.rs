@@ -42,6 +42,33 @@ pub fn eventually_within<'a, F: Future<Output = bool> + 'a>(
     }
 }
 
+/// Waits for all of `span` and looks every 20 milliseconds, at least twice, that `check` is never true.
+///
+/// # Panics
+/// As soon as it is true.
+#[expect(clippy::panic, reason = "a test's assertion")]
+#[track_caller]
+pub fn never_within<'a, F: Future<Output = bool> + 'a>(
+    span: Duration,
+    mut check: impl FnMut() -> F + 'a,
+) -> impl Future<Output = ()> + 'a {
+    let caller = std::panic::Location::caller();
+    async move {
+        let began = Instant::now();
+        loop {
+            // The last look begins after the span.
+            let is_last = began.elapsed() >= span;
+            if check().await {
+                panic!("{caller}: after {:?} it came true", began.elapsed());
+            }
+            if is_last {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,5 +88,28 @@ mod tests {
     #[should_panic(expected = "it did not come true that pigs fly")]
     async fn what_never_comes_true_ends_the_test_with_its_sentence() {
         eventually_within(Duration::from_millis(50), "pigs fly", || std::future::ready(false)).await;
+    }
+
+    #[tokio::test]
+    async fn what_stays_false_is_looked_at_for_the_whole_span() {
+        let (span, mut looks) = (Duration::from_millis(100), 0);
+        let began = Instant::now();
+        never_within(span, || {
+            looks += 1;
+            std::future::ready(false)
+        })
+        .await;
+        assert!(began.elapsed() >= span && looks >= 2);
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "it came true")]
+    async fn what_comes_true_at_the_last_look_ends_the_test() {
+        let mut looks = 0;
+        never_within(Duration::ZERO, || {
+            looks += 1;
+            std::future::ready(looks == 1)
+        })
+        .await;
     }
 }

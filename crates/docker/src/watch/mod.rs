@@ -11,7 +11,7 @@
 mod inspect;
 mod session;
 mod stream;
-mod translate;
+pub(crate) mod translate;
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -23,7 +23,9 @@ pub(super) fn job(reader: &mut Reader<'_>, script: &dyn Fn(&str) -> FoundScript)
     };
     let class = reader.one("class", said)?.trim();
     match class {
-        "script" | "DockerGlue.handlers.exec.ScriptHandler" => script_job(reader, script),
+        "script" => script_job(reader, script, false),
+        // Docker Glue did not look at the exit status, and scripts written for it end with any.
+        "DockerGlue.handlers.exec.ScriptHandler" => script_job(reader, script, true),
         "plugin" => Some(Job::Plugin { command: command(reader)? }),
         "webhook" => webhook(reader),
         "balancer" | "DockerGlue.handlers.lb.HAProxyHandler" => Some(Job::Balance(balancer(reader))),
@@ -62,13 +64,17 @@ fn balancer(reader: &mut Reader<'_>) -> BalanceJob {
     }
 }
 
-fn script_job(reader: &mut Reader<'_>, find: &dyn Fn(&str) -> FoundScript) -> Option<Job> {
+fn script_job(
+    reader: &mut Reader<'_>,
+    find: &dyn Fn(&str) -> FoundScript,
+    ignore_status: bool,
+) -> Option<Job> {
     let name = reader.needed("script")?;
     let line = reader.param("script").and_then(|said| said.line);
     match find(name) {
         FoundScript::At(program) => {
             let ini = reader.definition.is_ini.then(|| reader.definition.file.clone());
-            Some(Job::Script { program, ini })
+            Some(Job::Script { program, ini, ignore_status })
         }
         FoundScript::NotExecutable(path) => {
             let message = format!("{} cannot be executed", shown(&path.to_string_lossy()));
