@@ -4,18 +4,18 @@ use utoipa::ToSchema;
 
 use crate::Route;
 
-/// One line of `/v1/events`; the stream's event name is the value of `type`.
+/// The data of one event of `/v1/events`; the event's name is the value of `type`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Event {
-    /// Docker told of a container.
+    /// Docker reported something about a container.
     Container(ContainerEvent),
     /// A route is not what it was.
     Route(RouteEvent),
-    /// The reader was too slow, and this many events are lost for it.
+    /// Events are missing: the reader was too slow, or goes on after an event of an earlier run of the agent.
     Lagged {
-        /// How many.
-        missed: u64,
+        /// How many, where that is known.
+        missed: Option<u64>,
     },
 }
 
@@ -24,13 +24,14 @@ pub enum Event {
 pub struct ContainerEvent {
     /// The container's id.
     pub container: String,
-    /// Its name, as Docker told it.
+    /// Its name; empty where neither Docker nor the agent knows it.
     pub name: String,
     /// Docker's word: `create`, `start`, `kill`, `die`, `pause`, `unpause`, `rename`, `health_status`,
     /// `destroy`, `connect`, `disconnect`, …
     pub action: String,
-    /// When, in nanoseconds since 1970 by Docker's clock.
-    pub at: i64,
+    /// When, by Docker's clock, as RFC 3339 in UTC: `2026-11-21T17:34:00.123456789Z`.
+    #[schema(format = DateTime)]
+    pub at: String,
 }
 
 /// What became of a route.
@@ -48,7 +49,7 @@ impl From<&model::ContainerEvent> for ContainerEvent {
             container: event.container.as_str().to_owned(),
             name: event.name.clone(),
             action: event.kind.to_string(),
-            at: event.at,
+            at: jiff::Timestamp::from_nanosecond(event.at.into()).unwrap_or_default().to_string(),
         }
     }
 }

@@ -45,7 +45,8 @@ pub struct FailedDelivery {
     pub attempts: u32,
     /// Why the last attempt failed.
     pub why: String,
-    /// When it was given up, RFC 3339.
+    /// When it failed for the last time, as RFC 3339 in UTC.
+    #[schema(format = DateTime)]
     pub at: String,
 }
 

@@ -10,7 +10,6 @@ use longshore_model::{ContainerId, ContainerRef, HostId, Problem, RouteTable, Su
 use longshore_plan::{BalancerLocation, RoutePlan, RouteSettings};
 use longshore_runtime::state::{DockerState, State, Writer};
 use longshore_runtime::{FollowerContext, Problems, Source, StatusBoard, chain};
-use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc, watch as signal};
 use tokio_util::sync::CancellationToken;
@@ -19,8 +18,9 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::act::{Engine, EngineError};
 use crate::config::{DockerSettings, EngineSettings, ReloadableSettings, Settings};
 use crate::identity::{Keeping, host_id};
+use crate::metrics;
 use crate::reconcile::{Checks, Due, RouteReconciler, Routes};
-use crate::serve::{self, Api};
+use crate::serve::{self, Api, Feed};
 use crate::services::Services;
 use crate::start::Start;
 
@@ -119,7 +119,7 @@ impl Agent {
         let (location, addresses) = locate(&settings.docker, host).await?;
         let engine = Engine::start(&settings.balancer, start).await?;
         // After what may fail: a process has one recorder, and may start an agent again.
-        let metrics = PrometheusBuilder::new().install_recorder()?;
+        let metrics = metrics::install()?;
 
         let stop = CancellationToken::new();
         let problems = Problems::default();
@@ -132,7 +132,8 @@ impl Agent {
         let (observations, observed) = mpsc::unbounded_channel();
         let (told, told_feed) = mpsc::unbounded_channel();
         let (writer, world, docker) = Writer::new(State::new(host, addresses), told);
-        let container_events = writer.events();
+        let feed = Feed::new();
+        let container_events = writer.events().subscribe();
         let traffic = engine.traffic();
 
         let context = FollowerContext {
@@ -159,6 +160,7 @@ impl Agent {
             due: Due::default(),
         };
         let background = vec![
+            spawn(feed.clone().collect(container_events, route_events.subscribe(), world.clone())),
             spawn(writer.run(observed)),
             spawn(watch(Watched {
                 settings: settings.docker.clone(),
@@ -169,6 +171,7 @@ impl Agent {
                 observations,
                 resume: seen.heard,
             })),
+            spawn(metrics::keep_up(metrics.clone())),
             spawn(tell_of_docker(settings.docker.address.to_string(), docker.clone(), problems.clone())),
         ];
         let api = Api {
@@ -178,8 +181,7 @@ impl Agent {
             problems: problems.clone(),
             handlers: seen.handlers,
             deliveries: seen.deliveries,
-            container_events,
-            route_events,
+            feed,
             docker: docker.clone(),
             ready: ready.clone(),
             traffic,

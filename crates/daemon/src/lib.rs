@@ -19,6 +19,7 @@ pub mod handlers;
 
 mod agent;
 mod identity;
+mod metrics;
 mod reconcile;
 mod serve;
 mod services;

@@ -188,8 +188,6 @@ pub struct Dispatcher {
     pub(crate) heard: i64,
     /// Whether nobody is told of events: then nothing is written down either.
     pub(crate) idle: bool,
-    /// Whether the containers of the first start are known.
-    pub(crate) begun: bool,
     pub(crate) effects: Vec<Effect>,
 }
 
@@ -206,7 +204,7 @@ impl Dispatcher {
             due: Vec::new(),
             unwritten: VecDeque::new(),
             batches: 0,
-            intake: Intake::resume(remembered.reported, remembered.ids),
+            intake: Intake::resume(remembered.reported, remembered.ids, remembered.begun),
             doubts: Doubts::default(),
             events: events.collect(),
             next: last.map_or(1, |seq| seq + 1),
@@ -218,7 +216,6 @@ impl Dispatcher {
             arrived: 0,
             heard: since,
             idle: false,
-            begun: remembered.begun,
             effects: Vec::new(),
         };
         dispatcher.batch.events.extend(remembered.unreadable.into_iter().map(|seq| (seq, None)));
@@ -305,7 +302,7 @@ impl Dispatcher {
 
     /// Returns whether the containers of the first start are known.
     pub fn has_begun(&self) -> bool {
-        self.begun
+        self.intake.begun.is_some()
     }
 
     /// Returns how many deliveries have neither succeeded nor failed permanently.
@@ -338,7 +335,7 @@ impl Dispatcher {
 
     /// Fills a journal that has nothing in it.
     fn write_everything(&mut self) {
-        let mut all = Batch { heard: Some(self.heard), begun: self.begun, ..Batch::default() };
+        let mut all = Batch { heard: Some(self.heard), begun: self.intake.begun, ..Batch::default() };
         all.ids.extend(self.intake.ids().map(|(seq, id)| (*seq, Some(id.clone()))));
         all.events.extend(self.events.iter().map(|(seq, pending)| (*seq, Some(pending.event.clone()))));
         all.deliveries.extend(self.orphans.iter().map(|(key, row)| (key.clone(), Some(row.clone()))));

@@ -12,6 +12,11 @@ use longshore_model::ContainerId;
 /// How long a difference must stand before Docker is asked: most are explained by an event on its way.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// How long World may say something else than Docker's last answer before Docker is asked again.
+const CHECK_INTERVAL: Duration = Duration::from_secs(30);
+/// How many answers are put off for an event that should arrive, while none does.
+const MAX_QUIET: u32 = 10;
+
 /// The doubts.
 #[derive(Debug, Default)]
 pub(crate) struct Doubts {
@@ -19,25 +24,36 @@ pub(crate) struct Doubts {
     due: BTreeMap<ContainerId, Instant>,
     /// Containers that Docker was asked about. Those of which something was heard since are asked about again.
     asked: Option<BTreeSet<ContainerId>>,
-    /// How many events had arrived when an answer did not reach back to the last one before it.
-    gap: Option<u64>,
+    /// Answers that did not reach back, if the last one did not.
+    gap: Option<Gap>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Gap {
+    /// How many events had arrived at the last of them.
+    arrived: u64,
+    /// How many of them have come since an event arrived.
+    quiet: u32,
 }
 
 impl Doubts {
-    /// A container is not what was reported of it.
+    /// A container is not what was reported of it. An answer that is under way does not count: it may be older.
     pub(crate) fn raise(&mut self, id: ContainerId, now: Instant) {
-        if self.asked.as_ref().is_none_or(|asked| !asked.contains(&id)) {
-            self.due.entry(id).or_insert(now + GRACE);
+        if let Some(asked) = &mut self.asked {
+            asked.remove(&id);
         }
+        self.due.entry(id).or_insert(now + GRACE);
     }
 
-    /// An event of a container was reported, and it is still not what was reported of it: the next event may explain
-    /// the rest, and an answer that is under way does not count.
-    pub(crate) fn put_off(&mut self, id: &ContainerId, now: Instant) {
-        let was_asked = self.asked.as_mut().is_some_and(|asked| asked.remove(id));
-        if was_asked || self.due.contains_key(id) {
-            self.due.insert(id.clone(), now + GRACE);
-        }
+    /// The same, and an event of it was just reported: the next one may explain the rest.
+    pub(crate) fn put_off(&mut self, id: ContainerId, now: Instant) {
+        self.due.remove(&id);
+        self.raise(id, now);
+    }
+
+    /// A container is what Docker just said, and World says something else: one of them is older.
+    pub(crate) fn check_later(&mut self, id: ContainerId, now: Instant) {
+        self.due.entry(id).or_insert(now + CHECK_INTERVAL);
     }
 
     /// A container is what was reported of it, as far as anyone knows.
@@ -78,14 +94,15 @@ impl Doubts {
         }
     }
 
-    /// Returns whether events may still be on their way that Docker does not remember any more: the answer does not reach
-    /// back, and others have arrived since the last one that did not. Then Docker is asked again.
-    pub(crate) fn lags(&mut self, reaches_back: bool, arrived: u64, now: Instant) -> bool {
-        if reaches_back {
+    /// Returns whether events may still be on their way that Docker does not remember any more. Then it is asked again.
+    ///
+    /// The answer does not reach back to what has arrived. `caught_up` says that there is no event in it that is yet to
+    /// arrive; `arrived` counts events. Where none arrives any more, those were lost.
+    pub(crate) fn lags(&mut self, caught_up: bool, arrived: u64, now: Instant) -> bool {
+        let quiet = self.gap.filter(|gap| gap.arrived == arrived).map_or(0, |gap| gap.quiet + 1);
+        self.gap = Some(Gap { arrived, quiet });
+        if caught_up || quiet >= MAX_QUIET {
             self.gap = None;
-            return false;
-        }
-        if self.gap.replace(arrived) == Some(arrived) {
             return false;
         }
         self.ask_again(now);
@@ -127,7 +144,7 @@ mod tests {
         let mut doubts = Doubts::default();
         doubts.raise(id("a"), now);
         doubts.ask(now + GRACE);
-        doubts.put_off(&id("a"), now + GRACE);
+        doubts.put_off(id("a"), now + GRACE);
         assert_eq!(doubts.answered(), BTreeSet::new());
         assert_eq!(doubts.due(), Some(now + GRACE * 2));
     }
@@ -137,14 +154,23 @@ mod tests {
         let now = Instant::now();
         let mut doubts = Doubts::default();
         doubts.raise(id("a"), now);
-        let mut ask = |reaches_back, arrived| {
+        let mut lags = |caught_up, arrived| {
             let due = doubts.due().unwrap();
             doubts.ask(due).unwrap();
-            doubts.lags(reaches_back, arrived, due)
+            doubts.lags(caught_up, arrived, due)
         };
-        assert!(ask(false, 5));
-        assert!(ask(false, 9));
-        assert!(!ask(false, 9), "nothing arrived in between");
+        assert!((0..100).all(|arrived| lags(false, arrived)));
+        assert!((0..10).all(|_| lags(false, 100)));
+        assert!(!lags(false, 100), "nothing arrives any more");
         assert_eq!(doubts.answered(), [id("a")].into());
+    }
+
+    #[test]
+    fn nothing_is_on_its_way_where_docker_remembers_no_event() {
+        let now = Instant::now();
+        let mut doubts = Doubts::default();
+        doubts.raise(id("a"), now);
+        doubts.ask(now + GRACE).unwrap();
+        assert!(!doubts.lags(true, 5, now + GRACE));
     }
 }

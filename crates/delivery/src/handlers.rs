@@ -56,7 +56,6 @@ impl Dispatcher {
         let idle = self.handlers.is_empty() && self.orphans.is_empty();
         if idle && !self.idle {
             self.intake.forget_containers();
-            self.begun = false;
             self.doubts.clear();
             self.inspections.clear();
             self.destroyed.clear();

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use longshore_model::{Change, ContainerId, HandlerEvent};
+use longshore_model::{Change, ContainerId, EventKind, HandlerEvent};
 use longshore_runtime::Evidence;
 use longshore_runtime::state::DockerEvent;
 use longshore_wire::journal::DeliveryRow;
@@ -31,12 +31,12 @@ impl Dispatcher {
                 let events = self.intake.container(&event, is, health_check.as_deref());
                 if !events.is_empty() {
                     let id = event.container;
+                    self.batch.reported.insert(id.clone(), self.intake.reported(&id).cloned());
                     if self.intake.missed(&id, is).is_empty() {
                         self.doubts.settle(&id);
                     } else {
-                        self.doubts.put_off(&id, moment.now);
+                        self.doubts.put_off(id, moment.now);
                     }
-                    self.batch.reported.insert(id.clone(), self.intake.reported(&id).cloned());
                 }
                 events
             }
@@ -128,15 +128,17 @@ impl Dispatcher {
     /// Takes in what Docker says of containers in doubt, and tells what it did not report.
     pub(crate) fn judge(&mut self, evidence: Option<Evidence>, moment: &Moment<'_>) {
         let Some(evidence) = evidence else { return self.doubts.ask_again(moment.now) };
-        // Docker remembers all that came after an event that has arrived.
         let heard = self.heard;
-        let reaches_back = evidence.events.iter().any(|event| event.at() <= heard);
-        if self.doubts.lags(reaches_back, self.arrived, moment.now) {
-            return;
-        }
-        if reaches_back {
-            let unread = evidence.events.into_iter().filter(|event| event.at() > heard);
+        // It remembers all that came after an event that has arrived: what has not yet is among it.
+        if evidence.events.iter().any(|event| event.at() <= heard) {
+            let unread = evidence.events.into_iter().filter(|event| event.at() >= heard);
             unread.for_each(|event| self.hear(event, moment));
+        } else {
+            // The last of them will arrive, after all that Docker forgot.
+            let caught_up = !evidence.events.iter().any(always_arrives);
+            if self.doubts.lags(caught_up, self.arrived, moment.now) {
+                return;
+            }
         }
         for id in self.doubts.answered() {
             let is = evidence.containers.get(&id).and_then(Option::as_ref);
@@ -145,6 +147,9 @@ impl Dispatcher {
                 self.batch.reported.insert(id.clone(), self.intake.reported(&id).cloned());
             }
             events.into_iter().for_each(|event| self.accept(event, moment));
+            if !self.intake.missed(&id, moment.container(&id)).is_empty() {
+                self.doubts.check_later(id, moment.now);
+            }
         }
     }
 
@@ -159,9 +164,9 @@ impl Dispatcher {
 
     /// The first start: what is there already is no event. Returns whether this is it.
     pub(crate) fn begin(&mut self, moment: &Moment<'_>) -> bool {
-        let Some(world) = moment.world.filter(|_| !self.idle && !self.begun) else { return false };
-        self.begun = true;
-        (self.batch.begun, self.batch.heard) = (true, Some(self.heard));
+        let Some(world) = moment.world.filter(|_| !self.idle && !self.has_begun()) else { return false };
+        self.intake.begun = Some(moment.at);
+        (self.batch.begun, self.batch.heard) = (self.intake.begun, Some(self.heard));
         for container in world.own().containers.values() {
             if self.intake.reported(&container.id).is_none() {
                 self.intake.begin(container);
@@ -171,5 +176,13 @@ impl Dispatcher {
             self.inspect(container.id.clone(), None);
         }
         true
+    }
+}
+
+/// Returns whether Docker is asked for this event whatever handlers want.
+fn always_arrives(event: &DockerEvent) -> bool {
+    match event {
+        DockerEvent::Container(event) => !matches!(event.kind, EventKind::Other(_)),
+        DockerEvent::Network(_) => true,
     }
 }

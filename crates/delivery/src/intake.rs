@@ -20,6 +20,9 @@ const MAX_PROBES: usize = 4096;
 /// What was reported of each container, and which events were.
 #[derive(Debug, Default)]
 pub(crate) struct Intake {
+    /// When the containers of the first start were taken as they were, in nanoseconds since 1970: what happened up to then
+    /// may be reported after it, and nothing of what came before that is missing.
+    pub(crate) begun: Option<i64>,
     reported: BTreeMap<ContainerId, LastReported>,
     ids: HashSet<EventId>,
     order: VecDeque<(u64, EventId)>,
@@ -30,8 +33,12 @@ pub(crate) struct Intake {
 
 impl Intake {
     /// Continues where an earlier agent ended.
-    pub(crate) fn resume(reported: BTreeMap<ContainerId, LastReported>, ids: BTreeMap<u64, EventId>) -> Self {
-        let mut intake = Self { reported, ..Self::default() };
+    pub(crate) fn resume(
+        reported: BTreeMap<ContainerId, LastReported>,
+        ids: BTreeMap<u64, EventId>,
+        begun: Option<i64>,
+    ) -> Self {
+        let mut intake = Self { begun, reported, ..Self::default() };
         for (seq, id) in ids {
             intake.remember(seq, id);
         }
@@ -67,7 +74,8 @@ impl Intake {
 
     /// Takes a container as it is, without telling anyone.
     pub(crate) fn begin(&mut self, container: &Container) {
-        self.reported.insert(container.id.clone(), all_reported(container));
+        let reported = LastReported { as_listed: true, ..all_reported(container) };
+        self.reported.insert(container.id.clone(), reported);
     }
 
     /// Returns what handlers are told of an event: what must have happened before it, where nothing was reported, and
@@ -89,7 +97,9 @@ impl Intake {
             tracing::debug!(%id, "a late event: synthetic ones stand for it");
             return Vec::new();
         }
-        let before = before(known, event, is);
+        let was_there =
+            self.begun.is_some_and(|begun| event.at <= begun) && known.is_none_or(|known| known.as_listed);
+        let before = if was_there { Vec::new() } else { before(known, event, is) };
         let mut events = Vec::new();
         let reported = match self.reported.entry(event.container.clone()) {
             Entry::Occupied(reported) => {
@@ -100,7 +110,8 @@ impl Intake {
                 reported
             }
             Entry::Vacant(place) => {
-                let mut reported = first_report(event, &before);
+                let first = first_report(event, &before);
+                let mut reported = LastReported { as_listed: was_there, ..first };
                 if let Some(is) = is {
                     reported.facts = Arc::new(longshore_plan::facts(is));
                 }
@@ -137,6 +148,7 @@ impl Intake {
 
     /// Forgets what was reported of containers.
     pub(crate) fn forget_containers(&mut self) {
+        self.begun = None;
         self.reported.clear();
         self.probes.clear();
         self.probes_in_order.clear();
@@ -181,7 +193,8 @@ impl Intake {
         let reported = match (is, known) {
             (Some(is), _) => LastReported { complete_until: until, ..all_reported(is) },
             (None, Some(known)) => {
-                LastReported { phase: Phase::Destroyed, complete_until: until, ..known.clone() }
+                let (phase, complete_until) = (Phase::Destroyed, until);
+                LastReported { phase, complete_until, as_listed: false, ..known.clone() }
             }
             (None, None) => return Vec::new(),
         };
@@ -210,7 +223,7 @@ impl Intake {
 }
 
 /// What handlers are told of missed events: one that has no time of its own happened before the next one, and `until` at
-/// the latest.
+/// the latest. No two have the same time, which would give two of the same name the same id.
 fn synthetic(
     missed: Vec<MissedEvent>,
     facts: &Arc<ContainerFacts>,
@@ -220,7 +233,7 @@ fn synthetic(
     let mut events: Vec<HandlerEvent> = Vec::with_capacity(missed.len());
     for missed in missed.into_iter().rev() {
         let at = missed.at.unwrap_or(latest).min(latest);
-        latest = at;
+        latest = at - 1;
         events.push(HandlerEvent {
             id: event_id(at, facts.id.short(), missed.event),
             event: missed.event.to_owned(),
@@ -301,6 +314,17 @@ mod tests {
     }
 
     #[test]
+    fn what_was_there_at_the_first_start_needs_nothing_before_it() {
+        let mut intake = Intake { begun: Some(20), ..Intake::default() };
+        let mut running = Container::new(id(), "wp1", "wordpress");
+        (running.state, running.started) = (RunState::Running, 9);
+        intake.begin(&running);
+        // It was seen to run before its start was heard.
+        assert_eq!(told(&mut intake, &event(EventKind::Start, 10, &[]), None), ["start"]);
+        assert_eq!(told(&mut intake, &event(EventKind::Start, 30, &[]), None), ["die", "start"]);
+    }
+
+    #[test]
     fn a_destroyed_container_is_no_stranger() {
         let mut intake = Intake::default();
         told(&mut intake, &event(EventKind::Create, 1, &[]), None);
@@ -335,7 +359,7 @@ mod tests {
         (again.state, again.started) = (RunState::Running, 50);
         let events = intake.synthesize(&id(), Some(&again), 99);
         let times: Vec<(&str, i64)> = events.iter().map(|told| (told.event.as_str(), told.at)).collect();
-        assert_eq!(times, [("die", 50), ("start", 50)]);
+        assert_eq!(times, [("die", 49), ("start", 50)]);
     }
 
     #[test]

@@ -18,8 +18,12 @@ pub(crate) async fn evidence(
     containers: &[ContainerId],
     include_env: bool,
 ) -> Option<Evidence> {
-    let containers = futures_util::stream::iter(containers)
-        .map(|id| async move { Ok((id.clone(), inspect(docker, id, include_env).await?)) })
+    let look = |id: ContainerId| async move {
+        let container = inspect(docker, &id, include_env).await?;
+        Ok::<_, Error>((id, container))
+    };
+    let containers = futures_util::stream::iter(containers.to_vec())
+        .map(look)
         .buffer_unordered(MAX_CONCURRENT)
         .try_collect::<BTreeMap<_, _>>();
     let evidence = async {

@@ -3,6 +3,7 @@
 mod alone;
 mod balancer;
 mod cli;
+mod descriptors;
 mod file;
 mod flags;
 mod glue;

@@ -11,7 +11,7 @@ use longshore_model::{Problem, Subject};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::settings::{Told, resolve};
-use crate::{FAILED, log, query, succession};
+use crate::{FAILED, descriptors, log, query, succession};
 
 pub(crate) async fn run(matches: &ArgMatches, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
     let Told { run, settings } = resolve(matches, arguments)?;
@@ -79,6 +79,7 @@ pub(crate) async fn watch(
     reread: impl Fn() -> Result<Settings, crate::mistake::Mistakes>,
     outdated: impl Future<Output = ()>,
 ) -> anyhow::Result<ExitCode> {
+    descriptors::raise_limit();
     let mut outdated = std::pin::pin!(outdated);
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

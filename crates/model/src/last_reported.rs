@@ -21,6 +21,9 @@ pub struct LastReported {
     /// Synthetic events stand for everything that happened up to this time, in nanoseconds since 1970 by Docker's
     /// clock: an event of an earlier time that arrives later is already accounted for. Zero where none were reported.
     pub complete_until: i64,
+    /// Whether it is as it was seen when the agent first started, and no event has told since what it is doing: events
+    /// of an earlier time may follow.
+    pub as_listed: bool,
 }
 
 /// What a container is doing, as far as events tell.

@@ -37,6 +37,7 @@ pub fn all_reported(container: &Container) -> LastReported {
         health: container.health,
         networks: networks(container),
         complete_until: 0,
+        as_listed: false,
     }
 }
 
@@ -57,6 +58,7 @@ pub fn first_report(event: &ContainerEvent, before: &[MissedEvent]) -> LastRepor
         health: Health::None,
         networks: BTreeSet::new(),
         complete_until: 0,
+        as_listed: false,
     };
     before.iter().for_each(|missed| report_missed(&mut reported, missed, event.at));
     reported
@@ -71,8 +73,21 @@ pub fn report(reported: &mut LastReported, event: &ContainerEvent) {
     if !event.name.is_empty() && reported.facts.name != event.name {
         Arc::make_mut(&mut reported.facts).name.clone_from(&event.name);
     }
+    use EventKind::{Create, Destroy, Die, Pause, Start, Unpause};
+    if reported.as_listed && matches!(event.kind, Create | Start | Die | Pause | Unpause | Destroy) {
+        reported.as_listed = false;
+        // It may have been listed in a later run than this event's.
+        if event.at < reported.started {
+            reported.started = 0;
+        }
+    }
     let network = event.attributes.get("network");
     match event.kind {
+        // At the first start, a container may be seen to run before its creation is heard.
+        EventKind::Create => {
+            (reported.phase, reported.started, reported.health) = (Phase::Created, 0, Health::None);
+            reported.networks.clear();
+        }
         EventKind::Start => {
             reported.phase = Phase::Running;
             reported.started = event.at;
@@ -193,7 +208,9 @@ pub fn before(
         EventKind::Unpause if stopped => missed.extend([start, MissedEvent::of("pause", None)]),
         EventKind::Unpause if phase == Phase::Running => missed.push(MissedEvent::of("pause", None)),
         EventKind::Kill(_) | EventKind::Pause if stopped => missed.push(start),
-        // A known container may tell of these a moment after its end, or die without having started.
+        // Engines report an end where a start failed, and health a moment late: only a start that was is missing.
+        EventKind::Die | EventKind::Health if stopped && started.is_some() => missed.push(start),
+        // A known container may report these a moment after its end.
         EventKind::Die | EventKind::Health if reported.is_none() => missed.push(start),
         EventKind::Other(action)
             if reported.is_none() && (action.starts_with("exec_") || action == "oom") =>

@@ -7,8 +7,8 @@ use crate::workspace::{Metadata, Package};
 
 /// The rooms by floor: a room may need those on lower floors, and none on its own.
 const FLOORS: [&[&str]; 6] = [
-    &["longshore-model"],
-    &["longshore-wire", "longshore-plan", "longshore-net", "longshore-api", "longshore-etcd"],
+    &["longshore-model", "longshore-etcd"],
+    &["longshore-wire", "longshore-plan", "longshore-net", "longshore-api"],
     &["longshore-proxy", "longshore-haproxy", "longshore-runtime"],
     &["longshore-docker", "longshore-delivery", "longshore-dns", "longshore-store", "longshore-cluster"],
     &["longshore-daemon"],
@@ -16,12 +16,13 @@ const FLOORS: [&[&str]; 6] = [
 ];
 
 /// Crates that stay inside the room that talks to what is behind them.
-const ROOMS_OF: [(&str, &[&str]); 5] = [
+const ROOMS_OF: [(&str, &[&str]); 6] = [
     ("bollard", &["longshore-docker", "longshore-daemon", "longshore-testkit"]),
     ("axum", &["longshore-daemon", "longshore-delivery"]),
     ("hickory-proto", &["longshore-plan", "longshore-dns", "longshore"]),
     ("redb", &["longshore-delivery", "longshore-store"]),
-    ("etcd-client", &["longshore-daemon", "longshore-store"]),
+    ("tonic", &["longshore-etcd"]),
+    ("prost", &["longshore-etcd"]),
 ];
 
 const TESTKIT: &str = "longshore-testkit";

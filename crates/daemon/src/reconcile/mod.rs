@@ -11,5 +11,5 @@ mod sidecars;
 pub(crate) use checks::Checks;
 pub(crate) use openvswitch::OpenVswitch;
 pub(crate) use publish::Publisher;
-pub(crate) use routes::{Due, RouteEvents, RouteReconciler, Routes};
+pub(crate) use routes::{Due, RouteReconciler, Routes};
 pub(crate) use sidecars::SidecarFollower;

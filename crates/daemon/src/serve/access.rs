@@ -1,39 +1,60 @@
-//! Who may ask.
+//! Authentication and cross-site checks.
 
 use std::net::IpAddr;
 
 use axum::extract::{Request, State};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use subtle::ConstantTimeEq;
 
 use super::{Api, failure};
 
-/// What tells nothing of the containers: an orchestrator's probes carry no token.
-const OPEN: &[&str] = &["/healthz", "/readyz"];
+/// Answered without a token, as they say nothing of the containers: an orchestrator's probes carry none, and a browser sends one
+/// only once the documentation's page has asked for it.
+const OPEN: &[&str] = &["/healthz", "/readyz", "/openapi.json", "/docs"];
+
+/// How to authenticate, for a request that did not (RFC 6750).
+const CHALLENGE: &str = r#"Bearer realm="longshore""#;
+/// The same for one with another token.
+const CHALLENGE_INVALID: &str = r#"Bearer realm="longshore", error="invalid_token""#;
 
 pub(super) async fn check(State(api): State<Api>, request: Request, next: Next) -> Response {
-    if OPEN.contains(&request.uri().path()) {
-        return next.run(request).await;
-    }
+    let headers = request.headers();
     match &api.token {
-        Some(token) if !has_token(request.headers(), token) => {
-            failure(StatusCode::UNAUTHORIZED, "send the agent's token: Authorization: Bearer …")
+        _ if is_open(request.uri().path()) => {}
+        Some(token) if !has_token(headers, token) => return unauthorized(headers),
+        None if !names_an_address(headers) => {
+            let error = "unknown host name: use this host's IP address, or localhost";
+            return failure(StatusCode::MISDIRECTED_REQUEST, error);
         }
-        None if !names_an_address(request.headers()) => {
-            failure(StatusCode::MISDIRECTED_REQUEST, "ask by the agent's address, or by localhost")
-        }
-        _ if !request.method().is_safe() && !is_from_here(request.headers()) => {
-            failure(StatusCode::FORBIDDEN, "a page of another site must not change anything here")
-        }
-        _ => next.run(request).await,
+        _ => {}
     }
+    if !request.method().is_safe() && !is_same_origin(headers) {
+        return failure(StatusCode::FORBIDDEN, "cross-site request refused");
+    }
+    next.run(request).await
 }
 
-/// A browser names the page that a request comes from, and a program does not.
-fn is_from_here(headers: &HeaderMap) -> bool {
+fn is_open(path: &str) -> bool {
+    OPEN.contains(&path) || path.starts_with("/docs/")
+}
+
+fn unauthorized(headers: &HeaderMap) -> Response {
+    let (challenge, error) = match headers.contains_key(header::AUTHORIZATION) {
+        true => (CHALLENGE_INVALID, "invalid token"),
+        false => {
+            (CHALLENGE, "authentication required: send the agent's token as Authorization: Bearer TOKEN")
+        }
+    };
+    let mut response = failure(StatusCode::UNAUTHORIZED, error);
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    response
+}
+
+/// Returns whether the request comes from a page of this API, or from a program: only browsers send `Origin`.
+fn is_same_origin(headers: &HeaderMap) -> bool {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let Some(origin) = headers.get(header::ORIGIN) else { return true };
     let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
@@ -42,7 +63,9 @@ fn is_from_here(headers: &HeaderMap) -> bool {
 
 fn has_token(headers: &HeaderMap, token: &str) -> bool {
     let sent = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let sent = sent.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+    let sent = sent.and_then(|value| value.split_once(' '));
+    let sent =
+        sent.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map_or("", |(_, token)| token);
     sent.as_bytes().ct_eq(token.as_bytes()).into()
 }
 
@@ -69,10 +92,10 @@ mod tests {
             headers.insert(header::ORIGIN, origin.parse().unwrap());
             headers
         };
-        assert!(is_from_here(&with(header::HOST, "127.0.0.1:7051")));
-        assert!(is_from_here(&from("http://127.0.0.1:7051")));
+        assert!(is_same_origin(&with(header::HOST, "127.0.0.1:7051")));
+        assert!(is_same_origin(&from("http://127.0.0.1:7051")));
         for bad in ["http://evil.example", "null", "http://127.0.0.1:8080"] {
-            assert!(!is_from_here(&from(bad)), "{bad}");
+            assert!(!is_same_origin(&from(bad)), "{bad}");
         }
     }
 
@@ -87,9 +110,32 @@ mod tests {
     }
 
     #[test]
+    fn an_unauthorized_request_is_told_how_to_authenticate() {
+        let challenge = |headers: &HeaderMap| {
+            let response = unauthorized(headers);
+            assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+            response.headers()[header::WWW_AUTHENTICATE].to_str().unwrap().to_owned()
+        };
+        assert_eq!(challenge(&HeaderMap::new()), CHALLENGE);
+        assert_eq!(challenge(&with(header::AUTHORIZATION, "Bearer other")), CHALLENGE_INVALID);
+    }
+
+    #[test]
+    fn only_probes_and_the_documentation_need_no_token() {
+        for open in ["/healthz", "/readyz", "/openapi.json", "/docs", "/docs/index.html"] {
+            assert!(is_open(open), "{open}");
+        }
+        for guarded in ["/metrics", "/v1/containers", "/docsx", "/", "/healthz/x"] {
+            assert!(!is_open(guarded), "{guarded}");
+        }
+    }
+
+    #[test]
     fn a_token_must_be_the_whole_token() {
-        assert!(has_token(&with(header::AUTHORIZATION, "Bearer secret"), "secret"));
-        for bad in ["Bearer secre", "Bearer secrets", "secret", "Basic secret", "Bearer "] {
+        for good in ["Bearer secret", "bearer secret"] {
+            assert!(has_token(&with(header::AUTHORIZATION, good), "secret"), "{good}");
+        }
+        for bad in ["Bearer secre", "Bearer secrets", "secret", "Basic secret", "Bearer ", ""] {
             assert!(!has_token(&with(header::AUTHORIZATION, bad), "secret"), "{bad}");
         }
     }

@@ -1,53 +1,72 @@
 use std::convert::Infallible;
 
 use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::response::Sse;
 use axum::response::sse::{self, KeepAlive};
 use futures_util::{Stream, stream};
-use longshore_api::{ContainerEvent, Event, Route, RouteEvent};
-use longshore_model::RouteKey;
-use tokio::sync::broadcast::error::RecvError;
+use longshore_api::{Event, Route, RouteEvent};
 
 use super::Api;
+use super::feed::{EventId, Happening};
 
-/// What happens, as server-sent events: the event's name is `container`, `route` or `lagged`, its data JSON.
+/// The header in which a reader names the last event that it got.
+const LAST_EVENT_ID: &str = "last-event-id";
+
+/// Streams what happens, as server-sent events.
 ///
-/// A reader that is too slow loses events, and is told how many by a `lagged`.
-#[utoipa::path(get, path = "/v1/events", responses((status = 200, body = Event, content_type = "text/event-stream")))]
+/// The event's name is `container`, `route` or `lagged`; its data is an `Event` as JSON; its id, sent back as `Last-Event-ID`,
+/// lets a reader go on where it was cut off. The agent keeps the last 4096 events. A `lagged` says that some are missing: read
+/// `/v1/containers` and `/v1/routes` again.
+#[utoipa::path(
+    get,
+    path = "/v1/events",
+    operation_id = "watch_events",
+    tag = "events",
+    params((
+        "Last-Event-ID" = Option<String>,
+        Header,
+        description = "The id of the last event that was read; without it, the stream begins with what happens next."
+    )),
+    responses((
+        status = 200,
+        description = "The stream. It lasts until one side ends it.",
+        body = Event,
+        content_type = "text/event-stream"
+    ))
+)]
 pub(super) async fn events(
     State(api): State<Api>,
+    headers: HeaderMap,
 ) -> Sse<impl Stream<Item = Result<sse::Event, Infallible>>> {
-    let containers = api.container_events.subscribe();
-    let routes = api.route_events.subscribe();
-    let events = stream::unfold((api, containers, routes), async |(api, mut containers, mut routes)| {
-        let event = tokio::select! {
-            event = containers.recv() => match event {
-                Ok(event) => Event::Container(ContainerEvent::from(&event)),
-                Err(RecvError::Lagged(missed)) => Event::Lagged { missed },
-                Err(RecvError::Closed) => return None,
-            },
-            key = routes.recv() => match key {
-                Ok(key) => route_event(&api, &key),
-                Err(RecvError::Lagged(missed)) => Event::Lagged { missed },
-                Err(RecvError::Closed) => return None,
-            },
-        };
-        Some((Ok(line(&event)), (api, containers, routes)))
+    let last = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok());
+    let last = last.and_then(|id| id.parse::<EventId>().ok());
+    let reader = api.feed.read(last);
+    let events = stream::unfold((api, reader), async |(api, mut reader)| {
+        let (id, happening) = reader.next().await;
+        let line = line(id, &event(&api, happening));
+        Some((Ok(line), (api, reader)))
     });
     Sse::new(events).keep_alive(KeepAlive::default())
 }
 
-fn route_event(api: &Api, key: &RouteKey) -> Event {
-    let route = api.routes.table().get(key).map(|route| Route::from(&**route));
-    Event::Route(RouteEvent { key: key.to_string(), route })
+fn event(api: &Api, happening: Happening) -> Event {
+    match happening {
+        Happening::Container(event) => Event::Container(event),
+        Happening::Missed(missed) => Event::Lagged { missed },
+        Happening::Route(key) => {
+            let route = api.routes.table().get(&key).map(|route| Route::from(&**route));
+            Event::Route(RouteEvent { key: key.to_string(), route })
+        }
+    }
 }
 
-fn line(event: &Event) -> sse::Event {
+fn line(id: EventId, event: &Event) -> sse::Event {
     let name = match event {
         Event::Container(_) => "container",
         Event::Route(_) => "route",
         Event::Lagged { .. } => "lagged",
     };
     let data = serde_json::to_string(event).unwrap_or_default();
-    sse::Event::default().event(name).data(data)
+    sse::Event::default().id(id.to_string()).event(name).data(data)
 }

@@ -6,10 +6,17 @@ use longshore_api::{Affected, FailedDelivery, Failure, Handler, HandlerTest, Han
 use longshore_delivery::{Command, TestError, outline_of};
 use tokio::sync::oneshot;
 
+use super::body::Body;
 use super::{Api, failure};
 
-/// All handlers, in order of their names, and how their deliveries go.
-#[utoipa::path(get, path = "/v1/handlers", responses((status = 200, body = Vec<Handler>)))]
+/// Lists the handlers and how their deliveries go.
+#[utoipa::path(
+    get,
+    path = "/v1/handlers",
+    operation_id = "list_handlers",
+    tag = "handlers",
+    responses((status = 200, description = "The handlers, by name.", body = Vec<Handler>))
+)]
 pub(super) async fn handlers(State(api): State<Api>) -> Response {
     let Some(told) = api.ask(Command::List).await else { return not_yet() };
     let set = api.handlers.borrow().clone();
@@ -20,8 +27,14 @@ pub(super) async fn handlers(State(api): State<Api>) -> Response {
     Json(all).into_response()
 }
 
-/// The deliveries that were given up, oldest first.
-#[utoipa::path(get, path = "/v1/handlers/failed", responses((status = 200, body = Vec<FailedDelivery>)))]
+/// Lists the deliveries that failed permanently.
+#[utoipa::path(
+    get,
+    path = "/v1/handlers/failed",
+    operation_id = "list_failed_deliveries",
+    tag = "handlers",
+    responses((status = 200, description = "The deliveries, oldest first.", body = Vec<FailedDelivery>))
+)]
 pub(super) async fn failed(State(api): State<Api>) -> Response {
     match api.ask(Command::Failed).await {
         Some(failed) => Json(failed).into_response(),
@@ -29,42 +42,57 @@ pub(super) async fn failed(State(api): State<Api>) -> Response {
     }
 }
 
-/// Delivers one again that was given up, or all of them (`all`).
+/// Delivers again what failed permanently.
 #[utoipa::path(
     post,
     path = "/v1/handlers/failed/{id}/replay",
-    responses((status = 200, body = Affected), (status = 404, body = Failure))
+    operation_id = "replay_delivery",
+    tag = "handlers",
+    params(("id" = String, Path, description = "The delivery's id, or `all`.")),
+    responses(
+        (status = 200, description = "How many deliveries are due again.", body = Affected),
+        (status = 404, description = "No failed delivery has this id.", body = Failure)
+    )
 )]
 pub(super) async fn replay(State(api): State<Api>, Path(id): Path<String>) -> Response {
     affected(&api, &id, Command::Replay).await
 }
 
-/// Forgets one that was given up, or all of them (`all`).
+/// Deletes what failed permanently.
 #[utoipa::path(
     post,
     path = "/v1/handlers/failed/{id}/forget",
-    responses((status = 200, body = Affected), (status = 404, body = Failure))
+    operation_id = "forget_delivery",
+    tag = "handlers",
+    params(("id" = String, Path, description = "The delivery's id, or `all`.")),
+    responses(
+        (status = 200, description = "How many deliveries were deleted.", body = Affected),
+        (status = 404, description = "No failed delivery has this id.", body = Failure)
+    )
 )]
 pub(super) async fn forget(State(api): State<Api>, Path(id): Path<String>) -> Response {
     affected(&api, &id, Command::Forget).await
 }
 
-/// Tries one event on one handler, whatever waits for it; or only says what it would be given.
+/// Runs a handler once with one event, whatever waits for it, or shows what it would be given.
 #[utoipa::path(
     post,
     path = "/v1/handlers/{name}/test",
-    request_body = HandlerTest,
+    operation_id = "test_handler",
+    tag = "handlers",
+    params(("name" = String, Path, description = "The handler's name.")),
+    request_body(content = HandlerTest, description = "The event, and the container that it happens to."),
     responses(
-        (status = 200, body = HandlerTestReport),
-        (status = 400, body = Failure, description = "No such event can happen, or not to what is named."),
-        (status = 404, body = Failure),
-        (status = 409, body = Failure, description = "The beginning of an id that several containers share.")
+        (status = 200, description = "How the attempt went; a handler that failed is no error.", body = HandlerTestReport),
+        (status = 400, description = "There is no such event, or it does not happen to what is named.", body = Failure),
+        (status = 404, description = "There is no such handler, or no such container.", body = Failure),
+        (status = 409, description = "Several containers' ids begin like this.", body = Failure)
     )
 )]
 pub(super) async fn test(
     State(api): State<Api>,
     Path(name): Path<String>,
-    Json(test): Json<HandlerTest>,
+    Body(test): Body<HandlerTest>,
 ) -> Response {
     match api.ask(|answer| Command::Test(name, test, answer)).await {
         None => not_yet(),
@@ -98,7 +126,7 @@ async fn affected(
 }
 
 fn not_yet() -> Response {
-    failure(StatusCode::SERVICE_UNAVAILABLE, "deliveries have not begun yet, or are ending: ask again")
+    failure(StatusCode::SERVICE_UNAVAILABLE, "deliveries are starting or shutting down: retry later")
 }
 
 impl Api {

@@ -5,33 +5,55 @@ use longshore_api::Failure;
 
 use super::{Api, failure};
 
-/// Whether the agent runs at all.
-#[utoipa::path(get, path = "/healthz", responses((status = 200, body = String)))]
+/// Answers as long as the agent runs.
+#[utoipa::path(
+    get,
+    path = "/healthz",
+    operation_id = "health",
+    tag = "agent",
+    security(()),
+    responses((status = 200, description = "The agent runs.", body = String, content_type = "text/plain"))
+)]
 pub(super) async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// Whether Docker's containers have been listed and their routes carried once.
-#[utoipa::path(get, path = "/readyz", responses((status = 200, body = String), (status = 503, body = Failure)))]
+/// Answers 200 once Docker's containers have been listed and their routes applied.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    operation_id = "readiness",
+    tag = "agent",
+    security(()),
+    responses(
+        (status = 200, description = "The agent is ready.", body = String, content_type = "text/plain"),
+        (status = 503, description = "The agent is starting, and what it waits for.", body = Failure)
+    )
+)]
 pub(super) async fn readyz(State(api): State<Api>) -> Response {
     if *api.ready.borrow() {
         return "ready\n".into_response();
     }
     let away = api.docker.borrow().clone();
     let why = match away {
-        Some(why) => format!("Docker does not answer: {why}"),
-        None => "the first routes are being made".to_owned(),
+        Some(why) => format!("Docker is not responding: {why}"),
+        None => "the first routes are not applied yet".to_owned(),
     };
     failure(StatusCode::SERVICE_UNAVAILABLE, why)
 }
 
-/// Figures for Prometheus.
-#[utoipa::path(get, path = "/metrics", responses((status = 200, body = String)))]
+/// Returns the metrics in Prometheus's text format.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    operation_id = "metrics",
+    tag = "agent",
+    responses((status = 200, description = "The metrics.", body = String, content_type = "text/plain"))
+)]
 pub(super) async fn metrics(State(api): State<Api>) -> Response {
     api.traffic.publish();
     let docker = f64::from(u8::from(api.docker.borrow().is_none()));
     metrics::gauge!("longshore_docker_connected").set(docker);
-    api.metrics.run_upkeep();
     let kind = "text/plain; version=0.0.4; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], api.metrics.render()).into_response()
+    ([(header::CONTENT_TYPE, kind)], crate::metrics::render(&api.metrics)).into_response()
 }

@@ -6,11 +6,16 @@ use longshore_api::{Failure, Name};
 
 use super::{Api, failure};
 
-/// All names that the DNS server has: containers and services, those of one host together.
+/// Lists the names that the DNS server answers: containers and services, those of one host together.
 #[utoipa::path(
     get,
     path = "/v1/names",
-    responses((status = 200, body = Vec<Name>), (status = 404, body = Failure))
+    operation_id = "list_names",
+    tag = "names",
+    responses(
+        (status = 200, description = "The names.", body = Vec<Name>),
+        (status = 404, description = "This agent runs no DNS server.", body = Failure)
+    )
 )]
 pub(super) async fn names(State(api): State<Api>) -> Response {
     let Some(zones) = &api.names else {

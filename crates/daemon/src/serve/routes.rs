@@ -10,14 +10,22 @@ use utoipa::IntoParams;
 
 use super::{Api, failure};
 
-/// All routes that the balancer carries, in order of port, host and prefix.
-#[utoipa::path(get, path = "/v1/routes", responses((status = 200, body = Vec<Route>)))]
+/// Lists the routes that the balancer carries.
+#[utoipa::path(
+    get,
+    path = "/v1/routes",
+    operation_id = "list_routes",
+    tag = "routes",
+    responses((status = 200, description = "The routes, by port, host and prefix.", body = Vec<Route>))
+)]
 pub(super) async fn routes(State(api): State<Api>) -> Json<Vec<Route>> {
     Json(api.routes.table().iter().map(|route| Route::from(&**route)).collect())
 }
 
+/// The request to explain.
 #[derive(Deserialize, IntoParams)]
-pub(super) struct Asked {
+#[into_params(parameter_in = Query)]
+pub(super) struct RouteQuery {
     /// The request's host and path: `wp1.example.com/blog`. A port in it names the frontend.
     #[serde(default)]
     target: String,
@@ -25,15 +33,20 @@ pub(super) struct Asked {
     frontend: Option<String>,
 }
 
-/// Where a request goes, and why.
+/// Explains where a request goes, and why.
 #[utoipa::path(
     get,
     path = "/v1/explain/route",
-    params(Asked),
-    responses((status = 200, body = Explanation), (status = 400, body = Failure))
+    operation_id = "explain_route",
+    tag = "routes",
+    params(RouteQuery),
+    responses(
+        (status = 200, description = "Where the request goes.", body = Explanation),
+        (status = 400, description = "The target or the frontend is invalid.", body = Failure)
+    )
 )]
-pub(super) async fn explain(State(api): State<Api>, Query(asked): Query<Asked>) -> Response {
-    let target = asked.target.strip_prefix("http://").unwrap_or(&asked.target);
+pub(super) async fn explain(State(api): State<Api>, Query(query): Query<RouteQuery>) -> Response {
+    let target = query.target.strip_prefix("http://").unwrap_or(&query.target);
     let (authority, path) = match target.find('/') {
         Some(slash) => target.split_at(slash),
         None => (target, "/"),
@@ -44,12 +57,15 @@ pub(super) async fn explain(State(api): State<Api>, Query(asked): Query<Asked>) 
         text => match text.parse::<Authority>() {
             Ok(authority) => Some(authority),
             Err(_) => {
-                return failure(StatusCode::BAD_REQUEST, format!("{text:?} is no host: write HOST/PATH"));
+                return failure(
+                    StatusCode::BAD_REQUEST,
+                    format!("invalid host {text:?}: expected HOST/PATH"),
+                );
             }
         },
     };
     let port = authority.as_ref().and_then(Authority::port_u16).unwrap_or(80);
-    let frontend = asked.frontend.unwrap_or_else(|| format!("http:{port}"));
+    let frontend = query.frontend.unwrap_or_else(|| format!("http:{port}"));
     let frontend: Frontend = match frontend.parse() {
         Ok(frontend) => frontend,
         Err(error) => return failure(StatusCode::BAD_REQUEST, error.to_string()),

@@ -24,8 +24,8 @@ pub struct Batch {
     pub inspections: BTreeMap<ContainerId, Option<Arc<RawValue>>>,
     /// The time of the last event from Docker, in nanoseconds since 1970.
     pub heard: Option<i64>,
-    /// Whether the containers of the first start are known from here on.
-    pub begun: bool,
+    /// When the containers of the first start were taken as they were, in nanoseconds since 1970.
+    pub begun: Option<i64>,
 }
 
 impl Batch {
@@ -37,7 +37,7 @@ impl Batch {
             && self.reported.is_empty()
             && self.inspections.is_empty()
             && self.heard.is_none()
-            && !self.begun
+            && self.begun.is_none()
             && !self.wipe
     }
 
@@ -47,7 +47,7 @@ impl Batch {
             self.wipe = true;
             self.reported.clear();
             self.inspections.clear();
-            (self.heard, self.begun) = (None, false);
+            (self.heard, self.begun) = (None, None);
         }
         self.ids.extend(later.ids);
         self.events.extend(later.events);
@@ -55,7 +55,7 @@ impl Batch {
         self.reported.extend(later.reported);
         self.inspections.extend(later.inspections);
         self.heard = self.heard.max(later.heard);
-        self.begun |= later.begun;
+        self.begun = later.begun.or(self.begun);
     }
 
     /// Has all that was reported forgotten, before what else changes.
@@ -125,8 +125,8 @@ pub struct Remembered {
     pub inspections: BTreeMap<ContainerId, Inspection>,
     /// The time of the last event from Docker, in nanoseconds since 1970.
     pub heard: Option<i64>,
-    /// Whether the containers of the first start are known.
-    pub begun: bool,
+    /// When the containers of the first start were taken as they were, in nanoseconds since 1970.
+    pub begun: Option<i64>,
 }
 
 /// An inspection that is compared by its text.
@@ -147,7 +147,7 @@ impl Remembered {
         if batch.wipe {
             self.reported.clear();
             self.inspections.clear();
-            (self.heard, self.begun) = (None, false);
+            (self.heard, self.begun) = (None, None);
         }
         change(&mut self.ids, &batch.ids);
         change(&mut self.events, &batch.events);
@@ -160,7 +160,7 @@ impl Remembered {
             };
         }
         self.heard = batch.heard.or(self.heard);
-        self.begun |= batch.begun;
+        self.begun = batch.begun.or(self.begun);
     }
 }
 
@@ -199,15 +199,15 @@ mod tests {
 
     #[test]
     fn the_later_of_two_changes_counts() {
-        let mut backlog = Batch { heard: Some(9), begun: true, ..delivery(1, None) };
+        let mut backlog = Batch { heard: Some(9), begun: Some(5), ..delivery(1, None) };
         backlog.append(delivery(1, Some(DeliveryRow { attempts: 2, failed: None })));
         backlog.append(Batch { heard: Some(7), ..Batch::default() });
         let mut remembered = Remembered::default();
         remembered.apply(&backlog);
         assert_eq!(remembered.deliveries[&("backup".to_owned(), 1)].attempts, 2);
-        assert_eq!((remembered.heard, remembered.begun), (Some(9), true));
+        assert_eq!((remembered.heard, remembered.begun), (Some(9), Some(5)));
         backlog.append(Batch { wipe: true, ..Batch::default() });
         remembered.apply(&backlog);
-        assert_eq!((remembered.heard, remembered.begun, remembered.deliveries.len()), (None, false, 1));
+        assert_eq!((remembered.heard, remembered.begun, remembered.deliveries.len()), (None, None, 1));
     }
 }

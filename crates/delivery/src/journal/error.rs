@@ -19,7 +19,7 @@ pub(super) enum JournalError {
     Commit(#[from] CommitError),
     #[error("the database failed on what the file holds: {0}")]
     Panicked(String),
-    #[error("it was removed or replaced")]
+    #[error("another program removed it, replaced it or wrote to it")]
     Replaced,
     #[error(transparent)]
     Newer(#[from] NewerFormat),

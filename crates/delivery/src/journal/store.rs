@@ -25,7 +25,7 @@ const MARKS: TableDefinition<'_, &str, i64> = TableDefinition::new("marks");
 
 /// The time of the last event from Docker, in nanoseconds since 1970.
 const HEARD: &str = "heard";
-/// Set once the containers of the first start are known.
+/// When the containers of the first start were taken as they were, in nanoseconds since 1970. The first release wrote 1.
 const BEGUN: &str = "begun";
 /// The version of the whole; the first release wrote none.
 const FORMAT_MARK: &str = "format";
@@ -41,16 +41,35 @@ pub(super) struct Store {
 #[derive(Debug)]
 struct Open {
     database: Database,
-    /// The file's device and number: whoever replaces it leaves us writing to nothing.
-    file: (u64, u64),
+    /// The file as it was when it was last written: what another program does to it, the database would notice when it
+    /// reads it again, at the next start.
+    file: Stamp,
+}
+
+/// Tells whether a file is the same, and was not written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    number: u64,
+    size: u64,
+    modified: (i64, i64),
+}
+
+impl Stamp {
+    fn of(path: &Path) -> Option<Self> {
+        let file = std::fs::metadata(path).ok()?;
+        let modified = (file.mtime(), file.mtime_nsec());
+        Some(Self { device: file.dev(), number: file.ino(), size: file.size(), modified })
+    }
 }
 
 impl Store {
     /// Opens the file, or makes one, and returns what it holds.
     pub(super) fn open(path: &Path) -> Result<(Self, Remembered), JournalError> {
         guarded(|| {
-            let open = Open::new(path)?;
+            let mut open = Open::new(path)?;
             let remembered = remember(&open.database)?;
+            open.file = Stamp::of(path).ok_or(JournalError::Replaced)?;
             let mut keys = Keys {
                 ids: remembered.ids.keys().copied().collect(),
                 events: remembered.events.keys().chain(&remembered.unreadable).copied().collect(),
@@ -75,10 +94,12 @@ impl Store {
                 Some(open) => open,
                 None => self.open.insert(Open::new(&self.path)?),
             };
-            if number(&self.path) != Some(open.file) {
+            if Stamp::of(&self.path) != Some(open.file) {
                 return Err(JournalError::Replaced);
             }
-            write(&open.database, batch)
+            write(&open.database, batch)?;
+            open.file = Stamp::of(&self.path).ok_or(JournalError::Replaced)?;
+            Ok(())
         });
         match &written {
             Ok(()) => self.keys.written(batch),
@@ -119,10 +140,6 @@ fn guarded<T>(act: impl FnOnce() -> Result<T, JournalError>) -> Result<T, Journa
     })
 }
 
-fn number(path: &Path) -> Option<(u64, u64)> {
-    std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
-}
-
 impl Open {
     fn new(path: &Path) -> Result<Self, JournalError> {
         let failed = |error| JournalError::Open(path.to_owned(), error);
@@ -130,9 +147,9 @@ impl Open {
         let mut options = File::options();
         options.create(true).truncate(false).read(true).write(true).mode(0o600);
         let file = options.open(path).map_err(|error| failed(error.into()))?;
-        let metadata = file.metadata().map_err(|error| failed(error.into()))?;
         let database = redb::Builder::new().set_cache_size(4 << 20).create_file(file).map_err(failed)?;
-        Ok(Self { database, file: (metadata.dev(), metadata.ino()) })
+        let file = Stamp::of(path).ok_or(JournalError::Replaced)?;
+        Ok(Self { database, file })
     }
 }
 
@@ -185,7 +202,7 @@ fn remember(database: &Database) -> Result<Remembered, JournalError> {
     }
     let marks = transaction.open_table(MARKS)?;
     remembered.heard = marks.get(HEARD)?.map(|at| at.value());
-    remembered.begun = marks.get(BEGUN)?.is_some();
+    remembered.begun = marks.get(BEGUN)?.map(|at| at.value());
     Ok(remembered)
 }
 
@@ -259,8 +276,8 @@ fn write(database: &Database, batch: &Batch) -> Result<(), JournalError> {
         if let Some(heard) = batch.heard {
             table.insert(HEARD, heard)?;
         }
-        if batch.begun {
-            table.insert(BEGUN, 1)?;
+        if let Some(begun) = batch.begun {
+            table.insert(BEGUN, begun)?;
         }
     }
     Ok(transaction.commit()?)

@@ -120,7 +120,7 @@ async fn a_journal_of_the_first_release_is_read_with_nothing_lost() {
     );
     let shown: Vec<&str> = first.inspections.values().map(|inspection| inspection.0.get()).collect();
     assert_eq!(shown, [r#"{"Id":"c0c0","Config":{"Env":["A=b"]}}"#]);
-    assert_eq!((first.heard, first.begun, first.ids.len()), (Some(at + 3), true, 4));
+    assert_eq!((first.heard, first.begun, first.ids.len()), (Some(at + 3), Some(1), 4));
 
     // It is written on, and read again.
     journal.write(accepted(5)).await;
@@ -303,6 +303,7 @@ fn batch() -> impl Strategy<Value = Batch> {
                 health: Health::None,
                 networks: [key.to_string()].into(),
                 complete_until: number,
+                as_listed: is_put,
             };
             let text = RawValue::from_string(number.to_string()).unwrap();
             match what {
@@ -314,7 +315,7 @@ fn batch() -> impl Strategy<Value = Batch> {
                 }
                 3 => drop(batch.reported.insert(container, is_put.then_some(reported))),
                 4 => drop(batch.inspections.insert(container, is_put.then(|| Arc::from(text)))),
-                5 => (batch.heard, batch.begun) = (Some(number), is_put),
+                5 => (batch.heard, batch.begun) = (Some(number), is_put.then_some(number)),
                 _ => batch.wipe = is_put && number % 4 == 0,
             }
         }

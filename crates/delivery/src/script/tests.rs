@@ -124,6 +124,7 @@ async fn the_main_facts_are_in_the_environment_and_the_agents_secrets_are_not() 
             "LONGSHORE_MADE_UP=1",
             "LONGSHORE_NODE=h1",
             "LONGSHORE_REDELIVERED=1",
+            "LONGSHORE_SYNTHETIC=1",
         ]
     );
     assert!(env.contains("DOCKER_HOST=unix:///run/other.sock\n"), "{env}");

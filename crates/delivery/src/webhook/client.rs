@@ -13,6 +13,7 @@ use http::{Request, Response, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_rustls::builderstates::WantsSchemes;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
@@ -79,13 +80,23 @@ impl Client {
         if let Some(tls) = self.tls.get() {
             return Ok(tls);
         }
-        let failed = |error| {
+        let connector = trusting_machine().map_err(|error| {
             let why = format!("cannot read the certificates that this machine trusts: {error}");
             Failure::passing(format!("{why} (install ca-certificates, or name a file in SSL_CERT_FILE)"))
-        };
-        let connector = HttpsConnectorBuilder::new().with_native_roots().map_err(failed)?.https_only();
+        })?;
+        let connector = connector.https_only();
         let connector = connector.enable_http1().enable_http2().wrap_connector(self.dial.clone());
         Ok(self.tls.get_or_init(|| builder().build(connector)))
+    }
+}
+
+/// Trusts the authorities that this machine trusts; Mozilla's where it has no list of its own, as in an empty container image.
+/// A list that the environment names counts even if it cannot be read.
+fn trusting_machine() -> io::Result<HttpsConnectorBuilder<WantsSchemes>> {
+    let is_named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].iter().any(|name| std::env::var_os(name).is_some());
+    match HttpsConnectorBuilder::new().with_native_roots() {
+        Err(_) if !is_named => Ok(HttpsConnectorBuilder::new().with_webpki_roots()),
+        native => native,
     }
 }
 

@@ -1,4 +1,5 @@
-//! An etcd in a host's namespace: one member or several, stopped, killed, frozen and wiped at will.
+//! An etcd in a host's namespace or on this machine's loopback: one member or several, stopped, killed, frozen and wiped at
+//! will.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use tokio::net::TcpStream;
-use tokio::process::Child;
+use tokio::process::{Child, Command};
 
 use super::engine::last_lines;
 use super::process::Process;
-use super::{Host, LabError, certificates};
+use super::{Host, LabError, certificates, command, free_port};
 
 /// How long a member may take until it listens.
 const START: Duration = Duration::from_secs(20);
@@ -21,16 +22,18 @@ const START: Duration = Duration::from_secs(20);
 /// An etcd to be started.
 #[derive(Debug)]
 pub struct EtcdBuilder<'a> {
-    host: &'a Host,
+    host: Option<&'a Host>,
     members: u16,
     tls: bool,
+    flags: Vec<String>,
 }
 
 /// A running etcd. Its members are killed when it is dropped.
 #[derive(Debug)]
 pub struct Etcd<'a> {
-    host: &'a Host,
+    host: Option<&'a Host>,
     tls: bool,
+    flags: Vec<String>,
     /// The name and password that `etcdctl` is run with, once there are users.
     root: Option<String>,
     dir: tempfile::TempDir,
@@ -54,7 +57,14 @@ impl Member {
 impl<'a> Etcd<'a> {
     /// An etcd on this host: one member on the loopback, without TLS or users.
     pub fn on(host: &'a Host) -> EtcdBuilder<'a> {
-        EtcdBuilder { host, members: 1, tls: false }
+        EtcdBuilder { host: Some(host), members: 1, tls: false, flags: Vec::new() }
+    }
+}
+
+impl Etcd<'static> {
+    /// An etcd on this machine's loopback, at ports that nobody uses: for tests that need no Docker.
+    pub fn here() -> EtcdBuilder<'static> {
+        EtcdBuilder { host: None, members: 1, tls: false, flags: Vec::new() }
     }
 }
 
@@ -71,6 +81,12 @@ impl<'a> EtcdBuilder<'a> {
         self
     }
 
+    /// With this flag for each member.
+    pub fn flag(mut self, flag: impl Into<String>) -> Self {
+        self.flags.push(flag.into());
+        self
+    }
+
     /// Starts it and waits until it serves.
     ///
     /// # Errors
@@ -80,16 +96,21 @@ impl<'a> EtcdBuilder<'a> {
         if self.tls {
             certificates(dir.path()).await?;
         }
-        let member = |number: u16| Member {
-            name: format!("m{number}"),
-            client: ([127, 0, 0, 1], 2379 + 10 * number).into(),
-            peer: ([127, 0, 0, 1], 2380 + 10 * number).into(),
-            running: None,
-        };
-        let members = (0..self.members).map(member).collect();
-        let mut etcd = Etcd { host: self.host, tls: self.tls, root: None, dir, members };
+        let members = (0..self.members).map(|number| self.member(number)).collect::<Result<_, _>>()?;
+        let Self { host, tls, flags, .. } = self;
+        let mut etcd = Etcd { host, tls, flags, root: None, dir, members };
         etcd.start_all().await?;
         Ok(etcd)
+    }
+
+    fn member(&self, number: u16) -> Result<Member, LabError> {
+        let port = |usual: u16| match self.host {
+            Some(_) => Ok(usual + 10 * number),
+            None => free_port().map_err(LabError::file("find", "a free port")),
+        };
+        let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let name = format!("m{number}");
+        Ok(Member { name, client: at(port(2379)?), peer: at(port(2380)?), running: None })
     }
 }
 
@@ -112,7 +133,8 @@ impl Etcd<'_> {
         endpoints.chain(files.flat_map(|(flag, name)| [flag.to_owned(), self.file(name)])).collect()
     }
 
-    fn file(&self, name: &str) -> String {
+    /// The path of one of the files of an etcd with TLS: `ca.pem`, `client.pem`, `client-key.pem`.
+    pub fn file(&self, name: &str) -> String {
         self.dir.path().join(name).display().to_string()
     }
 
@@ -224,7 +246,10 @@ impl Etcd<'_> {
         line.extend(self.root.iter().map(|root| format!("--user={root}")));
         line.extend(arguments.iter().map(|&argument| argument.to_owned()));
         let line: Vec<&str> = line.iter().map(String::as_str).collect();
-        self.host.exec_in_namespace(&line).await
+        match self.host {
+            Some(host) => host.exec_in_namespace(&line).await,
+            None => command::run("etcdctl", line.get(1..).unwrap_or_default()).await,
+        }
     }
 
     /// All keys that begin with this, and their values, which are lines of text.
@@ -255,7 +280,11 @@ impl Etcd<'_> {
         let output = fs::File::options().create(true).append(true).open(&log);
         let output = output.map_err(LabError::file("open", &log))?;
         let errors = output.try_clone().map_err(LabError::file("open", &log))?;
-        let mut etcd = self.host.command("etcd");
+        let mut etcd = match self.host {
+            Some(host) => host.command("etcd"),
+            None => Command::new("etcd"),
+        };
+        etcd.stdin(Stdio::null()).kill_on_drop(true).args(&self.flags);
         etcd.args(["--name", &member.name, "--data-dir"]).arg(self.data(&member.name));
         etcd.args(["--listen-client-urls", url, "--advertise-client-urls", url]);
         etcd.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);
@@ -280,7 +309,14 @@ impl Etcd<'_> {
     async fn until_listening(&self, number: usize) -> Result<(), LabError> {
         let Some(member) = self.members.get(number) else { return Ok(()) };
         let (address, deadline) = (member.client, Instant::now() + START);
-        while self.host.inside(async move { TcpStream::connect(address).await.is_err() }).await? {
+        let is_deaf = async || {
+            let connect = async move { TcpStream::connect(address).await.is_err() };
+            match self.host {
+                Some(host) => host.inside(connect).await,
+                None => Ok(connect.await),
+            }
+        };
+        while is_deaf().await? {
             if Instant::now() > deadline || member.process().is_none() {
                 let log = last_lines(&self.data(&format!("{}.log", member.name)), 10);
                 return Err(LabError::NotUp { what: "etcd".into(), limit: START, log });

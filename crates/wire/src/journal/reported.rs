@@ -20,6 +20,9 @@ pub struct ReportedRow {
     /// The first release had none.
     #[serde(default, skip_serializing_if = "is_zero")]
     complete_until: i64,
+    /// Nor this.
+    #[serde(default, skip_serializing_if = "is_false")]
+    as_listed: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +51,11 @@ fn is_zero(number: &i64) -> bool {
     *number == 0
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_false(truth: &bool) -> bool {
+    !*truth
+}
+
 impl From<&LastReported> for ReportedRow {
     fn from(reported: &LastReported) -> Self {
         Self {
@@ -68,6 +76,7 @@ impl From<&LastReported> for ReportedRow {
             },
             networks: reported.networks.clone(),
             complete_until: reported.complete_until,
+            as_listed: reported.as_listed,
         }
     }
 }
@@ -92,6 +101,7 @@ impl From<ReportedRow> for LastReported {
             },
             networks: row.networks,
             complete_until: row.complete_until,
+            as_listed: row.as_listed,
         }
     }
 }
@@ -118,7 +128,8 @@ mod tests {
         let phases = [Phase::Created, Phase::Running, Phase::Paused, Phase::Ended, Phase::Destroyed];
         for phase in phases {
             for health in [Health::None, Health::Starting, Health::Healthy, Health::Unhealthy] {
-                let reported = LastReported { phase, health, complete_until: 9, ..first.clone() };
+                let reported =
+                    LastReported { phase, health, complete_until: 9, as_listed: true, ..first.clone() };
                 let bytes = ReportedRow::from(&reported).bytes();
                 assert_eq!(LastReported::from(ReportedRow::read(&bytes).unwrap()), reported);
             }

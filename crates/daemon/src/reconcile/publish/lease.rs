@@ -28,7 +28,7 @@ impl Held {
                 tokio::time::sleep(wait).await;
                 wait = match etcd.keep_alive(id).await {
                     Ok(()) => length / 3,
-                    Err(EtcdError::LeaseLost) => break,
+                    Err(EtcdError::LeaseNotFound) => break,
                     Err(_) => (length / 6).min(Duration::from_secs(1)),
                 };
             }

@@ -23,7 +23,7 @@ use longshore_runtime::{Follower, FollowerContext, Passed, Reached, chain, local
 use tokio::time::Instant;
 
 use self::lease::{Held, Remembered};
-use crate::act::etcd::{Etcd, EtcdError, EtcdSettings, LARGEST_VALUE, LeaseId};
+use crate::act::etcd::{Etcd, EtcdError, LeaseId, MAX_VALUE};
 use crate::config::DnsSettings;
 
 /// The name of the publisher that the settings ask for, rather than a handler's file.
@@ -82,7 +82,7 @@ impl Publisher {
         name: Option<&str>,
         job: PublishJob,
     ) -> Self {
-        let etcd = Etcd::new(EtcdSettings::of(&job));
+        let etcd = Etcd::new(&job);
         let domain = dns.map(|dns| dns.domain.clone()).or_else(|| DOMAIN.parse().ok());
         let node = context.node.parse::<DomainName>().ok();
         let ttl = dns.map_or(TTL, |dns| dns.ttl).as_secs().max(1);
@@ -172,7 +172,7 @@ impl Publisher {
 
     async fn attached(&self, lease: LeaseId) -> Result<BTreeSet<String>, EtcdError> {
         let found = self.etcd.attached(lease).await?;
-        found.map(|(_, keys)| keys).ok_or(EtcdError::LeaseLost)
+        found.map(|(_, keys)| keys).ok_or(EtcdError::LeaseNotFound)
     }
 
     /// Makes the changes. Inspections and records go by themselves: who may not write one of them may write the other.
@@ -197,9 +197,9 @@ impl Publisher {
         if let Some(lease) = self.remembered.lease() {
             known = self.etcd.attached(lease).await?.map(|(length, _)| (lease, length));
         }
-        let wanted = crate::act::etcd::seconds(self.length);
+        let wanted = Duration::from_secs(self.length.as_millis().div_ceil(1000) as u64);
         let taken_over = match known {
-            Some((lease, length)) if crate::act::etcd::seconds(length) == wanted => {
+            Some((lease, length)) if length == wanted => {
                 self.etcd.keep_alive(lease).await?;
                 Some(lease)
             }
@@ -289,13 +289,13 @@ impl Publisher {
             Some(settings) => records(host, container, settings),
             None => (BTreeMap::new(), Vec::new()),
         };
-        if inspection.len() > LARGEST_VALUE {
+        if inspection.len() > MAX_VALUE {
             let bytes = inspection.len();
             problems.push(Problem {
                 subject: container.into(),
                 key: None,
                 message: format!(
-                    "its inspection has {bytes} bytes, and etcd takes {LARGEST_VALUE}: it is not published"
+                    "its inspection has {bytes} bytes, and etcd takes {MAX_VALUE}: it is not published"
                 ),
                 hint: Some("give it fewer or shorter labels and variables".to_owned()),
             });
@@ -331,7 +331,7 @@ impl Follower for Publisher {
 
     async fn pass(&mut self, world: &World, changed: &BTreeSet<Change>) -> Passed {
         let mut outcome = self.publish(world, changed).await;
-        if matches!(outcome, Err(EtcdError::LeaseLost)) {
+        if matches!(outcome, Err(EtcdError::LeaseNotFound)) {
             self.let_go();
             outcome = self.publish(world, changed).await;
         }
@@ -342,7 +342,7 @@ impl Follower for Publisher {
                 if is_whole { Reached::All } else { Reached::Part }
             }
             Err(error) => {
-                let unreachable = error.is_the_members();
+                let unreachable = error.is_unreachable();
                 let known = self.away.take().filter(|cause| cause.unreachable && unreachable);
                 let cause = known.unwrap_or_else(|| Cause { unreachable, why: chain(&error) });
                 problems.push(self.problem_of_etcd(&cause.why));

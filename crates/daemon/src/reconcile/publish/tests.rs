@@ -77,7 +77,7 @@ impl Server {
     }
 
     fn etcd(&self) -> Etcd {
-        Etcd::new(EtcdSettings::of(&self.job()))
+        Etcd::new(&self.job())
     }
 }
 

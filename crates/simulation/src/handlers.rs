@@ -7,7 +7,7 @@ use longshore_model::{Container, ContainerId, EventId, HandlerEvent, Health, Run
 
 /// What a container is by the events that a handler got.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Life {
+pub(crate) enum Life {
     /// It was there before the agent.
     Unknown,
     Created,
@@ -18,28 +18,28 @@ pub enum Life {
 }
 
 #[derive(Clone, Debug)]
-pub struct Seen {
-    pub life: Life,
-    pub name: String,
-    pub health: Health,
-    pub networks: BTreeSet<String>,
-    pub events: Vec<String>,
+pub(crate) struct Seen {
+    pub(crate) life: Life,
+    pub(crate) name: String,
+    pub(crate) health: Health,
+    pub(crate) networks: BTreeSet<String>,
+    pub(crate) events: Vec<String>,
 }
 
 /// One handler that wants every event.
 #[derive(Debug, Default)]
-pub struct Handler {
-    pub containers: BTreeMap<ContainerId, Seen>,
+pub(crate) struct Handler {
+    pub(crate) containers: BTreeMap<ContainerId, Seen>,
     /// Events that it has, and in which life of the agent it got them.
-    pub got: BTreeMap<EventId, u32>,
-    pub synthetic: Vec<EventId>,
+    pub(crate) got: BTreeMap<EventId, u32>,
+    pub(crate) synthetic: Vec<EventId>,
 }
 
 impl Handler {
     /// It gets an event, and says that it has it. `there_before` tells of containers that are no event by themselves.
     ///
     /// A handler that wants every event can tell what cannot have been.
-    pub fn get(
+    pub(crate) fn get(
         &mut self,
         order: &AttemptOrder,
         life_of_agent: u32,
@@ -87,6 +87,8 @@ impl Seen {
             ("create", Unknown) => true,
             ("start", Created | Ended | Unknown) => true,
             ("die" | "kill" | "health_status", Running | Paused | Unknown) => true,
+            // Engines report an end where a start failed, and health a moment late.
+            ("die" | "health_status", Created | Ended) => !event.synthetic,
             ("pause", Running | Unknown) | ("unpause", Paused | Unknown) => true,
             ("destroy", Created | Ended | Unknown) => true,
             ("connect" | "disconnect" | "rename", _) => true,
@@ -123,7 +125,7 @@ impl Seen {
     }
 
     /// Why it is not what the engine says, if it is not.
-    pub fn differs(&self, is: Option<&Container>) -> Option<String> {
+    pub(crate) fn differs(&self, is: Option<&Container>) -> Option<String> {
         let life = match is.map(|is| is.state) {
             None => Life::Destroyed,
             Some(RunState::Created) => Life::Created,

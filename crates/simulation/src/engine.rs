@@ -9,43 +9,43 @@ use longshore_runtime::state::DockerEvent;
 
 /// What goes wrong in a run.
 #[derive(Clone, Copy, Debug)]
-pub struct Faults {
+pub(crate) struct Faults {
     /// How many events the engine remembers: 256 in truth, fewer to see what happens then.
-    pub buffer: usize,
+    pub(crate) buffer: usize,
     /// Of 1000 events on a stream, how many are lost.
-    pub lost: u32,
+    pub(crate) lost: u32,
     /// Of 1000 events on a stream, how many come twice.
-    pub doubled: u32,
+    pub(crate) doubled: u32,
     /// Whether the engine restarts, with its buffer empty.
-    pub restarts: bool,
+    pub(crate) restarts: bool,
 }
 
 /// A connection that events come over.
 #[derive(Debug, Default)]
-pub struct Stream {
-    pub unread: VecDeque<DockerEvent>,
+pub(crate) struct Stream {
+    pub(crate) unread: VecDeque<DockerEvent>,
 }
 
 #[derive(Debug)]
-pub struct Engine {
+pub(crate) struct Engine {
     /// Nanoseconds since 1970.
-    pub clock: i64,
-    pub up: bool,
-    pub containers: BTreeMap<ContainerId, Container>,
+    pub(crate) clock: i64,
+    pub(crate) up: bool,
+    pub(crate) containers: BTreeMap<ContainerId, Container>,
     /// Those that are removed, and may still have a last word.
     gone: Vec<Container>,
     buffer: VecDeque<DockerEvent>,
-    pub stream: Option<Stream>,
+    pub(crate) stream: Option<Stream>,
     /// All that ever happened, in order.
-    pub history: Vec<ContainerEvent>,
+    pub(crate) history: Vec<ContainerEvent>,
     /// Whether an event was lost, or forgotten before it could be asked for.
-    pub lossy: bool,
+    pub(crate) lossy: bool,
     faults: Faults,
     made: u32,
 }
 
 impl Engine {
-    pub fn new(clock: i64, faults: Faults) -> Self {
+    pub(crate) fn new(clock: i64, faults: Faults) -> Self {
         Self {
             clock,
             up: true,
@@ -61,13 +61,18 @@ impl Engine {
     }
 
     /// Everything that it remembers, from a time on.
-    pub fn remembered(&self, since: i64) -> Vec<DockerEvent> {
+    pub(crate) fn remembered(&self, since: i64) -> Vec<DockerEvent> {
         self.buffer.iter().filter(|event| event.at() >= since).cloned().collect()
     }
 
+    /// Returns whether it does not remember everything any more.
+    pub(crate) fn has_forgotten(&self) -> bool {
+        self.history.len() > self.buffer.len()
+    }
+
     /// Opens the stream, in place of the one before.
-    pub fn subscribe(&mut self, since: i64) {
-        let forgotten = self.history.len() > self.buffer.len() && {
+    pub(crate) fn subscribe(&mut self, since: i64) {
+        let forgotten = self.has_forgotten() && {
             let first = self.buffer.front().map_or(i64::MAX, DockerEvent::at);
             self.history.iter().any(|event| event.at >= since && event.at < first)
         };
@@ -76,7 +81,7 @@ impl Engine {
     }
 
     /// Something happens to one of the containers.
-    pub fn act(&mut self, rng: &mut Rng) {
+    pub(crate) fn act(&mut self, rng: &mut Rng) {
         if !self.up {
             return;
         }
@@ -84,7 +89,7 @@ impl Engine {
         let Some(id) = rng.choice(ids).filter(|_| rng.u8(..6) > 0) else { return self.create(rng) };
         let Some(state) = self.containers.get(&id).map(|container| container.state) else { return };
         match (state, rng.u8(..12)) {
-            (RunState::Created | RunState::Exited, 0..6) => self.start(&id),
+            (RunState::Created | RunState::Exited, 0..=6) => self.start(&id),
             (RunState::Running | RunState::Paused, 0..2) => self.end(&id, true),
             (RunState::Running | RunState::Paused, 2) => self.end(&id, false),
             // A restart.
@@ -97,7 +102,7 @@ impl Engine {
                 self.change(&id, |it| it.state = RunState::Paused);
                 self.emit(&id, EventKind::Pause, &[]);
             }
-            (RunState::Paused, 3..6) => {
+            (RunState::Paused, 3..=6) => {
                 self.change(&id, |it| it.state = RunState::Running);
                 self.emit(&id, EventKind::Unpause, &[]);
             }
@@ -196,7 +201,7 @@ impl Engine {
     }
 
     /// The engine is killed: what ran ends, and nobody is told.
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         self.up = false;
         self.stream = None;
         self.buffer.clear();
@@ -204,7 +209,7 @@ impl Engine {
     }
 
     /// It comes back, and starts some of what ran.
-    pub fn restart(&mut self, rng: &mut Rng) {
+    pub(crate) fn restart(&mut self, rng: &mut Rng) {
         let ran = self.containers.values().filter(|it| it.state.is_alive()).map(|it| it.id.clone());
         let ran: Vec<ContainerId> = ran.collect();
         self.up = true;
@@ -223,7 +228,9 @@ impl Engine {
     }
 
     fn change(&mut self, id: &ContainerId, change: impl FnOnce(&mut Container)) {
-        self.containers.get_mut(id).into_iter().for_each(change);
+        if let Some(container) = self.containers.get_mut(id) {
+            change(container);
+        }
     }
 
     fn emit(&mut self, id: &ContainerId, kind: EventKind, attributes: &[(&str, &str)]) {

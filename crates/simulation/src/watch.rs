@@ -24,18 +24,18 @@ enum Place {
 }
 
 #[derive(Debug)]
-pub struct Watch {
+pub(crate) struct Watch {
     link: Link,
     resume: i64,
     began: i64,
     places: BTreeMap<ContainerId, Place>,
     /// Answers under way.
     answers: BTreeMap<ContainerId, Option<Container>>,
-    pub told: VecDeque<DockerObservation>,
+    pub(crate) told: VecDeque<DockerObservation>,
 }
 
 impl Watch {
-    pub fn new(resume: i64) -> Self {
+    pub(crate) fn new(resume: i64) -> Self {
         Self {
             link: Link::Away,
             resume,
@@ -47,7 +47,7 @@ impl Watch {
     }
 
     /// Takes a step of the session that is not the reading of an event. Returns whether there was one.
-    pub fn step(&mut self, engine: &mut Engine, rng: &mut Rng) -> bool {
+    pub(crate) fn step(&mut self, engine: &mut Engine, rng: &mut Rng) -> bool {
         if !matches!(self.link, Link::Away) && engine.stream.is_none() {
             self.link = Link::Away;
             self.places.clear();
@@ -113,7 +113,7 @@ impl Watch {
     }
 
     /// Reads an event off the stream. Returns whether there was one.
-    pub fn read(&mut self, engine: &mut Engine) -> bool {
+    pub(crate) fn read(&mut self, engine: &mut Engine) -> bool {
         if !matches!(self.link, Link::Live) {
             return false;
         }
@@ -139,7 +139,7 @@ impl Watch {
     }
 
     /// Lists all containers and has those inspected of which World says something else.
-    pub fn resync(&mut self, engine: &Engine, known: &BTreeMap<ContainerId, Container>) {
+    pub(crate) fn resync(&mut self, engine: &Engine, known: &BTreeMap<ContainerId, Container>) {
         if !matches!(self.link, Link::Live) {
             return;
         }

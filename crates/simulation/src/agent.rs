@@ -21,9 +21,9 @@ use super::engine::Engine;
 use super::watch::Watch;
 
 /// The handler that wants every event.
-pub const ALL: &str = "all";
+pub(crate) const ALL: &str = "all";
 /// A handler that wants some.
-pub const FEW: &str = "few";
+pub(crate) const FEW: &str = "few";
 
 const ME: HostId = HostId::from_u128(1);
 
@@ -35,26 +35,26 @@ enum Question {
     Answered(Evidence),
 }
 
-pub struct Agent {
-    pub watch: Watch,
+pub(crate) struct Agent {
+    pub(crate) watch: Watch,
     state: State,
     world: Option<World>,
     events: VecDeque<DockerEvent>,
     changes: BTreeSet<Change>,
     dispatcher: Dispatcher,
     writes: VecDeque<(u64, Batch)>,
-    pub attempts: Vec<AttemptOrder>,
+    pub(crate) attempts: Vec<AttemptOrder>,
     questions: Vec<Question>,
     handlers: HandlerSet,
-    pub started: i64,
+    pub(crate) started: i64,
+    /// When it took the containers of the first start as they were.
+    pub(crate) begun: Option<i64>,
     epoch: Instant,
-    /// Containers that were no event when this agent began.
-    pub there_before: Vec<ContainerId>,
 }
 
 impl Agent {
     /// Starts with what an earlier agent left on the disk.
-    pub fn start(disk: &Remembered, engine: &Engine) -> Self {
+    pub(crate) fn start(disk: &Remembered, engine: &Engine) -> Self {
         let epoch = Instant::now();
         let started = disk.heard.unwrap_or(engine.clock);
         let mut agent = Self {
@@ -69,19 +69,20 @@ impl Agent {
             questions: Vec::new(),
             handlers: handlers(),
             started,
+            begun: disk.begun,
             epoch,
-            there_before: Vec::new(),
         };
         agent.take(Happening::Handlers(Arc::new(agent.handlers.clone())), engine);
         agent
     }
 
     fn take(&mut self, happening: Happening, engine: &Engine) {
-        let begins = !self.dispatcher.has_begun();
         let moment = Moment { now: at(self.epoch, engine), at: engine.clock, world: self.world.as_ref() };
+        trace(|| format!("{} {happening:?}", engine.clock));
         let effects = self.dispatcher.take(happening, &moment);
-        if begins && self.dispatcher.has_begun() {
-            self.there_before.extend(self.known().into_keys());
+        trace(|| format!("    {effects:?}"));
+        if self.begun.is_none() && self.dispatcher.has_begun() {
+            self.begun = Some(engine.clock);
         }
         for effect in effects {
             match effect {
@@ -99,7 +100,7 @@ impl Agent {
     }
 
     /// The writer takes an observation.
-    pub fn observe(&mut self) -> bool {
+    pub(crate) fn observe(&mut self) -> bool {
         let Some(observation) = self.watch.told.pop_front() else { return false };
         for effect in self.state.take(Observation::Docker(ME, observation)) {
             match effect {
@@ -115,7 +116,7 @@ impl Agent {
     }
 
     /// Deliveries take some of the events.
-    pub fn hear(&mut self, engine: &Engine, rng: &mut Rng) -> bool {
+    pub(crate) fn hear(&mut self, engine: &Engine, rng: &mut Rng) -> bool {
         let count = self.events.len().min(rng.usize(1..20));
         let events: Vec<DockerEvent> = self.events.drain(..count).collect();
         if count > 0 {
@@ -125,7 +126,7 @@ impl Agent {
     }
 
     /// Deliveries look at what changed.
-    pub fn compare(&mut self, engine: &Engine) -> bool {
+    pub(crate) fn compare(&mut self, engine: &Engine) -> bool {
         let changes = std::mem::take(&mut self.changes);
         let any = !changes.is_empty();
         if any {
@@ -135,7 +136,7 @@ impl Agent {
     }
 
     /// The disk has one more batch.
-    pub fn commit(&mut self, engine: &Engine, disk: &mut Remembered) -> bool {
+    pub(crate) fn commit(&mut self, engine: &Engine, disk: &mut Remembered) -> bool {
         let Some((number, batch)) = self.writes.pop_front() else { return false };
         disk.apply(&batch);
         self.take(Happening::Written(number), engine);
@@ -143,20 +144,20 @@ impl Agent {
     }
 
     /// The disk has one more batch, and the agent died before it knew.
-    pub fn commit_unnoticed(&mut self, disk: &mut Remembered) -> bool {
+    pub(crate) fn commit_unnoticed(&mut self, disk: &mut Remembered) -> bool {
         let batch = self.writes.pop_front();
         batch.iter().for_each(|(_, batch)| disk.apply(batch));
         batch.is_some()
     }
 
-    pub fn finished(&mut self, order: AttemptOrder, outcome: Result<(), Failure>, engine: &Engine) {
+    pub(crate) fn finished(&mut self, order: AttemptOrder, outcome: Result<(), Failure>, engine: &Engine) {
         let AttemptOrder { name, lane, entry, .. } = order;
         let finished = Finished { name, lane, entry, outcome, took: Duration::ZERO };
         self.take(Happening::Finished(finished), engine);
     }
 
     /// The engine answers one question, or part of one.
-    pub fn ask(&mut self, engine: &Engine, rng: &mut Rng) -> bool {
+    pub(crate) fn ask(&mut self, engine: &Engine, rng: &mut Rng) -> bool {
         if self.questions.is_empty() {
             return false;
         }
@@ -186,7 +187,7 @@ impl Agent {
     }
 
     /// The handler's file is edited.
-    pub fn change_handler(&mut self, engine: &Engine, rng: &mut Rng) {
+    pub(crate) fn change_handler(&mut self, engine: &Engine, rng: &mut Rng) {
         if let Some(handler) = self.handlers.handlers.get_mut(ALL) {
             Arc::make_mut(handler).params.insert("turn".to_owned(), rng.u64(..).to_string());
         }
@@ -194,16 +195,16 @@ impl Agent {
     }
 
     /// How long until something is due, in nanoseconds.
-    pub fn wake(&self, engine: &Engine) -> Option<i64> {
+    pub(crate) fn wake(&self, engine: &Engine) -> Option<i64> {
         let wait = self.dispatcher.wake()?.saturating_duration_since(at(self.epoch, engine));
         i64::try_from(wait.as_nanos()).ok()
     }
 
-    pub fn time(&mut self, engine: &Engine) {
+    pub(crate) fn time(&mut self, engine: &Engine) {
         self.take(Happening::Time, engine);
     }
 
-    pub fn resync(&mut self, engine: &Engine) {
+    pub(crate) fn resync(&mut self, engine: &Engine) {
         if engine.up {
             let known = self.known();
             self.watch.resync(engine, &known);
@@ -211,13 +212,13 @@ impl Agent {
     }
 
     /// World's containers.
-    pub fn known(&self) -> BTreeMap<ContainerId, Container> {
+    pub(crate) fn known(&self) -> BTreeMap<ContainerId, Container> {
         let own = self.world.iter().flat_map(|world| world.own().containers.iter());
         own.map(|(id, container)| (id.clone(), Container { stopping: false, ..Container::clone(container) }))
             .collect()
     }
 
-    pub fn pending(&self) -> usize {
+    pub(crate) fn pending(&self) -> usize {
         self.dispatcher.pending()
     }
 }
@@ -244,4 +245,13 @@ fn handlers() -> HandlerSet {
     let all = EventFilter { all: true, ..EventFilter::default() };
     let few = EventFilter { named: vec!["start".to_owned(), "die".to_owned()], ..EventFilter::default() };
     HandlerSet { handlers: [handler(ALL, all), handler(FEW, few)].into(), ..HandlerSet::default() }
+}
+
+/// Prints what happens where `LONGSHORE_SIM_TRACE` is set.
+pub(crate) fn trace(text: impl FnOnce() -> String) {
+    static IS_ON: std::sync::LazyLock<bool> =
+        std::sync::LazyLock::new(|| std::env::var_os("LONGSHORE_SIM_TRACE").is_some());
+    if *IS_ON {
+        eprintln!("{}", text());
+    }
 }

@@ -1,0 +1,99 @@
+//! Errors as JSON, whoever makes them: a handler, an extractor, the router or the documentation's pages.
+
+use axum::Json;
+use axum::body::{Body, to_bytes};
+use axum::extract::Request;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use longshore_api::Failure;
+
+/// Longest text of an error that is taken over, in bytes.
+const MAX_TEXT: usize = 16 * 1024;
+
+/// An error with its reason.
+pub(super) fn failure(status: StatusCode, error: impl Into<String>) -> Response {
+    (status, Json(Failure { error: error.into() })).into_response()
+}
+
+/// Gives every error a JSON body: those of extractors are plain text, and the router's have none.
+pub(super) async fn as_json(request: Request, next: Next) -> Response {
+    let method = request.method().clone();
+    let response = next.run(request).await;
+    let status = response.status();
+    let is_error = status.is_client_error() || status.is_server_error();
+    if !is_error || is_json(&response) {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    let error = match status {
+        StatusCode::METHOD_NOT_ALLOWED => {
+            format!("{method} is not allowed here: the Allow header says what is")
+        }
+        _ => text(body).await.unwrap_or_else(|| status.canonical_reason().unwrap_or("error").to_owned()),
+    };
+    parts.headers.remove(header::CONTENT_LENGTH);
+    parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let body = serde_json::to_vec(&Failure { error }).unwrap_or_default();
+    Response::from_parts(parts, Body::from(body))
+}
+
+fn is_json(response: &Response) -> bool {
+    let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    kind.is_some_and(|kind| kind.starts_with("application/json"))
+}
+
+async fn text(body: Body) -> Option<String> {
+    let bytes = to_bytes(body, MAX_TEXT).await.ok()?;
+    Some(String::from_utf8_lossy(&bytes).trim().to_owned()).filter(|text| !text.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::{get, post};
+    use axum::{Router, middleware};
+    use tower_service::Service;
+
+    use super::*;
+
+    async fn ask(request: axum::http::request::Builder, body: &'static str) -> (u16, Option<String>, String) {
+        #[derive(serde::Deserialize)]
+        struct Wanted {
+            #[expect(dead_code, reason = "what counts is that it is wanted")]
+            word: String,
+        }
+        let mut router = Router::new()
+            .route("/one", get(async || "ok"))
+            .route("/json", post(async |Json(_): Json<Wanted>| "ok"))
+            .fallback(async || failure(StatusCode::NOT_FOUND, "nothing here"))
+            .layer(middleware::from_fn(as_json));
+        let response = router.call(request.body(Body::from(body)).unwrap()).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = to_bytes(body, MAX_TEXT).await.unwrap();
+        let allow = parts.headers.get(header::ALLOW).map(|allow| allow.to_str().unwrap().to_owned());
+        let error = match parts.status.is_success() {
+            true => String::new(),
+            false => {
+                assert_eq!(parts.headers[header::CONTENT_TYPE], "application/json");
+                serde_json::from_slice::<Failure>(&body).unwrap().error
+            }
+        };
+        (parts.status.as_u16(), allow, error)
+    }
+
+    #[tokio::test]
+    async fn every_error_has_a_json_body_with_its_reason() {
+        let post_json = || Request::post("/json").header(header::CONTENT_TYPE, "application/json");
+        assert_eq!(ask(Request::get("/one"), "").await.0, 200);
+        let (status, allow, error) = ask(Request::delete("/one"), "").await;
+        assert_eq!((status, allow.as_deref()), (405, Some("GET,HEAD")));
+        assert_eq!(error, "DELETE is not allowed here: the Allow header says what is");
+        let (status, _, error) = ask(Request::post("/json"), "{}").await;
+        assert!(status == 415 && error.contains("application/json"), "{status} {error}");
+        let (status, _, error) = ask(post_json(), "{}").await;
+        assert!(status == 422 && error.contains("missing field `word`"), "{status} {error}");
+        let (status, _, error) = ask(post_json(), "{").await;
+        assert!(status == 400 && error.contains("EOF"), "{status} {error}");
+        assert_eq!(ask(Request::get("/two"), "").await, (404, None, "nothing here".to_owned()));
+    }
+}

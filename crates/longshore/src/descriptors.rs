@@ -1,0 +1,21 @@
+//! The process's limit of open files.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// The most that is asked for: far more than a host's traffic needs, and a number that programs which the agent runs, and which
+/// close every descriptor that there could be, get through at once.
+const MAX_DESCRIPTORS: u64 = 524_288;
+
+/// Raises the soft limit of open files to the hard one: each connection that is proxied takes two, and the usual soft limit of
+/// 1024 is for programs that use `select`.
+pub(crate) fn raise_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.unwrap_or(MAX_DESCRIPTORS).min(MAX_DESCRIPTORS);
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return;
+    }
+    match setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limit }) {
+        Ok(()) => tracing::debug!(from = limit.current, to = wanted, "raised the limit of open files"),
+        Err(error) => tracing::warn!(%error, "cannot raise the limit of open files"),
+    }
+}
