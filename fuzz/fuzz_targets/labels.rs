@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
 use longshore_model::{Container, ContainerId, Endpoint, Health, Host, HostId, RunState, World};
-use longshore_plan::{BalancerLocation, RoutePlan, RouteSettings, explain};
+use longshore_plan::{BalancerLocation, Readiness, RoutePlan, RouteSettings, explain};
 
 const ME: HostId = HostId::from_u128(1);
 
@@ -20,7 +20,12 @@ fuzz_target!(|text: &str| {
         let container = container(n as u8 + 1, labels.collect());
         world.put_container(ME, Arc::new(container));
     }
-    let plan = RoutePlan::of(&world, RouteSettings { location: BalancerLocation::Host(ME), reserved: BTreeMap::new() });
+    let settings = RouteSettings {
+        location: BalancerLocation::Host(ME),
+        reserved: BTreeMap::new(),
+        readiness: Readiness::Awaited,
+    };
+    let plan = RoutePlan::of(&world, settings);
     for route in plan.table().iter() {
         let written = format!("{}{}", route.key.host, route.key.prefix);
         let safe = |c: char| c.is_ascii_graphic() && !"\"\\{}`#<>|^".contains(c);

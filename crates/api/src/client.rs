@@ -3,84 +3,28 @@
 use std::path::Path;
 use std::time::Duration;
 
-use http::{Method, Request, StatusCode, Uri, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::client_error::{ClientError, plain};
+use crate::events::Events;
 use crate::{
-    Affected, Container, Explanation, FailedDelivery, Failure, Handler, HandlerTest, HandlerTestReport, Name,
-    Problem, Route,
+    Affected, Container, Explanation, FailedDelivery, Failure, Follower, Handler, HandlerTest,
+    HandlerTestReport, Name, Problem, Route, Status,
 };
 
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the test of a handler may take, which waits for the handler.
+/// How long the test of a handler may take, as it waits for the handler.
 const TEST_TIMEOUT: Duration = Duration::from_secs(600);
-/// The largest answer that is read: far over what the largest host has to say.
+/// The largest answer that is read, far above that of the largest host.
 const MAX_ANSWER: usize = 64 << 20;
-
-/// Why an agent gave no answer that can be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    /// The agent's address is no `host:port`.
-    #[error("{0:?} is no address of an agent: write host:port")]
-    Address(String),
-    /// The token file cannot be used.
-    #[error("cannot read the token file {path}")]
-    Token {
-        /// The file.
-        path: String,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// Nothing answers there.
-    #[error("no agent answers at {address}: is `longshore run` running there?")]
-    Unreachable {
-        /// Where it was looked for.
-        address: String,
-        /// Why.
-        source: hyper_util::client::legacy::Error,
-    },
-    /// It took too long.
-    #[error("the agent at {address} gave no answer within {seconds} s")]
-    Timeout {
-        /// Where it was asked.
-        address: String,
-        /// How long it had.
-        seconds: u64,
-    },
-    /// The answer broke off, or is longer than 64 MiB.
-    #[error("the answer of the agent at {address} broke off")]
-    Body {
-        /// Where it was asked.
-        address: String,
-        /// Why.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// It refused.
-    #[error("the agent at {address} refused ({status}): {message}")]
-    Refused {
-        /// Where it was asked.
-        address: String,
-        /// With what status.
-        status: StatusCode,
-        /// In what words.
-        message: String,
-    },
-    /// The answer is not what this program knows.
-    #[error("the agent at {address} gave an answer that this version does not understand")]
-    Answer {
-        /// Where it was asked.
-        address: String,
-        /// Why.
-        source: serde_json::Error,
-    },
-}
 
 /// Asks one agent. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -91,7 +35,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client of the agent at `address` (`host:port`), with the token in `token_file` where it wants one.
+    /// Returns a client of the agent at `address` (`host:port`), which sends the token in `token_file`.
     ///
     /// # Errors
     /// [`ClientError::Address`] and [`ClientError::Token`].
@@ -112,15 +56,51 @@ impl Client {
         Ok(Self { address: authority.to_string(), token, http })
     }
 
-    /// All containers of the agent's host.
+    /// The agent's address, `host:port`.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Follows what happens from now on, or from after the event with the id `after`.
     ///
     /// # Errors
-    /// Every variant but those of [`Client::new`]; the same holds for the other questions.
+    /// As [`Client::containers`].
+    pub async fn events(&self, after: Option<&str>) -> Result<Events, ClientError> {
+        let begun = self.send(Method::GET, "/v1/events", Bytes::new(), after);
+        let response = tokio::time::timeout(TIMEOUT, begun).await.map_err(|_| self.timed_out(TIMEOUT))??;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(Events::new(self.address.clone(), response.into_body()));
+        }
+        let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
+        Err(self.refused(status, &body.map(|body| body.to_bytes()).unwrap_or_default()))
+    }
+
+    /// Returns all containers of the agent's host.
+    ///
+    /// # Errors
+    /// Every variant but those of [`Client::new`]; the same holds for the other calls.
     pub async fn containers(&self) -> Result<Vec<Container>, ClientError> {
         self.get("/v1/containers").await
     }
 
-    /// All routes.
+    /// Returns the agent's status.
+    ///
+    /// # Errors
+    /// As [`Client::containers`].
+    pub async fn status(&self) -> Result<Status, ClientError> {
+        self.get("/v1/status").await
+    }
+
+    /// Returns what the agent keeps like the containers, and how the last pass over each went.
+    ///
+    /// # Errors
+    /// As [`Client::containers`].
+    pub async fn followers(&self) -> Result<Vec<Follower>, ClientError> {
+        self.get("/v1/followers").await
+    }
+
+    /// Returns all routes.
     ///
     /// # Errors
     /// As [`Client::containers`].
@@ -128,7 +108,7 @@ impl Client {
         self.get("/v1/routes").await
     }
 
-    /// All names that its DNS server has.
+    /// Returns all names that the DNS server knows.
     ///
     /// # Errors
     /// As [`Client::containers`].
@@ -136,7 +116,7 @@ impl Client {
         self.get("/v1/names").await
     }
 
-    /// All problems.
+    /// Returns all problems.
     ///
     /// # Errors
     /// As [`Client::containers`].
@@ -144,17 +124,19 @@ impl Client {
         self.get("/v1/problems").await
     }
 
-    /// Where a request goes: `target` is `host/path`, `frontend` `http:80` and the like.
+    /// Explains where a request goes: `target` is a [`crate::RequestTarget`], `frontend` `http:80` and the like, where it is not
+    /// that of the target.
     ///
     /// # Errors
-    /// As [`Client::containers`].
-    pub async fn explain(&self, frontend: &str, target: &str) -> Result<Explanation, ClientError> {
-        let (frontend, target) =
-            (utf8_percent_encode(frontend, NON_ALPHANUMERIC), utf8_percent_encode(target, NON_ALPHANUMERIC));
-        self.get(&format!("/v1/explain/route?frontend={frontend}&target={target}")).await
+    /// As [`Client::containers`]; refused with 400 where either is invalid.
+    pub async fn explain(&self, frontend: Option<&str>, target: &str) -> Result<Explanation, ClientError> {
+        let encoded = |text| utf8_percent_encode(text, NON_ALPHANUMERIC);
+        let frontend = frontend.map(|frontend| format!("&frontend={}", encoded(frontend)));
+        let path = format!("/v1/explain/route?target={}{}", encoded(target), frontend.unwrap_or_default());
+        self.get(&path).await
     }
 
-    /// All handlers.
+    /// Returns all handlers.
     ///
     /// # Errors
     /// As [`Client::containers`].
@@ -162,7 +144,7 @@ impl Client {
         self.get("/v1/handlers").await
     }
 
-    /// The deliveries that were given up.
+    /// Returns the deliveries that failed permanently.
     ///
     /// # Errors
     /// As [`Client::containers`].
@@ -170,16 +152,16 @@ impl Client {
         self.get("/v1/handlers/failed").await
     }
 
-    /// Delivers one again that was given up, or all (`all`).
+    /// Retries a delivery that failed permanently, or all of them (`all`).
     ///
     /// # Errors
-    /// As [`Client::containers`]; refused with 404 where there is none of this id.
+    /// As [`Client::containers`]; refused with 404 where no delivery has this id.
     pub async fn replay(&self, id: &str) -> Result<Affected, ClientError> {
         let id = utf8_percent_encode(id, NON_ALPHANUMERIC);
         self.post(&format!("/v1/handlers/failed/{id}/replay"), &(), TIMEOUT).await
     }
 
-    /// Forgets one that was given up, or all (`all`).
+    /// Discards a delivery that failed permanently, or all of them (`all`).
     ///
     /// # Errors
     /// As [`Client::replay`].
@@ -188,7 +170,7 @@ impl Client {
         self.post(&format!("/v1/handlers/failed/{id}/forget"), &(), TIMEOUT).await
     }
 
-    /// Tries an event on a handler, and waits for how that goes.
+    /// Tests a handler with an event, and waits for the outcome.
     ///
     /// # Errors
     /// As [`Client::containers`]; refused with 404 where there is no such handler or container.
@@ -225,14 +207,25 @@ impl Client {
     ) -> Result<T, ClientError> {
         let address = self.address.clone();
         let answer = tokio::time::timeout(limit, self.answer(method, path, body)).await;
-        let timeout = |_| ClientError::Timeout { address: address.clone(), seconds: limit.as_secs() };
-        let (status, body) = answer.map_err(timeout)??;
+        let (status, body) = answer.map_err(|_| self.timed_out(limit))??;
         if !status.is_success() {
-            let told = serde_json::from_slice::<Failure>(&body).map(|failure| failure.error);
-            let message = told.unwrap_or_else(|_| String::from_utf8_lossy(&body).trim().to_owned());
-            return Err(ClientError::Refused { address, status, message });
+            return Err(self.refused(status, &body));
         }
         serde_json::from_slice(&body).map_err(|source| ClientError::Answer { address, source })
+    }
+
+    fn timed_out(&self, limit: Duration) -> ClientError {
+        ClientError::Timeout { address: self.address.clone(), seconds: limit.as_secs() }
+    }
+
+    fn refused(&self, status: StatusCode, body: &[u8]) -> ClientError {
+        let address = self.address.clone();
+        if status == StatusCode::UNAUTHORIZED {
+            return ClientError::Unauthorized { address, sent: self.token.is_some() };
+        }
+        let failure = serde_json::from_slice::<Failure>(body).map(|failure| failure.error);
+        let message = failure.unwrap_or_else(|_| String::from_utf8_lossy(body).trim().to_owned());
+        ClientError::Refused { address, status, message }
     }
 
     async fn answer(
@@ -241,25 +234,39 @@ impl Client {
         path: &str,
         body: Bytes,
     ) -> Result<(StatusCode, Bytes), ClientError> {
+        let response = self.send(method, path, body, None).await?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
+        let body =
+            body.map_err(|error| ClientError::Body { address: self.address.clone(), cause: plain(&*error) })?;
+        Ok((status, body.to_bytes()))
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        after: Option<&str>,
+    ) -> Result<Response<Incoming>, ClientError> {
         let address = || self.address.clone();
         let uri = format!("http://{}{path}", self.address).parse::<Uri>();
         let uri = uri.map_err(|_| ClientError::Address(address()))?;
         let mut request = Request::new(Full::new(body));
         if method != Method::GET {
-            let json = header::HeaderValue::from_static("application/json");
+            let json = HeaderValue::from_static("application/json");
             request.headers_mut().insert(header::CONTENT_TYPE, json);
         }
         *request.method_mut() = method;
         *request.uri_mut() = uri;
         if let Some(token) = &self.token {
-            let value = header::HeaderValue::try_from(format!("Bearer {token}"));
+            let value = HeaderValue::try_from(format!("Bearer {token}"));
             request.headers_mut().extend(value.ok().map(|value| (header::AUTHORIZATION, value)));
         }
+        if let Some(after) = after.and_then(|after| HeaderValue::try_from(after).ok()) {
+            request.headers_mut().insert("last-event-id", after);
+        }
         let response = self.http.request(request).await;
-        let response = response.map_err(|source| ClientError::Unreachable { address: address(), source })?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
-        let body = body.map_err(|source| ClientError::Body { address: address(), source })?;
-        Ok((status, body.to_bytes()))
+        response.map_err(|error| ClientError::Unreachable { address: address(), cause: plain(&error) })
     }
 }

@@ -47,8 +47,9 @@ use std::sync::Arc;
 
 use longshore_api::{FailedDelivery, Handler, HandlerTest, HandlerTestReport};
 use longshore_model::{HandlerSet, Problem, Subject};
+use longshore_plan::handlers::nearest_event;
 use longshore_runtime::state::DockerEvent;
-use longshore_runtime::{FollowerContext, Inspect, Source, chain};
+use longshore_runtime::{Examine, FollowerContext, Inspect, Source, chain};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -88,7 +89,7 @@ pub enum TestError {
         job: &'static str,
     },
     /// The event's name is unknown.
-    #[error("{0:?} is no event of a container: write one as Docker names it, such as start, or none")]
+    #[error("unknown event {0:?}{hint}: expected none, or an event of a container by Docker's name, such as start", hint = nearest_event(.0).map(|near| format!(" (did you mean {near:?}?)")).unwrap_or_default())]
     NoEvent(String),
     /// `none` was combined with a container.
     #[error("none happens to no container: leave --container out")]
@@ -113,6 +114,8 @@ pub struct Parts {
     pub context: FollowerContext,
     /// Shows containers whole.
     pub inspector: Arc<dyn Inspect>,
+    /// Finds out what became of containers that no event explains.
+    pub examiner: Arc<dyn Examine>,
     /// The handlers that are defined.
     pub handlers: watch::Receiver<Arc<HandlerSet>>,
     /// Every event, in order.

@@ -13,7 +13,7 @@ use futures_util::stream::FuturesOrdered;
 use futures_util::{FutureExt, StreamExt};
 use longshore_model::{ContainerId, Handler, HandlerSet, Problem, Subject};
 use longshore_runtime::state::{Changes, DockerEvent};
-use longshore_runtime::{FollowerContext, Inspect, Source};
+use longshore_runtime::{Examine, FollowerContext, Inspect, Source};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -35,6 +35,7 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) struct Delivery {
     pub(crate) context: FollowerContext,
     pub(crate) inspector: Arc<dyn Inspect>,
+    examiner: Arc<dyn Examine>,
     pub(crate) dispatcher: Dispatcher,
     pub(crate) handlers: watch::Receiver<Arc<HandlerSet>>,
     pub(crate) deliverers: BTreeMap<String, Arc<Deliverer>>,
@@ -68,6 +69,7 @@ impl Delivery {
             commands: parts.commands,
             changes: parts.context.world.subscribe(),
             inspector: parts.inspector,
+            examiner: parts.examiner,
             context: parts.context,
             journal_state: journal
                 .as_ref()
@@ -193,8 +195,8 @@ impl Delivery {
                 Effect::Attempt(order) => self.attempt(order),
                 Effect::Inspect { container, number, seq } => self.inspect(container, number, seq),
                 Effect::Ask { containers } => {
-                    let inspector = self.inspector.clone();
-                    let ask = async move { inspector.evidence(&containers).await };
+                    let examiner = self.examiner.clone();
+                    let ask = async move { examiner.examine(&containers).await };
                     self.questions.spawn(ask.map(Happening::Evidence));
                 }
                 Effect::Deliverer { name, handler } => self.replace(name, handler),

@@ -12,7 +12,9 @@ mod server;
 mod settings;
 mod tcp;
 mod udp;
+mod zones;
 
 pub use ports::DnsPorts;
-pub use server::{DnsServer, SharedPorts, Zones};
+pub use server::{DnsServer, SharedPorts};
 pub use settings::DnsSettings;
+pub use zones::Zones;

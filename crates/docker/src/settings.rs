@@ -3,6 +3,9 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use rustix::fs::{Access, access};
+use rustix::io::Errno;
+
 /// Where a Docker Engine listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DockerAddress {
@@ -17,27 +20,37 @@ pub enum DockerAddress {
     },
 }
 
-/// The text is no address of a Docker Engine.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no address of Docker: write unix:///path/to/docker.sock or tcp://host:port")]
-pub struct DockerAddressError(String);
+/// The text is not the address of a Docker Engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected unix:///path/to/docker.sock or tcp://host:port")]
+pub struct DockerAddressError;
 
 impl FromStr for DockerAddress {
     type Err = DockerAddressError;
 
     fn from_str(text: &str) -> Result<Self, DockerAddressError> {
-        let bad = || DockerAddressError(text.to_owned());
         if let Some(path) = text.strip_prefix("unix://") {
-            return if path.starts_with('/') { Ok(Self::Unix(path.into())) } else { Err(bad()) };
+            return if path.starts_with('/') { Ok(Self::Unix(path.into())) } else { Err(DockerAddressError) };
         }
         let rest = ["tcp://", "http://", "https://"].iter().find_map(|scheme| text.strip_prefix(scheme));
-        let authority = rest.ok_or_else(bad)?.trim_end_matches('/');
-        let authority: http::uri::Authority = authority.parse().map_err(|_| bad())?;
+        let authority = rest.ok_or(DockerAddressError)?.trim_end_matches('/');
+        let authority: http::uri::Authority = authority.parse().map_err(|_| DockerAddressError)?;
         let host = authority.host().trim_matches(['[', ']']).to_owned();
         if host.is_empty() || authority.as_str().contains('@') {
-            return Err(bad());
+            return Err(DockerAddressError);
         }
         Ok(Self::Tcp { host, port: authority.port_u16() })
+    }
+}
+
+impl DockerAddress {
+    /// Returns what to do about an engine that does not respond at this address, by a look at its socket.
+    pub fn advice(&self) -> &'static str {
+        let Self::Unix(path) = self else { return "start Docker, or set docker to its address" };
+        match access(path, Access::READ_OK | Access::WRITE_OK) {
+            Err(Errno::ACCESS | Errno::PERM) => "run as root, or add this user to the group docker",
+            _ => "start Docker, or set docker to its address",
+        }
     }
 }
 

@@ -210,7 +210,7 @@ fn replace(path: &Path, map: &Map, marked: bool, version: u32) -> Vec<Line> {
 
 /// A map's key for the command line, which splits at spaces and semicolons unless a backslash is before them.
 fn escape(key: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "=*./-_".contains(c);
+    let plain = |c: char| c.is_ascii_alphanumeric() || ">*./-_".contains(c);
     let mut escaped = String::with_capacity(key.len());
     for c in key.chars() {
         if !plain(c) {
@@ -239,8 +239,8 @@ mod tests {
     #[test]
     fn a_prefix_cannot_end_a_command() {
         let target = Target { slot: 7, strip: 1 };
-        let lines = texts(&Command::Lead(80, "=a.com/x;del/".to_owned(), target));
-        assert_eq!(lines, ["add map /d/maps/http_80.map =a.com/x\\;del/ slot_0007:1\n"]);
+        let lines = texts(&Command::Lead(80, ">a.com/x;del/".to_owned(), target));
+        assert_eq!(lines, ["add map /d/maps/http_80.map >a.com/x\\;del/ slot_0007:1\n"]);
     }
 
     #[test]
@@ -259,7 +259,7 @@ mod tests {
     fn a_large_map_is_replaced_in_lines_that_fit_the_buffer_and_one_commit() {
         let target = Target { slot: 1, strip: 0 };
         let long = "x".repeat(1000);
-        let map: Map = (0..100).map(|n| (format!("=h{n}.com/{long}/"), target)).collect();
+        let map: Map = (0..100).map(|n| (format!(">h{n}.com/{long}/"), target)).collect();
         let lines = texts(&Command::Replace(80, map, true));
         assert!(lines.len() > 10);
         assert!(lines.iter().all(|line| line.len() < 16_000));

@@ -10,7 +10,9 @@ use std::collections::{BTreeSet, VecDeque};
 use longshore_model::{Frontend, HostPattern, Protocol, RouteKey, RouteTable};
 
 use crate::command::Command;
-use crate::layout::{Backend, Map, Server, Servers, State, Target, map_key, route_key, servers, strip};
+use crate::layout::{
+    Backend, EXACT, Map, Server, Servers, State, Target, map_key, route_key, servers, strip,
+};
 
 /// From how many changed keys on a map is replaced whole: one key costs HAProxy a walk through the map.
 const BULK: usize = 32;
@@ -195,7 +197,7 @@ fn needs_mark(map: &Map, edits: &[&Edit], marked: bool) -> bool {
     let gone: BTreeSet<&str> =
         wildcards.clone().filter(|edit| edit.target.is_none()).map(|edit| edit.text.as_str()).collect();
     let stays = |text: &str| !gone.contains(text);
-    let is_wildcard = |text: &&String| !text.starts_with(['=', '/']);
+    let is_wildcard = |text: &&String| !text.starts_with([EXACT, '/']);
     let old = map.keys().filter(is_wildcard).any(|text| stays(text));
     old || wildcards.any(|edit| edit.target.is_some())
 }
@@ -210,7 +212,7 @@ mod tests {
 
     fn shape(pool: u32) -> Shape {
         let frontends = ["http:80", "http:81", "tcp:82"].iter().map(|f| f.parse().unwrap()).collect();
-        Shape { frontends, pool, stats: true }
+        Shape { frontends, pool, stats: true, wildcard_labels: 4 }
     }
 
     fn run(state: &mut State, table: &RouteTable) -> Changes {
@@ -263,7 +265,7 @@ mod tests {
         let mut state = State::lay_out(&shape(2), &table(&[("http:80 a.com/p/q", &[1])]), None);
         let done = run(&mut state, &table(&[("http:80 a.com/p/q strip", &[1])]));
         let target = Target { slot: 1, strip: 2 };
-        assert_eq!(done.commands, [Command::Relead(80, "=a.com/p/q/".to_owned(), target)]);
+        assert_eq!(done.commands, [Command::Relead(80, ">a.com/p/q/".to_owned(), target)]);
     }
 
     #[test]

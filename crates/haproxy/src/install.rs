@@ -9,7 +9,7 @@ use std::time::Duration;
 use longshore_model::{Frontend, Protocol, RouteTable};
 use tokio::time::{Instant, sleep};
 
-use crate::layout::{Shape, State};
+use crate::layout::{self, Shape, State};
 use crate::master::{self, Master};
 use crate::runtime::Identity;
 use crate::settings::{Mode, Paths, Reload};
@@ -63,22 +63,20 @@ impl Haproxy {
             tracing::warn!("HAProxy has ended: starting it again");
             self.master = None;
             self.known = None;
+            self.held = None;
         }
     }
 
     /// Reloads, or starts HAProxy, if anything is wanted that takes that and it is time.
     pub(crate) async fn reload_if_due(&mut self) -> Result<(), HaproxyError> {
         let now = Instant::now();
-        if self.due.bind.is_some_and(|at| at <= now) {
-            self.due.bind = None;
-            self.refused.clear();
-        }
         let shape = self.wanted_shape(now);
         if !self.differs(&shape)? {
             self.due.reload = None;
             return Ok(());
         }
-        if self.due.retry.is_some_and(|at| at > now) {
+        if self.held.is_some() {
+            self.due.reload = None;
             return Ok(());
         }
         let earliest = self.last_reload.map(|last| last + self.settings.reload_debounce);
@@ -117,7 +115,9 @@ impl Haproxy {
             homeless = known.homeless;
         }
         let pool = pool(least, &self.table, &wanted, homeless);
-        Shape { frontends: wanted, pool, stats }
+        let before = self.known.as_ref().map_or(0, |known| known.state.shape.wildcard_labels);
+        let wildcard_labels = layout::wildcard_labels_of(&self.table).max(before);
+        Shape { frontends: wanted, pool, stats, wildcard_labels }
     }
 
     /// Whether what runs is not of this shape (or, with a layout that is not ours, not of this text).
@@ -186,14 +186,11 @@ impl Haproxy {
     }
 
     fn refuse(&mut self, failed: Vec<(Frontend, String)>) {
-        if !failed.is_empty() {
-            self.due.bind = Some(Instant::now() + upkeep::BIND_AGAIN);
-        }
         self.refused.extend(failed);
     }
 
     /// Whether HAProxy's ports are those of this process's network.
-    fn shares_our_network(&self) -> bool {
+    pub(crate) fn shares_our_network(&self) -> bool {
         match self.settings.mode {
             Mode::Own { .. } => true,
             Mode::Attach { .. } => {
@@ -211,7 +208,7 @@ impl Haproxy {
 
     /// Check, write, reload or start, see.
     async fn install(&mut self, shape: Shape) -> Result<(), HaproxyError> {
-        self.settle_writer().await;
+        self.last_write().await;
         let state = State::lay_out(&shape, &self.table, self.known.as_ref().map(|known| &known.state));
         let rendered = self.templates.render(&state, &self.table)?;
         if !self.has_layout && self.templates.speaks_docker_glue() {
@@ -230,6 +227,8 @@ impl Haproxy {
         program::check(&self.settings.binary, &checked, &self.extra).await?;
         let before = std::fs::read_to_string(&self.paths.config).ok();
         {
+            // HAProxy does not start where it cannot bind its socket, and its check does not see that.
+            files::parent_dir(&self.paths.socket)?;
             let (paths, state) = (self.paths.clone(), state.clone());
             upkeep::off_thread(move || {
                 files::write_maps(&paths, &state)?;
@@ -237,6 +236,7 @@ impl Haproxy {
             })
             .await?;
         }
+        let was_running = self.known.is_some() || self.runtime.identity().await.is_ok();
         let in_force =
             if self.is_running() { self.reload(&rendered).await } else { self.start_own(&rendered).await };
         match in_force {
@@ -245,8 +245,13 @@ impl Haproxy {
                 self.written = Some(rendered.text);
                 self.last_reload = Some(Instant::now());
                 self.due.write = None;
-                self.due.retry = None;
+                self.unwritten = false;
                 Ok(())
+            }
+            // What passed the check serves better at HAProxy's next start than a file without routes.
+            Err(error) if !was_running || !self.settings.retries => {
+                self.written = Some(rendered.text);
+                Err(HaproxyError::NotTakenOver { path: self.paths.config.clone(), source: Box::new(error) })
             }
             Err(error) => {
                 self.put_back(before).await;

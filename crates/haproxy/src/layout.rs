@@ -5,8 +5,8 @@
 //! own. Only what [`Shape`] holds needs a reload.
 //!
 //! A map's key is the host pattern, the prefix and a slash, marked so that one kind of pattern is never taken for
-//! another: `=example.com/p/`, `example.com/p/` (of `*.example.com`), `/p/`. The longest key that a request's
-//! `=host/path/` begins with is then the longest prefix in whole segments.
+//! another: `>example.com/p/`, `example.com/p/` (of `*.example.com`), `/p/`; no host name has the marks `>`, `?` and `/`. The
+//! longest key that a request's `>host/path/` begins with is then the longest prefix in whole segments.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -17,8 +17,12 @@ use longshore_model::{Frontend, HostPattern, Protocol, Route, RouteKey, RouteTab
 /// The key that says that the map has wildcards. No request begins with it.
 pub(crate) const WILDCARDS: &str = "?";
 
-/// How deep below a wildcard's name a host is still found: `*.example.com` has names of up to this many more labels.
-pub(crate) const WILDCARD_LEVELS: usize = 10;
+/// How the key of an exact host name begins.
+pub(crate) const EXACT: char = '>';
+
+/// How many labels the names of wildcards may have (`*.example.com` has two): the layout has a rule for each number up to one
+/// of these, and the next is a reload away. A name has at most 127.
+pub(crate) const WILDCARD_LABELS: [usize; 6] = [4, 8, 16, 32, 64, 128];
 
 /// A backend of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,6 +64,8 @@ pub(crate) struct Shape {
     pub(crate) pool: u32,
     /// Whether the statistics page is there.
     pub(crate) stats: bool,
+    /// How many labels the name of a wildcard may have: one of [`WILDCARD_LABELS`].
+    pub(crate) wildcard_labels: usize,
 }
 
 /// Where the requests of a map's key go.
@@ -178,7 +184,7 @@ pub(crate) fn map_key(key: &RouteKey) -> String {
     let mut text = match &key.host {
         HostPattern::Any => String::new(),
         HostPattern::Wildcard(name) => name.as_str().to_owned(),
-        HostPattern::Exact(name) => format!("={}", name.as_str()),
+        HostPattern::Exact(name) => format!("{EXACT}{}", name.as_str()),
     };
     text.push('/');
     if !key.prefix.is_empty() {
@@ -193,7 +199,7 @@ pub(crate) fn route_key(port: u16, text: &str) -> Option<RouteKey> {
     let (host, prefix) = text.split_once('/')?;
     let host = match host {
         "" => HostPattern::Any,
-        host => match host.strip_prefix('=') {
+        host => match host.strip_prefix(EXACT) {
             Some(name) => HostPattern::Exact(name.parse().ok()?),
             None => HostPattern::Wildcard(host.parse().ok()?),
         },
@@ -201,6 +207,20 @@ pub(crate) fn route_key(port: u16, text: &str) -> Option<RouteKey> {
     let frontend = Frontend { port, protocol: Protocol::Http };
     let key = RouteKey { frontend, host, prefix: prefix.parse().ok()? };
     (map_key(&key) == text).then_some(key)
+}
+
+/// Returns how many labels a route's name has, if it is a wildcard.
+pub(crate) fn wildcard_labels(key: &RouteKey) -> Option<usize> {
+    match &key.host {
+        HostPattern::Wildcard(name) => Some(name.as_str().split('.').count()),
+        HostPattern::Exact(_) | HostPattern::Any => None,
+    }
+}
+
+/// Returns the least of [`WILDCARD_LABELS`] with which every wildcard of the table is found.
+pub(crate) fn wildcard_labels_of(table: &RouteTable) -> usize {
+    let most = table.iter().filter_map(|route| wildcard_labels(&route.key)).max().unwrap_or(0);
+    WILDCARD_LABELS.into_iter().find(|&labels| labels >= most).unwrap_or(most)
 }
 
 /// How many segments a route takes off the path.
@@ -245,12 +265,17 @@ mod tests {
     use crate::fixture::{key, table, upstream};
 
     fn shape(frontends: &[&str], pool: u32) -> Shape {
-        Shape { frontends: frontends.iter().map(|f| f.parse().unwrap()).collect(), pool, stats: true }
+        Shape {
+            frontends: frontends.iter().map(|f| f.parse().unwrap()).collect(),
+            pool,
+            stats: true,
+            wildcard_labels: 4,
+        }
     }
 
     #[test]
     fn a_key_marks_what_kind_of_host_it_is() {
-        assert_eq!(map_key(&key("http:80", "a.com", "")), "=a.com/");
+        assert_eq!(map_key(&key("http:80", "a.com", "")), ">a.com/");
         assert_eq!(map_key(&key("http:80", "*.a.com", "p/q")), "a.com/p/q/");
         assert_eq!(map_key(&key("http:80", "*", "p")), "/p/");
         assert_eq!(map_key(&key("http:80", "*", "")), "/");
@@ -268,10 +293,11 @@ mod tests {
             "?",
             "a.com",
             "*.a.com/",
-            "=a.com",
-            "=A.com/",
-            "=a.com/p",
-            "=*.a.com/",
+            ">a.com",
+            ">A.com/",
+            ">a.com/p",
+            ">*.a.com/",
+            "=a.com/",
             "*.a.com//",
             "[::1]/",
         ] {
@@ -296,7 +322,7 @@ mod tests {
         let before = State::lay_out(&shape, &one, None);
         let two = table(&[("http:80 a.com/", &[1]), ("http:80 b.com/", &[1]), ("http:80 c.com/", &[2])]);
         let after = State::lay_out(&shape, &two, Some(&before));
-        assert_eq!(after.maps[&80]["=b.com/"].slot, before.maps[&80]["=b.com/"].slot);
+        assert_eq!(after.maps[&80][">b.com/"].slot, before.maps[&80][">b.com/"].slot);
         let slots: BTreeSet<u32> = after.maps[&80].values().map(|target| target.slot).collect();
         assert_eq!(slots.len(), 3);
         assert_eq!(after.empty_slots().len(), 5);

@@ -12,8 +12,8 @@
 //! which is also how an agent that starts takes over an HAProxy that runs, without a reload.
 //!
 //! [`Haproxy::apply`] does all work and keeps no task of its own but the one that writes files behind a change;
-//! [`Haproxy::disturbed`] says when it is due again: a reload that was debounced, a retry, the sweep of servers whose
-//! connections have ended, HAProxy's death.
+//! [`Haproxy::disturbed`] says when it is due again: a reload that was debounced, the sweep of servers whose
+//! connections have ended, HAProxy's death. What failed or was refused is only tried again when [`Haproxy::retry`] says so.
 //!
 //! Two levels of template: one with the built-in layout in it (the built-in one, or one that extends it) is driven as
 //! above. Any other is rendered whole at every change, checked, written and reloaded ([`template`]).
@@ -32,6 +32,7 @@ mod error;
 mod files;
 #[cfg(test)]
 mod fixture;
+mod headers;
 mod install;
 mod layout;
 mod master;
@@ -40,6 +41,7 @@ mod program;
 mod rc;
 mod runtime;
 mod settings;
+mod socket;
 mod template;
 mod upkeep;
 
@@ -47,7 +49,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use longshore_model::{Frontend, Protocol, RouteKey, RouteTable};
 use tokio::time::Instant;
 
@@ -65,7 +66,7 @@ use upkeep::{Due, Writer};
 /// What [`Haproxy::apply`] could not bring about, or not yet. Every other HTTP and TCP route of the table is in force.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
-    /// Frontends that are not listened on, and why. They are tried again every few seconds.
+    /// Frontends that cannot be listened on, and why. They are tried again after [`Haproxy::retry`].
     pub failed: Vec<(Frontend, String)>,
     /// Frontends some of whose routes wait for a reload that is due soon.
     pub pending: BTreeSet<Frontend>,
@@ -114,7 +115,10 @@ pub struct Haproxy {
     writer: Option<Writer>,
     last_reload: Option<Instant>,
     due: Due,
-    delays: ExponentialBackoff,
+    /// Why a step failed that is not repeated before [`Haproxy::retry`].
+    held: Option<String>,
+    /// Whether the files are older than what was changed at run time, because writing them failed.
+    unwritten: bool,
     stats: Stats,
 }
 
@@ -140,9 +144,8 @@ impl Known {
     }
 }
 
-/// The first delay after a failure; doubled up to [`LAST_DELAY`].
-const FIRST_DELAY: Duration = Duration::from_millis(100);
-const LAST_DELAY: Duration = Duration::from_secs(10);
+/// Actions that HAProxy's own language cannot say.
+const LUA: &str = include_str!("longshore.lua");
 
 impl Haproxy {
     /// Reads the templates and the rc file, and finds an HAProxy that an agent before left running in the same
@@ -169,6 +172,7 @@ impl Haproxy {
             master = Master::find(&dir.join("master.sock"), &dir.join("master.pid"), &arguments).await;
         }
         files::private_dir(&paths.maps)?;
+        files::write(&paths.lua, LUA)?;
         Ok(Self {
             runtime: Runtime::new(&paths.socket),
             written: std::fs::read_to_string(&paths.config).ok(),
@@ -187,7 +191,8 @@ impl Haproxy {
             writer: None,
             last_reload: None,
             due: Due::default(),
-            delays: backoff(),
+            held: None,
+            unwritten: false,
             stats: Stats::default(),
         })
     }
@@ -216,7 +221,12 @@ impl Haproxy {
         let paths = Paths::of(&settings.mode)?;
         let (frontends, _) = frontends(table);
         let pool = install::pool(settings.pool, table, &frontends, 0);
-        let shape = Shape { frontends, pool, stats: settings.stats.is_some() };
+        let shape = Shape {
+            frontends,
+            pool,
+            stats: settings.stats.is_some(),
+            wildcard_labels: layout::wildcard_labels_of(table),
+        };
         let state = State::lay_out(&shape, table, None);
         Ok(Templates::new(settings, &paths).render(&state, table)?.text)
     }
@@ -226,41 +236,46 @@ impl Haproxy {
     ///
     /// # Errors
     ///
-    /// A step that failed; HAProxy goes on with what it has, changes that did not need the step are made, and
-    /// [`Haproxy::disturbed`] resolves when it is to be tried again. `changed` of a call that failed belongs to the next
-    /// call's as well.
+    /// A step failed: HAProxy keeps what it has, and changes that did not need the step are made. The step is not repeated
+    /// before [`Haproxy::retry`]. `changed` of a call that failed belongs to the next call's as well.
     pub async fn apply(
         &mut self,
         table: &RouteTable,
         changed: &BTreeSet<RouteKey>,
     ) -> Result<Applied, HaproxyError> {
         self.table = table.clone();
-        match self.bring_about(changed).await {
-            Ok(()) => {
-                if self.due.retry.is_some_and(|at| at <= Instant::now()) {
-                    self.due.retry = None;
-                }
-                if self.due.retry.is_none() {
-                    self.delays = backoff();
-                }
-                Ok(self.applied())
-            }
+        match self.converge(changed).await {
+            Ok(()) => Ok(self.applied()),
             Err(error) => {
-                if self.due.retry.is_none_or(|at| at <= Instant::now()) {
-                    self.due.retry = Some(Instant::now() + self.delays.next().unwrap_or(LAST_DELAY));
+                if self.held.is_none() {
+                    self.held = Some(chain(&error));
+                }
+                if self.known.is_none() {
+                    // Nothing else is due while nothing can be done.
+                    self.due = Due::default();
                 }
                 Err(error)
             }
         }
     }
 
-    async fn bring_about(&mut self, changed: &BTreeSet<RouteKey>) -> Result<(), HaproxyError> {
+    /// Has the next [`Haproxy::apply`] try again what failed and what was refused.
+    pub fn retry(&mut self) {
+        self.held = None;
+        if !self.shares_our_network() {
+            self.refused.clear();
+        }
+        let addresses = &self.settings.bind;
+        self.refused = std::mem::take(&mut self.refused)
+            .into_keys()
+            .filter_map(|frontend| Some((frontend, binding::obstacle(addresses, frontend.port)?)))
+            .collect();
+    }
+
+    async fn converge(&mut self, changed: &BTreeSet<RouteKey>) -> Result<(), HaproxyError> {
         self.notice_end();
-        let now = Instant::now();
-        if let Some(at) = self.due.retry.filter(|&at| at > now && self.known.is_none()) {
-            // Nothing else is due while nothing can be done.
-            self.due = Due { retry: Some(at), ..Due::default() };
-            return Err(HaproxyError::Down { wait: at - now });
+        if let Some(reason) = self.held.clone().filter(|_| self.known.is_none()) {
+            return Err(HaproxyError::Held { reason });
         }
         if self.is_running() && self.known.is_none() {
             self.recognise().await?;
@@ -270,8 +285,7 @@ impl Haproxy {
         }
         self.reload_if_due().await?;
         self.sweep_if_due().await?;
-        self.write_if_due().await;
-        Ok(())
+        self.write_if_due().await
     }
 
     /// Looks what a running HAProxy has. It stays unknown where it is not of the configuration that it should be.
@@ -290,8 +304,12 @@ impl Haproxy {
             Err(error) => return Err(error),
         };
         let mut state = self.runtime.state(&self.paths).await?;
-        for stats in BTreeSet::from([false, self.settings.stats.is_some()]) {
+        let stats = BTreeSet::from([false, self.settings.stats.is_some()]);
+        for (stats, labels) in
+            stats.into_iter().flat_map(|s| layout::WILDCARD_LABELS.map(|labels| (s, labels)))
+        {
             state.shape.stats = stats;
+            state.shape.wildcard_labels = labels;
             if self.templates.description(&state.shape)? == identity.description {
                 tracing::info!(
                     pid = identity.pid,
@@ -339,10 +357,14 @@ impl Haproxy {
         let mut pending = BTreeSet::new();
         if let Some(known) = self.known.as_ref().filter(|_| self.has_layout) {
             pending.extend(wanted.difference(&known.state.shape.frontends).copied());
+            let has = known.state.shape.wildcard_labels;
+            let deep = |key: &RouteKey| layout::wildcard_labels(key).is_some_and(|labels| labels > has);
+            pending
+                .extend(self.table.iter().filter(|route| deep(&route.key)).map(|route| route.key.frontend));
             if known.homeless > 0 {
                 pending.extend(wanted.iter().filter(|frontend| frontend.protocol == Protocol::Http));
             }
-        } else if self.due.reload.is_some() || self.due.retry.is_some() || self.known.is_none() {
+        } else if self.due.reload.is_some() || self.held.is_some() || self.known.is_none() {
             pending.clone_from(&wanted);
         }
         pending.retain(|frontend| !self.refused.contains_key(frontend));
@@ -357,7 +379,7 @@ impl Haproxy {
     /// Ends an HAProxy of our own: it takes no new connections at once, and what is under way has `grace` to end.
     /// One that somebody else runs goes on.
     pub async fn shutdown(mut self, grace: Duration) {
-        self.settle_writer().await;
+        self.last_write().await;
         if let Some(mut master) = self.master.take() {
             master.stop(grace).await;
         }
@@ -365,22 +387,21 @@ impl Haproxy {
 
     /// Lets HAProxy run on with its routes, for the next agent to find.
     pub async fn leave(mut self) {
-        self.settle_writer().await;
+        if self.due.write.is_some() {
+            self.last_write().await;
+            self.start_writer();
+        }
+        self.last_write().await;
         if let Some(master) = self.master.take() {
             master.leave();
         }
     }
 }
 
-/// Doubles from [`FIRST_DELAY`] to [`LAST_DELAY`], with jitter, without end.
-fn backoff() -> ExponentialBackoff {
-    ExponentialBuilder::default()
-        .with_min_delay(FIRST_DELAY)
-        .with_max_delay(LAST_DELAY)
-        .with_factor(2.0)
-        .with_jitter()
-        .without_max_times()
-        .build()
+/// An error with its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<String>>().join(": ")
 }
 
 /// The frontends of a table that HAProxy is for, and those of them that cannot be: a port is HTTP or TCP.

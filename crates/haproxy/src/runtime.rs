@@ -153,7 +153,7 @@ impl Runtime {
         Ok(Identity { pid, description: field("description: ").to_owned() })
     }
 
-    /// What HAProxy has. The shape's `stats` is not told by HAProxy, and left false.
+    /// What HAProxy has. Of the shape, HAProxy does not tell `stats` and `wildcard_labels`.
     pub(crate) async fn state(&self, paths: &Paths) -> Result<State, HaproxyError> {
         let lines = ["show backend\n", "show servers state\n", "show map\n"].map(str::to_owned);
         let answers = self.ask(&lines).await?;
@@ -181,6 +181,7 @@ impl Runtime {
             frontends: tcp.chain(http).collect(),
             pool: u32::try_from(pool).unwrap_or(u32::MAX),
             stats: false,
+            wildcard_labels: 0,
         };
         Ok(state)
     }
@@ -276,9 +277,9 @@ mod tests {
 
     #[test]
     fn a_map_is_read_with_its_mark_and_without_what_is_not_ours() {
-        let (map, marked) = read_map("0x1 ? yes\n0x2 =a.com/ slot_0003:2\n0x3 =b.com/ web\n\n");
+        let (map, marked) = read_map("0x1 ? yes\n0x2 >a.com/ slot_0003:2\n0x3 >b.com/ web\n\n");
         assert!(marked);
-        assert_eq!(map, Map::from([("=a.com/".to_owned(), Target { slot: 3, strip: 2 })]));
+        assert_eq!(map, Map::from([(">a.com/".to_owned(), Target { slot: 3, strip: 2 })]));
     }
 
     #[test]

@@ -14,7 +14,8 @@
 //! | `stats` | address of the statistics page, or none |
 //! | `trusted` | the networks of proxies that are believed, `10.0.0.0/8`; often empty |
 //! | `user`, `group`, `threads` | or none |
-//! | `wildcard_levels` | how many rules the layout needs for wildcards |
+//! | `log` | where the access log goes (`/dev/log local0`), or none |
+//! | `lua`, `wildcard_labels`, `dropped_headers`, `dropped_response_headers`, `trusted_headers` | for the built-in layout |
 //! | `sorted_config_by_port` | Docker Glue's: `{port: [(host, [prefix])]}`, hosts and prefixes longest first, all of them strings; the host is empty for any |
 //! | `http_mapping` | Docker Glue's: `http_mapping[port][host][prefix]` is a list of `(ip, weight, strip_prefix)`, strings, the last `'1'` or `'0'` |
 //! | `tcp_mapping` | Docker Glue's: `tcp_mapping[port]` is a list of `(ip, weight)` |
@@ -36,7 +37,8 @@ use minijinja::value::Value;
 use minijinja::{AutoEscape, Environment, ErrorKind, context};
 
 use crate::HaproxyError;
-use crate::layout::{Backend, Shape, State, Target, WILDCARD_LEVELS, bare, map_key, weight};
+use crate::headers;
+use crate::layout::{Backend, Shape, State, Target, bare, map_key, weight};
 use crate::settings::{BUILT_IN, Paths, Settings};
 
 const BUILT_IN_TEXT: &str = include_str!("haproxy.cfg.j2");
@@ -94,6 +96,7 @@ impl Templates {
     pub(crate) fn description(&self, shape: &Shape) -> Result<String, HaproxyError> {
         let empty = State::lay_out(shape, &RouteTable::default(), None);
         let mut hasher = DefaultHasher::new();
+        crate::LUA.hash(&mut hasher);
         self.text(&empty, &RouteTable::default(), "")?.hash(&mut hasher);
         Ok(format!("longshore-{:016x}", hasher.finish()))
     }
@@ -112,7 +115,12 @@ impl Templates {
             user,
             group,
             threads => self.settings.threads,
-            wildcard_levels => WILDCARD_LEVELS,
+            wildcard_labels => (1..=state.shape.wildcard_labels).rev().collect::<Vec<usize>>(),
+            lua => self.paths.lua.display().to_string(),
+            log => self.settings.log.clone(),
+            dropped_headers => headers::dropped(),
+            dropped_response_headers => headers::dropped_from_responses(),
+            trusted_headers => headers::trusted(),
             frontends => state.shape.frontends.iter().map(|f| self.frontend(f)).collect::<Vec<Value>>(),
             backends => backends(state),
             routes => routes.iter().map(|route| route_value(route, state)).collect::<Vec<Value>>(),
@@ -326,7 +334,7 @@ mod tests {
 
     fn render(templates: &Templates, table: &RouteTable) -> Result<Rendered, HaproxyError> {
         let frontends = table.iter().map(|route| route.key.frontend).collect();
-        let shape = Shape { frontends, pool: 3, stats: true };
+        let shape = Shape { frontends, pool: 3, stats: true, wildcard_labels: 4 };
         templates.render(&State::lay_out(&shape, table, None), table)
     }
 

@@ -1,4 +1,4 @@
-//! What is due by itself: retries, reloads that were debounced, the sweep, and files that follow changes at run time.
+//! What is due by itself: reloads that were debounced, the sweep, and files that follow changes at run time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,9 +15,6 @@ pub(crate) const FIRST_SWEEP: Duration = Duration::from_secs(2);
 /// Between two tries to delete servers that still had connections.
 const NEXT_SWEEP: Duration = Duration::from_secs(5);
 
-/// How long after a port could not be listened on it is tried again.
-pub(crate) const BIND_AGAIN: Duration = Duration::from_secs(5);
-
 /// How often a running HAProxy is asked whether it is still the same.
 const POLL: Duration = Duration::from_secs(1);
 
@@ -26,10 +23,6 @@ const POLL: Duration = Duration::from_secs(1);
 pub(crate) struct Due {
     /// A reload that was debounced.
     pub(crate) reload: Option<Instant>,
-    /// After a failure.
-    pub(crate) retry: Option<Instant>,
-    /// Frontends that could not be bound.
-    pub(crate) bind: Option<Instant>,
     /// Frontends without routes.
     pub(crate) linger: Option<Instant>,
     /// Servers in maintenance and slots that were given up.
@@ -42,7 +35,7 @@ pub(crate) struct Due {
 
 impl Due {
     fn next(&self) -> Option<Instant> {
-        [self.reload, self.retry, self.bind, self.linger, self.sweep, self.write].into_iter().flatten().min()
+        [self.reload, self.linger, self.sweep, self.write].into_iter().flatten().min()
     }
 }
 
@@ -61,9 +54,21 @@ impl Haproxy {
             tokio::select! {
                 () = ended(master) => return,
                 () = at(next) => return,
+                written = finished(self.writer.as_mut()) => {
+                    self.writer = None;
+                    match written {
+                        Ok(text) => self.written = Some(text),
+                        // The next pass writes them itself, and says why that fails.
+                        Err(_) => {
+                            self.unwritten = true;
+                            return;
+                        }
+                    }
+                }
                 () = sleep_until(poll), if polled => {
                     if self.is_another().await {
                         self.known = None;
+                        self.held = None;
                         return;
                     }
                     self.due.poll = None;
@@ -121,16 +126,26 @@ impl Haproxy {
     }
 
     /// Has the files follow what runs, beside the traffic of commands.
-    pub(crate) async fn write_if_due(&mut self) {
+    pub(crate) async fn write_if_due(&mut self) -> Result<(), HaproxyError> {
         let now = Instant::now();
+        if self.unwritten && self.held.is_none() {
+            self.start_writer();
+            self.settle_writer().await?;
+            self.unwritten = false;
+        }
         if !self.has_layout || self.due.write.is_none_or(|at| at > now) {
-            return;
+            return Ok(());
         }
         if self.writer.as_ref().is_some_and(|writer| !writer.is_finished()) {
             self.due.write = Some(now + self.settings.write_delay);
-            return;
+            return Ok(());
         }
-        self.settle_writer().await;
+        self.settle_writer().await?;
+        self.start_writer();
+        Ok(())
+    }
+
+    pub(crate) fn start_writer(&mut self) {
         self.due.write = None;
         let Some(known) = &self.known else { return };
         let (templates, paths, table) = (Arc::clone(&self.templates), self.paths.clone(), self.table.clone());
@@ -158,19 +173,39 @@ impl Haproxy {
     }
 
     /// Waits for the files that are being written.
-    pub(crate) async fn settle_writer(&mut self) {
-        let Some(writer) = self.writer.take() else { return };
-        match writer.await {
-            Ok(Ok(text)) => self.written = Some(text),
-            Ok(Err(error)) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "the files do not say what HAProxy has"
-                );
-                self.due.write = Some(Instant::now() + BIND_AGAIN);
+    pub(crate) async fn settle_writer(&mut self) -> Result<(), HaproxyError> {
+        let Some(mut writer) = self.writer.take() else { return Ok(()) };
+        match finished(Some(&mut writer)).await {
+            Ok(text) => {
+                self.written = Some(text);
+                Ok(())
             }
-            Err(error) => tracing::warn!(%error, "the files do not say what HAProxy has"),
+            Err(error) => {
+                self.unwritten = true;
+                Err(error)
+            }
         }
+    }
+
+    /// The same where nobody can be given an error any more.
+    pub(crate) async fn last_write(&mut self) {
+        if let Err(error) = self.settle_writer().await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "HAProxy's files are older than its routes"
+            );
+        }
+    }
+}
+
+/// What the writer came to; never, where there is none.
+async fn finished(writer: Option<&mut Writer>) -> Result<String, HaproxyError> {
+    match writer {
+        Some(writer) => match writer.await {
+            Ok(outcome) => outcome,
+            Err(error) => Err(HaproxyError::Reload { reason: error.to_string() }),
+        },
+        None => std::future::pending().await,
     }
 }
 

@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use longshore_daemon::config::{BalancerSettings, DockerSettings, EngineSettings, Settings};
 use longshore_model::BalanceJob;
 
-use crate::cli::{Balancer, LogFormat};
-use crate::{alone, log, run};
+use crate::cli::Balancer;
+use crate::flags::LogFormat;
+use crate::{legacy, log, run};
 
 pub(crate) async fn run(arguments: Balancer) -> anyhow::Result<ExitCode> {
     log::start("info", LogFormat::Text)?;
@@ -23,15 +24,15 @@ fn settings(arguments: &Balancer) -> Settings {
         template_file: Some(arguments.template_file.clone()),
         config_file: Some(arguments.config_file.clone()),
         rc: Some(arguments.rc.clone()),
-        socket: Some(arguments.socket.clone()),
+        socket: arguments.socket.clone(),
         reload: Some(arguments.reload.clone()),
         include_env: arguments.include_env,
     };
-    let alone = alone::settings(arguments.docker_url.clone(), arguments.data_dir.clone());
-    let engine = EngineSettings::Haproxy(Box::new(alone::haproxy(&job)));
+    let base = legacy::settings(arguments.docker_url.clone(), arguments.data_dir.clone());
+    let engine = EngineSettings::Haproxy(Box::new(legacy::haproxy(&job)));
     Settings {
-        docker: DockerSettings { include_env: arguments.include_env, ..alone.docker },
-        balancer: BalancerSettings { engine, ..alone.balancer },
-        ..alone
+        docker: DockerSettings { include_env: arguments.include_env, ..base.docker },
+        balancer: BalancerSettings { engine, ..base.balancer },
+        ..base
     }
 }

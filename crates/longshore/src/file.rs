@@ -2,8 +2,6 @@
 
 mod handler;
 
-use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::path::Path;
 
 use clap::ArgAction;
@@ -11,144 +9,126 @@ use longshore_daemon::config::Definition;
 use longshore_runtime::files::{self, Guard};
 use toml_edit::{Document, Item, Value};
 
-use crate::mistake::{Mistake, Mistakes};
+use crate::config_error::{ConfigError, ConfigErrors, Source};
+use crate::given::{Given, settings};
 
-/// Flags that mean nothing in a file.
-const NOT_IN_A_FILE: &[&str] = &["config", "once", "dry-run", "help", "version"];
+/// Where the settings file is looked for when none is named.
+pub(crate) const DEFAULT: &str = "/etc/longshore/longshore.toml";
 
 /// The key of handlers: the one that is no flag.
 const HANDLER: &str = "handler";
 
 /// How long a file may be, in bytes.
-const LONGEST: u64 = 1024 * 1024;
+const MAX_LENGTH: u64 = 1024 * 1024;
 
 /// What a file says.
 #[derive(Debug, Default)]
 pub(crate) struct File {
-    /// Its settings as arguments, in order of its keys.
-    pub(crate) arguments: Vec<(String, OsString)>,
+    /// Its settings, in order of its keys.
+    pub(crate) given: Vec<Given>,
     /// Keys that are no settings.
-    pub(crate) unknown: Vec<Mistake>,
-    /// The line of each key.
-    pub(crate) lines: BTreeMap<String, usize>,
+    pub(crate) unknown: Vec<ConfigError>,
     /// Its handlers, `[[handler]]`, in order.
     pub(crate) handlers: Vec<Definition>,
 }
 
-/// Reads a file for the flags of `command`. Every mistake in it is found.
-pub(crate) fn read(path: &Path, command: &clap::Command) -> Result<File, Mistakes> {
-    let shown = path.display().to_string();
-    let mistake = |line, message: String| Mistake { place: shown.clone(), line, message };
-    let text = files::read(path, LONGEST, Guard::Writers)
-        .map_err(|error| Mistakes(vec![mistake(None, format!("cannot be read: {error}"))]))?;
-    let document = Document::parse(text.as_str()).map_err(|error| {
-        let line = error.span().map(|span| line_of(&text, span.start));
-        Mistakes(vec![mistake(line, error.message().to_owned())])
+/// Reads a file for the flags of `command`. Every error in it is found.
+pub(crate) fn read(path: &Path, command: &clap::Command) -> Result<File, ConfigErrors> {
+    let at = |line| Source::File { path: path.to_owned(), line };
+    let error = |line, message: String| ConfigError { source: at(line), key: None, message, hint: None };
+    let text = files::read(path, MAX_LENGTH, Guard::Writers)
+        .map_err(|cause| ConfigErrors(vec![error(None, format!("cannot be read: {cause}"))]))?;
+    let document = Document::parse(text.as_str()).map_err(|cause| {
+        let line = cause.span().map(|span| line_of(&text, span.start));
+        ConfigErrors(vec![error(line, cause.message().to_owned())])
     })?;
     let mut file = File::default();
-    let mut mistakes = Vec::new();
+    let mut errors = Vec::new();
     for (key, item) in document.iter() {
         let span = document.key(key).and_then(toml_edit::Key::span).or_else(|| item.span());
-        let line = span.map(|span| line_of(&text, span.start));
+        let source = at(span.map(|span| line_of(&text, span.start)));
         if key == HANDLER {
-            let place = handler::Place { path, shown: &shown, text: &text };
-            match handler::read(item, &place) {
+            match handler::read(item, &handler::Place { path, text: &text }) {
                 Ok(handlers) => file.handlers = handlers,
-                Err(more) => mistakes.extend(more),
+                Err(more) => errors.extend(more),
             }
             continue;
         }
-        let known = command.get_arguments().find(|arg| arg.get_long() == Some(key));
-        let Some(flag) = known.filter(|_| !NOT_IN_A_FILE.contains(&key)) else {
-            file.unknown.push(mistake(line, unknown(key, command)));
+        let Some((_, flag)) = settings(command).find(|(known, _)| *known == key) else {
+            file.unknown.push(unknown(key, source, command));
             continue;
         };
-        file.lines.extend(line.map(|line| (key.to_owned(), line)));
-        match arguments(key, flag, item) {
-            Err(message) => mistakes.push(mistake(line, message)),
-            Ok(arguments) => {
-                for argument in arguments {
-                    match refused(command, &argument) {
-                        Some(message) => mistakes.push(mistake(line, format!("{key}: {message}"))),
-                        None => file.arguments.push((key.to_owned(), argument)),
-                    }
-                }
-            }
+        match given(command, key, flag, item, &source) {
+            Ok(given) => file.given.extend(given),
+            Err(error) => errors.push(error),
         }
     }
-    if mistakes.is_empty() { Ok(file) } else { Err(Mistakes([mistakes, file.unknown].concat())) }
+    if errors.is_empty() { Ok(file) } else { Err(ConfigErrors([errors, file.unknown].concat())) }
+}
+
+/// The text of one key, for those who need no more of the file and leave its errors to the agent.
+pub(crate) fn text(path: &Path, key: &str) -> Option<String> {
+    let text = files::read(path, MAX_LENGTH, Guard::Writers).ok()?;
+    let document = Document::parse(text.as_str()).ok()?;
+    document.get(key)?.as_str().map(str::to_owned)
 }
 
 fn line_of(text: &str, offset: usize) -> usize {
     text.bytes().take(offset).filter(|b| *b == b'\n').count() + 1
 }
 
-fn unknown(key: &str, command: &clap::Command) -> String {
-    let flags = command.get_arguments().filter_map(clap::Arg::get_long);
-    let flags = flags.filter(|flag| !NOT_IN_A_FILE.contains(flag)).chain([HANDLER]);
-    let near = flags.map(|flag| (strsim::damerau_levenshtein(key, flag), flag)).min();
-    match near {
-        Some((distance, flag)) if distance <= 3 => {
-            format!("unknown setting {key:?}, which does nothing (did you mean {flag:?}?)")
-        }
-        _ => format!("unknown setting {key:?}, which does nothing"),
-    }
+fn unknown(key: &str, source: Source, command: &clap::Command) -> ConfigError {
+    let known = settings(command).map(|(known, _)| known).chain([HANDLER]);
+    let near = known.map(|known| (strsim::damerau_levenshtein(key, known), known)).min();
+    let hint = near.filter(|(distance, _)| *distance <= 3).map(|(_, near)| format!("did you mean {near:?}?"));
+    ConfigError { source, key: None, message: format!("unknown setting {key:?} is ignored"), hint }
 }
 
-fn arguments(key: &str, flag: &clap::Arg, item: &Item) -> Result<Vec<OsString>, String> {
-    let value = item.as_value().ok_or_else(|| format!("{key}: a table is no value"))?;
-    match (flag.get_action(), value) {
-        (ArgAction::SetTrue, Value::Boolean(on)) => {
-            Ok(if *on.value() { vec![format!("--{key}").into()] } else { Vec::new() })
-        }
-        (ArgAction::SetTrue, _) => Err(format!("{key}: write true or false")),
-        (ArgAction::Append, Value::Array(values)) => {
-            values.iter().map(|value| argument(key, value)).collect()
-        }
-        (_, value) => Ok(vec![argument(key, value)?]),
-    }
-}
-
-fn argument(key: &str, value: &Value) -> Result<OsString, String> {
-    let text = match value {
-        Value::String(text) => text.value().clone(),
-        Value::Integer(number) => number.value().to_string(),
-        Value::Float(_)
-        | Value::Boolean(_)
-        | Value::Datetime(_)
-        | Value::Array(_)
-        | Value::InlineTable(_) => {
-            return Err(format!("{key}: write a text or a whole number"));
-        }
+/// The values of a key.
+fn given(
+    command: &clap::Command,
+    key: &str,
+    flag: &clap::Arg,
+    item: &Item,
+    source: &Source,
+) -> Result<Vec<Given>, ConfigError> {
+    let expected = |what: &str| ConfigError::of_key(source.clone(), key, format!("expected {what}"));
+    let one = |value: &Value| {
+        let text = match value {
+            Value::String(text) => text.value().clone(),
+            Value::Integer(number) => number.value().to_string(),
+            Value::Float(_)
+            | Value::Boolean(_)
+            | Value::Datetime(_)
+            | Value::Array(_)
+            | Value::InlineTable(_) => return Err(expected("a string or a whole number")),
+        };
+        Given::with_value(command, key, text.as_ref(), source.clone())
     };
-    Ok(format!("--{key}={text}").into())
-}
-
-/// What the flag's own parser has against an argument.
-fn refused(command: &clap::Command, argument: &OsString) -> Option<String> {
-    let program = OsString::from("longshore");
-    let error = command.clone().try_get_matches_from([&program, argument]).err()?;
-    let text = error.to_string();
-    let first = text.lines().next().unwrap_or_default();
-    Some(first.strip_prefix("error: ").unwrap_or(first).to_owned())
+    match (flag.get_action(), item.as_value()) {
+        (_, None) => Err(expected("a value, found a table")),
+        (ArgAction::SetTrue, Some(Value::Boolean(on))) if *on.value() => {
+            Ok(vec![Given::on(command, key, source.clone())?])
+        }
+        (ArgAction::SetTrue, Some(Value::Boolean(_))) => Ok(Vec::new()),
+        (ArgAction::SetTrue, Some(_)) => Err(expected("true or false")),
+        (ArgAction::Append, Some(Value::Array(values))) => values.iter().map(one).collect(),
+        (_, Some(value)) => Ok(vec![one(value)?]),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
     use longshore_daemon::config::Value as Said;
 
-    fn read_text(text: &str) -> Result<File, Mistakes> {
+    fn read_text(text: &str) -> Result<File, String> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("longshore.toml");
         std::fs::write(&path, text).unwrap();
-        let command = crate::cli::Cli::command();
-        read(&path, command.find_subcommand("run").unwrap()).map_err(|mistakes| {
-            let root = dir.path().display().to_string();
-            let strip = |m: Mistake| Mistake { place: m.place.replace(&format!("{root}/"), ""), ..m };
-            Mistakes(mistakes.0.into_iter().map(strip).collect())
-        })
+        let command = crate::cli::command();
+        read(&path, command.find_subcommand("run").unwrap())
+            .map_err(|errors| errors.to_string().replace(&format!("{}/", dir.path().display()), ""))
     }
 
     #[test]
@@ -157,27 +137,34 @@ mod tests {
             read_text("resync = \"1m\"\nbind = [\"10.0.0.1\", \"::1\"]\ninclude-env = true\nworkers = 3\n")
                 .unwrap();
         let arguments: Vec<_> =
-            file.arguments.iter().map(|(_, a)| a.to_string_lossy().into_owned()).collect();
+            file.given.iter().map(|given| given.argument.to_string_lossy().into_owned()).collect();
         assert_eq!(
             arguments,
             ["--resync=1m", "--bind=10.0.0.1", "--bind=::1", "--include-env", "--workers=3"]
         );
-        assert_eq!(file.lines["workers"], 4);
+        assert!(matches!(file.given[4].source, Source::File { line: Some(4), .. }));
     }
 
     #[test]
-    fn every_mistake_is_told_at_once_with_its_line_and_the_nearest_known_key() {
-        let mistakes =
-            read_text("resync = \"soon\"\n\nworkers = 0\nlisten = true\nresinc = \"1s\"\n").unwrap_err();
-        let told = mistakes.to_string();
+    fn every_error_is_reported_at_once_with_its_line_and_what_is_expected() {
+        let errors = read_text(
+            "resync = \"soon\"\n\nworkers = 0\nlisten = true\nresinc = \"1s\"\nbalancer = \"nginx\"\n\
+             bind = [\"10.0.0.1\", \"x\"]\nlog = \"verbose\"\ninclude-env = 1\n",
+        )
+        .unwrap_err();
         for part in [
-            "longshore.toml:1: resync: invalid value 'soon'",
-            "longshore.toml:3: workers: ",
-            "longshore.toml:4: listen: write a text",
-            "longshore.toml:5: unknown setting \"resinc\", which does nothing (did you mean \"resync\"?)",
+            "longshore.toml:1: resync: invalid value \"soon\": expected a duration such as 500ms, 30s or 5m",
+            "longshore.toml:3: workers: invalid value \"0\": 0 is not in 1..=256",
+            "longshore.toml:4: listen: expected a string or a whole number",
+            "longshore.toml:5: unknown setting \"resinc\" is ignored (did you mean \"resync\"?)",
+            "longshore.toml:6: balancer: invalid value \"nginx\": expected none, built-in or haproxy",
+            "longshore.toml:7: bind: invalid value \"x\": expected an IP address",
+            "longshore.toml:8: log: invalid value \"verbose\": expected one of off, error, warn",
+            "longshore.toml:9: include-env: expected true or false",
         ] {
-            assert!(told.contains(part), "{part:?} not in\n{told}");
+            assert!(errors.contains(part), "{part:?} not in\n{errors}");
         }
+        assert!(!errors.contains("--"), "a key is named by its name and not by the flag's: {errors}");
     }
 
     #[test]
@@ -201,44 +188,42 @@ mod tests {
         assert_eq!(one.params["own_key"].value, text("1.5"));
         assert_eq!((two.name.as_str(), two.line), ("two", Some(11)));
         assert_eq!((&two.params["url"].value, two.params["url"].line), (&text("http://a"), Some(15)));
-        assert_eq!((file.arguments.len(), file.unknown.len()), (1, 0));
+        assert_eq!((file.given.len(), file.unknown.len()), (1, 0));
         let short = read_text("handler = [{ name = \"x\", class = \"balancer\" }]\n").unwrap();
         assert_eq!(short.handlers[0].name, "x");
     }
 
     #[test]
     fn a_handler_that_is_no_handler_is_told_with_its_line() {
-        let mistakes = read_text(
+        let errors = read_text(
             "[[handler]]\nclass = \"plugin\"\n\n[[handler]]\nname = \"two\"\nevents = [[1]]\nimages = 2020-01-01\n\
              params = 3\n\n[[handler]]\nname = \"a\\nb\"\n[handler.filter]\nx = 1\n\n[[handler]]\nname = \"two\"\n",
         )
         .unwrap_err();
-        let told = mistakes.to_string();
         for part in [
-            "longshore.toml:1: handler: it needs a name",
+            "longshore.toml:1: handler: name is missing",
             "longshore.toml:6: handler: events: ",
             "longshore.toml:7: handler: images: ",
             "longshore.toml:8: handler: params: ",
             "longshore.toml:11: handler: name: ",
             "longshore.toml:12: handler: filter: ",
-            "longshore.toml:15: handler: there is a handler \"two\" already",
+            "longshore.toml:15: handler: duplicate handler \"two\"",
         ] {
-            assert!(told.contains(part), "{part:?} not in\n{told}");
+            assert!(errors.contains(part), "{part:?} not in\n{errors}");
         }
         assert!(
             read_text("handler = 3\n")
                 .unwrap_err()
-                .to_string()
-                .contains("longshore.toml:1: handler: write [[handler]]")
+                .contains("longshore.toml:1: handler: expected [[handler]] and its keys below")
         );
         let near = read_text("[[handlers]]\nname = \"x\"\n").unwrap();
-        assert!(near.unknown[0].message.contains("did you mean \"handler\"?"), "{:?}", near.unknown);
+        assert!(near.unknown[0].to_string().contains("did you mean \"handler\"?"), "{:?}", near.unknown);
     }
 
     #[test]
     fn what_is_no_file_of_settings_is_refused_and_holds_nobody_up() {
         let dir = tempfile::tempdir().unwrap();
-        let command = crate::cli::Cli::command();
+        let command = crate::cli::command();
         let told = |name: &str| {
             let path = dir.path().join(name);
             read(&path, command.find_subcommand("run").unwrap()).unwrap_err().to_string()
@@ -247,17 +232,15 @@ mod tests {
         assert!(std::process::Command::new("mkfifo").arg(pipe).status().unwrap().success());
         std::fs::write(dir.path().join("long"), "#".repeat(1024 * 1024 + 1)).unwrap();
         std::fs::write(dir.path().join("latin"), b"node = \"caf\xe9\"").unwrap();
-        assert!(told("pipe").ends_with("pipe: cannot be read: it is no regular file"));
-        assert!(told("").ends_with("cannot be read: it is no regular file"));
-        assert!(told("long").ends_with("it is longer than 1048576 bytes"));
+        assert!(told("pipe").ends_with("pipe: cannot be read: not a regular file"));
+        assert!(told("").ends_with("cannot be read: not a regular file"));
+        assert!(told("long").ends_with("longer than 1048576 bytes"));
         assert!(told("latin").contains("UTF-8"));
         assert!(told("none").contains("No such file"));
     }
 
     #[test]
     fn a_file_that_is_no_toml_is_refused_with_its_line() {
-        assert!(
-            read_text("node = \"a\"\nnode = = 1\n").unwrap_err().to_string().contains("longshore.toml:2: ")
-        );
+        assert!(read_text("node = \"a\"\nnode = = 1\n").unwrap_err().contains("longshore.toml:2: "));
     }
 }

@@ -2,6 +2,7 @@
 //! carried only where a handler asks for docker-balancer's job.
 
 use std::ffi::OsString;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 
@@ -10,9 +11,9 @@ use longshore_daemon::config::{BalancerSettings, DockerSettings, EngineSettings,
 use longshore_daemon::handlers::{balance_job, follow_balance_job};
 use longshore_model::BalanceJob;
 
-use crate::cli::{Glue, LogFormat};
-use crate::flags::folders;
-use crate::{alone, log, run};
+use crate::cli::Glue;
+use crate::flags::{LogFormat, folders};
+use crate::{legacy, log, run};
 
 /// Where docker-glue looked for INI files, seen from the program.
 const HANDLER_PATHS: [&str; 4] =
@@ -59,23 +60,31 @@ fn is_of_engine(error: &anyhow::Error) -> bool {
 
 fn settings(arguments: &Glue, handlers: &HandlerSettings, job: Option<&BalanceJob>) -> Settings {
     let engine = match job {
-        Some(job) => EngineSettings::Haproxy(Box::new(alone::haproxy(job))),
+        Some(job) => EngineSettings::Haproxy(Box::new(legacy::haproxy(job))),
         None => EngineSettings::None,
     };
-    let alone = alone::settings(arguments.docker_url.clone(), arguments.data_dir.clone());
+    let base = legacy::settings(arguments.docker_url.clone(), arguments.data_dir.clone());
     let include_env = job.is_some_and(|job| job.include_env);
     Settings {
         node: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-        docker: DockerSettings { include_env, ..alone.docker },
-        balancer: BalancerSettings { engine, ..alone.balancer },
+        docker: DockerSettings { include_env, ..base.docker },
+        balancer: BalancerSettings { engine, ..base.balancer },
         handlers: handlers.clone(),
-        ..alone
+        ..base
     }
 }
 
+/// The folders that are named, else the usual ones: those that lie where they do seen from the program, and the last of
+/// them in the current folder as well.
 fn handlers(arguments: &Glue, program: &Path) -> HandlerSettings {
     let named = |flag: &str, usual: [&str; 4]| match folders(flag) {
-        named if named.is_empty() => usual.iter().map(|folder| plain(&program.join(folder))).collect(),
+        named if named.is_empty() => {
+            let mut found: Vec<PathBuf> = usual.iter().map(|folder| plain(&program.join(folder))).collect();
+            let here =
+                usual.last().and_then(|folder| std::path::absolute(folder).ok()).map(|path| plain(&path));
+            found.extend(here.filter(|here| !found.contains(here) && is_own(here)));
+            found
+        }
         named => named,
     };
     HandlerSettings {
@@ -85,8 +94,21 @@ fn handlers(arguments: &Glue, program: &Path) -> HandlerSettings {
     }
 }
 
+/// Returns whether a folder that is found by chance may decide what runs: not where somebody else put it there, or may
+/// put files into it.
+fn is_own(folder: &Path) -> bool {
+    let Ok(about) = std::fs::metadata(folder) else { return false };
+    let owners = [0, rustix::process::geteuid().as_raw()];
+    let is_own = owners.contains(&about.uid()) && about.mode() & 0o002 == 0;
+    if !is_own {
+        let folder = folder.display();
+        tracing::warn!(%folder, "ignored: another user can decide what it holds; name it with a flag to use it");
+    }
+    is_own
+}
+
 /// The folder of the program as it was called: of a link, the link's. Called by its bare name, that of the program.
-fn program_folder(program: Option<&OsString>) -> PathBuf {
+pub(crate) fn program_folder(program: Option<&OsString>) -> PathBuf {
     let called = program.map(Path::new).filter(|path| path.components().count() > 1);
     let called =
         called.and_then(|path| std::path::absolute(path).ok()).or_else(|| std::env::current_exe().ok());
@@ -111,12 +133,12 @@ fn plain(path: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::{Cli, Command};
-    use clap::Parser;
+    use clap::{Args, FromArgMatches};
 
     fn paths(program: &str, flags: &[&str]) -> HandlerSettings {
-        let arguments = [&["longshore", "glue", "-1"], flags].concat();
-        let Command::Glue(glue) = Cli::try_parse_from(arguments).unwrap().command else { panic!() };
+        let arguments = [&["docker-glue", "-1"], flags].concat();
+        let command = Glue::augment_args(clap::Command::new("docker-glue"));
+        let glue = Glue::from_arg_matches(&command.get_matches_from(arguments)).unwrap();
         handlers(&glue, &program_folder(Some(&program.into())))
     }
 
@@ -144,6 +166,16 @@ mod tests {
         );
         let here = std::env::current_dir().unwrap();
         assert_eq!(paths("./docker-glue", &[]).paths[3], here.join("docker-glue.d"));
+    }
+
+    #[test]
+    fn the_current_folder_is_looked_in_unless_others_may_write_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let (own, others) = (folder.path().join("own"), folder.path().join("others"));
+        std::fs::create_dir(&own).unwrap();
+        std::fs::create_dir(&others).unwrap();
+        std::fs::set_permissions(&others, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+        assert!(is_own(&own) && !is_own(&others) && !is_own(&folder.path().join("absent")));
     }
 
     #[test]

@@ -1,15 +1,20 @@
 //! The `longshore` program: arguments, commands, and an exit code that means something.
 
-mod alone;
 mod balancer;
 mod cli;
+mod config_check;
+mod config_error;
 mod descriptors;
+mod environment;
 mod file;
 mod flags;
+mod format;
+mod given;
 mod glue;
-mod handlers;
+mod legacy;
 mod log;
-mod mistake;
+mod man;
+mod output;
 mod podder;
 mod query;
 mod run;
@@ -18,83 +23,92 @@ mod succession;
 mod table;
 
 use std::ffi::OsString;
-use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches};
+use longshore_api::ClientError;
 
-use cli::{Cli, Command};
+use cli::{Command, Compat};
+use config_error::ConfigErrors;
+use output::{ClosedPipe, complain};
 
-/// It did not work.
+/// Failure.
 const FAILED: u8 = 1;
-/// The arguments or the settings are wrong.
+/// Invalid arguments or settings.
 const USAGE: u8 = 2;
-/// No agent answers.
+/// No agent answered.
 const NO_AGENT: u8 = 3;
-/// `explain`: no container gets the request.
+/// `route explain`: no container receives the request.
 const NOT_ROUTED: u8 = 4;
 
 fn main() -> ExitCode {
-    let arguments = cli::by_name(std::env::args_os().collect());
-    let matches = match Cli::command().try_get_matches_from(&arguments) {
-        Ok(matches) => matches,
-        Err(error) => {
-            let _ = error.print();
-            return ExitCode::from(error.exit_code().try_into().unwrap_or(USAGE));
-        }
-    };
-    let cli = match Cli::from_arg_matches(&matches) {
-        Ok(cli) => cli,
-        Err(error) => error.exit(),
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let command = match cli::parse(&arguments) {
+        Ok(command) => command,
+        Err(error) => return explained(&error),
     };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&anyhow::Error::new(error).context("cannot start")),
     };
-    let outcome = runtime.block_on(command(cli, &matches, &arguments));
+    let outcome = runtime.block_on(execute(command, &arguments));
     // A blocking file or name look-up that hangs must not hold the end up.
     runtime.shutdown_background();
     outcome.unwrap_or_else(|error| failed(&error))
 }
 
-async fn command(cli: Cli, matches: &clap::ArgMatches, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
-    match cli.command {
-        Command::Run(_) => run::run(matches, arguments).await,
-        Command::Balancer(arguments) => balancer::run(*arguments).await,
-        Command::Glue(flags) => glue::run(*flags, arguments.first()).await,
-        Command::Podder(arguments) => podder::run(arguments).await,
-        Command::Routes(ask) => query::routes(&ask).await,
-        Command::Names(ask) => query::names(&ask).await,
-        Command::Problems(ask) => query::problems(&ask).await,
-        Command::Containers(ask) => query::containers(&ask).await,
-        Command::Handlers(asked) => handlers::run(asked).await,
-        Command::Explain(cli::Explain::Route(asked)) => query::explain(&asked).await,
+async fn execute(command: Command, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Run(_) => run::run(arguments.get(2..).unwrap_or_default()).await,
+        Command::Status(query) => query::status(&query).await,
+        Command::Route(command) => query::route(command).await,
+        Command::Container(command) => query::container(command).await,
+        Command::Handler(command) => query::handler(command).await,
+        Command::Name(command) => query::name(command).await,
+        Command::Problem(command) => query::problem(command).await,
+        Command::Event(command) => query::event(command).await,
+        Command::Config(command) => config_check::config(command),
+        Command::Compat(Compat::Balancer(flags)) => balancer::run(*flags).await,
+        Command::Compat(Compat::Glue(flags)) => glue::run(*flags, arguments.first()).await,
+        Command::Compat(Compat::Podder(flags)) => podder::run(flags).await,
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "longshore", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut cli::command(), "longshore", &mut script);
+            output::write_all(&script)?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Man { directory } => man(&directory),
+        Command::Man { directory } => {
+            man::write(&directory)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Short(short) => Box::pin(execute(short.command(), arguments)).await,
     }
 }
 
-fn man(directory: &Path) -> anyhow::Result<ExitCode> {
-    std::fs::create_dir_all(directory)?;
-    clap_mangen::generate_to(Cli::command(), directory)?;
-    Ok(ExitCode::SUCCESS)
+/// Help, the version, or what is wrong with the arguments.
+fn explained(error: &clap::Error) -> ExitCode {
+    let code = u8::try_from(error.exit_code()).unwrap_or(USAGE);
+    match error.print() {
+        Err(cause) if !error.use_stderr() && cause.kind() != std::io::ErrorKind::BrokenPipe => {
+            failed(&anyhow::Error::new(cause).context("cannot write to standard output"))
+        }
+        _ => ExitCode::from(code),
+    }
 }
 
-/// Tells why, with every cause, each once.
-#[expect(clippy::print_stderr, reason = "the one place where the program says why it fails")]
+/// Says why, with every cause, and what to do.
 fn failed(error: &anyhow::Error) -> ExitCode {
-    eprintln!("longshore: {error:#}");
-    match error.downcast_ref::<longshore_api::ClientError>() {
-        Some(longshore_api::ClientError::Unreachable { .. } | longshore_api::ClientError::Timeout { .. }) => {
-            ExitCode::from(NO_AGENT)
-        }
-        Some(longshore_api::ClientError::Address(_) | longshore_api::ClientError::Token { .. }) => {
-            ExitCode::from(USAGE)
-        }
-        _ if error.is::<mistake::Mistakes>() => ExitCode::from(USAGE),
+    if error.is::<ClosedPipe>() {
+        return ExitCode::SUCCESS;
+    }
+    let client = error.downcast_ref::<ClientError>();
+    match client.and_then(query::advice) {
+        Some(advice) => complain(&format!("longshore: {error:#}\n{advice}")),
+        None => complain(&format!("longshore: {error:#}")),
+    }
+    match client {
+        Some(ClientError::Unreachable { .. } | ClientError::Timeout { .. }) => ExitCode::from(NO_AGENT),
+        Some(ClientError::Address(_) | ClientError::Token { .. }) => ExitCode::from(USAGE),
+        _ if error.is::<ConfigErrors>() => ExitCode::from(USAGE),
         _ => ExitCode::from(FAILED),
     }
 }

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use longshore_daemon::config::{Settings, SidecarSettings};
 
-use crate::cli::{LogFormat, Podder};
-use crate::mistake::{Mistake, Mistakes};
-use crate::{alone, log, run};
+use crate::cli::Podder;
+use crate::config_error::{ConfigError, ConfigErrors, Source};
+use crate::flags::LogFormat;
+use crate::{legacy, log, run};
 
 /// Where Podder looked for its file.
 const FILES: [&str; 2] = ["./slaves.yml", "./slaves.yml.j2"];
@@ -27,21 +28,22 @@ fn level(verbose: u8, quiet: u8) -> &'static str {
     LEVELS.get(level).copied().unwrap_or("trace")
 }
 
-fn settings(arguments: &Podder) -> Result<Settings, Mistakes> {
+fn settings(arguments: &Podder) -> Result<Settings, ConfigErrors> {
     let file = match &arguments.file {
         Some(file) => Some(file.clone()),
         None => FILES.iter().map(PathBuf::from).find(|file| file.exists()),
     };
     let file = file.filter(|file| Path::is_file(file)).ok_or_else(|| {
-        let place = arguments.file.as_ref().map_or(FILES.join(", "), |file| file.display().to_string());
-        let message = "it is no file, or not there: name one with -s".to_owned();
-        Mistakes(vec![Mistake { place, line: None, message }])
+        let path = arguments.file.clone().unwrap_or_else(|| FILES.join(", ").into());
+        let message = "no such file: name one with -s".to_owned();
+        let source = Source::File { path, line: None };
+        ConfigErrors(vec![ConfigError { source, key: None, message, hint: None }])
     })?;
     let sidecars = SidecarSettings { file: Some(file), at_once: arguments.events_in_parallel.into() };
     Ok(Settings {
         sidecars: Some(sidecars),
         grace: Duration::ZERO,
-        ..alone::settings(arguments.docker_sock.clone(), arguments.data_dir.clone())
+        ..legacy::settings(arguments.docker_sock.clone(), arguments.data_dir.clone())
     })
 }
 

@@ -3,23 +3,24 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::ArgMatches;
 use longshore_api::Route;
 use longshore_daemon::config::Settings;
 use longshore_daemon::{Agent, AgentError, Pass, Start};
 use longshore_model::{Problem, Subject};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::settings::{Told, resolve};
+use crate::config_error::ConfigErrors;
+use crate::output::{Terminal, print};
+use crate::settings::{Resolved, resolve};
 use crate::{FAILED, descriptors, log, query, succession};
 
-pub(crate) async fn run(matches: &ArgMatches, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
-    let Told { run, settings } = resolve(matches, arguments)?;
-    log::start(&run.log, run.log_format)?;
+pub(crate) async fn run(flags: &[OsString]) -> anyhow::Result<ExitCode> {
+    let Resolved { run, settings, .. } = resolve(flags)?;
+    log::start(&run.log.log, run.log.log_format)?;
     if run.once || run.dry_run {
         return pass(settings, run.dry_run).await;
     }
-    let reread = || resolve(matches, arguments).map(|told| told.settings);
+    let reread = || resolve(flags).map(|resolved| resolved.settings);
     watch(settings, reread, std::future::pending()).await
 }
 
@@ -33,7 +34,7 @@ pub(crate) async fn pass(settings: Settings, dry: bool) -> anyhow::Result<ExitCo
     if dry {
         let routes: Vec<Route> = routes.iter().map(|route| Route::from(&**route)).collect();
         let problems: Vec<_> = problems.iter().map(longshore_api::Problem::from).collect();
-        query::print_plan(&routes, &problems, configuration.as_deref());
+        print_plan(&routes, &problems, configuration.as_deref())?;
     } else {
         tracing::info!(
             routes = routes.len(),
@@ -42,8 +43,26 @@ pub(crate) async fn pass(settings: Settings, dry: bool) -> anyhow::Result<ExitCo
             "one pass made"
         );
     }
-    let failed = handlers.iter().any(|(_, failure)| failure.is_some());
+    let unapplied = |problem: &Problem| matches!(problem.subject, Subject::Balancer { .. });
+    let failed = handlers.iter().any(|(_, failure)| failure.is_some()) || problems.iter().any(unapplied);
     Ok(if failed { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
+}
+
+/// Prints what a dry run would do: the routes, and the configuration where one would be written.
+fn print_plan(
+    routes: &[Route],
+    problems: &[longshore_api::Problem],
+    configuration: Option<&str>,
+) -> anyhow::Result<()> {
+    let terminal = Terminal::of_output();
+    print(&query::routes_table(routes).render(terminal))?;
+    if !problems.is_empty() {
+        print(&format!("\n{}", query::problems_table(problems).render(terminal)))?;
+    }
+    match configuration {
+        Some(configuration) => print(&format!("\n{configuration}")),
+        None => Ok(()),
+    }
 }
 
 /// One pass for the sake of its handlers: it fails if one of them did, or if its file is broken.
@@ -76,7 +95,7 @@ async fn until_signalled(pass: impl Future<Output = Result<Pass, AgentError>>) -
 /// the process is replaced by another run of its program.
 pub(crate) async fn watch(
     settings: Settings,
-    reread: impl Fn() -> Result<Settings, crate::mistake::Mistakes>,
+    reread: impl Fn() -> Result<Settings, ConfigErrors>,
     outdated: impl Future<Output = ()>,
 ) -> anyhow::Result<ExitCode> {
     descriptors::raise_limit();
@@ -96,11 +115,11 @@ pub(crate) async fn watch(
             _ = interrupt.recv() => break,
             _ = hangup.recv() => match reread() {
                 Ok(settings) => agent.reload(&settings),
-                Err(mistakes) => agent.stay(&mistakes.0.iter().map(Problem::from).collect::<Vec<_>>()),
+                Err(errors) => agent.stay(&errors.0.iter().map(Problem::from).collect::<Vec<_>>()),
             },
             () = &mut outdated => return Err(begin_anew(agent).await),
             _ = replace.recv() => match reread() {
-                Err(mistakes) => tracing::error!("{mistakes}; no successor is started"),
+                Err(errors) => tracing::error!("{errors}; no successor is started"),
                 Ok(_) if agent.outlived_by_balancer() => match succession::try_out().await {
                     Ok(()) => return Err(begin_anew(agent).await),
                     Err(error) => tracing::error!("cannot start a successor: {error:#}; this agent goes on"),

@@ -1,10 +1,10 @@
-//! From arguments and a file to the agent's settings, with every mistake found on the way.
+//! From flags, environment and file to the agent's settings, with every error found on the way.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Args, CommandFactory, FromArgMatches};
+use clap::{Args, FromArgMatches};
 use longshore_daemon::config::{
     BalancerSettings, Definition, DockerAddress, DockerSettings, EngineSettings, HandlerSettings, Settings,
     SidecarSettings,
@@ -13,169 +13,179 @@ use longshore_daemon::handlers::balance_job;
 use longshore_model::Problem;
 use longshore_runtime::files::{Guard, read};
 
-use crate::alone;
-use crate::cli::{Cli, EngineName, Run};
-use crate::file;
-use crate::mistake::{Mistake, Mistakes};
-
-/// Where the settings file is looked for when none is named.
-const DEFAULT_FILE: &str = "/etc/longshore/longshore.toml";
+use crate::cli::Run;
+use crate::config_error::{ConfigError, ConfigErrors, Source};
+use crate::flags::{BalancerFlags, EngineName, Invalid};
+use crate::given::Given;
+use crate::{environment, file, legacy};
 
 /// How long a file with a token may be, in bytes.
-const LONGEST_TOKEN: u64 = 64 * 1024;
+const MAX_TOKEN_LENGTH: u64 = 64 * 1024;
 
-/// What `longshore run` was told.
+/// What `longshore run` was given.
 #[derive(Debug)]
-pub(crate) struct Told {
+pub(crate) struct Resolved {
     /// The settings as they were given.
     pub(crate) run: Run,
+    /// The settings file, where there is one.
+    pub(crate) file: Option<PathBuf>,
     /// The settings as the agent takes them.
     pub(crate) settings: Settings,
 }
 
-/// Reads the file that the arguments name, puts the arguments over it, and makes settings of both.
-pub(crate) fn resolve(matches: &ArgMatches, arguments: &[OsString]) -> Result<Told, Mistakes> {
-    let Some(("run", flags)) = matches.subcommand() else { return Err(Mistakes(Vec::new())) };
-    let path = match flags.get_one::<PathBuf>("config") {
+/// Resolves the flags of `longshore run`, the environment and the file that either names. A flag goes before the
+/// environment, which goes before the file.
+pub(crate) fn resolve(flags: &[OsString]) -> Result<Resolved, ConfigErrors> {
+    let command = Run::augment_args(clap::Command::new("longshore").no_binary_name(true));
+    let matches = command.clone().try_get_matches_from(flags).map_err(|error| of_flags(&error))?;
+    let path = match matches.get_one::<PathBuf>("config") {
         Some(path) => Some(path.clone()),
-        None => Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists()),
+        None => Some(PathBuf::from(file::DEFAULT)).filter(|path| path.exists()),
     };
+    let is_flag =
+        |key: &str| matches!(matches.value_source(&key.replace('-', "_")), Some(ValueSource::CommandLine));
+    let command = command.no_binary_name(false);
+    let environment = environment::read(&command, |name| std::env::var_os(name));
     let file = match &path {
-        Some(path) => file::read(path, &Run::augment_args(clap::Command::new("longshore")))?,
-        None => file::File::default(),
+        Some(path) => file::read(path, &command),
+        None => Ok(file::File::default()),
     };
-    let run = merge(&file, flags, arguments)?;
+    let (environment, file) = both(environment, file)?;
+    let is_variable = |key: &str| environment.iter().any(|given| given.key == key);
+    let of_file = file.given.iter().filter(|given| !is_variable(&given.key));
+    let given: Vec<&Given> = of_file.chain(&environment).filter(|given| !is_flag(&given.key)).collect();
+    let run = merge(command, &given, flags)?;
+    let place = |key: &str| match given.iter().find(|given| given.key == key) {
+        Some(given) => given.source.clone(),
+        None => Source::Flag(key.to_owned()),
+    };
     let ignored = file.unknown.iter().map(Problem::from).collect();
-    let shown = path.as_deref().map(Path::to_string_lossy).unwrap_or_default();
-    let place = |key: &str| match file.lines.get(key).filter(|_| !is_given(flags, key)) {
-        Some(line) => (shown.clone().into_owned(), Some(*line)),
-        None => (format!("--{key}"), None),
-    };
     let settings = Settings { ignored, ..settings(&run, file.handlers, place)? };
-    Ok(Told { run, settings })
+    Ok(Resolved { run, file: path, settings })
 }
 
-/// Whether a flag or the environment says it: then the file does not count.
-fn is_given(flags: &ArgMatches, key: &str) -> bool {
-    let id = key.replace('-', "_");
-    matches!(flags.value_source(&id), Some(ValueSource::CommandLine | ValueSource::EnvVariable))
+/// Both, or the errors of both.
+fn both<A, B>(a: Result<A, ConfigErrors>, b: Result<B, ConfigErrors>) -> Result<(A, B), ConfigErrors> {
+    match (a, b) {
+        (Ok(a), Ok(b)) => Ok((a, b)),
+        (Err(ConfigErrors(mut errors)), Err(ConfigErrors(more))) => {
+            errors.extend(more);
+            Err(ConfigErrors(errors))
+        }
+        (Err(errors), _) | (_, Err(errors)) => Err(errors),
+    }
 }
 
-fn merge(file: &file::File, flags: &ArgMatches, arguments: &[OsString]) -> Result<Run, Mistakes> {
-    let counted = file.arguments.iter().filter(|(key, _)| !is_given(flags, key));
-    let (program, rest) = arguments.split_at(arguments.len().min(2));
-    let merged = program.iter().chain(counted.map(|(_, argument)| argument)).chain(rest);
-    let read = Cli::command().try_get_matches_from(merged).and_then(|matches| match matches.subcommand() {
-        Some((_, run)) => Run::from_arg_matches(run),
-        None => Run::from_arg_matches(&matches),
-    });
-    read.map_err(|error| {
-        let place = "settings".to_owned();
-        Mistakes(vec![Mistake { place, line: None, message: error.to_string() }])
-    })
+/// The flags, after what stands in for those that are not there.
+fn merge(command: clap::Command, given: &[&Given], flags: &[OsString]) -> Result<Run, ConfigErrors> {
+    let program = OsString::from("longshore");
+    let given = given.iter().map(|given| &given.argument);
+    let matches = command.try_get_matches_from(std::iter::once(&program).chain(given).chain(flags));
+    matches.and_then(|matches| Run::from_arg_matches(&matches)).map_err(|error| of_flags(&error))
+}
+
+fn of_flags(error: &clap::Error) -> ConfigErrors {
+    let source = Source::Flag("config".to_owned());
+    ConfigErrors(vec![ConfigError { source, key: None, message: error.to_string(), hint: None }])
 }
 
 fn settings(
     run: &Run,
     inline: Vec<Definition>,
-    place: impl Fn(&str) -> (String, Option<usize>),
-) -> Result<Settings, Mistakes> {
-    let mut mistakes = Vec::new();
-    let mut mistake = |key: &str, message: String| {
-        let (place, line) = place(key);
-        mistakes.push(Mistake { place, line, message });
-    };
+    place: impl Fn(&str) -> Source,
+) -> Result<Settings, ConfigErrors> {
+    let mut errors = Vec::new();
+    let mut error = |key: &str, message: String| errors.push(ConfigError::of_key(place(key), key, message));
 
-    let token = run.token_file.as_deref().and_then(|path| match token(path) {
+    let token = run.api.token_file.as_deref().and_then(|path| match token(path) {
         Ok(token) => Some(token),
         Err(why) => {
-            mistake("token-file", format!("{}: {why}", path.display()));
+            error("token-file", format!("{}: {why}", path.display()));
             None
         }
     });
-    if !run.listen.ip().is_loopback() && run.token_file.is_none() {
-        mistake(
-            "listen",
-            format!("{} can be reached by others: give a --token-file, or listen on 127.0.0.1", run.listen),
-        );
+    if !run.api.listen.ip().is_loopback() && run.api.token_file.is_none() {
+        let message =
+            format!("{} is reachable by others: set token-file too, or listen on 127.0.0.1", run.api.listen);
+        error("listen", message);
     }
-    let tls = matches!(run.docker, DockerAddress::Tcp { .. });
-    let cert_path = run.docker_cert_path.clone().filter(|_| tls);
+    let tls = matches!(run.docker.docker, DockerAddress::Tcp { .. });
+    let cert_path = run.docker.docker_cert_path.clone().filter(|_| tls);
     for name in ["ca.pem", "cert.pem", "key.pem"] {
         if let Some(path) =
             cert_path.as_deref().map(|folder| folder.join(name)).filter(|path| !path.is_file())
         {
-            mistake("docker-cert-path", format!("{} is not there", path.display()));
+            error("docker-cert-path", format!("{} does not exist", path.display()));
         }
     }
-    let times = [("resync", run.resync), ("check-interval", run.check_interval)];
-    for (key, time) in times {
+    for (key, time) in [("resync", run.docker.resync), ("check-interval", run.balancer.check_interval)] {
         if time.as_millis() < 100 {
-            mistake(key, "it is at least 100ms".to_owned());
+            error(key, format!("{time} is too short: expected at least 100ms"));
         }
     }
     let node =
         run.node.clone().unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned());
     if node.parse::<longshore_model::DomainName>().is_err() {
-        mistake("node", format!("{node:?} is no host name"));
+        error("node", format!("invalid host name {node:?}: expected letters, digits, hyphens and dots"));
     }
     let handlers = HandlerSettings { inline, ..run.handlers.settings() };
-    let engine = match run.balancer {
+    let engine = match run.balancer.balancer {
         None => match balance_job(&handlers) {
-            Some(job) => EngineSettings::Haproxy(Box::new(alone::haproxy(&job))),
+            Some(job) => EngineSettings::Haproxy(Box::new(legacy::haproxy(&job))),
             None => EngineSettings::BuiltIn,
         },
         Some(EngineName::None) => EngineSettings::None,
         Some(EngineName::BuiltIn) => EngineSettings::BuiltIn,
-        Some(EngineName::Haproxy) => match run.haproxy.settings(&run.data_dir, &run.bind, &run.trusted_proxy)
-        {
-            Ok(settings) => EngineSettings::Haproxy(Box::new(settings)),
-            Err((key, message)) => {
-                mistake(key, message);
-                EngineSettings::BuiltIn
+        Some(EngineName::Haproxy) => {
+            let BalancerFlags { bind, trusted_proxy, .. } = &run.balancer;
+            match run.haproxy.settings(&run.data_dir, bind, trusted_proxy) {
+                Ok(settings) => EngineSettings::Haproxy(Box::new(settings)),
+                Err((key, message)) => {
+                    error(key, message);
+                    EngineSettings::BuiltIn
+                }
             }
-        },
+        }
     };
-    let publish = run.publish.settings().unwrap_or_else(|(key, message)| {
-        mistake(key, message);
-        None
-    });
-    let dns = run.dns.settings().unwrap_or_else(|(key, message)| {
-        mistake(key, message);
-        None
-    });
-    if !mistakes.is_empty() {
-        return Err(Mistakes(mistakes));
+    let mut all = |invalid: Vec<Invalid>| invalid.into_iter().for_each(|(key, message)| error(key, message));
+    let publish = run.publish.settings().map_err(&mut all).unwrap_or_default();
+    let dns = run.dns.settings().map_err(&mut all).unwrap_or_default();
+    if !errors.is_empty() {
+        return Err(ConfigErrors(errors));
     }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     Ok(Settings {
         node,
         data_dir: run.data_dir.clone(),
-        listen: Some(run.listen),
+        listen: Some(run.api.listen),
         token,
-        docker: DockerSettings { address: run.docker.clone(), cert_path, include_env: run.include_env },
+        docker: DockerSettings {
+            address: run.docker.docker.clone(),
+            cert_path,
+            include_env: run.docker.include_env,
+        },
         balancer: BalancerSettings {
-            bind: run.bind.clone(),
-            trusted: run.trusted_proxy.clone(),
-            workers: run.workers.map_or(cores, usize::from),
+            bind: run.balancer.bind.clone(),
+            trusted: run.balancer.trusted_proxy.clone(),
+            workers: run.balancer.workers.map_or(cores, usize::from),
             engine,
         },
         handlers,
-        sidecars: Some(SidecarSettings::of_file(run.sidecars.clone())),
+        sidecars: Some(SidecarSettings::of_file(run.sidecars.sidecars.clone())),
         publish,
         dns,
-        resync: run.resync.into(),
-        check_interval: run.check_interval.into(),
-        grace: run.grace.into(),
+        resync: run.docker.resync.into(),
+        check_interval: run.balancer.check_interval.into(),
+        grace: run.balancer.grace.into(),
         ignored: Vec::new(),
     })
 }
 
 /// The token in a file that nobody else can read.
 fn token(path: &Path) -> Result<String, String> {
-    let text = read(path, LONGEST_TOKEN, Guard::Readers).map_err(|error| error.to_string())?;
+    let text = read(path, MAX_TOKEN_LENGTH, Guard::Readers).map_err(|error| error.to_string())?;
     match text.trim() {
         token if token.len() >= 16 && token.bytes().all(|b| b.is_ascii_graphic()) => Ok(token.to_owned()),
-        _ => Err("a token is at least 16 characters without spaces".to_owned()),
+        _ => Err("expected a token of at least 16 characters without spaces".to_owned()),
     }
 }

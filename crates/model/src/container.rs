@@ -7,8 +7,6 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::HostId;
-
 /// Docker's id of a container: 64 hexadecimal digits. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -40,34 +38,6 @@ impl fmt::Display for ContainerId {
 impl fmt::Debug for ContainerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.short())
-    }
-}
-
-/// A container of one of the hosts.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct ContainerRef {
-    /// The host that it is on.
-    pub host: HostId,
-    /// Docker's id of it there.
-    pub id: ContainerId,
-}
-
-impl ContainerRef {
-    /// Names a container of a host.
-    pub fn new(host: HostId, id: ContainerId) -> Self {
-        Self { host, id }
-    }
-}
-
-impl fmt::Display for ContainerRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.id.fmt(f)
-    }
-}
-
-impl fmt::Debug for ContainerRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}@{}", self.id, self.host)
     }
 }
 

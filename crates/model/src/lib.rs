@@ -9,6 +9,7 @@
 
 mod change;
 mod container;
+mod container_ref;
 mod domain;
 mod event;
 mod forwarded;
@@ -26,12 +27,14 @@ mod route;
 mod world;
 
 pub use change::Change;
-pub use container::{Container, ContainerId, ContainerRef, Endpoint, Health, Published, RunState, Transport};
+pub use container::{Container, ContainerId, Endpoint, Health, Published, RunState, Transport};
+pub use container_ref::ContainerRef;
 pub use domain::{DomainName, HostPattern, TextError};
 pub use event::{ContainerEvent, EventKind, NetworkEvent};
 pub use forwarded::{FORBIDDEN_HEADERS, TRUSTED_HEADER_PREFIX, TRUSTED_HEADERS, is_passed_header};
 pub use handler::{
-    BalanceJob, DeliveryRules, EventFilter, Filter, Handler, Job, OpenVswitchJob, Origin, PublishJob,
+    BalanceJob, DeliveryRules, EventFilter, Filter, FollowerJob, Handler, Job, OpenVswitchJob, Origin,
+    PublishJob,
 };
 pub use handler_event::{ContainerFacts, EventId, EventSubject, HandlerEvent};
 pub use handler_set::HandlerSet;

@@ -92,9 +92,8 @@ impl<'a> Reading<'a> {
                         format!("unknown property: the {protocol} route to port {port} is not made");
                     self.problem(Some(label), message, near.map(|near| format!("did you mean {near:?}?")));
                 }
-                Some(Key::Unknown(near)) => {
-                    let hint = near.map(|near| format!("did you mean {near:?}?"));
-                    self.problem(Some(label), "unknown label: it does nothing".to_owned(), hint);
+                Some(Key::Unknown(message, hint)) => {
+                    self.problem(Some(label), format!("{message}: it is ignored"), hint);
                 }
             }
         }

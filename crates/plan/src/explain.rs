@@ -1,10 +1,13 @@
 //! Why a request goes where it goes.
 
-use longshore_model::{Container, Frontend, Protocol, Route, RouteTable, RunState, World};
+use longshore_model::{
+    Container, Frontend, HostPattern, Problem, Protocol, Route, RouteTable, RunState, World,
+};
 
 use crate::claim::claims;
+use crate::label::{self, Attribute, Key};
 
-/// What becomes of a request.
+/// The outcome of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// A container with a share of the traffic answers it.
@@ -15,23 +18,23 @@ pub enum Verdict {
     NoRoute,
 }
 
-/// A container that has to do with the request, and how.
+/// A container that is related to the request, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
     /// Its name.
     pub name: String,
     /// Its short id.
     pub id: String,
-    /// Whether it takes a share of this request's traffic.
+    /// It takes a share of this request's traffic.
     pub serves: bool,
-    /// Why, or why not, in words.
+    /// The reason, in words.
     pub why: String,
 }
 
-/// The answer to "where does this request go, and why".
+/// Where a request goes, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
-    /// What becomes of it.
+    /// The outcome.
     pub verdict: Verdict,
     /// The route that it takes, as [`longshore_model::RouteKey`] is written.
     pub route: Option<String>,
@@ -107,15 +110,66 @@ fn beside(
         if let Some(claim) = claims.iter().find(|claim| claim.key.prefix.covers(path) && names_host(claim)) {
             return candidate(format!("claims {}, which is another frontend", claim.key));
         }
-        return problems.first().and_then(|problem| candidate(format!("has a bad label: {problem}")));
+        let mut bad = problems.iter().filter(|problem| concerns(container, problem, frontend, host));
+        return bad.next().and_then(|problem| candidate(format!("has a bad label: {problem}")));
     };
     if container.state != RunState::Running {
-        return candidate(format!("claims {}, and is {}", claim.key, container.state));
+        return candidate(format!("claims {}, but is {}", claim.key, container.state));
     }
     match taken {
         Some(route) if route.key != claim.key => {
-            candidate(format!("claims {}, and the more exact {} goes before", claim.key, route.key))
+            candidate(format!("claims {}, but {} is more specific", claim.key, route.key))
         }
-        _ => candidate(format!("claims {}, and lost it: see the problems", claim.key)),
+        _ => candidate(format!(
+            "claims {}, but lost it to another container: see `longshore problem ls`",
+            claim.key
+        )),
     }
+}
+
+/// Tells whether a bad label has to do with a request: it speaks of this frontend, and not of other hosts only.
+fn concerns(container: &Container, problem: &Problem, frontend: Frontend, host: &str) -> bool {
+    let Some(key) = &problem.key else { return false };
+    match label::read(key) {
+        Some(Key::Attribute(_, protocol, port, _) | Key::UnknownAttribute(protocol, port, _)) => {
+            let listens = values(container, protocol, Some(port), Attribute::Listen);
+            let listen = listens.filter_map(label::port).last().unwrap_or(port);
+            (protocol, listen) == (frontend.protocol, frontend.port)
+                && may_name(values(container, protocol, Some(port), Attribute::Host), host)
+        }
+        Some(Key::Ports(protocol)) => {
+            protocol == frontend.protocol
+                && may_name(values(container, protocol, None, Attribute::Host), host)
+        }
+        // A misspelt key may still have the right value.
+        Some(Key::Unknown(..)) => {
+            let value = container.labels.get(key).map_or("", |value| value.trim());
+            let mut hosts = value.split(',').filter_map(|word| word.trim().parse::<HostPattern>().ok());
+            hosts.any(|pattern| pattern != HostPattern::Any && pattern.covers(host))
+        }
+        Some(Key::Network | Key::Service) | None => false,
+    }
+}
+
+/// What a container's labels say of one attribute, of one port or all.
+fn values(
+    container: &Container,
+    protocol: Protocol,
+    port: Option<u16>,
+    attribute: Attribute,
+) -> impl Iterator<Item = &str> {
+    let of = move |key: &str| match label::read(key) {
+        Some(Key::Attribute(_, p, number, a)) => {
+            (p, a) == (protocol, attribute) && port.is_none_or(|port| port == number)
+        }
+        _ => false,
+    };
+    container.labels.iter().filter(move |(key, _)| of(key)).map(|(_, value)| value.trim())
+}
+
+/// Tells whether lists of hosts cover a host, or may have been meant to: none names any host, and a bad name any other.
+fn may_name<'a>(lists: impl Iterator<Item = &'a str>, host: &str) -> bool {
+    let mut words = lists.flat_map(|list| list.split(',')).peekable();
+    let covers = |word: &str| word.trim().parse::<HostPattern>().map_or(true, |pattern| pattern.covers(host));
+    words.peek().is_none() || words.any(covers)
 }

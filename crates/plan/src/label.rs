@@ -43,19 +43,46 @@ pub(crate) enum Key {
     Network,
     /// The service that the container is one of.
     Service,
-    /// It names a port's route and asks something unknown of it, which is lost for it.
+    /// It names a port's route and asks something unknown of it. That route is lost.
     UnknownAttribute(Protocol, u16, Option<&'static str>),
-    /// It looks like one of ours and is none.
-    Unknown(Option<&'static str>),
+    /// It looks like one of ours and is none: what is wrong with it, and what to write.
+    Unknown(&'static str, Option<String>),
 }
+
+const UNKNOWN: &str = "unknown label";
+const NO_PORT: &str = "the label names no port";
+const INVALID_PORT: &str = "invalid port";
 
 /// Reads a label's key; `None` for the labels of others.
 pub(crate) fn read(key: &str) -> Option<Key> {
+    let found = read_exactly(key);
+    if matches!(found, None | Some(Key::Unknown(..))) {
+        return read_in_lower_case(key).or(found);
+    }
+    found
+}
+
+fn read_exactly(key: &str) -> Option<Key> {
     if let Some(rest) = key.strip_prefix("longshore.") {
         // Open vSwitch's and the sidecars' are read elsewhere.
         return (!rest.starts_with("ovs.") && !is_of_sidecars(rest)).then(|| read_longshore(rest));
     }
     key.strip_prefix("glue_").and_then(read_glue)
+}
+
+/// A key that would be ours in lower case. Docker's labels have a case, and so have these.
+fn read_in_lower_case(key: &str) -> Option<Key> {
+    // A label may be a megabyte.
+    if key.len() > 128 || !key.bytes().any(|b| b.is_ascii_uppercase()) {
+        return None;
+    }
+    let lower = key.to_ascii_lowercase();
+    match read_exactly(&lower) {
+        None | Some(Key::Unknown(..)) => None,
+        Some(_) => {
+            Some(Key::Unknown("label keys are case-sensitive", Some(format!("did you mean {lower:?}?"))))
+        }
+    }
 }
 
 /// Labels that ask for sidecars, and those that sidecars bear.
@@ -71,14 +98,12 @@ fn read_longshore(rest: &str) -> Key {
         return Key::Service;
     }
     let (first, rest) = rest.split_once('.').unwrap_or((rest, ""));
-    let Some(protocol) = protocol(first) else {
-        return Key::Unknown(nearest(first, &["http", "tcp", "udp", "network", "service"]));
-    };
+    let Some(protocol) = protocol(first) else { return unknown_word(first) };
     let (number, attribute) = match rest.split_once('.') {
         Some((number, attribute)) => (number, Some(attribute)),
         None => (rest, None),
     };
-    let Some(port) = port(number) else { return Key::Unknown(None) };
+    let Some(port) = port(number) else { return without_port(&format!("longshore.{protocol}."), ".", rest) };
     let attribute = match (attribute, protocol) {
         (None, _) => Attribute::Enabled,
         (Some("weight"), _) => Attribute::Weight,
@@ -97,17 +122,54 @@ fn read_longshore(rest: &str) -> Key {
     Key::Attribute(Spelling::Longshore, protocol, port, attribute)
 }
 
+/// What may stand after `longshore.`
+const WORDS: [&str; 5] = ["http", "tcp", "udp", "network", "service"];
+
+fn unknown_word(word: &str) -> Key {
+    let hint = match word {
+        "https" | "tls" | "ssl" => Some(
+            "TLS is not terminated here; longshore.tcp.443 passes it through to the container".to_owned(),
+        ),
+        _ => nearest(word, &WORDS).map(|near| format!("did you mean \"longshore.{near}\"?")),
+    };
+    Key::Unknown(UNKNOWN, hint)
+}
+
+/// A key without a port where one belongs, between `start` and what it says of it.
+fn without_port(start: &str, separator: &str, rest: &str) -> Key {
+    let (first, after) = rest.split_once(separator).unwrap_or((rest, ""));
+    if !first.is_empty() && first.bytes().all(|b| b.is_ascii_digit()) {
+        return Key::Unknown(INVALID_PORT, Some("expected 1 to 65535 without leading zeros".to_owned()));
+    }
+    let attributes = ["host", "prefix", "strip-prefix", "strip_prefix", "weight", "listen"];
+    let example = match first {
+        "" => format!("{start}80"),
+        known if attributes.contains(&rest) || attributes.contains(&known) => {
+            format!("{start}80{separator}{rest}")
+        }
+        _ if attributes.contains(&after) => format!("{start}80{separator}{after}"),
+        _ => format!("{start}80"),
+    };
+    Key::Unknown(NO_PORT, Some(format!("write the container's port: {example:?}")))
+}
+
 fn read_glue(rest: &str) -> Option<Key> {
     let (first, rest) = rest.split_once('_')?;
     let Some(protocol) = protocol(first) else {
-        // Others may well have labels that start with `glue_`: only a slip of the pen is ours.
-        return nearest(first, &["http", "tcp", "udp"]).map(|near| Key::Unknown(Some(near)));
+        // Others may well have labels that start with `glue_`: only a typo is ours.
+        let near = nearest(first, &["http", "tcp", "udp"])?;
+        return Some(Key::Unknown(UNKNOWN, Some(format!("did you mean \"glue_{near}\"?"))));
     };
     if rest == "ports" {
         return Some(Key::Ports(protocol));
     }
     let (number, attribute) = rest.split_once('_').unwrap_or((rest, ""));
-    let Some(port) = port(number) else { return Some(Key::Unknown(nearest(rest, &["ports"]))) };
+    let Some(port) = port(number) else {
+        if nearest(rest, &["ports"]).is_some() {
+            return Some(Key::Unknown(UNKNOWN, Some(format!("did you mean \"glue_{protocol}_ports\"?"))));
+        }
+        return Some(without_port(&format!("glue_{protocol}_"), "_", rest));
+    };
     let attribute = match (attribute, protocol) {
         ("weight", _) => Attribute::Weight,
         ("host", Protocol::Http) => Attribute::Host,
@@ -143,10 +205,58 @@ pub(crate) fn port(text: &str) -> Option<u16> {
 
 /// The known word that a misspelt one was meant to be, if one is near enough.
 fn nearest(word: &str, known: &[&'static str]) -> Option<&'static str> {
-    // Comparing costs the product of the lengths, and a label may be a megabyte.
+    // A comparison costs the product of the lengths, and a label may be a megabyte.
     if word.len() > 32 {
         return None;
     }
     let near = known.iter().map(|&k| (strsim::damerau_levenshtein(word, k), k)).min()?;
     (near.0 <= 2).then_some(near.1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is said of a key that looks like one of ours.
+    fn hint(key: &str) -> String {
+        match read(key) {
+            Some(Key::Unknown(message, hint)) => format!("{message}; {}", hint.unwrap_or_default()),
+            other => panic!("{key}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_label_that_is_nearly_right_is_shown_as_it_should_be() {
+        for (key, said) in [
+            (
+                "longshore.http.host",
+                "the label names no port; write the container's port: \"longshore.http.80.host\"",
+            ),
+            ("longshore.http", "the label names no port; write the container's port: \"longshore.http.80\""),
+            (
+                "longshore.tcp.web.weight",
+                "names no port; write the container's port: \"longshore.tcp.80.weight\"",
+            ),
+            ("longshore.http.99999.host", "invalid port; expected 1 to 65535"),
+            ("longshore.http.080", "invalid port; expected 1 to 65535 without leading zeros"),
+            ("Longshore.http.80.host", "case-sensitive; did you mean \"longshore.http.80.host\"?"),
+            ("longshore.HTTP.80.Host", "case-sensitive; did you mean \"longshore.http.80.host\"?"),
+            ("GLUE_HTTP_80_HOST", "case-sensitive; did you mean \"glue_http_80_host\"?"),
+            ("longshore.https.443.host", "unknown label; TLS is not terminated here; longshore.tcp.443"),
+            ("longshore.htpp.80", "unknown label; did you mean \"longshore.http\"?"),
+            ("glue_http_host", "names no port; write the container's port: \"glue_http_80_host\""),
+            ("glue_http_port", "unknown label; did you mean \"glue_http_ports\"?"),
+            ("glue_http_70000_host", "invalid port"),
+        ] {
+            let found = hint(key);
+            assert!(found.contains(said), "{key}: {found}");
+        }
+    }
+
+    #[test]
+    fn the_labels_of_others_are_nobodys_business() {
+        for key in ["com.example.Longshore.http.80", "glue_stick", "Glue", "LONGSHOREMAN", "maintainer"] {
+            assert_eq!(read(key), None, "{key}");
+        }
+    }
 }

@@ -18,6 +18,7 @@ mod ledger;
 mod missed;
 mod names;
 pub mod openvswitch;
+pub mod publisher;
 mod reach;
 mod records;
 mod routes;
@@ -32,4 +33,4 @@ pub use missed::{
 pub use names::{NamePlan, NameSettings};
 pub use reach::BalancerLocation;
 pub use records::{RecordSettings, container_key, records};
-pub use routes::{Decided, RoutePlan, RouteSettings};
+pub use routes::{Decided, Readiness, RoutePlan, RouteSettings};

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use longshore_model::{
-    Container, Frontend, Health, Host, HostId, Network, NetworkScope, PortState, Published, RunState,
-    Transport, World,
+    Container, ContainerRef, Endpoint, Frontend, Health, Host, HostId, Network, NetworkScope, PortState,
+    Published, RunState, Transport, World,
 };
-use longshore_plan::{BalancerLocation, RoutePlan, RouteSettings};
+use longshore_plan::{BalancerLocation, Readiness, RoutePlan, RouteSettings};
 use proptest::prelude::*;
 use worlds::{ME, changed, container, empty, named, put_network, world};
 
@@ -17,7 +17,12 @@ use worlds::{ME, changed, container, empty, named, put_network, world};
 fn on_the_host() -> RouteSettings {
     RouteSettings {
         location: BalancerLocation::Host(ME),
-        reserved: BTreeMap::from([(7051, "Longshore's API".to_owned())]),
+        reserved: BTreeMap::from([
+            ((Transport::Tcp, 7051), "Longshore's API".to_owned()),
+            ((Transport::Tcp, 1053), "Longshore's DNS server".to_owned()),
+            ((Transport::Udp, 1053), "Longshore's DNS server".to_owned()),
+        ]),
+        readiness: Readiness::Awaited,
     }
 }
 
@@ -140,8 +145,8 @@ fn a_bad_label_loses_that_one_route_and_no_other() {
     ! container c2 (200000000000): longshore.http.80.host: "" is no host name, as it is empty: the http route to port 80 is not made (write a name such as wp1.example.com, or *.example.com)
     ! container c3 (300000000000): longshore.http.80.weight: "1.5" is no weight: the http route to port 80 is not made (write a whole number from 0 to 256)
     ! container c3 (300000000000): longshore.http.8080.strip-prefix: "maybe" is neither 1 nor 0: the http route to port 8080 is not made
-    ! container c4 (400000000000): glue_htp_80_host: unknown label: it does nothing (did you mean "http"?)
-    ! container c4 (400000000000): longshore.htpp.80.host: unknown label: it does nothing (did you mean "http"?)
+    ! container c4 (400000000000): glue_htp_80_host: unknown label: it is ignored (did you mean "glue_http"?)
+    ! container c4 (400000000000): longshore.htpp.80.host: unknown label: it is ignored (did you mean "longshore.http"?)
     ! container c4 (400000000000): longshore.http.80.hots: unknown property: the http route to port 80 is not made (did you mean "host"?)
     ! container c5 (500000000000): longshore.http.80.host: "{{x}}" is no host name, as it has the character '{': the http route to port 80 is not made (write a name such as wp1.example.com, or *.example.com)
     ! container c5 (500000000000): longshore.http.8080.prefix: "a/../b" is no path prefix, as it has the segment "..": the http route to port 8080 is not made
@@ -161,7 +166,61 @@ fn a_frontend_listens_where_the_label_says() {
 #[test]
 fn a_reserved_port_is_refused() {
     let plan = plan([container(1, &[("longshore.http.80.listen", "7051")])]);
-    insta::assert_snapshot!(shown(&plan), @"! container c1 (100000000000): longshore.http.80.listen: port 7051 is taken by Longshore's API: the route is not made (choose another with longshore.<protocol>.<port>.listen)");
+    insta::assert_snapshot!(shown(&plan), @"! container c1 (100000000000): longshore.http.80.listen: tcp port 7051 is taken by Longshore's API: the route is not made (choose another with longshore.<protocol>.<port>.listen)");
+}
+
+#[test]
+fn a_port_that_something_else_has_over_udp_is_refused_to_udp_routes_and_left_to_no_other() {
+    let plan =
+        plan([container(1, &[("longshore.udp.53.listen", "1053"), ("longshore.udp.80.listen", "7051")])]);
+    insta::assert_snapshot!(shown(&plan), @r"
+    udp:7051 -> c1@172.17.0.1:80*100
+    ! container c1 (100000000000): longshore.udp.53.listen: udp port 1053 is taken by Longshore's DNS server: the route is not made (choose another with longshore.<protocol>.<port>.listen)
+    ");
+}
+
+/// A container in these networks, which serves port 80 and prefers a network.
+fn on_networks(networks: &[(&str, &str)], preferred: &str) -> Container {
+    let mut one = container(1, &[("longshore.http.80", ""), ("longshore.network", preferred)]);
+    let endpoint = |(name, id): &(&str, &str)| {
+        let endpoint =
+            Endpoint { network_id: (*id).to_owned(), ipv4: Some([172, 17, 0, 1].into()), ipv6: None };
+        ((*name).to_owned(), endpoint)
+    };
+    one.networks = networks.iter().map(endpoint).collect();
+    one
+}
+
+#[test]
+fn a_network_that_a_label_names_in_vain_is_a_problem() {
+    let shown = |networks: &[(&str, &str)], preferred: &str| {
+        let mut world = world([on_networks(networks, preferred)], &[80]);
+        put_network(
+            &mut world,
+            "swarm-id",
+            Network { name: "mesh".to_owned(), scope: NetworkScope::Elsewhere },
+        );
+        shown(&RoutePlan::of(&world, on_the_host()))
+    };
+    let both = [("front", "front-id"), ("mesh", "swarm-id")];
+    insta::assert_snapshot!(
+        [shown(&both, "nowhere"), shown(&both, "mesh"), shown(&both, "front"), shown(&both[1..], "mesh"), shown(&[], "")].join("\n\n"),
+        @r#"
+    http:80 */ -> c1@172.17.0.1:80*100
+    ! container c1 (100000000000): longshore.network: the container is not on the network "nowhere": traffic goes by another way (expected one of front)
+
+    http:80 */ -> c1@172.17.0.1:80*100
+    ! container c1 (100000000000): longshore.network: the balancer cannot reach the network "mesh": traffic goes by another way (expected one of front)
+
+    http:80 */ -> c1@172.17.0.1:80*100
+
+    http:80 */ -> (c1: it has no address that the balancer can reach)
+    ! container c1 (100000000000): the balancer cannot reach its networks (mesh), and port 80 is not published where it can: it takes no traffic (put it on a bridge network, or publish the port: docker run -p)
+
+    http:80 */ -> (c1: it has no address that the balancer can reach)
+    ! container c1 (100000000000): it has no network, and port 80 is not published where it can: it takes no traffic (put it on a bridge network, or publish the port: docker run -p)
+    "#
+    );
 }
 
 #[test]
@@ -210,8 +269,18 @@ fn what_takes_no_traffic_keeps_its_route_and_says_why() {
     world.ports.remove_mut(&(named(&seven), ([172, 17, 0, 7], 80).into()));
     world.ports.insert_mut((named(&labelled(8)), ([172, 17, 0, 8], 80).into()), PortState::Closed);
     let plan = RoutePlan::of(&world, on_the_host());
-    insta::assert_snapshot!(shown(&plan), @"http:80 */ -> c3@172.17.0.3:80*100 (c1: its health check has not passed yet) (c2: its health check fails) (c4: it is paused) (c5: it is stopping) (c6: it has no address that the balancer can reach) (c7: its port has not accepted a connection yet) (c8: its port no longer accepts connections)");
+    insta::assert_snapshot!(shown(&plan), @r"
+    http:80 */ -> c3@172.17.0.3:80*100 (c1: its health check has not passed yet) (c2: its health check fails) (c4: it is paused) (c5: it is stopping) (c6: it has no address that the balancer can reach) (c7: its port has not accepted a connection yet) (c8: its port no longer accepts connections)
+    ! container c6 (600000000000): it has no network, and port 80 is not published where it can: it takes no traffic (put it on a bridge network, or publish the port: docker run -p)
+    ");
     assert_eq!(plan.checks(&named(&seven)).count(), 1);
+    // A balancer with checks of its own gets those that may become ready after the last pass.
+    let assumed = RoutePlan::of(&world, RouteSettings { readiness: Readiness::Assumed, ..on_the_host() });
+    insta::assert_snapshot!(shown(&assumed), @r"
+    http:80 */ -> c1@172.17.0.1:80*100 c3@172.17.0.3:80*100 c7@172.17.0.7:80*100 c8@172.17.0.8:80*100 (c2: its health check fails) (c4: it is paused) (c5: it is stopping) (c6: it has no address that the balancer can reach)
+    ! container c6 (600000000000): it has no network, and port 80 is not published where it can: it takes no traffic (put it on a bridge network, or publish the port: docker run -p)
+    ");
+    assert_eq!(assumed.checks(&named(&seven)).count(), 0);
     assert_eq!(plan.checks(&named(&health(3, Health::Healthy))).count(), 0);
 }
 
@@ -284,6 +353,7 @@ fn from_a_container_its_own_networks_are_used_and_no_others() {
     insta::assert_snapshot!(shown(&plan), @r"
     http:80 far/ -> (c2: it has no address that the balancer can reach)
     http:80 near/ -> c1@172.17.0.1:80*100
+    ! container c2 (200000000000): the balancer cannot reach its networks (bridge), and port 80 is not published where it can: it takes no traffic (put it on a network of the container c9, which the balancer runs in)
     ");
     let on_the_hosts_network = Container { network_mode: "host".to_owned(), ..own.clone() };
     plan.update(&world([on_the_hosts_network, near, far], &[80]), &changed(&own));
@@ -416,13 +486,85 @@ fn an_explanation_names_the_container_and_the_reason() {
     Routed Some("http:80 a.b/")
     c1 takes 100% at 172.17.0.1:80 (weight 100)
     c2 claims http:80 a.b/api, which does not cover /x
-    c3 claims http:80 a.b/, and is exited
+    c3 claims http:80 a.b/, but is exited
     "#);
     insta::assert_snapshot!(told("a.b", "/api/v1"), @r#"
     Routed Some("http:80 a.b/api")
     c2 takes 100% at 172.17.0.2:80 (weight 100)
-    c1 claims http:80 a.b/, and the more exact http:80 a.b/api goes before
-    c3 claims http:80 a.b/, and is exited
+    c1 claims http:80 a.b/, but http:80 a.b/api is more specific
+    c3 claims http:80 a.b/, but is exited
     "#);
     insta::assert_snapshot!(told("nowhere", "/"), @"NoRoute None");
+}
+
+#[test]
+fn an_explanation_leaves_out_bad_labels_that_have_nothing_to_do_with_the_request() {
+    let world = world(
+        [
+            container(1, &[("longshore.http.80.host", "a.b")]),
+            container(2, &[("longshore.http.80.host", "other.test"), ("longshore.http.80.weight", "heavy")]),
+            container(3, &[("longshore.http.80.host", "a.b"), ("longshore.http.80.weight", "heavy")]),
+            container(4, &[("longshore.http.8080.host", "a.b"), ("longshore.http.8080.weight", "heavy")]),
+            container(5, &[("longshore.htpp.80.host", "a.b")]),
+            container(6, &[("longshore.htpp.80.host", "other.test")]),
+            container(7, &[("longshore.tcp.80.weight", "heavy")]),
+            container(8, &[("glue_http_ports", "x"), ("glue_http_80_host", "other.test")]),
+            container(9, &[("longshore.http.3000.listen", "80"), ("longshore.http.3000.wieght", "1")]),
+        ],
+        &[80],
+    );
+    let plan = RoutePlan::of(&world, on_the_host());
+    let explained = |host| {
+        let explanation =
+            longshore_plan::explain(&world, plan.table(), "http:80".parse().unwrap(), host, "/");
+        explanation.candidates.into_iter().map(|candidate| candidate.name).collect::<Vec<_>>()
+    };
+    assert_eq!(explained("a.b"), ["c1", "c3", "c5", "c9"]);
+    assert_eq!(explained("nowhere.test"), ["c9"], "its label names any host");
+}
+
+/// A container that is in both families, and a world in which its port 80 is in these states.
+fn dual_stack(health: Health, v4: PortState, v6: PortState) -> (World, ContainerRef) {
+    let mut both = container(1, &[("longshore.http.80", "")]);
+    both.health = health;
+    for endpoint in both.networks.values_mut() {
+        endpoint.ipv6 = Some("fd00::1".parse().unwrap());
+    }
+    let id = named(&both);
+    let mut world = world([both], &[]);
+    world.ports.insert_mut((id.clone(), "172.17.0.1:80".parse().unwrap()), v4);
+    world.ports.insert_mut((id.clone(), "[fd00::1]:80".parse().unwrap()), v6);
+    (world, id)
+}
+
+#[test]
+fn a_server_that_listens_on_one_family_only_is_reached_by_it() {
+    let cases = [
+        (PortState::Open, PortState::NotOpen, "c1@172.17.0.1:80*100", 1),
+        (PortState::NotOpen, PortState::Open, "c1@[fd00::1]:80*100", 1),
+        (PortState::Open, PortState::Open, "c1@172.17.0.1:80*100", 1),
+        (PortState::NotOpen, PortState::NotOpen, "(c1: its port has not accepted a connection yet)", 2),
+        (PortState::NotOpen, PortState::Closed, "(c1: its port no longer accepts connections)", 2),
+    ];
+    for (v4, v6, upstream, checks) in cases {
+        let (world, id) = dual_stack(Health::None, v4, v6);
+        let plan = RoutePlan::of(&world, on_the_host());
+        assert_eq!(shown(&plan), format!("http:80 */ -> {upstream}"), "{v4:?} {v6:?}");
+        assert_eq!(plan.checks(&id).count(), checks, "{v4:?} {v6:?}");
+    }
+}
+
+#[test]
+fn a_healthy_server_that_listens_on_one_family_only_is_reached_by_it() {
+    for (v4, v6, address) in [
+        (PortState::Open, PortState::NotOpen, "172.17.0.1:80"),
+        (PortState::NotOpen, PortState::Open, "[fd00::1]:80"),
+        (PortState::NotOpen, PortState::NotOpen, "172.17.0.1:80"),
+    ] {
+        let (world, _) = dual_stack(Health::Healthy, v4, v6);
+        let plan = RoutePlan::of(&world, on_the_host());
+        assert_eq!(shown(&plan), format!("http:80 */ -> c1@{address}*100"), "{v4:?} {v6:?}");
+    }
+    let (world, id) = dual_stack(Health::Starting, PortState::NotOpen, PortState::NotOpen);
+    assert_eq!(RoutePlan::of(&world, on_the_host()).checks(&id).count(), 0);
 }

@@ -12,9 +12,12 @@ use crate::state::DockerEvent;
 pub trait Inspect: Debug + Send + Sync {
     /// Returns the container's inspection, or nothing if it is gone or Docker does not answer.
     fn inspect<'a>(&'a self, id: &'a ContainerId) -> BoxFuture<'a, Option<Arc<RawValue>>>;
+}
 
+/// Finds out what became of containers that no event explains.
+pub trait Examine: Debug + Send + Sync {
     /// Returns what Docker says of these containers, or nothing if it does not answer.
-    fn evidence<'a>(&'a self, containers: &'a [ContainerId]) -> BoxFuture<'a, Option<Evidence>>;
+    fn examine<'a>(&'a self, containers: &'a [ContainerId]) -> BoxFuture<'a, Option<Evidence>>;
 }
 
 /// What Docker says of some containers, with the events that may explain it.

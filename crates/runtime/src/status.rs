@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use super::follow::Reached;
+use crate::passed::Reached;
 
 /// Why a follower makes a pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

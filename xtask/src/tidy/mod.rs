@@ -3,6 +3,7 @@
 //! A rule is a pure function from texts to violations, so that its tests are bad samples.
 
 mod arrows;
+mod circles;
 mod dependencies;
 mod links;
 mod shape;
@@ -69,6 +70,12 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let manifest = fs::read_to_string(root.join("Cargo.toml")).context("read Cargo.toml")?;
     let mut found = arrows::check(root, &metadata);
     found.extend(dependencies::check(&manifest, &metadata));
+    let crates: Vec<PathBuf> = metadata
+        .packages
+        .iter()
+        .filter_map(|package| Some(package.manifest_path.strip_prefix(root).ok()?.parent()?.join("src")))
+        .collect();
+    found.extend(circles::check(&sources, &crates));
     for source in &sources {
         if source.is("rs") {
             found.extend(shape::check(source));

@@ -22,22 +22,26 @@ pub enum EngineError {
     Haproxy(#[from] HaproxyError),
 }
 
-/// What an engine says by itself.
+/// What an engine reports by itself.
 #[derive(Debug)]
 pub(crate) enum Notice {
-    /// It could not connect to this upstream.
+    /// The engine could not connect to this upstream.
     Suspect(ContainerRef, SocketAddr),
-    /// It lost what it was told and wants all of it again.
+    /// The engine lost the routes, or has a step to take: it wants [`Engine::apply`] to be called.
     Disturbed,
 }
 
-/// What an engine made of a table.
-#[derive(Debug)]
-pub(crate) struct Carried {
+/// What became of a table.
+#[derive(Debug, Default)]
+pub(crate) struct ApplyReport {
     /// All frontends that could not be opened, and why.
     pub(crate) failed: Vec<(Frontend, String)>,
-    /// Whether every other route is in force: a reload may be due, which [`Notice::Disturbed`] announces.
-    pub(crate) complete: bool,
+    /// Other frontends wait for a reload, which [`Notice::Disturbed`] announces, or for [`Engine::retry`].
+    pub(crate) pending: bool,
+    /// Why the routes in `unapplied` are not in force.
+    pub(crate) error: Option<EngineError>,
+    /// They belong to the next call's `changed` as well.
+    pub(crate) unapplied: BTreeSet<RouteKey>,
 }
 
 /// The engine in use.
@@ -67,7 +71,11 @@ impl Engine {
         })
         .map_err(EngineError::BuiltIn)?;
         let haproxy = match &settings.engine {
-            EngineSettings::Haproxy(settings) if !dry => Some(Haproxy::start((**settings).clone()).await?),
+            EngineSettings::Haproxy(settings) if !dry => {
+                let settings =
+                    longshore_haproxy::Settings { retries: start != Start::Once, ..(**settings).clone() };
+                Some(Haproxy::start(settings).await?)
+            }
             _ => None,
         };
         let idle = (dry || settings.engine == EngineSettings::None).then(|| settings.engine.clone());
@@ -93,23 +101,28 @@ impl Engine {
         Traffic::new(self.built_in.clone())
     }
 
-    /// Carries `table`; `changed` names the routes that may differ since the last call that succeeded.
-    pub(crate) async fn apply(
-        &mut self,
-        table: &RouteTable,
-        changed: &BTreeSet<RouteKey>,
-    ) -> Result<Carried, EngineError> {
-        let mut carried = Carried { failed: Vec::new(), complete: true };
+    /// Puts `table` in force; `changed` names the routes that may differ since they were last applied. The built-in data
+    /// plane's part of it does not depend on HAProxy's.
+    pub(crate) async fn apply(&mut self, table: &RouteTable, changed: &BTreeSet<RouteKey>) -> ApplyReport {
+        let mut report = ApplyReport::default();
         if self.idle.is_some() {
-            return Ok(carried);
+            return report;
         }
         let mut own = changed.clone();
         if let Some(haproxy) = &mut self.haproxy {
             let (udp, others): (BTreeSet<_>, BTreeSet<_>) =
                 own.into_iter().partition(|key| key.frontend.protocol == Protocol::Udp);
             own = udp;
-            let applied = haproxy.apply(table, &others).await?;
-            carried = Carried { failed: applied.failed, complete: applied.pending.is_empty() };
+            match haproxy.apply(table, &others).await {
+                Ok(applied) => {
+                    report.failed = applied.failed;
+                    report.pending = !applied.pending.is_empty();
+                }
+                Err(error) => {
+                    report.error = Some(error.into());
+                    report.unapplied = others;
+                }
+            }
         }
         for key in &own {
             self.closed.remove(&key.frontend);
@@ -117,8 +130,16 @@ impl Engine {
         for (frontend, error) in self.built_in.apply(table, &own).await {
             self.closed.insert(frontend, error.to_string());
         }
-        carried.failed.extend(self.closed.clone());
-        Ok(carried)
+        report.failed.extend(self.closed.clone());
+        report
+    }
+
+    /// Has the next [`Engine::apply`] try again what failed. The built-in data plane tries a frontend again when one of its
+    /// routes is among those that changed.
+    pub(crate) fn retry(&mut self) {
+        if let Some(haproxy) = &mut self.haproxy {
+            haproxy.retry();
+        }
     }
 
     /// Reads the engine's own files (the template) again before the next table.
@@ -129,7 +150,7 @@ impl Engine {
         }
     }
 
-    /// Waits for what the engine says by itself. May be dropped at any time.
+    /// Waits for what the engine reports by itself. Cancel-safe.
     pub(crate) async fn notice(&mut self) -> Notice {
         let disturbed = async {
             match &mut self.haproxy {
@@ -165,5 +186,63 @@ impl Engine {
             }
         };
         tokio::join!(self.built_in.drain(grace), haproxy);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use longshore_haproxy::Mode;
+    use longshore_model::{ContainerId, HostId, Route, Upstream};
+    use tokio::net::UdpSocket;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn udp_is_relayed_although_haproxy_cannot_be_started() {
+        let dir = tempfile::tempdir().unwrap();
+        let local = IpAddr::from(Ipv4Addr::LOCALHOST);
+        let mut haproxy = longshore_haproxy::Settings::new(Mode::Own { dir: dir.path().join("haproxy") });
+        haproxy.binary = "/nonexistent/haproxy".into();
+        let settings = BalancerSettings {
+            bind: vec![local],
+            trusted: Vec::new(),
+            workers: 1,
+            engine: EngineSettings::Haproxy(Box::new(haproxy)),
+        };
+        let mut engine = Engine::start(&settings, Start::Fresh).await.unwrap();
+        let upstream = UdpSocket::bind((local, 0)).await.unwrap();
+        let free = UdpSocket::bind((local, 0)).await.unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let route = |frontend: String| Route {
+            key: RouteKey {
+                frontend: frontend.parse().unwrap(),
+                host: longshore_model::HostPattern::Any,
+                prefix: Default::default(),
+            },
+            strip_prefix: false,
+            upstreams: vec![Upstream {
+                container: ContainerRef { host: HostId::from_u128(1), id: ContainerId::new("a") },
+                name: "a".to_owned(),
+                port: 53,
+                address: upstream.local_addr().unwrap(),
+                weight: "1".parse().unwrap(),
+            }],
+            waiting: Vec::new(),
+        };
+        let table: RouteTable =
+            [route(format!("udp:{port}")), route(format!("http:{port}"))].into_iter().collect();
+        let changed: BTreeSet<RouteKey> = table.iter().map(|route| route.key.clone()).collect();
+        let report = engine.apply(&table, &changed).await;
+        assert!(report.error.is_some());
+        assert_eq!(report.unapplied.len(), 1, "the route of HTTP");
+        let client = UdpSocket::bind((local, 0)).await.unwrap();
+        client.send_to(b"ping", (local, port)).await.unwrap();
+        let mut datagram = [0; 8];
+        let received = tokio::time::timeout(Duration::from_secs(10), upstream.recv(&mut datagram)).await;
+        assert_eq!(received.unwrap().unwrap(), 4);
+        engine.drain(Duration::ZERO).await;
     }
 }

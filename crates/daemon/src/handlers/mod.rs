@@ -10,13 +10,14 @@
 //! Deliberately absent: running handlers. They are told of the set that counts and of nothing else.
 
 mod discover;
+mod followers;
 mod scripts;
 mod supervise;
 #[cfg(test)]
 mod tests;
 mod watch;
 
-use longshore_model::{BalanceJob, HandlerSet};
+use longshore_model::{BalanceJob, HandlerSet, Problem};
 use tokio::sync::watch as signal;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -27,10 +28,15 @@ pub(crate) use watch::watch;
 
 /// The enabled handler that asks for docker-balancer's job, if there is one, by a look at the files.
 pub fn balance_job(settings: &HandlerSettings) -> Option<BalanceJob> {
-    discover::balance_job(&discover::discover(settings, &HandlerSet::default()))
+    discover::balance_job(&discover::discover(settings, &HandlerSet::default()).set)
 }
 
-/// The same, followed while files change. Ends when the handle is dropped.
+/// What is wrong with the handlers that are defined, by a look at the files.
+pub fn check(settings: &HandlerSettings) -> Vec<Problem> {
+    discover::discover(settings, &HandlerSet::default()).set.problems
+}
+
+/// The balancer's job as [`balance_job`] finds it, followed while files change. Ends when the handle is dropped.
 pub fn follow_balance_job(
     settings: HandlerSettings,
 ) -> (signal::Receiver<Option<BalanceJob>>, AbortOnDropHandle<()>) {

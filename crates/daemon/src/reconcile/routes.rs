@@ -1,6 +1,6 @@
 //! Routes: what World's containers ask for, carried by an engine.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::Checks;
+use super::route_log::RouteLog;
 use crate::act::{Engine, Notice};
 use crate::config::ReloadableSettings;
 
@@ -20,13 +21,22 @@ use crate::config::ReloadableSettings;
 /// with the routes it has meanwhile.
 const SETTLE: Duration = Duration::from_secs(2);
 
+/// What the engine made of the routes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AppliedRoutes {
+    /// The table that it last took over.
+    pub(crate) table: RouteTable,
+    /// Frontends of the table that could not be opened, and why: nothing reaches their routes.
+    pub(crate) refused: BTreeMap<Frontend, String>,
+}
+
 /// The routes that the engine carries, for readers.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Routes(Arc<ArcSwap<RouteTable>>);
+pub(crate) struct Routes(Arc<ArcSwap<AppliedRoutes>>);
 
 impl Routes {
-    /// The table as the engine last carried it out.
-    pub(crate) fn table(&self) -> Arc<RouteTable> {
+    /// Returns the routes as the engine last took them over.
+    pub(crate) fn applied(&self) -> Arc<AppliedRoutes> {
         self.0.load_full()
     }
 }
@@ -46,6 +56,8 @@ pub(crate) struct RouteReconciler {
     pub(crate) events: RouteEvents,
     /// Set once the first table is carried.
     pub(crate) ready: watch::Sender<bool>,
+    /// Set once the first table was tried, whether or not it could be carried.
+    pub(crate) tried: watch::Sender<bool>,
     /// Settings read again: the engine looks at its own files again.
     pub(crate) live: watch::Receiver<ReloadableSettings>,
     pub(crate) due: Due,
@@ -61,6 +73,7 @@ pub(crate) struct Due {
     retry: Option<Instant>,
     /// Routes of the frontends that could not be opened, until they are tried again.
     refused: BTreeSet<RouteKey>,
+    log: RouteLog,
     delays: backon::ExponentialBackoff,
     first: First,
 }
@@ -72,6 +85,7 @@ impl Default for Due {
             disturbed: false,
             retry: None,
             refused: BTreeSet::new(),
+            log: RouteLog::default(),
             delays: backoff::exponential(FIRST_DELAY, MAX_DELAY),
             first: First::Unlisted,
         }
@@ -114,6 +128,8 @@ impl RouteReconciler {
             }
             if self.due.retry.take_if(|at| *at <= Instant::now()).is_some() {
                 self.due.dirty.append(&mut self.due.refused);
+                self.due.disturbed = true;
+                self.engine.retry();
             }
             if self.is_settled() {
                 self.apply().await;
@@ -167,32 +183,54 @@ impl RouteReconciler {
             return;
         }
         let started = Instant::now();
-        let outcome = self.engine.apply(self.plan.table(), &self.due.dirty).await;
+        let report = self.engine.apply(self.plan.table(), &self.due.dirty).await;
         metrics::histogram!("longshore_route_apply_seconds").record(started.elapsed().as_secs_f64());
-        match outcome {
-            Ok(carried) => {
-                self.routes.0.store(Arc::new(self.plan.table().clone()));
-                metrics::gauge!("longshore_routes").set(self.plan.table().len() as f64);
-                for key in std::mem::take(&mut self.due.dirty) {
-                    let _ = self.events.send(key);
-                }
-                // What waits for a reload may be what was refused a moment ago.
-                if carried.complete {
-                    self.problems.set(Source::Balancer, []);
-                }
-                self.failed_frontends(carried.failed);
+        self.publish(report.unapplied, report.failed.iter().cloned().collect());
+        self.failed_frontends(report.failed, report.pending || report.error.is_some());
+        match report.error {
+            // What waits for a reload may be what was refused a moment ago.
+            None if report.pending => return,
+            None => {
+                self.problems.set(Source::Balancer, []);
                 // Once ready, always ready: a reload for a later frontend takes nothing from the others.
-                self.ready.send_if_modified(|ready| carried.complete && !std::mem::replace(ready, true));
+                self.ready.send_if_modified(|ready| !std::mem::replace(ready, true));
             }
-            Err(error) => {
+            Some(error) => {
                 self.retry_later();
                 self.due.disturbed = true;
                 metrics::counter!("longshore_route_apply_failures_total").increment(1);
                 let subject = Subject::Balancer { engine: self.engine.name().to_owned() };
-                let message = format!("the routes are not what they should be: {}", chain(&error));
-                let hint = Some("it is tried again".to_owned());
+                let message = format!("cannot apply the routes: {}", chain(&error));
+                let hint = Some("retrying; the routes that were applied before stay".to_owned());
                 self.problems.set(Source::Balancer, [Problem { subject, key: None, message, hint }]);
             }
+        }
+        self.tried.send_replace(true);
+    }
+
+    /// Shows readers the routes that are in force: all that changed but for `unapplied`. `refused` are the frontends that are
+    /// not open, and why.
+    fn publish(&mut self, unapplied: BTreeSet<RouteKey>, refused: BTreeMap<Frontend, String>) {
+        let before = self.routes.applied();
+        let changed = std::mem::replace(&mut self.due.dirty, unapplied);
+        let changed: BTreeSet<RouteKey> = changed.difference(&self.due.dirty).cloned().collect();
+        let table = if self.due.dirty.is_empty() {
+            self.plan.table().clone()
+        } else {
+            let mut table = before.table.clone();
+            for key in &changed {
+                match self.plan.table().get(key) {
+                    Some(route) => table.insert(Arc::clone(route)),
+                    None => drop(table.remove(key)),
+                }
+            }
+            table
+        };
+        self.due.log.log(&before.table, &table, &changed, &refused);
+        metrics::gauge!("longshore_routes").set(table.len() as f64);
+        self.routes.0.store(Arc::new(AppliedRoutes { table, refused }));
+        for key in changed {
+            let _ = self.events.send(key);
         }
     }
 
@@ -202,18 +240,19 @@ impl RouteReconciler {
         }
     }
 
-    /// A frontend that could not be opened is tried again, and holds up no other.
-    fn failed_frontends(&mut self, failed: Vec<(Frontend, String)>) {
+    /// A frontend that could not be opened is tried again, and holds up no other. `unfinished`: the engine is not done with
+    /// the others.
+    fn failed_frontends(&mut self, failed: Vec<(Frontend, String)>, unfinished: bool) {
         let of_failed = |key: &&RouteKey| failed.iter().any(|(frontend, _)| *frontend == key.frontend);
         self.due.refused = match failed.is_empty() {
             true => BTreeSet::new(),
             false => self.plan.table().iter().map(|route| &route.key).filter(of_failed).cloned().collect(),
         };
-        if self.due.refused.is_empty() {
+        if !self.due.refused.is_empty() {
+            self.retry_later();
+        } else if !unfinished {
             self.due.retry = None;
             self.due.delays = backoff::exponential(FIRST_DELAY, MAX_DELAY);
-        } else {
-            self.retry_later();
         }
         let problems = failed.into_iter().map(|(frontend, why)| Problem {
             subject: Subject::Frontend { frontend: frontend.to_string() },

@@ -79,6 +79,12 @@ impl Lab {
         self.engine.apply(&self.table, &BTreeSet::new()).await
     }
 
+    /// Applies again what failed or was refused, as the agent does after a while.
+    pub(super) async fn retry(&mut self) -> Result<Applied, HaproxyError> {
+        self.engine.retry();
+        self.engine.apply(&self.table, &BTreeSet::new()).await
+    }
+
     /// Keeps the engine up for a while, as the agent's loop does.
     pub(super) async fn run_for(&mut self, time: Duration) {
         let end = Instant::now() + time;

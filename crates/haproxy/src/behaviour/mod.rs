@@ -2,6 +2,7 @@
 
 mod attached;
 mod faults;
+mod hostile;
 mod lab;
 mod ports;
 mod routing;

@@ -124,6 +124,7 @@ nonsense{% endif %}{% endfor %}";
         "{error}"
     );
     assert_eq!(get(port, "x", "/").await, "own");
+    lab.engine.retry();
     lab.set(&[to(format!("http:{port} x/"), &[])]).await;
     assert_eq!(lab.engine.stats().reloads, 0);
     assert_eq!(get(port, "x", "/").await, "own");
@@ -175,6 +176,45 @@ async fn a_dry_run_renders_what_would_be_written_and_writes_nothing() {
     assert_eq!(text, Haproxy::render(&settings, &lab.table).unwrap());
     assert!(text.contains("bind 127.0.0.1:5000"));
     assert!(!dir.path().join("haproxy").exists(), "a dry run writes nothing");
+}
+
+#[tokio::test]
+async fn a_configuration_of_every_kind_of_frontend_draws_no_warning() {
+    let mut lab = Lab::with(|settings| settings.log = Some("127.0.0.1:514 local0".to_owned())).await;
+    let a = Upstream::new("a").await;
+    lab.set(&[to(format!("http:{} x/", free_port()), &[&a]), to(format!("tcp:{}", free_port()), &[&a])])
+        .await;
+    let checked =
+        std::process::Command::new("haproxy").arg("-c").arg("-f").arg(lab.path("haproxy.cfg")).output();
+    let checked = checked.unwrap();
+    let said = String::from_utf8_lossy(&checked.stderr).into_owned();
+    assert!(checked.status.success() && !said.contains("WARNING"), "{said}");
+}
+
+#[tokio::test]
+async fn requests_and_connections_are_logged_where_the_settings_say() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let log = tokio::net::UnixDatagram::bind(&path).unwrap();
+    // HAProxy's workers are not root.
+    std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    let mut lab = Lab::with(|settings| settings.log = Some(format!("{} local0", path.display()))).await;
+    let (a, port) = (Upstream::new("a").await, free_port());
+    lab.set(&[to(format!("http:{port} x/"), &[&a])]).await;
+    assert_eq!(get(port, "x", "/logged?q").await, "a /logged?q");
+    let found = async {
+        loop {
+            let mut line = [0; 2048];
+            let length = log.recv(&mut line).await.unwrap();
+            let line = String::from_utf8_lossy(&line[..length]).into_owned();
+            if line.contains("\"GET /logged?q HTTP/1.1\"") {
+                return line;
+            }
+        }
+    };
+    let line = tokio::time::timeout(std::time::Duration::from_secs(10), found).await.unwrap();
+    assert!(line.contains(&format!(" http_{port} slot_0001/")) && line.contains(" 200 "), "{line}");
 }
 
 #[tokio::test]

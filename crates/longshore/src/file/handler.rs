@@ -8,12 +8,11 @@ use longshore_daemon::config::{Definition, Said, Value as SaidValue};
 use toml_edit::{Item, TableLike, Value};
 
 use super::line_of;
-use crate::mistake::Mistake;
+use crate::config_error::{ConfigError, Source};
 
 /// The file that is read.
 pub(super) struct Place<'a> {
     pub(super) path: &'a Path,
-    pub(super) shown: &'a str,
     pub(super) text: &'a str,
 }
 
@@ -22,13 +21,13 @@ impl Place<'_> {
         span.map(|span| line_of(self.text, span.start))
     }
 
-    fn mistake(&self, line: Option<usize>, message: &str) -> Mistake {
-        Mistake { place: self.shown.to_owned(), line, message: format!("handler: {message}") }
+    fn error(&self, line: Option<usize>, message: &str) -> ConfigError {
+        ConfigError::of_key(Source::File { path: self.path.to_owned(), line }, "handler", message)
     }
 }
 
-/// Reads all handlers, or tells every mistake in them.
-pub(super) fn read(item: &Item, place: &Place<'_>) -> Result<Vec<Definition>, Vec<Mistake>> {
+/// Reads all handlers, or finds every error in them.
+pub(super) fn read(item: &Item, place: &Place<'_>) -> Result<Vec<Definition>, Vec<ConfigError>> {
     let tables: Option<Vec<(&dyn TableLike, _)>> = match item {
         Item::ArrayOfTables(tables) => {
             Some(tables.iter().map(|table| (table as &dyn TableLike, table.span())).collect())
@@ -40,30 +39,28 @@ pub(super) fn read(item: &Item, place: &Place<'_>) -> Result<Vec<Definition>, Ve
         Item::None | Item::Table(_) | Item::Value(_) => None,
     };
     let Some(tables) = tables else {
-        let mistake = place.mistake(place.line(item.span()), "write [[handler]] and its keys below");
-        return Err(vec![mistake]);
+        return Err(vec![place.error(place.line(item.span()), "expected [[handler]] and its keys below")]);
     };
     let mut handlers: Vec<Definition> = Vec::new();
-    let mut mistakes = Vec::new();
+    let mut errors = Vec::new();
     for (table, span) in tables {
         let line = place.line(span);
-        let mut reader = Reader { place, mistakes: Vec::new() };
+        let mut reader = Reader { place, errors: Vec::new() };
         let handler = reader.handler(table, line);
         if let Some(handler) = handler {
             if handlers.iter().any(|other| other.name == handler.name) {
-                let message = format!("there is a handler {:?} already", handler.name);
-                mistakes.push(place.mistake(line, &message));
+                errors.push(place.error(line, &format!("duplicate handler {:?}", handler.name)));
             }
             handlers.push(handler);
         }
-        mistakes.extend(reader.mistakes);
+        errors.extend(reader.errors);
     }
-    if mistakes.is_empty() { Ok(handlers) } else { Err(mistakes) }
+    if errors.is_empty() { Ok(handlers) } else { Err(errors) }
 }
 
 struct Reader<'a> {
     place: &'a Place<'a>,
-    mistakes: Vec<Mistake>,
+    errors: Vec<ConfigError>,
 }
 
 impl Reader<'_> {
@@ -75,7 +72,7 @@ impl Reader<'_> {
             if key == "params" {
                 match item.as_table_like() {
                     Some(table) => params = self.all(table),
-                    None => self.mistake(self.line(table, key), "params: write a table"),
+                    None => self.error(self.line(table, key), "params: expected a table"),
                 }
             } else if let Some(said) = self.said(table, key, item) {
                 head.insert(key.to_lowercase(), said);
@@ -84,16 +81,16 @@ impl Reader<'_> {
         let name = match head.remove("name") {
             Some(Said { value: SaidValue::One(name), line }) => {
                 if name.is_empty() || name.contains('/') || name.chars().any(char::is_control) {
-                    self.mistake(line, "name: it is empty, or has a slash or a control character in it");
+                    self.error(line, "name: expected a name without slashes and control characters");
                 }
                 Some(name)
             }
             Some(Said { line, .. }) => {
-                self.mistake(line, "name: write one text");
+                self.error(line, "name: expected a string");
                 None
             }
             None => {
-                self.mistake(line, "it needs a name");
+                self.error(line, "name is missing");
                 None
             }
         };
@@ -119,7 +116,7 @@ impl Reader<'_> {
             None => None,
         };
         if value.is_none() {
-            self.mistake(line, &format!("{key}: write a text, a number, true or false, or a list of them"));
+            self.error(line, &format!("{key}: expected a string, a number, true, false, or a list of them"));
         }
         Some(Said { value: value?, line })
     }
@@ -128,8 +125,8 @@ impl Reader<'_> {
         self.place.line(table.key(key).and_then(toml_edit::Key::span))
     }
 
-    fn mistake(&mut self, line: Option<usize>, message: &str) {
-        self.mistakes.push(self.place.mistake(line, message));
+    fn error(&mut self, line: Option<usize>, message: &str) {
+        self.errors.push(self.place.error(line, message));
     }
 }
 

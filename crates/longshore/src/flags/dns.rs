@@ -3,39 +3,53 @@ use std::net::SocketAddr;
 use clap::Args;
 use longshore_daemon::config::DnsSettings;
 
-use super::Wrong;
+use super::Invalid;
+use crate::cli::values;
 
 /// The DNS server.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "DNS")]
 pub(crate) struct DnsFlags {
-    /// Where the DNS server listens, such as 127.0.0.1:7053 [default: none runs].
-    #[arg(long, value_name = "ADDRESS")]
+    /// Address of the DNS server, such as 127.0.0.1:7053 [default: no DNS server].
+    #[arg(long, value_name = "ADDRESS", value_parser = values::socket)]
     pub(crate) dns: Option<SocketAddr>,
-    /// The domain that it answers for.
+    /// Domain that it answers for.
     #[arg(long, value_name = "DOMAIN", default_value = "longshore.internal")]
     pub(crate) dns_domain: String,
-    /// How long an answer may be kept.
-    #[arg(long, value_name = "TIME", default_value = "5s")]
+    /// Time to live of its answers.
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = values::duration)]
     pub(crate) dns_ttl: humantime::Duration,
-    /// A server that other questions go to; may be repeated [default: they are refused].
-    #[arg(long, value_name = "ADDRESS", action = clap::ArgAction::Append)]
+    /// Server that other queries are forwarded to; repeatable [default: other queries are refused].
+    #[arg(long, value_name = "ADDRESS", action = clap::ArgAction::Append, value_parser = values::socket)]
     pub(crate) dns_forward: Vec<SocketAddr>,
 }
 
 impl DnsFlags {
-    pub(crate) fn settings(&self) -> Result<Option<DnsSettings>, Wrong> {
+    pub(crate) fn settings(&self) -> Result<Option<DnsSettings>, Vec<Invalid>> {
         let Some(listen) = self.dns else { return Ok(None) };
-        let domain = self.dns_domain.trim_end_matches('.');
-        let domain = domain.parse().map_err(|_| ("dns-domain", format!("{domain:?} is no domain")))?;
+        let mut invalid = Vec::new();
+        let domain = self.dns_domain.trim_end_matches('.').parse();
+        if domain.is_err() {
+            let message =
+                format!("invalid domain {:?}: expected a name such as example.com", self.dns_domain);
+            invalid.push(("dns-domain", message));
+        }
         let is_own = |server: &&SocketAddr| {
             let ip = listen.ip();
             server.port() == listen.port()
                 && (server.ip() == ip || ip.is_unspecified() && server.ip().is_loopback())
         };
         if let Some(server) = self.dns_forward.iter().find(is_own) {
-            return Err(("dns-forward", format!("{server} is this very server: name another")));
+            invalid.push(("dns-forward", format!("{server} is this DNS server itself: name another one")));
         }
-        Ok(Some(DnsSettings { listen, domain, ttl: self.dns_ttl.into(), forward: self.dns_forward.clone() }))
+        match domain {
+            Ok(domain) if invalid.is_empty() => Ok(Some(DnsSettings {
+                listen,
+                domain,
+                ttl: self.dns_ttl.into(),
+                forward: self.dns_forward.clone(),
+            })),
+            _ => Err(invalid),
+        }
     }
 }

@@ -3,51 +3,53 @@ use std::path::PathBuf;
 use clap::Args;
 use longshore_model::PublishJob;
 
-use super::Wrong;
+use super::Invalid;
+use crate::cli::values;
 
 /// Publishing containers to etcd.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Publishing to etcd")]
 pub(crate) struct PublishFlags {
-    /// A member of the etcd that containers are published to; may be repeated [default: they are not published].
+    /// URL of an etcd member to publish containers to; repeatable [default: nothing is published].
     #[arg(long, value_name = "URL", action = clap::ArgAction::Append)]
     pub(crate) publish_etcd: Vec<String>,
-    /// A container's key is this, a slash, and its id [default: /longshore/containers/<node>].
+    /// Prefix of containers' keys, each of which ends in the container's id [default: /longshore/containers/<node>].
     #[arg(long, value_name = "PREFIX")]
     pub(crate) publish_prefix: Option<String>,
-    /// Where the DNS records go that CoreDNS reads from etcd, such as /skydns [default: nowhere].
+    /// Prefix of the DNS records that CoreDNS reads from etcd, such as /skydns [default: no records].
     #[arg(long, value_name = "PREFIX")]
     pub(crate) publish_skydns: Option<String>,
-    /// Publish the values of containers' environment variables too, not only their names.
+    /// Publish the values of containers' environment variables, not only their names.
     #[arg(long)]
     pub(crate) publish_env: bool,
-    /// How long keys outlive the agent.
-    #[arg(long, value_name = "TIME", default_value = "15s")]
+    /// Time that keys outlive the agent.
+    #[arg(long, value_name = "TIME", default_value = "15s", value_parser = values::duration)]
     pub(crate) publish_lease: humantime::Duration,
-    /// etcd's user, where it wants one.
-    #[arg(long, value_name = "NAME", requires = "publish_password_file")]
+    /// User name at etcd.
+    #[arg(long, value_name = "NAME")]
     pub(crate) publish_user: Option<String>,
-    /// A file with that user's password, readable by its owner only.
+    /// File with that user's password, readable only by its owner.
     #[arg(long, value_name = "FILE")]
     pub(crate) publish_password_file: Option<PathBuf>,
-    /// The authority that signed etcd's certificates, if this machine does not trust it anyway.
+    /// Certificate authority of etcd [default: those that this machine trusts].
     #[arg(long, value_name = "FILE")]
     pub(crate) publish_ca: Option<PathBuf>,
-    /// The agent's own certificate, where etcd wants one.
-    #[arg(long, value_name = "FILE", requires = "publish_key")]
+    /// Client certificate for etcd.
+    #[arg(long, value_name = "FILE")]
     pub(crate) publish_cert: Option<PathBuf>,
-    /// That certificate's key.
-    #[arg(long, value_name = "FILE", requires = "publish_cert")]
+    /// Key of the client certificate.
+    #[arg(long, value_name = "FILE")]
     pub(crate) publish_key: Option<PathBuf>,
 }
 
 impl PublishFlags {
-    pub(crate) fn settings(&self) -> Result<Option<PublishJob>, Wrong> {
+    pub(crate) fn settings(&self) -> Result<Option<PublishJob>, Vec<Invalid>> {
+        let invalid = self.invalid();
+        if !invalid.is_empty() {
+            return Err(invalid);
+        }
         if self.publish_etcd.is_empty() {
             return Ok(None);
-        }
-        if self.publish_lease.as_secs() < 2 {
-            return Err(("publish-lease", "it is at least 2s".to_owned()));
         }
         let identity = self.publish_cert.clone().zip(self.publish_key.clone());
         Ok(Some(PublishJob {
@@ -61,5 +63,29 @@ impl PublishFlags {
             ca: self.publish_ca.clone(),
             identity,
         }))
+    }
+
+    /// Each setting that is incomplete without another, wherever the two are written.
+    fn invalid(&self) -> Vec<Invalid> {
+        let needs = [
+            (
+                "publish-user",
+                self.publish_user.is_some(),
+                "publish-password-file",
+                self.publish_password_file.is_some(),
+            ),
+            ("publish-cert", self.publish_cert.is_some(), "publish-key", self.publish_key.is_some()),
+            ("publish-key", self.publish_key.is_some(), "publish-cert", self.publish_cert.is_some()),
+        ];
+        let missing = needs.into_iter().filter(|(_, given, _, other)| *given && !*other);
+        let mut invalid: Vec<Invalid> =
+            missing.map(|(key, _, other, _)| (key, format!("{other} is missing: set both"))).collect();
+        if self.publish_lease.as_secs() < 2 {
+            invalid.push((
+                "publish-lease",
+                format!("{} is too short: expected at least 2s", self.publish_lease),
+            ));
+        }
+        invalid
     }
 }

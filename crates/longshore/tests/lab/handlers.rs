@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use longshore_testkit::bollard::exec::StartExecOptions;
 use longshore_testkit::bollard::models::ExecConfig;
 use longshore_testkit::{
-    Agent, AgentBuilder, ContainerSpec, Host, Lab, TestResult, eventually, never_within,
+    Agent, AgentBuilder, AgentError, ContainerSpec, Host, Lab, TestResult, eventually, never_within,
 };
 
 /// A folder with handlers' files, their scripts, and what these wrote down.
@@ -522,12 +522,15 @@ async fn a_handler_is_tested_by_hand() -> TestResult {
     let dry = ["handlers", "test", "hand", "--event", "start", "--container", &web.id[..8], "--dry-run"];
     let dry = agent.cli(&dry).await?;
     assert!(dry.contains("hand.sh") && dry.contains("LONGSHORE_CONTAINER_NAME=web"), "{dry}");
-    assert!(dry.contains("its filter lets no such event through"), "{dry}");
+    assert!(dry.contains("the handler's filter excludes this event"), "{dry}");
     assert_eq!(folder.heard("hand"), []);
     let real = agent.cli(&["handlers", "test", "hand", "--event", "start", "--container", "web"]).await?;
-    assert!(real.contains("done in"), "{real}");
+    assert!(real.contains("succeeded in"), "{real}");
     assert_eq!(folder.events_of("hand", "web"), ["start"]);
     assert!(agent.cli(&["handlers", "test", "nobody", "--event", "none"]).await.is_err());
+    let typo = ["handler", "test", "hand", "--event", "strat", "--container", "web"];
+    let Err(AgentError::Cli { output, .. }) = agent.cli(&typo).await else { panic!("strat is no event") };
+    assert!(output.contains("unknown event \"strat\" (did you mean \"start\"?)"), "{output}");
     for (event, container) in
         [("start", "no"), ("all", "web"), ("network_create", "web"), ("none", "web"), ("two words", "web")]
     {

@@ -55,6 +55,35 @@ async fn explain_names_the_container_and_the_reason_and_ends_with_a_code_that_me
 }
 
 #[tokio::test]
+async fn a_request_is_explained_however_it_is_written() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let host = lab.host(0);
+    let agent = Agent::on(host).start().await?;
+    let web = host.run(server("x.test").label("longshore.http.80.listen", "8080")).await?;
+    eventually("the container answers", async || {
+        let answer = host.get("http://127.0.0.1:8080/").host("x.test").send().await;
+        answer.is_ok_and(|answer| answer.name() == Some(web.name.as_str()))
+    })
+    .await;
+    for (target, frontend, verdict) in [
+        ("x.test:8080/a?b=c", "http:8080", "routed"),
+        ("http://x.test:8080/a", "http:8080", "routed"),
+        ("x.test/a", "http:80", "404"),
+        ("https://x.test/a", "http:443", "404"),
+        ("[::1]/x", "http:80", "404"),
+        ("[::1]:8080/x", "http:8080", "404"),
+    ] {
+        let told = match agent.cli(&["route", "explain", target]).await {
+            Ok(told) => told,
+            Err(AgentError::Cli { output, .. }) => output,
+            Err(error) => return Err(error.into()),
+        };
+        assert!(told.starts_with(&format!("{target} at {frontend}: {verdict}")), "{told}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_api_documents_itself_and_answers_no_stranger() -> TestResult {
     let lab = Lab::up(1).await?;
     let host = lab.host(0);
@@ -153,9 +182,9 @@ async fn sighup_reads_the_settings_again() -> TestResult {
     let config = file.to_string_lossy().into_owned();
     let agent = Agent::on(host).flags(&["--config", &config]).start().await?;
     assert!(
-        agent.log().contains(
-            "longshore.toml:3: unknown setting \"resinc\", which does nothing (did you mean \"resync\"?)"
-        ),
+        agent
+            .log()
+            .contains("longshore.toml:3: unknown setting \"resinc\" is ignored (did you mean \"resync\"?)"),
         "{}",
         agent.log()
     );
@@ -190,9 +219,11 @@ async fn wrong_settings_are_refused_with_every_mistake() -> TestResult {
     let (code, told) =
         run(&["run", "--listen", "0.0.0.0:7051", "--resync", "1ms", "--node", "no name"]).await?;
     assert_eq!(code, Some(2));
-    for part in
-        ["--listen: 0.0.0.0:7051 can be reached by others", "--resync: it is at least 100ms", "--node: "]
-    {
+    for part in [
+        "--listen: 0.0.0.0:7051 is reachable by others",
+        "--resync: 1ms is too short",
+        "--node: invalid host name",
+    ] {
         assert!(told.contains(part), "{part:?} not in {told}");
     }
     let (code, told) = run(&["routes", "--agent", "127.0.0.1:1"]).await?;
@@ -249,7 +280,7 @@ async fn a_dry_run_shows_the_plan_and_changes_nothing() -> TestResult {
     command.args(["run", "--once", "--docker", &format!("unix://{away}"), "--data-dir", &data]);
     let output = command.output().await?;
     assert_eq!(output.status.code(), Some(1), "a single pass does not wait for Docker");
-    assert!(String::from_utf8_lossy(&output.stderr).contains("does not answer"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("is not responding"));
     Ok(())
 }
 
@@ -260,7 +291,7 @@ async fn two_agents_do_not_share_a_data_directory() -> TestResult {
     let agent = Agent::on(host).start().await?;
     let second = Agent::on(host).data_dir(agent.data_dir()).listen("127.0.0.1:7052").start().await;
     let Err(AgentError::NotReady(_, log)) = second else { panic!("the second one runs") };
-    assert!(log.contains("another agent uses it"), "{log}");
+    assert!(log.contains("in use by another agent"), "{log}");
     Ok(())
 }
 

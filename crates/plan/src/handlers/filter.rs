@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 
 use longshore_model::{EventFilter, EventSubject, Filter, Handler, HandlerEvent, ImageReference};
+use wildmatch::WildMatch;
 
 /// Events that a handler can name, besides `all`, as the Engine names them; an engine may know more.
 pub(super) const EVENTS: [&str; 30] = [
@@ -35,6 +36,18 @@ pub(super) const EVENTS: [&str; 30] = [
     "unpause",
     "update",
 ];
+
+/// Tells whether Docker has an event of this name.
+pub fn is_event(name: &str) -> bool {
+    EVENTS.contains(&name)
+}
+
+/// Returns the event that a misspelt name was probably meant to be.
+pub fn nearest_event(name: &str) -> Option<&'static str> {
+    // A comparison costs the product of the lengths.
+    let near = EVENTS.iter().map(|event| (strsim::damerau_levenshtein(name, event), *event)).min();
+    near.filter(|(distance, _)| name.len() <= 32 && *distance <= 2).map(|(_, event)| event)
+}
 
 /// Whether a handler with this filter is told of it.
 ///
@@ -101,13 +114,13 @@ fn any_image(patterns: &[String], image: &str) -> bool {
     patterns.is_empty() || patterns.iter().any(|pattern| matches_image(pattern, image))
 }
 
-/// Whether an image is meant: as a reference, where a missing tag stands for all of them; with asterisks, by any way
-/// to write the image.
+/// Tells whether an image matches: as a reference, where a missing tag stands for all tags; with wildcards, in any spelling
+/// of the image.
 fn matches_image(pattern: &str, image: &str) -> bool {
     let Ok(found) = image.parse::<ImageReference>() else { return matches(pattern, image) };
     let path = format!("{}/{}", found.registry, found.repository);
     let tag = found.tag.as_deref().unwrap_or("latest");
-    if !pattern.contains('*') {
+    if !pattern.contains(['*', '?']) {
         return pattern.parse::<ImageReference>().is_ok_and(|wanted| {
             path == format!("{}/{}", wanted.registry, wanted.repository)
                 && wanted.tag.is_none_or(|wanted| wanted == tag)
@@ -121,19 +134,7 @@ fn matches_image(pattern: &str, image: &str) -> bool {
         .any(|path| matches(pattern, path) || matches(pattern, &format!("{path}:{tag}")))
 }
 
-/// Whether a text is like a pattern in which `*` stands for any text, also none.
+/// Tells whether a text matches a pattern, in which `*` stands for any text, also none, and `?` for one character.
 fn matches(pattern: &str, text: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = text.strip_prefix(first) else { return false };
-    let mut parts: Vec<&str> = parts.collect();
-    let Some(last) = parts.pop() else { return rest.is_empty() };
-    // The earliest place for each part leaves the most for those after it.
-    for part in parts {
-        match rest.split_once(part) {
-            Some((_, after)) => rest = after,
-            None => return false,
-        }
-    }
-    rest.ends_with(last)
+    WildMatch::new(pattern).matches(text)
 }

@@ -1,23 +1,40 @@
+//! What became of containers that no event explains.
+
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use bollard::Docker;
 use bollard::errors::Error;
 use bollard::query_parameters::{EventsOptionsBuilder, InspectContainerOptions};
+use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, TryStreamExt};
 use longshore_model::{Container, ContainerId};
-use longshore_runtime::Evidence;
 use longshore_runtime::state::DockerEvent;
+use longshore_runtime::{Evidence, Examine};
+use tokio::time::timeout;
 
-use crate::inspector::MAX_CONCURRENT;
-use crate::watch::translate::{self, Heard, nanoseconds};
+use crate::DockerClient;
+use crate::watch::translate::{self, nanoseconds};
+
+/// How long Docker may take to show all containers in doubt, and to list the events that it remembers.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// How many containers are inspected at once.
+const MAX_CONCURRENT: usize = 16;
+
+/// The watch's own inspections do not do: they are as old as the events that are in doubt.
+impl Examine for DockerClient {
+    fn examine<'a>(&'a self, containers: &'a [ContainerId]) -> BoxFuture<'a, Option<Evidence>> {
+        Box::pin(async {
+            let docker = self.ready().await.ok()?;
+            let include_env = self.settings().include_env;
+            timeout(TIMEOUT, evidence(&docker, containers, include_env)).await.ok()?
+        })
+    }
+}
 
 /// Returns what Docker says of these containers, and then the events that it remembers: some may be newer than what a
 /// container is shown as, and none that is older is missing. Nothing if it does not answer all of it.
-pub(crate) async fn evidence(
-    docker: &Docker,
-    containers: &[ContainerId],
-    include_env: bool,
-) -> Option<Evidence> {
+async fn evidence(docker: &Docker, containers: &[ContainerId], include_env: bool) -> Option<Evidence> {
     let look = |id: ContainerId| async move {
         let container = inspect(docker, &id, include_env).await?;
         Ok::<_, Error>((id, container))
@@ -51,9 +68,5 @@ async fn events(docker: &Docker, until: i64) -> Result<Vec<DockerEvent>, Error> 
     let until = format!("{}.{:09}", until / 1_000_000_000, until % 1_000_000_000);
     let options = EventsOptionsBuilder::default().since("0").until(&until).filters(&filters).build();
     let messages: Vec<_> = docker.events(Some(options)).try_collect().await?;
-    let event = |heard| match heard {
-        Heard::Container(event) => DockerEvent::Container(event),
-        Heard::Network(event) => DockerEvent::Network(event),
-    };
-    Ok(messages.into_iter().filter_map(translate::event).map(event).collect())
+    Ok(messages.into_iter().filter_map(translate::event).collect())
 }

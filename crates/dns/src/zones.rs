@@ -1,0 +1,7 @@
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use longshore_plan::dns::Zone;
+
+/// The zone that is answered from. Cheap to clone; a look costs no lock.
+pub type Zones = Arc<ArcSwap<Zone>>;

@@ -1,0 +1,19 @@
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::cli::values;
+
+/// The HTTP API.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "API")]
+pub(crate) struct ApiFlags {
+    /// Address of the API; addresses other than loopback need --token-file.
+    #[arg(long, value_name = "ADDRESS", default_value = longshore_api::DEFAULT_LISTEN)]
+    #[arg(value_parser = values::socket)]
+    pub(crate) listen: SocketAddr,
+    /// File with the token that the API requires, readable only by its owner.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+}

@@ -1,0 +1,89 @@
+//! Which agent is asked: the one that a flag or the environment names, else the one that the settings describe.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use longshore_api::{Client, ClientError, DEFAULT_LISTEN};
+
+use crate::cli::Connection;
+use crate::environment::variable;
+use crate::file;
+
+/// A client of the agent.
+pub(super) fn client(connection: &Connection) -> anyhow::Result<Client> {
+    let (address, token_file) = find(connection, |name| std::env::var(name).ok());
+    Ok(Client::new(&address, token_file.as_deref())?)
+}
+
+/// The agent's address, and the file with its token.
+fn find(connection: &Connection, variable_of: impl Fn(&str) -> Option<String>) -> (String, Option<PathBuf>) {
+    if let Some(agent) = &connection.agent {
+        // The token of the settings is that of this host's agent, and nobody else's business.
+        return (agent.clone(), connection.token_file.clone());
+    }
+    let path = connection.config.as_deref().unwrap_or(Path::new(file::DEFAULT));
+    let set = |key: &str| variable_of(&variable(key)).filter(|value| !value.is_empty());
+    let listen = set("listen").or_else(|| file::text(path, "listen"));
+    let address = listen.map_or_else(|| DEFAULT_LISTEN.to_owned(), |listen| reachable(&listen));
+    // Who may not read the token may still ask an agent that has none, and is told otherwise.
+    let of_file = || file::text(path, "token-file").map(PathBuf::from);
+    let readable = |path: &PathBuf| std::fs::File::open(path).is_ok();
+    (address, connection.token_file.clone().or_else(|| of_file().filter(readable)))
+}
+
+/// Where an agent is asked that listens there: one that listens on all addresses, on loopback.
+fn reachable(listen: &str) -> String {
+    match listen.parse::<SocketAddr>() {
+        Ok(address) if address.ip().is_unspecified() => {
+            let loopback = match address.ip() {
+                IpAddr::V4(_) => IpAddr::from(Ipv4Addr::LOCALHOST),
+                IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+            };
+            SocketAddr::new(loopback, address.port()).to_string()
+        }
+        _ => listen.to_owned(),
+    }
+}
+
+/// What to do about an agent that gives no usable answer.
+pub(crate) fn advice(error: &ClientError) -> Option<&'static str> {
+    match error {
+        ClientError::Unreachable { .. } => {
+            Some("start it with `longshore run`, or name another one with --agent")
+        }
+        ClientError::Unauthorized { .. } => {
+            Some("name the file with its token: --token-file FILE, or LONGSHORE_TOKEN_FILE")
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connection(config: Option<PathBuf>) -> Connection {
+        let config = config.or(Some("/nowhere/longshore.toml".into()));
+        Connection { agent: None, token_file: None, config }
+    }
+
+    #[test]
+    fn the_agent_is_where_the_settings_have_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("longshore.toml");
+        let token = dir.path().join("token");
+        std::fs::write(&token, "x").unwrap();
+        let settings = format!("listen = \"0.0.0.0:8051\"\ntoken-file = {token:?}\n");
+        std::fs::write(&path, settings).unwrap();
+        let of_file = connection(Some(path));
+        let none = |_: &str| None;
+        assert_eq!(find(&of_file, none), ("127.0.0.1:8051".to_owned(), Some(token.clone())));
+        let listen = |name: &str| (name == "LONGSHORE_LISTEN").then(|| "[::]:9051".to_owned());
+        assert_eq!(find(&of_file, listen).0, "[::1]:9051");
+        let named = Connection { agent: Some("192.0.2.1:1".to_owned()), ..of_file.clone() };
+        assert_eq!(find(&named, listen), ("192.0.2.1:1".to_owned(), None), "no token for another host");
+        std::fs::remove_file(token).unwrap();
+        assert_eq!(find(&of_file, none).1, None);
+        assert_eq!(find(&connection(None), none), (DEFAULT_LISTEN.to_owned(), None));
+    }
+}

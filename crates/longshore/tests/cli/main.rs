@@ -1,0 +1,17 @@
+//! The command line as a user types it: arguments, settings, answers, exit codes. A test's name is the sentence that it shows.
+//!
+//! The agents that are asked are real ones, without a Docker to watch.
+
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test may stop at the first thing that is not as expected"
+)]
+
+mod agent;
+mod answers;
+mod links;
+mod longshore;
+mod manual;
+mod output;
+mod settings;
