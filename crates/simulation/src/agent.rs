@@ -38,7 +38,7 @@ enum Question {
 pub(crate) struct Agent {
     pub(crate) watch: Watch,
     state: State,
-    world: Option<World>,
+    world: Option<Arc<World>>,
     events: VecDeque<DockerEvent>,
     changes: BTreeSet<Change>,
     dispatcher: Dispatcher,
@@ -58,7 +58,7 @@ impl Agent {
         let epoch = Instant::now();
         let started = disk.heard.unwrap_or(engine.clock);
         let mut agent = Self {
-            watch: Watch::new(started),
+            watch: Watch::new(ME, started),
             state: State::new(ME, Vec::new()),
             world: None,
             events: VecDeque::new(),
@@ -77,7 +77,7 @@ impl Agent {
     }
 
     fn take(&mut self, happening: Happening, engine: &Engine) {
-        let moment = Moment { now: at(self.epoch, engine), at: engine.clock, world: self.world.as_ref() };
+        let moment = Moment { now: at(self.epoch, engine), at: engine.clock, world: self.world.as_deref() };
         trace(|| format!("{} {happening:?}", engine.clock));
         let effects = self.dispatcher.take(happening, &moment);
         trace(|| format!("    {effects:?}"));
@@ -101,12 +101,12 @@ impl Agent {
 
     /// The writer takes an observation.
     pub(crate) fn observe(&mut self) -> bool {
-        let Some(observation) = self.watch.told.pop_front() else { return false };
+        let Some(observation) = self.watch.observed.pop_front() else { return false };
         for effect in self.state.take(Observation::Docker(ME, observation)) {
             match effect {
                 StateEffect::Tell(event) => self.events.push_back(event),
                 StateEffect::Publish(changes) => {
-                    self.world = self.state.world().cloned();
+                    self.world = self.state.world().cloned().map(Arc::new);
                     self.changes.extend(changes);
                 }
                 StateEffect::Repaired(_) | StateEffect::Docker(_) => {}
@@ -194,21 +194,28 @@ impl Agent {
         self.take(Happening::Handlers(Arc::new(self.handlers.clone())), engine);
     }
 
+    /// The watch begins or ends a connection, or a call of it gets on.
+    pub(crate) fn watch(&mut self, engine: &mut Engine, rng: &mut Rng) -> bool {
+        let now = at(self.epoch, engine);
+        self.watch.step(engine, self.world.as_ref(), now, rng)
+    }
+
+    /// The watch reads an event.
+    pub(crate) fn read(&mut self, engine: &mut Engine) -> bool {
+        let now = at(self.epoch, engine);
+        self.watch.read(engine, now)
+    }
+
     /// How long until something is due, in nanoseconds.
     pub(crate) fn wake(&self, engine: &Engine) -> Option<i64> {
-        let wait = self.dispatcher.wake()?.saturating_duration_since(at(self.epoch, engine));
-        i64::try_from(wait.as_nanos()).ok()
+        let due = self.dispatcher.wake().into_iter().chain(self.watch.due()).min()?;
+        i64::try_from(due.saturating_duration_since(at(self.epoch, engine)).as_nanos()).ok()
     }
 
-    pub(crate) fn time(&mut self, engine: &Engine) {
+    pub(crate) fn time(&mut self, engine: &mut Engine) {
+        let now = at(self.epoch, engine);
+        self.watch.time(engine, now);
         self.take(Happening::Time, engine);
-    }
-
-    pub(crate) fn resync(&mut self, engine: &Engine) {
-        if engine.up {
-            let known = self.known();
-            self.watch.resync(engine, &known);
-        }
     }
 
     /// World's containers.

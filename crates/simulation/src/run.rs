@@ -74,7 +74,7 @@ impl Run {
     /// Lets something happen. Returns whether anything could.
     fn step(&mut self) -> Result<bool, String> {
         let Odds { act, read, time, break_stream, restart, kill, change } = self.odds;
-        let weights = [act, read, 60, 60, 60, 40, 40, 60, 60, time, 2, break_stream, restart, kill, change];
+        let weights = [act, read, 60, 60, 60, 40, 40, 60, 60, time, break_stream, restart, kill, change];
         let mut pick = self.rng.u32(..weights.iter().sum::<u32>());
         let index = weights.iter().position(|weight| {
             let is_it = pick < *weight;
@@ -84,12 +84,11 @@ impl Run {
         match index.unwrap_or_default() {
             0 => self.engine.act(&mut self.rng),
             9 => self.pass_time(),
-            10 => self.agent.resync(&self.engine),
-            11 => self.engine.stream = None,
-            12 if self.engine.up => self.engine.stop(),
-            12 => self.engine.restart(&mut self.rng),
-            13 => self.kill()?,
-            14 => self.agent.change_handler(&self.engine, &mut self.rng),
+            10 => self.engine.stream = None,
+            11 if self.engine.up => self.engine.stop(),
+            11 => self.engine.restart(&mut self.rng),
+            12 => self.kill()?,
+            13 => self.agent.change_handler(&self.engine, &mut self.rng),
             other => return self.work(other, true),
         }
         Ok(true)
@@ -99,8 +98,8 @@ impl Run {
     fn work(&mut self, part: usize, may_fail: bool) -> Result<bool, String> {
         let Self { rng, engine, agent, disk, .. } = self;
         Ok(match part {
-            1 => agent.watch.read(engine),
-            2 => agent.watch.step(engine, rng),
+            1 => agent.read(engine),
+            2 => agent.watch(engine, rng),
             3 => agent.observe(),
             4 => agent.hear(engine, rng),
             5 => agent.compare(engine),
@@ -149,7 +148,7 @@ impl Run {
             _ => self.rng.i64(1_000_000..50_000_000),
         };
         self.engine.clock += span;
-        self.agent.time(&self.engine);
+        self.agent.time(&mut self.engine);
     }
 
     /// The agent dies, and another begins.
@@ -175,7 +174,7 @@ impl Run {
         if !self.engine.up {
             self.engine.restart(&mut self.rng);
         }
-        for round in 0..40 {
+        for _ in 0..40 {
             for _ in 0..100_000 {
                 let mut did_anything = false;
                 for part in 1..9 {
@@ -185,11 +184,8 @@ impl Run {
                     break;
                 }
             }
-            if round % 10 == 5 {
-                self.agent.resync(&self.engine);
-            }
             self.engine.clock += self.agent.wake(&self.engine).unwrap_or(1_000_000_000) + 1_000;
-            self.agent.time(&self.engine);
+            self.agent.time(&mut self.engine);
         }
         Ok(())
     }

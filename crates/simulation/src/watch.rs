@@ -1,163 +1,155 @@
-//! The watch of one engine: subscribe, list, then follow events with inspections that take their time.
+//! The watch of one engine: its core, with calls between the two that take their time.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use longshore_model::{Container, ContainerEvent, ContainerId, EventKind};
-use longshore_runtime::state::{DockerEvent, DockerObservation};
+use longshore_docker::session::{Effect, Failure, Happening, Inspection, Listing, Session};
+use longshore_docker::summary::Summary;
+use longshore_model::{Container, ContainerId, HostId, World};
+use longshore_runtime::state::DockerObservation;
 
 use super::engine::Engine;
 
-#[derive(Debug)]
-enum Link {
-    Away,
-    Listing { left: Vec<ContainerId>, found: Vec<Container> },
-    Live,
-}
+/// How often the agent compares everything.
+const RESYNC: Duration = Duration::from_secs(20);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    Queued,
-    Running,
-    Stale,
-    Refuted,
+/// A call to the engine.
+#[derive(Debug)]
+enum Call {
+    List,
+    Networks,
+    Inspect(ContainerId),
+    Ping,
+    /// The engine has answered, and the answer is on its way.
+    Answered(Happening),
 }
 
 #[derive(Debug)]
 pub(crate) struct Watch {
-    link: Link,
+    host: HostId,
+    session: Option<Session>,
+    /// The time from which on events are asked for, in nanoseconds since 1970.
     resume: i64,
-    began: i64,
-    places: BTreeMap<ContainerId, Place>,
-    /// Answers under way.
-    answers: BTreeMap<ContainerId, Option<Container>>,
-    pub(crate) told: VecDeque<DockerObservation>,
+    calls: Vec<Call>,
+    /// What World's writer has not taken yet.
+    pub(crate) observed: VecDeque<DockerObservation>,
 }
 
 impl Watch {
-    pub(crate) fn new(resume: i64) -> Self {
-        Self {
-            link: Link::Away,
-            resume,
-            began: 0,
-            places: BTreeMap::new(),
-            answers: BTreeMap::new(),
-            told: VecDeque::new(),
-        }
+    pub(crate) fn new(host: HostId, resume: i64) -> Self {
+        Self { host, session: None, resume, calls: Vec::new(), observed: VecDeque::new() }
     }
 
-    /// Takes a step of the session that is not the reading of an event. Returns whether there was one.
-    pub(crate) fn step(&mut self, engine: &mut Engine, rng: &mut Rng) -> bool {
-        if !matches!(self.link, Link::Away) && engine.stream.is_none() {
-            self.link = Link::Away;
-            self.places.clear();
-            self.answers.clear();
-            self.told.push_back(DockerObservation::Away("gone".to_owned()));
-            return true;
-        }
-        match &mut self.link {
-            Link::Away if engine.up => {
-                self.began = engine.clock;
-                self.resume = self.resume.min(self.began);
-                engine.subscribe(self.resume);
-                let left = engine.containers.keys().cloned().collect();
-                self.link = Link::Listing { left, found: Vec::new() };
-                true
+    /// Has a connection begin or end, or a call get on. Returns whether there was anything to do.
+    pub(crate) fn step(
+        &mut self,
+        engine: &mut Engine,
+        world: Option<&Arc<World>>,
+        now: Instant,
+        rng: &mut Rng,
+    ) -> bool {
+        match &self.session {
+            None if !engine.up => return false,
+            None => {
+                let (session, effects) =
+                    Session::begin(self.host, engine.clock, Some(self.resume), RESYNC, now);
+                self.session = Some(session);
+                self.carry_out(effects, engine);
+                return true;
             }
-            Link::Away => false,
-            Link::Listing { left, found } => {
-                match left.pop() {
-                    Some(id) => found.extend(engine.containers.get(&id).cloned()),
-                    None => {
-                        let containers = std::mem::take(found);
-                        self.told.push_back(DockerObservation::Listed { containers, networks: Vec::new() });
-                        self.link = Link::Live;
-                    }
-                }
-                true
+            Some(_) if engine.stream.is_none() => {
+                self.take(Happening::StreamEnded("it broke".to_owned()), engine, now);
+                return true;
             }
-            Link::Live => self.inspect(engine, rng),
+            Some(_) => {}
         }
-    }
-
-    fn inspect(&mut self, engine: &Engine, rng: &mut Rng) -> bool {
-        let queued =
-            self.places.iter().filter(|(_, place)| **place == Place::Queued).map(|(id, _)| id.clone());
-        let queued: Vec<ContainerId> = queued.collect();
-        let running: Vec<ContainerId> = self.answers.keys().cloned().collect();
-        let pick = rng.usize(..(queued.len() + running.len()).max(1));
-        if let Some(id) = queued.get(pick) {
-            self.places.insert(id.clone(), Place::Running);
-            self.answers.insert(id.clone(), engine.containers.get(id).cloned());
-            return true;
+        if self.calls.is_empty() {
+            return false;
         }
-        let Some(id) = running.get(pick - queued.len().min(pick)) else { return false };
-        let container = self.answers.remove(id).flatten().map(Box::new);
-        let place = self.places.remove(id);
-        if matches!(place, Some(Place::Stale | Place::Refuted)) {
-            self.ask(id);
-        }
-        if place != Some(Place::Refuted) {
-            let id = id.clone();
-            self.told.push_back(DockerObservation::Inspected { id, container, resync: false });
+        match self.calls.swap_remove(rng.usize(..self.calls.len())) {
+            Call::Answered(happening) => self.take(happening, engine, now),
+            call => self.calls.push(Call::Answered(answer(call, engine, world))),
         }
         true
-    }
-
-    fn ask(&mut self, id: &ContainerId) {
-        match self.places.get_mut(id) {
-            Some(place @ Place::Running) => *place = Place::Stale,
-            Some(_) => {}
-            None => drop(self.places.insert(id.clone(), Place::Queued)),
-        }
     }
 
     /// Reads an event off the stream. Returns whether there was one.
-    pub(crate) fn read(&mut self, engine: &mut Engine) -> bool {
-        if !matches!(self.link, Link::Live) {
-            return false;
-        }
+    pub(crate) fn read(&mut self, engine: &mut Engine, now: Instant) -> bool {
         let Some(event) = engine.stream.as_mut().and_then(|stream| stream.unread.pop_front()) else {
             return false;
         };
-        let DockerEvent::Container(event) = event else { return true };
-        self.resume = event.at;
-        let id = event.container.clone();
-        let past = event.at < self.began;
-        let (look, believed) = (needs_a_look(&event), is_believed(&event));
-        self.told.push_back(DockerObservation::Event { event, past });
-        if believed
-            && !past
-            && let Some(place) = self.places.get_mut(&id).filter(|place| **place != Place::Queued)
-        {
-            *place = Place::Refuted;
-        }
-        if look && !past {
-            self.ask(&id);
-        }
+        self.take(Happening::Heard(event), engine, now);
         true
     }
 
-    /// Lists all containers and has those inspected of which World says something else.
-    pub(crate) fn resync(&mut self, engine: &Engine, known: &BTreeMap<ContainerId, Container>) {
-        if !matches!(self.link, Link::Live) {
-            return;
+    /// Does what is due.
+    pub(crate) fn time(&mut self, engine: &mut Engine, now: Instant) {
+        if self.due().is_some_and(|due| due <= now) {
+            self.take(Happening::Due, engine, now);
         }
-        let ids: BTreeSet<&ContainerId> = engine.containers.keys().chain(known.keys()).collect();
-        let differ = ids.into_iter().filter(|id| engine.containers.get(*id) != known.get(*id));
-        let differ: Vec<ContainerId> = differ.cloned().collect();
-        differ.iter().for_each(|id| self.ask(id));
+    }
+
+    /// Returns when something is due.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.session.as_ref().map(Session::due)
+    }
+
+    fn take(&mut self, happening: Happening, engine: &mut Engine, now: Instant) {
+        let Some(session) = &mut self.session else { return };
+        let effects = session.take(happening, now);
+        self.carry_out(effects, engine);
+    }
+
+    fn carry_out(&mut self, effects: Vec<Effect>, engine: &mut Engine) {
+        for effect in effects {
+            match effect {
+                Effect::Observe(observation) => self.observed.push_back(observation),
+                Effect::Subscribe(since) => engine.subscribe(since),
+                Effect::List => self.calls.push(Call::List),
+                Effect::ListNetworks => self.calls.push(Call::Networks),
+                Effect::Inspect(id) => self.calls.push(Call::Inspect(id)),
+                Effect::Ping => self.calls.push(Call::Ping),
+                Effect::Show(..) | Effect::Refused(_) => {}
+                Effect::End(why) => {
+                    self.resume = self.session.take().map_or(self.resume, |session| session.heard_at());
+                    self.calls.clear();
+                    engine.stream = None;
+                    self.observed.push_back(DockerObservation::Away(why));
+                    return;
+                }
+            }
+        }
     }
 }
 
-fn needs_a_look(event: &ContainerEvent) -> bool {
-    match &event.kind {
-        EventKind::Kill(_) | EventKind::Destroy => false,
-        EventKind::Other(action) => matches!(action.as_str(), "stop" | "restart" | "oom" | "update"),
-        _ => true,
+/// What the engine says at this moment.
+fn answer(call: Call, engine: &Engine, world: Option<&Arc<World>>) -> Happening {
+    let lost = || Failure { why: "it is gone".to_owned(), is_lost: true };
+    let up = if engine.up { Ok(()) } else { Err(lost()) };
+    match call {
+        Call::List => Happening::Listed(up.map(|()| Listing {
+            containers: engine.containers.values().map(summary).collect(),
+            world: world.cloned(),
+        })),
+        Call::Networks => Happening::Networks(up.map(|()| Vec::new())),
+        Call::Ping => Happening::Ponged(up),
+        Call::Inspect(id) => {
+            let found = engine.containers.get(&id).cloned();
+            let found = found.map(|container| Inspection { container: Box::new(container), json: None });
+            Happening::Inspected(id, up.map(|()| found))
+        }
+        Call::Answered(happening) => happening,
     }
 }
 
-fn is_believed(event: &ContainerEvent) -> bool {
-    matches!(event.kind, EventKind::Die | EventKind::Pause | EventKind::Unpause | EventKind::Destroy)
+fn summary(container: &Container) -> Summary {
+    Summary {
+        id: container.id.clone(),
+        name: Some(container.name.clone()),
+        state: Some(container.state.to_string()),
+        health: container.health,
+        networks: container.networks.clone(),
+    }
 }
