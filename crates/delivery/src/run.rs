@@ -246,7 +246,8 @@ impl Delivery {
     fn replace(&mut self, name: String, handler: Option<Arc<Handler>>) {
         let deliverer = handler.and_then(|handler| {
             let handler = options::with_file(&handler, &self.data_dir);
-            Deliverer::new(&handler, &self.context.node, &self.docker_host, &self.context.problems)
+            let context = &self.context;
+            Deliverer::new(&handler, &context.node, &self.docker_host, &self.data_dir, &context.problems)
         });
         let old = match deliverer {
             Some(deliverer) => self.deliverers.insert(name, Arc::new(deliverer)),

@@ -217,8 +217,7 @@ async fn none_runs_at_the_start_and_once_after_a_handler_that_triggers_it() -> T
     eventually("none ran at the start", async || nones() == 1).await;
     let _web = host.run(ContainerSpec::server()).await?;
     eventually("none ran after the handler", async || nones() == 2).await;
-    // A handler of none does not trigger itself.
-    never_within(Duration::from_secs(1), async || nones() != 2).await;
+    never_within(Duration::from_secs(1), "a handler of none triggers itself", async || nones() != 2).await;
     glue.end().await
 }
 
@@ -254,7 +253,7 @@ async fn a_file_that_comes_changes_breaks_or_goes_is_followed() -> TestResult {
     logged(1, "handler removed").await;
     let before = checkout.log();
     let _web = host.run(ContainerSpec::server()).await?;
-    never_within(Duration::from_secs(1), async || checkout.log() != before).await;
+    never_within(Duration::from_secs(1), "a removed handler runs", async || checkout.log() != before).await;
     glue.end().await
 }
 
@@ -307,7 +306,7 @@ async fn a_balancer_handler_that_comes_changes_and_goes_is_followed_by_the_same_
     eventually("it goes on without", async || glue.log().matches("the agent runs").count() == 4).await;
     let late = host.run(ContainerSpec::server().label("glue_http_80_host", "late.test")).await?;
     let is_routed = async || who(host, "late.test", "/").await.as_ref() == Some(&late.name);
-    never_within(Duration::from_secs(1), is_routed).await;
+    never_within(Duration::from_secs(1), "a route comes without a balancer", is_routed).await;
     assert_eq!(who(host, "c.test", "/").await.as_deref(), Some(web.name.as_str()), "HAProxy goes on");
     glue.end().await
 }

@@ -289,8 +289,8 @@ async fn health_exec_and_network_events_reach_handlers() -> TestResult {
         net == format!("network_create {name}\nnetwork_destroy {name}\n")
     })
     .await;
-    // What a health check does is nobody's event.
-    never_within(Duration::from_millis(700), async || !folder.heard("execs").is_empty()).await;
+    let told = async || !folder.heard("execs").is_empty();
+    never_within(Duration::from_millis(700), "a handler is told what a health check does", told).await;
     let options =
         ExecConfig { cmd: Some(vec!["/testserver".to_owned(), "--help".to_owned()]), ..Default::default() };
     let exec = host.docker().create_exec(&web.id, options).await?;

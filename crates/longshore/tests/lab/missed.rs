@@ -110,9 +110,8 @@ async fn containers_that_die_with_docker_get_their_end_and_their_next_start_once
     host.start_dockerd().await?;
     folder.hears("all", "gone", &["start", "die"]).await;
     folder.hears("all", "back", &["start", "die", "start"]).await;
-    // Each of them once.
     let heard_more = async || folder.heard("all").len() > 5;
-    never_within(Duration::from_secs(2), heard_more).await;
+    never_within(Duration::from_secs(2), "an event is told twice", heard_more).await;
     Ok(())
 }
 
