@@ -189,7 +189,7 @@ async fn a_sidecar_that_dies_is_started_again_and_one_that_keeps_dying_is_told_o
     .await;
     eventually("the one that keeps ending is a problem", async || {
         let told = problems_of(&agent, &main.id).await;
-        told.iter().any(|line| line.contains("sidecar restless: it ends again and again"))
+        told.iter().any(|line| line.contains("sidecar restless: it keeps ending"))
     })
     .await;
     eventually("it waits for long until it is started again", async || {
@@ -388,7 +388,7 @@ async fn an_edited_file_is_followed_and_a_broken_one_changes_nothing() -> TestRe
     file.write("services: [\n")?;
     eventually("the mistake is told with its line", async || {
         let told = agent.cli(&["problems"]).await.unwrap_or_default();
-        told.contains("sidecars.yml:") && told.contains("no YAML")
+        told.contains("sidecars.yml:") && told.contains("invalid YAML")
     })
     .await;
     assert_eq!(until_runs(host, &name).await["Id"], first["Id"]);
@@ -655,15 +655,13 @@ async fn variables_come_from_files_which_are_followed_and_stay_when_those_vanish
     let main = host.run(busy()).await?;
     let agent = agent(host, Some(&file)).start().await?;
     let told = async |what: &str| problems_of(&agent, &main.id).await.iter().any(|line| line.contains(what));
-    eventually("it is told that there is no such file", async || {
-        told("side.env\": there is no such file").await
-    })
-    .await;
+    eventually("it is told that there is no such file", async || told("side.env\": no such file").await)
+        .await;
     std::fs::write(&variables, "WORD='two words' # a comment\n")?;
     let first = until_runs(host, &side(&main.id)).await;
     assert!(first["Config"]["Env"].to_string().contains("WORD=two words\""), "{}", first["Config"]["Env"]);
     std::fs::remove_file(&variables)?;
-    eventually("it is told again", async || told("there is no such file").await).await;
+    eventually("it is told again", async || told("no such file").await).await;
     assert_eq!(until_runs(host, &side(&main.id)).await["Id"], first["Id"]);
     std::fs::write(&variables, "WORD=another\n")?;
     eventually("it is made anew with what the file says", async || {
