@@ -108,7 +108,7 @@ fn is_own(folder: &Path) -> bool {
 }
 
 /// The folder of the program as it was called: of a link, the link's. Called by its bare name, that of the program.
-fn program_folder(program: Option<&OsString>) -> PathBuf {
+pub(crate) fn program_folder(program: Option<&OsString>) -> PathBuf {
     let called = program.map(Path::new).filter(|path| path.components().count() > 1);
     let called =
         called.and_then(|path| std::path::absolute(path).ok()).or_else(|| std::env::current_exe().ok());
