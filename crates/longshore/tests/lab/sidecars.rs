@@ -314,7 +314,7 @@ async fn one_that_cannot_be_made_holds_up_no_other_and_is_tried_until_it_can() -
     eventually("both failures are told, with their cause", async || {
         let told = problems_of(&agent, &main.id).await;
         told.iter().any(|line| line.contains("sidecar bad: podder_bad_") && line.contains("later"))
-            && told.iter().any(|line| line.contains("sidecar absent: ") && line.contains("pulled"))
+            && told.iter().any(|line| line.contains("sidecar absent: ") && line.contains("cannot pull"))
     })
     .await;
     std::fs::create_dir(&path)?;
@@ -345,7 +345,7 @@ async fn labels_ask_for_a_sidecar_in_the_mains_own_network() -> TestResult {
     assert_eq!(namespace_id(host, &name).await?, namespace_id(host, &main.name).await?);
     let told = problems_of(&agent, &main.id).await;
     assert_eq!(told.len(), 1, "{told:?}");
-    assert!(told[0].starts_with("longshore.sidecar.wrong.ports: \"eighty\" is no port"), "{told:?}");
+    assert!(told[0].starts_with("longshore.sidecar.wrong.ports: invalid port \"eighty\""), "{told:?}");
     assert!(inspect(host, &format!("podder_wrong_{}", &main.id[..12])).await.is_none());
     main.restart(1).await?;
     eventually("after a restart of its main it is another one, in the new namespace", async || {
