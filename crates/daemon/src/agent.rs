@@ -12,12 +12,14 @@ use longshore_runtime::state::{DockerState, State, Writer};
 use longshore_runtime::{FollowerContext, Problems, Source, StatusBoard};
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc, watch as signal};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::act::{Engine, EngineError};
 use crate::config::{DockerSettings, EngineSettings, ReloadableSettings, Settings};
 use crate::data_dir::{self, DataDirError};
+use crate::dry_run::{DryRun, Plans};
 use crate::identity::{IdentityError, Keeping, host_id};
 use crate::metrics;
 use crate::reconcile::{Checks, Due, RouteReconciler, Routes};
@@ -29,7 +31,10 @@ use crate::start::Start;
 const FEED: usize = 4096;
 
 /// How long a predecessor may take to give up what cannot be shared.
-const HANDOVER: Duration = Duration::from_secs(20);
+const HANDOVER_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long open answers of the API may take when it ends.
+const LAST_ANSWERS: Duration = Duration::from_millis(200);
 
 /// Why an agent cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +68,7 @@ pub enum AgentError {
     #[error("cannot set up metrics")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
     /// A single pass needs a Docker that answers.
-    #[error("Docker at {address} does not answer: {why}")]
+    #[error("Docker at {address} is not responding: {why}")]
     Docker {
         /// Where it was looked for.
         address: String,
@@ -94,11 +99,14 @@ pub struct Agent {
     grace: Duration,
     live: signal::Sender<ReloadableSettings>,
     started: Settings,
+    location: BalancerLocation,
     reconciler: AbortOnDropHandle<Engine>,
     api: Api,
     serving: Option<AbortOnDropHandle<()>>,
+    /// Ends the API alone.
+    serving_stop: CancellationToken,
     lock: Option<std::fs::File>,
-    following: Services,
+    services: Services,
     _background: Vec<AbortOnDropHandle<()>>,
 }
 
@@ -163,11 +171,11 @@ impl Agent {
         };
         let (docker_version, ask_version) =
             serve::docker_version(DockerClient::new(settings.docker.clone()), docker.clone());
-        let (following, seen) =
+        let (services, seen) =
             Services::start(&settings, start, context, &live_settings, &location, told_feed, inherited);
         let reconciler = RouteReconciler {
             plan: RoutePlan::new(RouteSettings {
-                location,
+                location: location.clone(),
                 reserved: reserved(&settings),
                 readiness: readiness(&settings, start),
             }),
@@ -216,7 +224,8 @@ impl Agent {
             metrics,
             token: settings.token.clone(),
         };
-        let serving = listener.map(|listener| spawn(api.clone().serve(listener, stop.clone())));
+        let serving_stop = stop.child_token();
+        let serving = listener.map(|listener| spawn(api.clone().serve(listener, serving_stop.clone())));
         let reconciler = AbortOnDropHandle::new(tokio::spawn(reconciler.run(stop.clone())));
         Ok(Self {
             docker,
@@ -228,11 +237,13 @@ impl Agent {
             grace: settings.grace,
             live,
             started: settings,
+            location,
             reconciler,
             api,
             serving,
+            serving_stop,
             lock,
-            following,
+            services,
             _background: background,
         })
     }
@@ -249,7 +260,7 @@ impl Agent {
             tokio::select! {
                 done = self.tried.wait_for(|tried| *tried) => {
                     drop(done);
-                    let handlers = self.following.settled().await;
+                    let handlers = self.services.settled().await;
                     let routes = self.routes.applied().table.clone();
                     return Ok(Pass { routes, problems: self.problems.all(), handlers });
                 }
@@ -263,38 +274,76 @@ impl Agent {
         }
     }
 
-    /// For a successor whose routes are carried: tells the predecessor to end by `tell`, and takes the data directory
-    /// and the API's port over as soon as they are free.
+    /// Makes every plan for the containers that there are, carries none of them out, and ends: for an agent that was started
+    /// with [`Start::Dry`].
     ///
     /// # Errors
-    /// [`AgentError::DataDir`] or [`AgentError::Listen`] where they are not within 20 seconds.
-    pub async fn succeed(&mut self, tell: impl FnOnce()) -> Result<(), AgentError> {
+    /// As [`Agent::pass`], and [`AgentError::Engine`] where the balancer's configuration cannot be rendered.
+    pub async fn dry_run(mut self) -> Result<DryRun, AgentError> {
+        let Pass { routes, mut problems, .. } = self.pass().await?;
+        let handlers = self.api.handlers.borrow().clone();
+        let docker = DockerClient::new(self.started.docker.clone());
+        let plan = match self.api.world.snapshot() {
+            Some(world) => {
+                let (settings, location) = (&self.started, &self.location);
+                let plans = Plans { settings, world: &world, handlers: &handlers, location, docker: &docker };
+                plans.make().await
+            }
+            None => DryRun::default(),
+        };
+        problems.extend(plan.problems);
+        let configuration = self.leave().await?;
+        Ok(DryRun { routes, problems, configuration, ..plan })
+    }
+
+    /// For a successor: waits until its routes are applied, has the predecessor hand over by `ask`, and takes over what two
+    /// agents cannot share: the data directory, the deliveries and the API's port. The predecessor still carries its routes, and
+    /// takes all of it back if this fails or the process ends.
+    ///
+    /// # Errors
+    /// [`AgentError::DataDir`] or [`AgentError::Listen`] where they are not free within 20 seconds.
+    pub async fn succeed(&mut self, ask: impl FnOnce()) -> Result<(), AgentError> {
         let _ = self.ready.wait_for(|ready| *ready).await;
-        tell();
-        let deadline = tokio::time::Instant::now() + HANDOVER;
-        let listener = loop {
-            let taken = async {
-                let lock = data_dir::take(&self.started.data_dir)?;
-                Ok::<_, AgentError>((lock, listen(&self.started).await?))
-            };
-            match taken.await {
-                Ok((lock, listener)) => {
-                    self.lock = Some(lock);
-                    break listener;
-                }
-                Err(error) if tokio::time::Instant::now() > deadline => return Err(error),
+        ask();
+        let deadline = Instant::now() + HANDOVER_TIMEOUT;
+        loop {
+            match self.take_over().await {
+                Ok(()) => return Ok(()),
+                Err(error) if Instant::now() > deadline => return Err(error),
                 Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
             }
-        };
-        self.following.succeed(&self.started.data_dir);
-        let api = self.api.clone();
-        self.serving = listener.map(|listener| spawn(api.serve(listener, self.stop.clone())));
+        }
+    }
+
+    /// Gives up what two agents cannot share, for a successor, and goes on carrying the routes.
+    pub async fn hand_over(&mut self) {
+        self.serving_stop.cancel();
+        if let Some(serving) = self.serving.take() {
+            // An open event stream never ends by itself.
+            let _ = tokio::time::timeout(LAST_ANSWERS, serving).await;
+        }
+        self.services.hand_over().await;
+        self.lock = None;
+    }
+
+    /// Takes back what was handed over to a successor that failed.
+    ///
+    /// # Errors
+    /// [`AgentError::DataDir`] or [`AgentError::Listen`] while they are not free.
+    pub async fn take_over(&mut self) -> Result<(), AgentError> {
+        let lock = data_dir::take(&self.started.data_dir)?;
+        let listener = listen(&self.started).await?;
+        self.lock = Some(lock);
+        self.services.take_over(&self.started.data_dir);
+        self.serving_stop = self.stop.child_token();
+        let (api, stop) = (self.api.clone(), self.serving_stop.clone());
+        self.serving = listener.map(|listener| spawn(api.serve(listener, stop)));
         Ok(())
     }
 
     /// The DNS server's open ports, for a successor that answers what is asked meanwhile.
     pub fn dns_ports(&self) -> Option<DnsPorts> {
-        self.following.dns_ports()
+        self.services.dns_ports()
     }
 
     /// Whether the balancer goes on by itself when the agent ends without a drain: a HAProxy does.
@@ -302,24 +351,25 @@ impl Agent {
         matches!(self.started.balancer.engine, EngineSettings::Haproxy(_) | EngineSettings::None)
     }
 
-    /// Takes over what may change while the agent runs, and names, as a problem, what may not.
-    pub fn reload(&self, settings: &Settings) {
-        let fixed = self.started.differing(settings).into_iter().map(|name| Problem {
+    /// Takes over what may change while the agent runs. `fixed` are the settings, by their names, that changed and may not;
+    /// each becomes a problem.
+    pub fn reload(&self, settings: &Settings, fixed: &[String]) {
+        let fixed = fixed.iter().map(|name| Problem {
             subject: Subject::File { path: "settings".to_owned(), line: None },
-            key: Some(name.to_owned()),
-            message: "it changed, and what runs goes on with the old value".to_owned(),
-            hint: Some("restart the agent".to_owned()),
+            key: Some(name.clone()),
+            message: "changed, and the old value stays in use".to_owned(),
+            hint: Some("restart the agent to apply it".to_owned()),
         });
         self.problems.set(Source::Settings, fixed.chain(settings.ignored.iter().cloned()));
         self.live.send_replace(settings.live());
-        self.following.reload(settings);
-        tracing::info!("settings read again");
+        self.services.reload(settings);
+        tracing::info!("settings reloaded");
     }
 
     /// Goes on with the settings that it has, as the others are wrong: in these ways.
     pub fn stay(&self, mistakes: &[Problem]) {
         let stays = |mistake: &Problem| {
-            let hint = Some("the settings stay as they were; mend it and send SIGHUP".to_owned());
+            let hint = Some("the old settings stay in use; fix it and send SIGHUP".to_owned());
             Problem { hint, ..mistake.clone() }
         };
         self.problems.set(Source::Settings, mistakes.iter().map(stays));
@@ -332,7 +382,7 @@ impl Agent {
     /// [`AgentError::Engine`] where there is such a configuration and it cannot be rendered.
     pub async fn leave(self) -> Result<Option<String>, AgentError> {
         self.stop.cancel();
-        self.following.stop().await;
+        self.services.stop().await;
         match self.reconciler.await {
             Ok(engine) => Ok(engine.leave(&self.routes.applied().table).await?),
             Err(_) => Ok(None),
@@ -343,11 +393,11 @@ impl Agent {
     /// the data directory are given up at once.
     pub async fn stop(self, grace: Option<Duration>) {
         self.stop.cancel();
-        let (engine, ()) = tokio::join!(self.reconciler, self.following.stop());
+        let (engine, ()) = tokio::join!(self.reconciler, self.services.stop());
         drop(self.lock);
         if let Some(serving) = self.serving {
             // An open event stream never ends by itself.
-            let _ = tokio::time::timeout(Duration::from_millis(200), serving).await;
+            let _ = tokio::time::timeout(LAST_ANSWERS, serving).await;
         }
         if let Ok(engine) = engine {
             engine.drain(grace.unwrap_or(self.grace)).await;
@@ -418,8 +468,8 @@ async fn tell_of_docker(address: String, mut docker: DockerState, problems: Prob
         let problem = why.map(|why| Problem {
             subject: Subject::Docker { address: address.clone() },
             key: None,
-            message: format!("it does not answer; what is known of its containers stays: {why}"),
-            hint: Some("it is tried until it answers; start it, or name another with --docker".to_owned()),
+            message: format!("not responding; keeping the last known state: {why}"),
+            hint: Some("retrying; start it, or name another with --docker".to_owned()),
         });
         problems.set(Source::Docker, problem);
     }

@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use longshore_model::{Change, Problem, Subject, World};
+use longshore_model::{Change, NameTable, Problem, Subject, World};
 use longshore_plan::dns::{Zone, ZoneParts};
 use longshore_plan::{BalancerLocation, NamePlan, NameSettings};
 use longshore_runtime::{Follower, Passed, Reached, local_addr};
@@ -188,6 +188,20 @@ fn seconds(time: Duration) -> u32 {
 }
 
 /// The addresses by which others reach the containers' host.
+/// Returns the names that a server with these settings would answer, and what keeps others from being names.
+pub fn preview(
+    settings: &DnsSettings,
+    node: &str,
+    location: &BalancerLocation,
+    world: &World,
+) -> (NameTable, Vec<Problem>) {
+    let host = host_addresses(settings.listen.ip(), location, world);
+    let names = NameSettings { domain: settings.domain.clone(), node: node.parse().ok(), host };
+    let plan = NamePlan::of(world, names);
+    let problems = plan.problems().cloned().chain(plan.settings().node.is_none().then(|| no_node(node)));
+    (plan.table().clone(), problems.collect())
+}
+
 fn host_addresses(listen: IpAddr, location: &BalancerLocation, world: &World) -> Vec<IpAddr> {
     match location {
         BalancerLocation::Outside => return world.own().addresses.clone(),

@@ -5,6 +5,7 @@ mod cli;
 mod config_check;
 mod config_error;
 mod descriptors;
+mod dry_run;
 mod environment;
 mod file;
 mod flags;

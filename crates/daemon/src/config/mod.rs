@@ -56,21 +56,4 @@ impl Settings {
     pub(crate) fn live(&self) -> ReloadableSettings {
         ReloadableSettings { resync: self.resync, check_interval: self.check_interval }
     }
-
-    /// The settings, by their names, in which another value needs a restart.
-    pub(crate) fn differing(&self, other: &Self) -> Vec<&'static str> {
-        let same = [
-            ("node", self.node == other.node),
-            ("data-dir", self.data_dir == other.data_dir),
-            ("listen", self.listen == other.listen),
-            ("token-file", self.token == other.token),
-            ("docker", self.docker == other.docker),
-            ("balancer", self.balancer == other.balancer),
-            ("sidecars", self.sidecars == other.sidecars),
-            ("publish", self.publish == other.publish),
-            ("dns", self.dns == other.dns),
-            ("grace", self.grace == other.grace),
-        ];
-        same.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
-    }
 }

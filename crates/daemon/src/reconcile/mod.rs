@@ -4,7 +4,7 @@
 
 mod checks;
 mod openvswitch;
-mod publish;
+pub(crate) mod publish;
 mod route_log;
 mod routes;
 mod sidecars;
@@ -13,4 +13,4 @@ pub(crate) use checks::Checks;
 pub(crate) use openvswitch::OpenVswitch;
 pub(crate) use publish::Publisher;
 pub(crate) use routes::{AppliedRoutes, Due, RouteReconciler, Routes};
-pub(crate) use sidecars::SidecarFollower;
+pub(crate) use sidecars::{MAX_ENV_LENGTH, MAX_FILE_LENGTH, SidecarFollower};

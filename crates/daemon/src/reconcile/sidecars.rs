@@ -22,9 +22,9 @@ use crate::config::{ReloadableSettings, SidecarSettings};
 /// How long finding out what to watch may take: a file system of another machine may answer nothing.
 const AIM: Duration = Duration::from_secs(5);
 /// Longest file that is read, in bytes; the plan refuses what is longer.
-const LONGEST: u64 = 2 * 1024 * 1024;
+pub(crate) const MAX_FILE_LENGTH: u64 = 2 * 1024 * 1024;
 /// Longest file of variables, in bytes: Linux gives a process no more.
-const LONGEST_ENV: u64 = 2 * 1024 * 1024;
+pub(crate) const MAX_ENV_LENGTH: u64 = 2 * 1024 * 1024;
 /// How long World may take to show what was done.
 const SEEN: Duration = Duration::from_secs(5);
 /// The pause after a first failure, doubled by each that follows, and the longest one.
@@ -138,7 +138,7 @@ impl SidecarFollower {
     /// Reads the file if it says something else than before. While it cannot be read, what it said goes on to count.
     async fn read(&mut self) {
         let Some(path) = self.path.clone() else { return };
-        let text = match read_soon(&path, LONGEST, Guard::Writers).await {
+        let text = match read_soon(&path, MAX_FILE_LENGTH, Guard::Writers).await {
             Ok(text) => text,
             Err(error) => return self.unread(&path, &error.to_string()),
         };
@@ -334,7 +334,7 @@ impl SidecarFollower {
                 continue;
             }
             self.tasks.spawn(async move {
-                let text = match read_soon(Path::new(&path), LONGEST_ENV, Guard::Writers).await {
+                let text = match read_soon(Path::new(&path), MAX_ENV_LENGTH, Guard::Writers).await {
                     Ok(text) => EnvText::Text(text),
                     Err(error) if error.is_absence() => EnvText::Missing,
                     Err(error) => EnvText::Unread(error.to_string()),
