@@ -9,7 +9,7 @@ use longshore_docker::{DockerClient, Watched, watch};
 use longshore_model::{ContainerId, ContainerRef, HostId, Problem, RouteTable, Subject};
 use longshore_plan::{BalancerLocation, Readiness, RoutePlan, RouteSettings};
 use longshore_runtime::state::{DockerState, State, Writer};
-use longshore_runtime::{FollowerContext, Problems, Source, StatusBoard};
+use longshore_runtime::{FollowerContext, OwnThread, Problems, Source, StatusBoard};
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc, watch as signal};
 use tokio::time::Instant;
@@ -64,6 +64,9 @@ pub enum AgentError {
     /// The balancer does not start.
     #[error("cannot start the balancer")]
     Engine(#[from] EngineError),
+    /// The system gives no thread.
+    #[error("cannot start a thread")]
+    Thread(#[source] std::io::Error),
     /// Somebody else in this process counts already.
     #[error("cannot set up metrics")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
@@ -108,6 +111,8 @@ pub struct Agent {
     lock: Option<std::fs::File>,
     services: Services,
     _background: Vec<AbortOnDropHandle<()>>,
+    /// Drains Docker's events, which Docker drops where nobody takes them in time.
+    _docker_thread: OwnThread,
 }
 
 impl Agent {
@@ -169,10 +174,18 @@ impl Agent {
             stop: stop.clone(),
             unsettled: signal::Sender::default(),
         };
-        let (docker_version, ask_version) =
-            serve::docker_version(DockerClient::new(settings.docker.clone()), docker.clone());
-        let (services, seen) =
-            Services::start(&settings, start, context, &live_settings, &location, told_feed, inherited);
+        let client = DockerClient::new(settings.docker.clone());
+        let (docker_version, ask_version) = serve::docker_version(client.clone(), docker.clone());
+        let (services, seen) = Services::start(
+            &settings,
+            start,
+            context,
+            &client,
+            &live_settings,
+            &location,
+            told_feed,
+            inherited,
+        );
         let reconciler = RouteReconciler {
             plan: RoutePlan::new(RouteSettings {
                 location: location.clone(),
@@ -191,15 +204,17 @@ impl Agent {
             live: live_settings.clone(),
             due: Due::default(),
         };
+        let docker_thread = OwnThread::start("docker-events").map_err(AgentError::Thread)?;
         let background = vec![
             spawn(feed.clone().collect(container_events, route_events.subscribe(), world.clone())),
             spawn(writer.run(observed)),
-            spawn(watch(Watched {
-                settings: settings.docker.clone(),
+            docker_thread.spawn(watch(Watched {
+                docker: client,
                 live: live_settings,
                 attention: seen.attention,
                 world: world.clone(),
                 host,
+                problems: problems.clone(),
                 observations,
                 resume: seen.heard,
             })),
@@ -245,6 +260,7 @@ impl Agent {
             lock,
             services,
             _background: background,
+            _docker_thread: docker_thread,
         })
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use longshore_delivery::{Command, Deliveries, Opened, Outcome, Parts};
 use longshore_dns::{DnsPorts, DnsServer, SharedPorts, Zones};
-use longshore_docker::{Attention, DockerClient, Inspector};
+use longshore_docker::{Attention, DockerClient};
 use longshore_model::HandlerSet;
 use longshore_plan::BalancerLocation;
 use longshore_runtime::state::DockerEvent;
@@ -94,13 +94,13 @@ impl Services {
         settings: &Settings,
         start: Start,
         context: FollowerContext,
+        docker: &DockerClient,
         live: &signal::Receiver<ReloadableSettings>,
         location: &BalancerLocation,
         told: mpsc::UnboundedReceiver<DockerEvent>,
         inherited: Option<DnsPorts>,
     ) -> (Self, Seen) {
         let acts = start != Start::Dry;
-        let docker = DockerClient::new(settings.docker.clone());
         let (handler_settings, handlers_live) = signal::channel(settings.handlers.clone());
         let (handlers, reading) = handlers::watch(handlers_live, context.problems.clone());
         let (wanted, attention) = signal::channel(Attention::default());
@@ -112,7 +112,7 @@ impl Services {
         let (relayed, first_commands) = Relay::new(commanded);
         let spare = SpareParts {
             context: context.clone(),
-            inspector: Arc::new(Inspector::new(docker.clone())),
+            inspector: Arc::new(docker.inspections().clone()),
             handlers: handlers.clone(),
             told,
             commands: relayed,
@@ -145,7 +145,7 @@ impl Services {
         let publisher = settings.publish.clone().filter(|_| acts).map(|job| {
             let publisher = Publisher::new(
                 &context,
-                docker.clone(),
+                docker.inspections().clone(),
                 &settings.data_dir,
                 settings.dns.as_ref(),
                 None,

@@ -14,7 +14,7 @@ use arc_swap::ArcSwap;
 use longshore_model::{Change, NameTable, Problem, Subject, World};
 use longshore_plan::dns::{Zone, ZoneParts};
 use longshore_plan::{BalancerLocation, NamePlan, NameSettings};
-use longshore_runtime::{Follower, Passed, Reached, local_addr};
+use longshore_runtime::{Follower, OwnThread, Passed, Reached, local_addr};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
@@ -42,6 +42,8 @@ pub struct DnsServer {
     serial: u32,
     /// Made with the ports, as it opens none before it is needed.
     responder: Option<Arc<Responder>>,
+    /// Answers, whatever else the agent does; started with the ports.
+    thread: Option<OwnThread>,
     tasks: TaskTracker,
     stop: CancellationToken,
     _stop_when_dropped: DropGuard,
@@ -70,6 +72,7 @@ impl DnsServer {
             plan,
             serial,
             responder: None,
+            thread: None,
             tasks: TaskTracker::new(),
             _stop_when_dropped: stop.clone().drop_guard(),
             stop,
@@ -125,13 +128,17 @@ impl DnsServer {
                 self.ports.get_or_init(|| opened)
             }
         };
+        let thread = OwnThread::start("dns")?;
+        let runtime = thread.runtime();
+        let in_thread = runtime.enter();
         let (datagrams, connections) = ports.watch()?;
         let forwarder = Forwarder::new(&self.settings.forward);
         let responder = Arc::new(Responder::new(self.zones(), forwarder));
         let (tasks, stop) = (&self.tasks, &self.stop);
-        tasks.spawn(udp::serve(datagrams, Arc::clone(&responder), tasks.clone(), stop.clone()));
-        tasks.spawn(tcp::serve(connections, Arc::clone(&responder), tasks.clone(), stop.clone()));
-        self.responder = Some(responder);
+        tasks.spawn_on(udp::serve(datagrams, Arc::clone(&responder), tasks.clone(), stop.clone()), runtime);
+        tasks.spawn_on(tcp::serve(connections, Arc::clone(&responder), tasks.clone(), stop.clone()), runtime);
+        drop(in_thread);
+        (self.responder, self.thread) = (Some(responder), Some(thread));
         tracing::info!(listen = %self.settings.listen, domain = self.settings.domain.as_str(), "DNS is answered");
         Ok(())
     }

@@ -1,9 +1,9 @@
-//! Which address a balancer can reach a container's port by.
+//! Which addresses a balancer can reach a container's port by.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use longshore_model::{
-    Change, Container, ContainerId, ContainerRef, Host, HostId, NetworkScope, Transport, World,
+    Change, Container, ContainerId, ContainerRef, Endpoint, Host, HostId, NetworkScope, Transport, World,
 };
 
 /// Where the balancer runs.
@@ -90,35 +90,48 @@ pub(crate) fn is_of_the_host(host: &Host, network: &str) -> bool {
     host.networks.get(network).is_none_or(|network| network.scope == NetworkScope::Host)
 }
 
-/// The address to connect to for a port of a container, or `None` where no way leads there.
-pub(crate) fn address(
+/// The addresses that may lead to a port of a container, the most likely first, at most one of each family: a server may
+/// listen on one family only, and Docker does not say on which. None where no way leads there.
+pub(crate) fn addresses(
     world: &World,
     balancer: &BalancerLocation,
     container: &ContainerRef,
     port: u16,
     transport: Transport,
-) -> Option<SocketAddr> {
-    let access = balancer.access(world, container.host)?;
-    let host = world.host(container.host)?;
-    let container = host.containers.get(&container.id)?;
-    let holder = holder(host, container)?;
-    let preferred = container.labels.get("longshore.network");
-    own_address(host, access, holder, port, preferred)
-        .or_else(|| published_address(access, holder, port, transport))
+) -> Vec<SocketAddr> {
+    let found = || {
+        let access = balancer.access(world, container.host)?;
+        let host = world.host(container.host)?;
+        let container = host.containers.get(&container.id)?;
+        let holder = holder(host, container)?;
+        let preferred = container.labels.get("longshore.network");
+        let own = own_addresses(host, access, holder, preferred);
+        if own.is_empty() {
+            return Some(published_addresses(access, holder, port, transport));
+        }
+        Some(own.into_iter().map(|ip| SocketAddr::new(ip, port)).collect())
+    };
+    let mut addresses: Vec<SocketAddr> = found().unwrap_or_default();
+    let (mut v4, mut v6) = (0, 0);
+    addresses.retain(|address| {
+        let seen = if address.is_ipv4() { &mut v4 } else { &mut v6 };
+        *seen += 1;
+        *seen == 1
+    });
+    addresses
 }
 
-fn own_address(
+fn own_addresses(
     host: &Host,
     access: Access<'_>,
     holder: &Container,
-    port: u16,
     preferred: Option<&String>,
-) -> Option<SocketAddr> {
+) -> Vec<IpAddr> {
     if holder.network_mode == "host" {
         return match access {
-            Access::Bridges => Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)),
-            Access::PublishedPorts(address) => Some(SocketAddr::new(address, port)),
-            Access::NetworksOf(_) => None,
+            Access::Bridges => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
+            Access::PublishedPorts(address) => vec![address],
+            Access::NetworksOf(_) => Vec::new(),
         };
     }
     let reachable = |id: &String| match access {
@@ -129,25 +142,29 @@ fn own_address(
     let mut endpoints: Vec<_> =
         holder.networks.iter().filter(|(_, endpoint)| reachable(&endpoint.network_id)).collect();
     endpoints.sort_by_key(|(name, _)| (Some(*name) != preferred, *name));
-    let ip = endpoints.iter().find_map(|(_, endpoint)| endpoint.ipv4.or(endpoint.ipv6))?;
-    Some(SocketAddr::new(ip, port))
+    // Of one network: the others' addresses are those of the same server.
+    let of_network = |endpoint: &Endpoint| endpoint.ipv4.into_iter().chain(endpoint.ipv6).collect::<Vec<_>>();
+    let networks = endpoints.iter().map(|(_, endpoint)| of_network(endpoint));
+    networks.into_iter().find(|addresses| !addresses.is_empty()).unwrap_or_default()
 }
 
-fn published_address(
+fn published_addresses(
     access: Access<'_>,
     holder: &Container,
     port: u16,
     transport: Transport,
-) -> Option<SocketAddr> {
+) -> Vec<SocketAddr> {
     let of_port = |p: &&longshore_model::Published| p.container_port == port && p.transport == transport;
-    holder.published.iter().filter(of_port).find_map(|published| {
+    let reachable = |published: &longshore_model::Published| {
         let ip = match (access, published.host_ip) {
-            (Access::Bridges, ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            (Access::Bridges, IpAddr::V4(ip)) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            (Access::Bridges, IpAddr::V6(ip)) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
             (Access::Bridges, ip) => ip,
             (Access::PublishedPorts(address), ip) if ip.is_unspecified() => address,
             (Access::PublishedPorts(_), ip) if !ip.is_loopback() => ip,
             (Access::PublishedPorts(_) | Access::NetworksOf(_), _) => return None,
         };
         Some(SocketAddr::new(ip, published.host_port))
-    })
+    };
+    holder.published.iter().filter(of_port).filter_map(reachable).collect()
 }

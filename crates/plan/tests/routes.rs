@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use longshore_model::{
-    Container, Frontend, Health, Host, HostId, Network, NetworkScope, PortState, Published, RunState,
-    Transport, World,
+    Container, ContainerRef, Frontend, Health, Host, HostId, Network, NetworkScope, PortState, Published,
+    RunState, Transport, World,
 };
 use longshore_plan::{BalancerLocation, Readiness, RoutePlan, RouteSettings};
 use proptest::prelude::*;
@@ -456,4 +456,50 @@ fn an_explanation_leaves_out_bad_labels_that_have_nothing_to_do_with_the_request
     };
     assert_eq!(explained("a.b"), ["c1", "c3", "c5", "c9"]);
     assert_eq!(explained("nowhere.test"), ["c9"], "its label names any host");
+}
+
+/// A container that is in both families, and a world in which its port 80 is in these states.
+fn dual_stack(health: Health, v4: PortState, v6: PortState) -> (World, ContainerRef) {
+    let mut both = container(1, &[("longshore.http.80", "")]);
+    both.health = health;
+    for endpoint in both.networks.values_mut() {
+        endpoint.ipv6 = Some("fd00::1".parse().unwrap());
+    }
+    let id = named(&both);
+    let mut world = world([both], &[]);
+    world.ports.insert_mut((id.clone(), "172.17.0.1:80".parse().unwrap()), v4);
+    world.ports.insert_mut((id.clone(), "[fd00::1]:80".parse().unwrap()), v6);
+    (world, id)
+}
+
+#[test]
+fn a_server_that_listens_on_one_family_only_is_reached_by_it() {
+    let cases = [
+        (PortState::Open, PortState::NotOpen, "c1@172.17.0.1:80*100", 1),
+        (PortState::NotOpen, PortState::Open, "c1@[fd00::1]:80*100", 1),
+        (PortState::Open, PortState::Open, "c1@172.17.0.1:80*100", 1),
+        (PortState::NotOpen, PortState::NotOpen, "(c1: its port has not accepted a connection yet)", 2),
+        (PortState::NotOpen, PortState::Closed, "(c1: its port no longer accepts connections)", 2),
+    ];
+    for (v4, v6, upstream, checks) in cases {
+        let (world, id) = dual_stack(Health::None, v4, v6);
+        let plan = RoutePlan::of(&world, on_the_host());
+        assert_eq!(shown(&plan), format!("http:80 */ -> {upstream}"), "{v4:?} {v6:?}");
+        assert_eq!(plan.checks(&id).count(), checks, "{v4:?} {v6:?}");
+    }
+}
+
+#[test]
+fn a_healthy_server_that_listens_on_one_family_only_is_reached_by_it() {
+    for (v4, v6, address) in [
+        (PortState::Open, PortState::NotOpen, "172.17.0.1:80"),
+        (PortState::NotOpen, PortState::Open, "[fd00::1]:80"),
+        (PortState::NotOpen, PortState::NotOpen, "172.17.0.1:80"),
+    ] {
+        let (world, _) = dual_stack(Health::Healthy, v4, v6);
+        let plan = RoutePlan::of(&world, on_the_host());
+        assert_eq!(shown(&plan), format!("http:80 */ -> c1@{address}*100"), "{v4:?} {v6:?}");
+    }
+    let (world, id) = dual_stack(Health::Starting, PortState::NotOpen, PortState::NotOpen);
+    assert_eq!(RoutePlan::of(&world, on_the_host()).checks(&id).count(), 0);
 }

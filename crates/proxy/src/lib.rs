@@ -29,6 +29,7 @@ mod http;
 mod io;
 mod listen;
 mod observation;
+mod request;
 mod route;
 mod settings;
 mod shard;

@@ -13,6 +13,7 @@ pub mod files;
 mod follow;
 mod inspect;
 pub mod local_addr;
+mod own_thread;
 mod passed;
 mod problems;
 mod process_group;
@@ -22,6 +23,7 @@ mod status;
 
 pub use follow::{Follower, FollowerContext};
 pub use inspect::Inspect;
+pub use own_thread::OwnThread;
 pub use passed::{Passed, Reached};
 pub use problems::{Problems, Source, chain};
 pub use process_group::ProcessGroup;

@@ -12,6 +12,8 @@ pub enum Source {
     Settings,
     /// The connection to Docker.
     Docker,
+    /// Containers that Docker refuses to show.
+    Inspections,
     /// The plan of routes, from labels.
     Labels,
     /// The balancer's frontends.

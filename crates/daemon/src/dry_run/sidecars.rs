@@ -1,7 +1,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use longshore_docker::{DockerClient, Inspector};
+use longshore_docker::DockerClient;
 use longshore_model::{Container, ContainerId, Health, Host, Problem, RunState, Subject};
 use longshore_plan::sidecars::{EnvText, Order, SidecarFile, SidecarPlan, Step};
 use longshore_runtime::Inspect;
@@ -25,7 +25,6 @@ pub(super) async fn plan(
     docker: &DockerClient,
     planned: &mut Planned,
 ) {
-    let inspector = Inspector::new(docker.clone());
     let mut host = host.clone();
     let mut plan = SidecarPlan::new();
     if let Some(path) = &settings.file {
@@ -41,7 +40,7 @@ pub(super) async fn plan(
             break;
         }
         for id in uninspected {
-            let shown = inspector.inspect(&id).await;
+            let shown = docker.inspections().inspect(&id).await;
             let inspection = shown.and_then(|shown| serde_json::from_str(shown.get()).ok());
             plan.inspected(&id, &inspection.unwrap_or_default());
         }

@@ -96,7 +96,7 @@ impl Supervisor {
                 let dns = self.dns.as_ref();
                 let follower = Publisher::new(
                     context,
-                    self.docker.clone(),
+                    self.docker.inspections().clone(),
                     &self.data_dir,
                     dns,
                     Some(name),

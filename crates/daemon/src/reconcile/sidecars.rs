@@ -5,10 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bollard::errors::Error;
-use bollard::query_parameters::InspectContainerOptions;
-use longshore_docker::DockerClient;
 use longshore_docker::steps::{Outcome, SidecarError, carry_out};
+use longshore_docker::{DockerClient, InspectionError};
 use longshore_model::{Change, ContainerId, Host, Problem, Subject, World};
 use longshore_plan::sidecars::{EnvText, Order, SidecarFile, SidecarKey, SidecarPlan, Step};
 use longshore_runtime::files::{Guard, Watched, read_soon, unwatched};
@@ -59,7 +57,7 @@ struct Settling {
 /// What a task came to.
 enum Done {
     Step { order: Box<Order>, outcome: Result<Outcome, SidecarError> },
-    Inspected { id: ContainerId, outcome: Result<serde_json::Value, Option<Error>> },
+    Inspected { id: ContainerId, outcome: Result<Option<serde_json::Value>, InspectionError> },
     EnvRead { path: String, text: EnvText },
 }
 
@@ -188,9 +186,9 @@ impl SidecarFollower {
                 Done::Inspected { id, outcome } => {
                     self.inspecting.remove(&id);
                     match outcome {
-                        Ok(inspection) => self.plan.inspected(&id, &inspection),
+                        Ok(Some(inspection)) => self.plan.inspected(&id, &inspection),
                         // It is gone, which World is about to say.
-                        Err(Some(Error::DockerResponseServerError { status_code: 404, .. })) => {}
+                        Ok(None) => {}
                         Err(_) => {
                             self.inspect_again.insert(id, now + Duration::from_secs(1));
                         }
@@ -315,13 +313,8 @@ impl SidecarFollower {
             }
             let (docker, id) = (self.docker.clone(), id.clone());
             self.tasks.spawn(async move {
-                let inspect = async {
-                    let docker = docker.ready().await.map_err(Some)?;
-                    let options = None::<InspectContainerOptions>;
-                    let inspected = docker.inspect_container(id.as_str(), options).await.map_err(Some)?;
-                    serde_json::to_value(inspected).map_err(|_| None)
-                };
-                let outcome = inspect.await;
+                let outcome = docker.inspections().get(&id).await;
+                let outcome = outcome.map(|json| serde_json::from_str(json?.get()).ok());
                 Done::Inspected { id, outcome }
             });
         }

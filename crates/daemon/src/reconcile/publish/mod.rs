@@ -14,12 +14,12 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use bollard::errors::Error as DockerError;
 use futures_util::{StreamExt, stream};
-use longshore_docker::DockerClient;
+use longshore_docker::{InspectionCache, InspectionError};
 use longshore_model::{Change, ContainerId, DomainName, Host, Problem, PublishJob, Subject, World};
 use longshore_plan::{KeyChange, Ledger, RecordSettings, container_key, records};
 use longshore_runtime::{Follower, FollowerContext, Passed, Reached, chain, local_addr};
+use serde_json::Value;
 use tokio::time::Instant;
 
 use self::lease::{Held, Remembered};
@@ -49,7 +49,7 @@ struct Cause {
 pub(crate) struct Publisher {
     name: String,
     is_own: bool,
-    docker: DockerClient,
+    inspections: InspectionCache,
     prefix: String,
     /// Whether the values of variables are published.
     env: bool,
@@ -76,7 +76,7 @@ impl Publisher {
     /// The publisher of a handler of this name; without one, that of the settings. It remembers its lease below `data_dir`.
     pub(crate) fn new(
         context: &FollowerContext,
-        docker: DockerClient,
+        inspections: InspectionCache,
         data_dir: &Path,
         dns: Option<&DnsSettings>,
         name: Option<&str>,
@@ -90,7 +90,7 @@ impl Publisher {
         Self {
             name: who.to_owned(),
             is_own: name.is_none(),
-            docker,
+            inspections,
             prefix,
             env: job.env,
             records,
@@ -232,11 +232,11 @@ impl Publisher {
         if let Some(settings) = &mut self.records {
             settings.host = own_addresses();
         }
-        let (docker, env) = (&self.docker, self.env);
+        let (inspections, env) = (&self.inspections, self.env);
         let looks = containers.into_iter().map(async |id| {
             let alive = host.containers.get(&id).filter(|container| container.state.is_alive());
             let inspection = match alive {
-                Some(_) => inspect(docker, &id, env).await,
+                Some(_) => inspect(inspections, &id, env).await,
                 None => Ok(None),
             };
             (id, inspection)
@@ -357,22 +357,23 @@ impl Follower for Publisher {
 
 /// A container's inspection as JSON, its keys in order, and the values of its variables only where `env` asks for them;
 /// nothing where the container is gone or has ended.
-async fn inspect(docker: &DockerClient, id: &ContainerId, env: bool) -> Result<Option<String>, DockerError> {
-    let mut inspection = match docker.get()?.inspect_container(id.as_str(), None).await {
-        Err(DockerError::DockerResponseServerError { status_code: 404, .. }) => return Ok(None),
-        answer => answer?,
-    };
-    let runs = inspection.state.as_ref().and_then(|state| state.running).unwrap_or(true);
-    if !runs {
+async fn inspect(
+    inspections: &InspectionCache,
+    id: &ContainerId,
+    env: bool,
+) -> Result<Option<String>, InspectionError> {
+    let Some(inspection) = inspections.get(id).await? else { return Ok(None) };
+    // By way of a value, whose maps are in order: the same inspection is always the same text.
+    let Ok(mut inspection) = serde_json::from_str::<Value>(inspection.get()) else { return Ok(None) };
+    if inspection.pointer("/State/Running") == Some(&Value::Bool(false)) {
         return Ok(None);
     }
-    let variables = inspection.config.as_mut().and_then(|config| config.env.as_mut()).filter(|_| !env);
+    let variables = inspection.pointer_mut("/Config/Env").and_then(Value::as_array_mut).filter(|_| !env);
     for variable in variables.into_iter().flatten() {
-        variable.truncate(variable.find('=').unwrap_or(variable.len()));
+        let name = variable.as_str().and_then(|pair| pair.split('=').next()).unwrap_or_default();
+        *variable = name.into();
     }
-    // By way of a value, whose maps are in order: the same inspection is always the same text.
-    let value = serde_json::to_value(&inspection)?;
-    Ok(Some(value.to_string()))
+    Ok(Some(inspection.to_string()))
 }
 
 /// The addresses that containers on the host's network have.

@@ -10,6 +10,8 @@ use longshore_runtime::state::Reader;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use longshore_docker::DockerClient;
+
 use crate::config::{DockerAddress, DockerSettings};
 
 /// An etcd, ended with the test.
@@ -68,7 +70,7 @@ impl Server {
         };
         Publisher::new(
             &context,
-            DockerClient::new(docker),
+            DockerClient::new(docker).inspections().clone(),
             self.dir.path(),
             None,
             Some("a/handler"),
