@@ -27,8 +27,8 @@ use crate::serve::{self, About, Api, Feed, Started};
 use crate::services::Services;
 use crate::start::Start;
 
-/// How many route changes a slow reader of the events may be behind.
-const FEED: usize = 4096;
+/// How many route changes the feed of events may be behind.
+const MAX_ROUTE_EVENTS: usize = 4096;
 
 /// How long a predecessor may take to give up what cannot be shared.
 const HANDOVER_TIMEOUT: Duration = Duration::from_secs(20);
@@ -45,7 +45,7 @@ pub enum AgentError {
     /// The host's id, which is in the data directory, cannot be read or kept.
     #[error("the host has no id")]
     Identity(#[from] IdentityError),
-    /// The API's port is taken, say.
+    /// The API cannot listen: its port is taken, for example.
     #[error("cannot listen on {address} for the API: is another agent running?")]
     Listen {
         /// Where.
@@ -53,7 +53,7 @@ pub enum AgentError {
         /// Why.
         source: std::io::Error,
     },
-    /// The Docker host's name leads nowhere.
+    /// The Docker host's name cannot be resolved.
     #[error("cannot find the Docker host {host:?}")]
     DockerHost {
         /// The name.
@@ -61,13 +61,13 @@ pub enum AgentError {
         /// Why.
         source: std::io::Error,
     },
-    /// The balancer does not start.
+    /// The balancer cannot be started.
     #[error("cannot start the balancer")]
     Engine(#[from] EngineError),
     /// The system gives no thread.
     #[error("cannot start a thread")]
     Thread(#[source] std::io::Error),
-    /// Somebody else in this process counts already.
+    /// This process has a metrics recorder already.
     #[error("cannot set up metrics")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
     /// A single pass needs a Docker that answers.
@@ -80,12 +80,12 @@ pub enum AgentError {
     },
 }
 
-/// What a single pass came to.
+/// The outcome of a single pass.
 #[derive(Debug)]
 pub struct Pass {
     /// The routes.
     pub routes: RouteTable,
-    /// What is asked for and not done.
+    /// What was asked for and is not done.
     pub problems: Vec<Problem>,
     /// The handlers that were told of the dummy event `none`, each with why it failed if it did.
     pub handlers: Vec<(String, Option<String>)>,
@@ -148,7 +148,7 @@ impl Agent {
         let routes = Routes::default();
         let statuses = StatusBoard::default();
         let (live, live_settings) = signal::channel(settings.live());
-        let (route_events, _) = broadcast::channel(FEED);
+        let (route_events, _) = broadcast::channel(MAX_ROUTE_EVENTS);
         let (ready_set, ready) = signal::channel(false);
         let (tried_set, tried) = signal::channel(false);
         let (observations, observed) = mpsc::unbounded_channel();
@@ -220,7 +220,7 @@ impl Agent {
             })),
             spawn(ask_version),
             spawn(metrics::keep_up(metrics.clone())),
-            spawn(tell_of_docker(settings.docker.address.to_string(), docker.clone(), problems.clone())),
+            spawn(report_docker(settings.docker.address.to_string(), docker.clone(), problems.clone())),
         ];
         let api = Api {
             world,
@@ -357,12 +357,12 @@ impl Agent {
         Ok(())
     }
 
-    /// The DNS server's open ports, for a successor that answers what is asked meanwhile.
+    /// Returns the DNS server's open ports, for a successor: queries wait in them until it answers.
     pub fn dns_ports(&self) -> Option<DnsPorts> {
         self.services.dns_ports()
     }
 
-    /// Whether the balancer goes on by itself when the agent ends without a drain: a HAProxy does.
+    /// Returns whether the balancer keeps running when the agent ends without a drain: a HAProxy does.
     pub fn outlived_by_balancer(&self) -> bool {
         matches!(self.started.balancer.engine, EngineSettings::Haproxy(_) | EngineSettings::None)
     }
@@ -382,13 +382,13 @@ impl Agent {
         tracing::info!("settings reloaded");
     }
 
-    /// Goes on with the settings that it has, as the others are wrong: in these ways.
-    pub fn stay(&self, mistakes: &[Problem]) {
-        let stays = |mistake: &Problem| {
+    /// Keeps the settings in use, because the new ones have these errors.
+    pub fn reject_settings(&self, errors: &[Problem]) {
+        let rejected = |error: &Problem| {
             let hint = Some("the old settings stay in use; fix it and send SIGHUP".to_owned());
-            Problem { hint, ..mistake.clone() }
+            Problem { hint, ..error.clone() }
         };
-        self.problems.set(Source::Settings, mistakes.iter().map(stays));
+        self.problems.set(Source::Settings, errors.iter().map(rejected));
     }
 
     /// Ends, and leaves what was made as it is: after a single pass, a HAProxy goes on with its routes. Returns
@@ -472,8 +472,8 @@ fn reserved(settings: &Settings) -> std::collections::BTreeMap<u16, String> {
     api.into_iter().chain(dns).collect()
 }
 
-/// Keeps the problem of an absent Docker: one from the first failure to the next success, with the first cause.
-async fn tell_of_docker(address: String, mut docker: DockerState, problems: Problems) {
+/// Reports an absent Docker: one problem from the first failure to the next success, with the first cause.
+async fn report_docker(address: String, mut docker: DockerState, problems: Problems) {
     let mut away = false;
     while docker.changed().await.is_ok() {
         let why = docker.borrow_and_update().clone();

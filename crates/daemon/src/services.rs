@@ -22,7 +22,7 @@ use crate::reconcile::{Publisher, SidecarFollower};
 use crate::relay::Relay;
 use crate::start::Start;
 
-/// All that follows, running.
+/// All of it, running.
 pub(crate) struct Services {
     context: FollowerContext,
     handler_settings: signal::Sender<HandlerSettings>,
@@ -74,17 +74,17 @@ struct Dns {
     task: AbortOnDropHandle<DnsServer>,
 }
 
-/// What others see of it.
-pub(crate) struct Seen {
+/// What others need of the services.
+pub(crate) struct Handles {
     /// The handlers that there are.
     pub(crate) handlers: signal::Receiver<Arc<HandlerSet>>,
-    /// Where the deliveries are asked.
+    /// Takes questions about the deliveries.
     pub(crate) deliveries: mpsc::UnboundedSender<Command>,
     /// The names that DNS has, where it is served.
     pub(crate) names: Option<Zones>,
-    /// What Docker is asked for on the handlers' behalf.
+    /// Which events the handlers need from Docker.
     pub(crate) attention: signal::Receiver<Attention>,
-    /// The time of the last event that an earlier agent wrote down, in nanoseconds since 1970.
+    /// The time of the last event in an earlier agent's journal, in nanoseconds since 1970.
     pub(crate) heard: Option<i64>,
 }
 
@@ -99,7 +99,7 @@ impl Services {
         location: &BalancerLocation,
         told: mpsc::UnboundedReceiver<DockerEvent>,
         inherited: Option<DnsPorts>,
-    ) -> (Self, Seen) {
+    ) -> (Self, Handles) {
         let acts = start != Start::Dry;
         let (handler_settings, handlers_live) = signal::channel(settings.handlers.clone());
         let (handlers, reading) = handlers::watch(handlers_live, context.problems.clone());
@@ -170,7 +170,7 @@ impl Services {
             _sidecars: sidecars,
             _handlers: [Some(reading), supervising],
         };
-        (following, Seen { handlers, deliveries: commands, names, attention, heard })
+        (following, Handles { handlers, deliveries: commands, names, attention, heard })
     }
 
     /// Waits until everything was looked at once, sidecars are as they should, as far as they can, and the handlers

@@ -125,7 +125,7 @@ pub(crate) async fn watch(
             _ = interrupt.recv() => break,
             _ = hangup.recv() => match reread() {
                 Ok(Reread { settings, fixed }) => agent.reload(&settings, &fixed),
-                Err(errors) => agent.stay(&errors.0.iter().map(Problem::from).collect::<Vec<_>>()),
+                Err(errors) => agent.reject_settings(&errors.0.iter().map(Problem::from).collect::<Vec<_>>()),
             },
             () = &mut outdated => return Err(begin_anew(agent).await),
             _ = replace.recv() => match reread() {

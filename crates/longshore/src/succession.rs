@@ -41,7 +41,7 @@ const FIRST: i32 = 100;
 /// The agent that started this one to be replaced by it.
 pub(crate) struct Predecessor(Pid);
 
-/// The predecessor, where there is one: it must be the parent of this process.
+/// Returns the predecessor, where there is one: it must be the parent of this process.
 pub(crate) fn predecessor() -> Option<Predecessor> {
     let named = std::env::var(SUCCEEDS).ok()?.parse().ok().and_then(Pid::from_raw)?;
     (getppid() == Some(named)).then_some(Predecessor(named))
@@ -66,7 +66,7 @@ impl Predecessor {
     }
 }
 
-/// The DNS ports that a predecessor left open, the first time that it is asked.
+/// Returns the DNS ports that a predecessor left open; nothing when it is called again.
 pub(crate) fn inherited() -> Option<DnsPorts> {
     let mut all = ListenFd::from_env();
     let datagrams = all.take_udp_socket(0).ok()??;
@@ -74,25 +74,25 @@ pub(crate) fn inherited() -> Option<DnsPorts> {
     Some(DnsPorts::new(datagrams, connections))
 }
 
-/// The path of the running program, where a newer one may lie by now.
+/// Returns the path of the running program, where a newer one may be by now.
 fn program() -> PathBuf {
     let path =
         std::env::current_exe().unwrap_or_else(|_| std::env::args_os().next().unwrap_or_default().into());
-    // Of a program that was replaced, the kernel says so after its path.
+    // The kernel appends this to the path of a program that was replaced.
     path.to_str().and_then(|path| path.strip_suffix(" (deleted)")).map_or(path.clone(), Into::into)
 }
 
-/// Whether the program runs at all. Who becomes another cannot go back.
+/// Checks that the program runs at all: an agent that has become another program cannot go back.
 pub(crate) async fn try_out() -> anyhow::Result<()> {
     let path = program();
     let mut command = tokio::process::Command::new(&path);
     command.arg("--help").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
-    let status = timeout(TRIAL, command.status()).await.context("it does not end")??;
+    let status = timeout(TRIAL, command.status()).await.context("it does not exit")??;
     anyhow::ensure!(status.success(), "{} --help fails: {status}", path.display());
     Ok(())
 }
 
-/// The same program with the same arguments, and with these ports.
+/// Returns a command that runs the same program with the same arguments, and hands it these ports.
 fn again(ports: Option<DnsPorts>) -> Command {
     let mut arguments = std::env::args_os();
     let name = arguments.next().unwrap_or_default();

@@ -1,8 +1,9 @@
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use longshore_docker::DockerClient;
-use longshore_model::{Container, ContainerId, Health, Host, Problem, RunState, Subject};
+use longshore_model::{Container, ContainerId, Endpoint, Health, Host, Problem, RunState, Subject};
 use longshore_plan::sidecars::{EnvText, Order, SidecarFile, SidecarPlan, Step};
 use longshore_runtime::Inspect;
 use longshore_runtime::files::{Guard, read_soon};
@@ -13,9 +14,6 @@ use crate::reconcile::{MAX_ENV_LENGTH, MAX_FILE_LENGTH};
 
 /// The follower's name.
 const SIDECARS: &str = "sidecars";
-
-/// How many orders are followed: more than any host has sidecars, and a bound where one would follow from another for ever.
-const MAX_ORDERS: usize = 100_000;
 
 /// What would be done about the sidecars, each step as if those before it had been done: a sidecar that waits for another is
 /// shown as well.
@@ -32,8 +30,11 @@ pub(super) async fn plan(
         planned.problems.extend(read(&mut plan, &path).await);
     }
     plan.update(&host, None::<[&ContainerId; 0]>);
-    let mut clock = 1;
-    while planned.actions.len() < MAX_ORDERS {
+    // What is started now is started after all that runs.
+    let mut clock =
+        host.containers.values().map(|known| known.started.max(known.created)).max().unwrap_or_default();
+    let mut shown = BTreeSet::new();
+    loop {
         let orders = plan.orders(&host);
         let (uninspected, variables) = (plan.uninspected(), plan.env_unread());
         if orders.is_empty() && uninspected.is_empty() && variables.is_empty() {
@@ -52,11 +53,19 @@ pub(super) async fn plan(
             };
             plan.env_read(path, text);
         }
-        for order in orders {
-            show(&order, planned);
+        let before = shown.len();
+        for order in &orders {
+            if !shown.insert((order.key.clone(), verb(&order.step).to_string())) {
+                continue;
+            }
+            show(order, planned);
             clock += 1;
-            let id = carry_out(&mut host, &order, clock);
+            let id = carry_out(&mut host, order, clock);
             plan.update(&host, Some([&id]));
+        }
+        if !orders.is_empty() && shown.len() == before {
+            // The same again: nothing more follows from it.
+            break;
         }
     }
     planned.problems.extend(plan.problems().cloned());
@@ -95,10 +104,19 @@ fn show(order: &Order, planned: &mut Planned) {
     match &order.step {
         Step::Create(sidecar) => {
             let details = format!("{of_main}, image {}", sidecar.definition.image);
-            planned.act(SIDECARS, Verb::Create, &sidecar.name, details);
+            planned.act(SIDECARS, verb(&order.step), &sidecar.name, details);
         }
-        Step::Start { name, .. } => planned.act(SIDECARS, Verb::Start, name, of_main),
-        Step::Remove { name, .. } => planned.act(SIDECARS, Verb::Remove, name, of_main),
+        Step::Start { name, .. } | Step::Remove { name, .. } => {
+            planned.act(SIDECARS, verb(&order.step), name, of_main);
+        }
+    }
+}
+
+fn verb(step: &Step) -> Verb {
+    match step {
+        Step::Create(_) => Verb::Create,
+        Step::Start { .. } => Verb::Start,
+        Step::Remove { .. } => Verb::Remove,
     }
 }
 
@@ -106,7 +124,7 @@ fn show(order: &Order, planned: &mut Planned) {
 fn carry_out(host: &mut Host, order: &Order, clock: i64) -> ContainerId {
     match &order.step {
         Step::Create(sidecar) => {
-            let id = ContainerId::new(format!("{clock:064x}"));
+            let id = ContainerId::new(format!("{clock:0>64}"));
             let made = Container {
                 state: RunState::Running,
                 health: Health::Healthy,
@@ -114,6 +132,11 @@ fn carry_out(host: &mut Host, order: &Order, clock: i64) -> ContainerId {
                 started: clock,
                 labels: sidecar.labels.clone(),
                 network_mode: sidecar.network_mode.clone(),
+                networks: sidecar
+                    .networks
+                    .iter()
+                    .map(|joined| (joined.network.clone(), endpoint()))
+                    .collect(),
                 ..Container::new(id.clone(), &sidecar.name, &sidecar.definition.image)
             };
             host.containers.insert_mut(id.clone(), Arc::new(made));
@@ -134,6 +157,11 @@ fn carry_out(host: &mut Host, order: &Order, clock: i64) -> ContainerId {
     }
 }
 
+/// A place on a network without an address yet.
+fn endpoint() -> Endpoint {
+    Endpoint { network_id: String::new(), ipv4: None, ipv6: None }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -152,7 +180,7 @@ mod tests {
         let id = ContainerId::new("a".repeat(64));
         let main = Container {
             state: RunState::Running,
-            started: 1,
+            started: 1_700_000_000_000_000_000,
             labels: BTreeMap::from([("app".to_owned(), "web".to_owned())]),
             ..Container::new(id.clone(), "web1", "web:1")
         };
@@ -176,8 +204,8 @@ mod tests {
     async fn a_sidecar_that_waits_for_another_is_planned_as_well() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("sidecars.yml");
-        let text = "services: {web: {sidecars: [proxy, log]}}\nsidecars:\n  proxy: {image: proxy, depends_on: [log]}\n  \
-                    log: {image: log}\n";
+        let text = "services: {web: {sidecars: [proxy, log]}}\nsidecars:\n  proxy: {image: proxy, command: [], depends_on: [log]}\n  \
+                    log: {image: log, command: []}\n";
         std::fs::write(&path, text).unwrap();
         let (actions, problems) = planned(Some(&path)).await;
         assert_eq!(problems, Vec::<String>::new());
