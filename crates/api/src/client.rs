@@ -61,21 +61,6 @@ impl Client {
         &self.address
     }
 
-    /// Returns why the agent is not ready, or nothing if it is.
-    ///
-    /// # Errors
-    /// As [`Client::containers`].
-    pub async fn unready(&self) -> Result<Option<String>, ClientError> {
-        let answer = self.answer(Method::GET, "/readyz", Bytes::new());
-        let answer = tokio::time::timeout(TIMEOUT, answer).await;
-        let (status, body) = answer.map_err(|_| self.timed_out(TIMEOUT))??;
-        match (status, self.refused(status, &body)) {
-            (status, _) if status.is_success() => Ok(None),
-            (StatusCode::SERVICE_UNAVAILABLE, ClientError::Refused { message, .. }) => Ok(Some(message)),
-            (_, error) => Err(error),
-        }
-    }
-
     /// Follows what happens from now on, or from after the event with the id `after`.
     ///
     /// # Errors

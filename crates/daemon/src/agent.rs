@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_dns::DnsPorts;
-use longshore_docker::{DockerClient, Watched, watch};
-use longshore_model::{ContainerId, ContainerRef, HostId, Problem, RouteTable, Subject};
+use longshore_docker::{DockerAddress, DockerClient, Watched, watch};
+use longshore_model::{ContainerId, ContainerRef, HostId, Problem, RouteTable, Subject, Transport};
 use longshore_plan::{BalancerLocation, Readiness, RoutePlan, RouteSettings};
 use longshore_runtime::state::{DockerState, State, Writer};
 use longshore_runtime::{FollowerContext, OwnThread, Problems, Source, StatusBoard};
@@ -71,12 +71,14 @@ pub enum AgentError {
     #[error("cannot set up metrics")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
     /// A single pass needs a Docker that answers.
-    #[error("Docker at {address} is not responding: {why}")]
+    #[error("Docker at {address} is not responding: {why} ({advice})")]
     Docker {
-        /// Where it was looked for.
+        /// Its address.
         address: String,
-        /// Why.
+        /// The cause.
         why: String,
+        /// What to do.
+        advice: &'static str,
     },
 }
 
@@ -220,7 +222,7 @@ impl Agent {
             })),
             spawn(ask_version),
             spawn(metrics::keep_up(metrics.clone())),
-            spawn(report_docker(settings.docker.address.to_string(), docker.clone(), problems.clone())),
+            spawn(report_docker(settings.docker.address.clone(), docker.clone(), problems.clone())),
         ];
         let api = Api {
             world,
@@ -283,7 +285,8 @@ impl Agent {
                 Ok(()) = attempts.changed() => {
                     let why = attempts.borrow_and_update().clone();
                     if let Some(why) = why {
-                        return Err(AgentError::Docker { address: self.started.docker.address.to_string(), why });
+                        let docker = &self.started.docker.address;
+                        return Err(AgentError::Docker { address: docker.to_string(), why, advice: docker.advice() });
                     }
                 }
             }
@@ -466,14 +469,21 @@ fn readiness(settings: &Settings, start: Start) -> Readiness {
 }
 
 /// Ports that no label may take.
-fn reserved(settings: &Settings) -> std::collections::BTreeMap<u16, String> {
-    let api = settings.listen.map(|listen| (listen.port(), "Longshore's API".to_owned()));
-    let dns = settings.dns.as_ref().map(|dns| (dns.listen.port(), "Longshore's DNS server".to_owned()));
-    api.into_iter().chain(dns).collect()
+fn reserved(settings: &Settings) -> std::collections::BTreeMap<(Transport, u16), String> {
+    let mut reserved = std::collections::BTreeMap::new();
+    if let Some(dns) = &settings.dns {
+        for transport in [Transport::Tcp, Transport::Udp] {
+            reserved.insert((transport, dns.listen.port()), "Longshore's DNS server".to_owned());
+        }
+    }
+    if let Some(listen) = settings.listen {
+        reserved.insert((Transport::Tcp, listen.port()), "Longshore's API".to_owned());
+    }
+    reserved
 }
 
 /// Reports an absent Docker: one problem from the first failure to the next success, with the first cause.
-async fn report_docker(address: String, mut docker: DockerState, problems: Problems) {
+async fn report_docker(address: DockerAddress, mut docker: DockerState, problems: Problems) {
     let mut away = false;
     while docker.changed().await.is_ok() {
         let why = docker.borrow_and_update().clone();
@@ -482,10 +492,10 @@ async fn report_docker(address: String, mut docker: DockerState, problems: Probl
         }
         away = why.is_some();
         let problem = why.map(|why| Problem {
-            subject: Subject::Docker { address: address.clone() },
+            subject: Subject::Docker { address: address.to_string() },
             key: None,
             message: format!("not responding; keeping the last known state: {why}"),
-            hint: Some("retrying; start it, or name another with --docker".to_owned()),
+            hint: Some(format!("retrying; {}", address.advice())),
         });
         problems.set(Source::Docker, problem);
     }

@@ -26,7 +26,6 @@ use crate::start::Start;
 pub(crate) struct Services {
     context: FollowerContext,
     handler_settings: signal::Sender<HandlerSettings>,
-    sidecars_settled: signal::Receiver<bool>,
     dns: Option<Dns>,
     deliveries: Option<Deliveries>,
     /// What deliveries are made from, while another agent has the journal.
@@ -137,9 +136,8 @@ impl Services {
             }
         });
         let names = dns.as_ref().map(|dns| Arc::clone(&dns.zones));
-        let (settled, sidecars_settled) = signal::channel(settings.sidecars.is_none() || !acts);
         let sidecars = settings.sidecars.as_ref().filter(|_| acts).map(|sidecars| {
-            let follower = SidecarFollower::new(sidecars, docker.clone(), live.clone(), settled);
+            let follower = SidecarFollower::new(sidecars, docker.clone(), live.clone());
             context.follow(follower, Source::Sidecars, context.stop.clone())
         });
         let publisher = settings.publish.clone().filter(|_| acts).map(|job| {
@@ -161,7 +159,6 @@ impl Services {
         let following = Self {
             context,
             handler_settings,
-            sidecars_settled,
             dns,
             deliveries,
             waiting,
@@ -177,7 +174,6 @@ impl Services {
     /// of a single pass had their event; how those did.
     pub(crate) async fn settled(&mut self) -> Outcome {
         let _ = self.context.unsettled.subscribe().wait_for(|count| *count == 0).await;
-        let _ = self.sidecars_settled.wait_for(|settled| *settled).await;
         match self.deliveries.take() {
             Some(deliveries) => deliveries.outcome().await,
             None => Vec::new(),

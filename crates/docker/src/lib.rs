@@ -7,6 +7,7 @@
 
 mod client;
 mod credentials;
+mod deafness;
 mod inspections;
 mod settings;
 pub mod steps;

@@ -85,6 +85,22 @@ pub enum HaproxyError {
         /// How it failed.
         reason: String,
     },
+    /// The way to reload an HAProxy that runs already cannot be read.
+    #[error(
+        "invalid reload command {text:?}: expected a command, or the path of HAProxy's master socket; check the quotes"
+    )]
+    ReloadCommand {
+        /// As it was given.
+        text: String,
+    },
+    /// The configuration is in its file, and the HAProxy that should take it over did not.
+    #[error("wrote {path:?}, but HAProxy did not take it over")]
+    NotTakenOver {
+        /// The configuration file.
+        path: PathBuf,
+        /// Why not.
+        source: Box<HaproxyError>,
+    },
     /// A reload did not bring the written configuration into force. The one before goes on.
     #[error("the reload failed: {reason}")]
     Reload {

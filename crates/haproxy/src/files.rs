@@ -59,6 +59,14 @@ pub(crate) fn touch_maps(paths: &Paths, state: &State) -> Result<(), HaproxyErro
     Ok(())
 }
 
+/// Makes the directory that a file is to be in, if it is not there.
+pub(crate) fn parent_dir(path: &Path) -> Result<(), HaproxyError> {
+    match path.parent().filter(|parent| !parent.is_dir()) {
+        Some(parent) => std::fs::create_dir_all(parent).map_err(HaproxyError::file("create", parent)),
+        None => Ok(()),
+    }
+}
+
 /// Makes a directory that only its owner may enter, if it is not there.
 pub(crate) fn private_dir(path: &Path) -> Result<(), HaproxyError> {
     let make = || {

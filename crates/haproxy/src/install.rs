@@ -227,6 +227,8 @@ impl Haproxy {
         program::check(&self.settings.binary, &checked, &self.extra).await?;
         let before = std::fs::read_to_string(&self.paths.config).ok();
         {
+            // HAProxy does not start where it cannot bind its socket, and its check does not see that.
+            files::parent_dir(&self.paths.socket)?;
             let (paths, state) = (self.paths.clone(), state.clone());
             upkeep::off_thread(move || {
                 files::write_maps(&paths, &state)?;
@@ -234,6 +236,7 @@ impl Haproxy {
             })
             .await?;
         }
+        let was_running = self.known.is_some() || self.runtime.identity().await.is_ok();
         let in_force =
             if self.is_running() { self.reload(&rendered).await } else { self.start_own(&rendered).await };
         match in_force {
@@ -244,6 +247,11 @@ impl Haproxy {
                 self.due.write = None;
                 self.unwritten = false;
                 Ok(())
+            }
+            // What passed the check serves better at HAProxy's next start than a file without routes.
+            Err(error) if !was_running || !self.settings.retries => {
+                self.written = Some(rendered.text);
+                Err(HaproxyError::NotTakenOver { path: self.paths.config.clone(), source: Box::new(error) })
             }
             Err(error) => {
                 self.put_back(before).await;

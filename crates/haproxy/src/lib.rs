@@ -41,6 +41,7 @@ mod program;
 mod rc;
 mod runtime;
 mod settings;
+mod socket;
 mod template;
 mod upkeep;
 

@@ -1,7 +1,7 @@
 //! The file of extra arguments that the old tool sourced in a shell (`--rc /etc/sysconfig/haproxy`), read as data.
 //!
 //! Understood: blank lines, comments, and assignments `NAME=value` with `export` or without, the value bare, in
-//! single or in double quotes. Nothing is expanded or run: a `$` or a backtick is an error, not a command.
+//! single or in double quotes. Nothing is expanded or run: what a shell would expand or run in `OPTIONS` is an error.
 
 use std::io;
 use std::path::Path;
@@ -24,49 +24,30 @@ pub(crate) fn extra_arguments(path: &Path) -> Result<Vec<String>, HaproxyError> 
     Ok(keep_foreign(&options, path))
 }
 
-/// The words of the last `OPTIONS`.
+/// Characters that mean something to a shell that is not done here.
+const SHELLS: [char; 9] = ['$', '`', ';', '&', '|', '<', '>', '(', ')'];
+
+/// Returns the words of the last `OPTIONS`.
 fn parse(text: &str) -> Result<Vec<String>, (usize, &'static str)> {
     let mut options = Vec::new();
     for (index, line) in text.lines().enumerate() {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
         let fail = |reason| (index + 1, reason);
-        let assignment = line.strip_prefix("export ").unwrap_or(line).trim_start();
-        let (name, value) = assignment.split_once('=').ok_or(fail("it is no assignment"))?;
-        let value = unquote(value).map_err(fail)?;
+        let words = shlex::split(line).ok_or(fail("a quote is not closed, or a line goes on in the next"))?;
+        let words = words.strip_prefix(&["export".to_owned()]).unwrap_or(&words);
+        let assignment = match words {
+            [] => continue,
+            [assignment] => assignment,
+            [..] => return Err(fail("expected NAME=value alone: commands are not run")),
+        };
+        let (name, value) = assignment.split_once('=').ok_or(fail("expected NAME=value"))?;
         if name == "OPTIONS" {
+            if value.contains(SHELLS) {
+                return Err(fail("nothing is expanded or run: write the value itself"));
+            }
             options = value.split_whitespace().map(str::to_owned).collect();
         }
     }
     Ok(options)
-}
-
-/// The text of one shell word, and nothing but a comment after it.
-fn unquote(value: &str) -> Result<String, &'static str> {
-    let mut word = String::new();
-    let mut chars = value.chars();
-    let mut quote = None;
-    while let Some(c) = chars.next() {
-        match (c, quote) {
-            ('\'', None) | ('"', None) => quote = Some(c),
-            (c, Some(q)) if c == q => quote = None,
-            ('$' | '`', None | Some('"')) => return Err("expansions are not read: write the value itself"),
-            ('\\', None | Some('"')) => match chars.next() {
-                Some(escaped) => word.push(escaped),
-                None => return Err("a value may not go on in the next line"),
-            },
-            (';' | '&' | '|' | '<' | '>' | '(' | ')', None) => return Err("commands are not run"),
-            (c, None) if c.is_whitespace() => {
-                let rest = chars.as_str().trim();
-                let comment = rest.is_empty() || rest.starts_with('#');
-                return if comment { Ok(word) } else { Err("commands are not run") };
-            }
-            (c, _) => word.push(c),
-        }
-    }
-    if quote.is_some() { Err("a quote is not closed") } else { Ok(word) }
 }
 
 /// Leaves out what Longshore says itself.
@@ -97,6 +78,8 @@ mod tests {
         assert_eq!(parse(text).unwrap(), ["-n", "2000", "-m", "512"]);
         assert_eq!(parse("OPTIONS='-V'\nOPTIONS=").unwrap(), [""; 0]);
         assert_eq!(parse("OPTIONS=-n\\ 5").unwrap(), ["-n", "5"]);
+        assert_eq!(parse("OPTIONS=-n'  '\"5\"").unwrap(), ["-n", "5"]);
+        assert_eq!(parse("PID=$X\n# OPTIONS=$X\nOPTIONS=-V").unwrap(), ["-V"]);
     }
 
     #[test]
@@ -106,6 +89,7 @@ mod tests {
             ("\nOPTIONS=`id`", 2),
             ("reboot", 1),
             ("OPTIONS=a; reboot", 1),
+            ("OPTIONS=a;reboot", 1),
             ("OPTIONS=a reboot", 1),
             ("OPTIONS=\"a", 1),
             ("OPTIONS=a\\", 1),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::HaproxyError;
+use crate::{HaproxyError, socket};
 
 /// The built-in template's name.
 pub(crate) const BUILT_IN: &str = "haproxy.cfg.j2";
@@ -25,9 +25,10 @@ pub enum Mode {
         /// The configuration file, absolute. The maps go into a directory beside it, named like it with `.maps` at
         /// the end.
         config: PathBuf,
-        /// Its stats socket. The built-in template declares it with level `admin`; the configuration that is there
-        /// before Longshore's first has to declare it too, or the first update is a reload.
-        socket: PathBuf,
+        /// Its stats socket, whose folder is made if it is not there. If none is given: the one that the configuration file
+        /// declares, else the distribution's, else one beside the maps. The built-in template declares it with level
+        /// `admin`; if the configuration before Longshore's first does not, the first update is a reload.
+        socket: Option<PathBuf>,
         /// How it is told to reload.
         reload: Reload,
     },
@@ -40,6 +41,23 @@ pub enum Reload {
     Master(PathBuf),
     /// A program and its arguments, such as `systemctl reload haproxy`. It is run without a shell.
     Command(Vec<String>),
+}
+
+impl Reload {
+    /// Reads a flag: a command, with quotes as in a shell, or the absolute path of a master socket. A path alone is a
+    /// command where it is a file, and a socket where it is one or where nothing is there yet.
+    ///
+    /// # Errors
+    ///
+    /// A quote is not closed, or there is no word.
+    pub fn parse(text: &str) -> Result<Self, HaproxyError> {
+        let words = shlex::split(text).filter(|words| !words.is_empty());
+        let words = words.ok_or_else(|| HaproxyError::ReloadCommand { text: text.to_owned() })?;
+        match words.as_slice() {
+            [path] if path.starts_with('/') && !Path::new(path).is_file() => Ok(Self::Master(path.into())),
+            _ => Ok(Self::Command(words)),
+        }
+    }
 }
 
 /// Everything that [`crate::Haproxy`] is told once.
@@ -64,6 +82,9 @@ pub struct Settings {
     pub stats: Option<SocketAddr>,
     /// Least time between two reloads: whatever asks for one meanwhile shares the next. Default 100 ms.
     pub reload_debounce: Duration,
+    /// Whether the caller tries again what failed. If not, a configuration that passed `haproxy -c` stays in its file where
+    /// the reload fails, for HAProxy's next start. Default true.
+    pub retries: bool,
     /// How long a frontend without routes is left listening (it answers 404) before a reload takes it away, as a
     /// container that restarts brings it back. Default 5 s.
     pub linger: Duration,
@@ -99,6 +120,7 @@ impl Settings {
             template_file: None,
             stats: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 5000))),
             reload_debounce: Duration::from_millis(100),
+            retries: true,
             linger: Duration::from_secs(5),
             write_delay: Duration::from_secs(1),
             rc_file: None,
@@ -163,7 +185,10 @@ impl Paths {
                 config: config.clone(),
                 maps: config.with_extension("maps"),
                 lua: config.with_extension("maps").join("longshore.lua"),
-                socket: socket.clone(),
+                socket: match socket {
+                    Some(path) => path.clone(),
+                    None => socket::choose(config, &config.with_extension("maps")),
+                },
                 master: match reload {
                     Reload::Master(path) => Some(path.clone()),
                     Reload::Command(_) => None,
@@ -216,6 +241,25 @@ mod tests {
     fn a_socket_path_beyond_the_kernels_limit_is_refused() {
         let error = own(&format!("/{}", "d".repeat(100))).unwrap_err();
         assert!(matches!(error, HaproxyError::PathLength { limit: 90, .. }), "{error}");
+    }
+
+    #[test]
+    fn a_reload_is_a_command_or_the_path_of_a_socket() {
+        let dir = tempfile::tempdir().unwrap();
+        let (script, socket) = (dir.path().join("reload"), dir.path().join("master.sock"));
+        std::fs::write(&script, "").unwrap();
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let command = |words: &[&str]| Reload::Command(words.iter().map(|word| (*word).to_owned()).collect());
+        let path = |path: &Path| path.to_str().unwrap().to_owned();
+        assert_eq!(Reload::parse(&path(&script)).unwrap(), command(&[&path(&script)]));
+        assert_eq!(Reload::parse(&path(&socket)).unwrap(), Reload::Master(socket));
+        // HAProxy may come up after Longshore.
+        assert_eq!(Reload::parse("/nonexistent/s").unwrap(), Reload::Master("/nonexistent/s".into()));
+        let quoted = Reload::parse("sh -c 'kill -USR2 \"$(cat /run/haproxy.pid)\"'").unwrap();
+        assert_eq!(quoted, command(&["sh", "-c", "kill -USR2 \"$(cat /run/haproxy.pid)\""]));
+        for bad in ["", "  ", "sh -c 'x"] {
+            assert!(matches!(Reload::parse(bad), Err(HaproxyError::ReloadCommand { .. })), "{bad:?}");
+        }
     }
 
     #[test]

@@ -24,7 +24,7 @@ fn settings(arguments: &Balancer) -> Settings {
         template_file: Some(arguments.template_file.clone()),
         config_file: Some(arguments.config_file.clone()),
         rc: Some(arguments.rc.clone()),
-        socket: Some(arguments.socket.clone()),
+        socket: arguments.socket.clone(),
         reload: Some(arguments.reload.clone()),
         include_env: arguments.include_env,
     };

@@ -6,24 +6,29 @@ use std::time::Duration;
 use longshore_daemon::config::{
     BalancerSettings, DockerAddress, DockerSettings, EngineSettings, HandlerSettings, Settings,
 };
-use longshore_haproxy::{Mode, template_dirs};
+use longshore_haproxy::{Mode, Reload, template_dirs};
 use longshore_model::BalanceJob;
 
-use crate::flags::reload;
+use crate::glue::program_folder;
 
-/// Where docker-balancer looked for templates.
-const TEMPLATE_DIRS: [&str; 2] = ["/etc/docker-glue/templates", "./templates"];
+/// Returns where docker-balancer looked for templates: its `./templates` was beside the program.
+fn template_folders() -> Vec<PathBuf> {
+    let beside = program_folder(std::env::args_os().next().as_ref()).join("templates");
+    vec!["/etc/docker-glue/templates".into(), beside, "./templates".into()]
+}
 
-/// docker-balancer's HAProxy; what the job leaves open is as it was there.
+/// Returns docker-balancer's settings of HAProxy; what the job leaves open is as it was there.
 pub(crate) fn haproxy(job: &BalanceJob) -> longshore_haproxy::Settings {
+    let reload = job.reload.as_deref().unwrap_or("systemctl reload haproxy");
     let path = |said: &Option<PathBuf>, usual: &str| said.clone().unwrap_or_else(|| usual.into());
     let mode = Mode::Attach {
         config: path(&job.config_file, "/etc/haproxy/haproxy.cfg"),
-        socket: path(&job.socket, "/run/haproxy/admin.sock"),
-        reload: reload(job.reload.as_deref().unwrap_or("systemctl reload haproxy")),
+        socket: job.socket.clone(),
+        // A handler's line that cannot be read costs that handler its reloads, and each says so.
+        reload: Reload::parse(reload).unwrap_or_else(|_| Reload::Command(vec![reload.to_owned()])),
     };
     longshore_haproxy::Settings {
-        template_dirs: template_dirs(&job.template_dir, &TEMPLATE_DIRS.map(PathBuf::from)),
+        template_dirs: template_dirs(&job.template_dir, &template_folders()),
         template_file: Some(job.template_file.clone().unwrap_or_else(|| "haproxy.cfg.j2".to_owned())),
         rc_file: Some(path(&job.rc, "/etc/sysconfig/haproxy")),
         ..longshore_haproxy::Settings::new(mode)

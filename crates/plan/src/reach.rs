@@ -1,10 +1,17 @@
 //! Which addresses a balancer can reach a container's port by.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use longshore_model::{
-    Change, Container, ContainerId, ContainerRef, Endpoint, Host, HostId, NetworkScope, Transport, World,
+    Change, Container, ContainerId, ContainerRef, Endpoint, Host, HostId, NetworkScope, Problem, RunState,
+    Transport, World,
 };
+
+use crate::claim::quoted;
+
+/// The label that names the network to reach a container by.
+const NETWORK: &str = "longshore.network";
 
 /// Where the balancer runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,7 +111,7 @@ pub(crate) fn addresses(
         let host = world.host(container.host)?;
         let container = host.containers.get(&container.id)?;
         let holder = holder(host, container)?;
-        let preferred = container.labels.get("longshore.network");
+        let preferred = container.labels.get(NETWORK);
         let own = own_addresses(host, access, holder, preferred);
         if own.is_empty() {
             return Some(published_addresses(access, holder, port, transport));
@@ -134,11 +141,7 @@ fn own_addresses(
             Access::NetworksOf(_) => Vec::new(),
         };
     }
-    let reachable = |id: &String| match access {
-        Access::Bridges => is_of_the_host(host, id),
-        Access::NetworksOf(own) => own.networks.values().any(|endpoint| endpoint.network_id == *id),
-        Access::PublishedPorts(_) => false,
-    };
+    let reachable = |id: &String| is_reachable(host, access, id);
     let mut endpoints: Vec<_> =
         holder.networks.iter().filter(|(_, endpoint)| reachable(&endpoint.network_id)).collect();
     endpoints.sort_by_key(|(name, _)| (Some(*name) != preferred, *name));
@@ -146,6 +149,70 @@ fn own_addresses(
     let of_network = |endpoint: &Endpoint| endpoint.ipv4.into_iter().chain(endpoint.ipv6).collect::<Vec<_>>();
     let networks = endpoints.iter().map(|(_, endpoint)| of_network(endpoint));
     networks.into_iter().find(|addresses| !addresses.is_empty()).unwrap_or_default()
+}
+
+/// Returns whether the balancer reaches the addresses that containers of this host have in a network.
+fn is_reachable(host: &Host, access: Access<'_>, network: &str) -> bool {
+    match access {
+        Access::Bridges => is_of_the_host(host, network),
+        Access::NetworksOf(own) => own.networks.values().any(|endpoint| endpoint.network_id == network),
+        Access::PublishedPorts(_) => false,
+    }
+}
+
+/// What is wrong with the networks of a running container that claims routes; `unmet` are those of its ports that no
+/// address leads to. Nothing where what it stands on is not known yet.
+pub(crate) fn problems(
+    world: &World,
+    balancer: &BalancerLocation,
+    id: &ContainerRef,
+    unmet: &BTreeSet<u16>,
+) -> Vec<Problem> {
+    let known = || {
+        let access = balancer.access(world, id.host)?;
+        let host = world.host(id.host)?;
+        let container =
+            host.containers.get(&id.id).filter(|container| container.state == RunState::Running)?;
+        Some((access, host, container, holder(host, container)?))
+    };
+    let Some((access, host, container, holder)) = known() else { return Vec::new() };
+    let problem = |key: Option<&str>, message: String, hint: String| Problem {
+        subject: (&**container).into(),
+        key: key.map(str::to_owned),
+        message,
+        hint: Some(hint),
+    };
+    let networks = holder.networks.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+    if let Some(port) = unmet.first() {
+        let own = match networks.as_str() {
+            "" => "it has no network".to_owned(),
+            networks => format!("the balancer cannot reach its networks ({networks})"),
+        };
+        let hint = match access {
+            Access::Bridges => "put it on a bridge network, or publish the port: docker run -p".to_owned(),
+            Access::NetworksOf(own) => {
+                format!("put it on a network of the container {}, which the balancer runs in", own.name)
+            }
+            Access::PublishedPorts(_) => "publish the port: docker run -p".to_owned(),
+        };
+        let message = format!("{own}, and port {port} is not published where it can: it takes no traffic");
+        return vec![problem(None, message, hint)];
+    }
+    let Some(wanted) = container.labels.get(NETWORK) else { return Vec::new() };
+    let why = match holder.networks.get(wanted) {
+        None => format!("the container is not on the network {}", quoted(wanted)),
+        // Where published ports are what is reached, a network says nothing.
+        Some(_) if matches!(access, Access::PublishedPorts(_)) => return Vec::new(),
+        Some(endpoint) if is_reachable(host, access, &endpoint.network_id) => return Vec::new(),
+        Some(_) => format!("the balancer cannot reach the network {}", quoted(wanted)),
+    };
+    let usable = holder.networks.iter().filter(|(_, on)| is_reachable(host, access, &on.network_id));
+    let usable = usable.map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
+    let hint = match usable.as_str() {
+        "" => "remove the label: only a published port leads to the container".to_owned(),
+        usable => format!("expected one of {usable}"),
+    };
+    vec![problem(Some(NETWORK), format!("{why}: traffic goes by another way"), hint)]
 }
 
 fn published_addresses(

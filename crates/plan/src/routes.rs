@@ -24,8 +24,8 @@ use crate::reach::{self, BalancerLocation};
 pub struct RouteSettings {
     /// Where the balancer runs.
     pub location: BalancerLocation,
-    /// TCP ports that no frontend may take, with what has them.
-    pub reserved: BTreeMap<u16, String>,
+    /// Ports that no frontend may take, with what has them.
+    pub reserved: BTreeMap<(Transport, u16), String>,
     /// Whether containers must be seen ready before they take traffic.
     pub readiness: Readiness,
 }
@@ -203,11 +203,13 @@ impl RoutePlan {
         if container.state.is_alive() {
             for claim in claims {
                 let frontend = claim.key.frontend;
-                let reserved = self.settings.reserved.get(&frontend.port);
-                match reserved.filter(|_| frontend.protocol.transport() == Transport::Tcp) {
+                let transport = frontend.protocol.transport();
+                match self.settings.reserved.get(&(transport, frontend.port)) {
                     Some(owner) => {
-                        let message =
-                            format!("port {} is taken by {owner}: the route is not made", frontend.port);
+                        let message = format!(
+                            "{transport} port {} is taken by {owner}: the route is not made",
+                            frontend.port
+                        );
                         problems.push(problem_of(
                             container,
                             &claim,
@@ -219,6 +221,9 @@ impl RoutePlan {
                 }
             }
         }
+        let unmet = holding.held.iter().filter(|held| held.address.is_none());
+        let unmet: BTreeSet<u16> = unmet.map(|held| held.claim.port).collect();
+        problems.extend(reach::problems(world, &self.settings.location, id, &unmet));
         if !problems.is_empty() {
             self.label_problems.insert(id.clone(), problems);
         }

@@ -71,7 +71,11 @@ impl Engine {
         })
         .map_err(EngineError::BuiltIn)?;
         let haproxy = match &settings.engine {
-            EngineSettings::Haproxy(settings) if !dry => Some(Haproxy::start((**settings).clone()).await?),
+            EngineSettings::Haproxy(settings) if !dry => {
+                let settings =
+                    longshore_haproxy::Settings { retries: start != Start::Once, ..(**settings).clone() };
+                Some(Haproxy::start(settings).await?)
+            }
             _ => None,
         };
         let idle = (dry || settings.engine == EngineSettings::None).then(|| settings.engine.clone());

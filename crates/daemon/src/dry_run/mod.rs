@@ -10,7 +10,7 @@ mod sidecars;
 use std::fmt;
 
 use longshore_docker::DockerClient;
-use longshore_model::{HandlerSet, Job, Problem, RouteTable, World};
+use longshore_model::{HandlerSet, Job, OpenVswitchJob, Problem, PublishJob, RouteTable, World};
 use longshore_plan::BalancerLocation;
 
 use crate::config::Settings;
@@ -102,12 +102,11 @@ impl Plans<'_> {
             publish::plan("publish", job, self, &mut planned);
         }
         for handler in self.handlers.handlers.values().filter(|handler| handler.enabled) {
-            match &handler.job {
-                Job::Publish(job) => {
-                    publish::plan(&format!("publish ({})", handler.name), job, self, &mut planned)
-                }
-                Job::OpenVswitch(job) => openvswitch::plan(&handler.name, job, self, &mut planned).await,
-                Job::Balance(_) | Job::Script { .. } | Job::Plugin { .. } | Job::Webhook { .. } => {}
+            let Job::Follow(job) = &handler.job else { continue };
+            if let Some(job) = job.settings::<PublishJob>() {
+                publish::plan(&format!("publish ({})", handler.name), job, self, &mut planned);
+            } else if let Some(job) = job.settings::<OpenVswitchJob>() {
+                openvswitch::plan(&handler.name, job, self, &mut planned).await;
             }
         }
         let handlers = self.handlers.handlers.values().map(|handler| longshore_delivery::outline_of(handler));

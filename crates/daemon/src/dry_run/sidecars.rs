@@ -10,7 +10,7 @@ use longshore_runtime::files::{Guard, read_soon};
 
 use super::{Planned, Verb};
 use crate::config::SidecarSettings;
-use crate::reconcile::{MAX_ENV_LENGTH, MAX_FILE_LENGTH};
+use crate::reconcile::{MAX_ENV_FILE, MAX_FILE};
 
 /// The follower's name.
 const SIDECARS: &str = "sidecars";
@@ -46,7 +46,7 @@ pub(super) async fn plan(
             plan.inspected(&id, &inspection.unwrap_or_default());
         }
         for path in variables {
-            let text = match read_soon(Path::new(&path), MAX_ENV_LENGTH, Guard::Writers).await {
+            let text = match read_soon(Path::new(&path), MAX_ENV_FILE, Guard::Writers).await {
                 Ok(text) => EnvText::Text(text),
                 Err(error) if error.is_absence() => EnvText::Missing,
                 Err(error) => EnvText::Unread(error.to_string()),
@@ -73,7 +73,7 @@ pub(super) async fn plan(
 
 /// Reads the file into the plan; what is wrong with it.
 async fn read(plan: &mut SidecarPlan, path: &Path) -> Vec<Problem> {
-    let text = match read_soon(path, MAX_FILE_LENGTH, Guard::Writers).await {
+    let text = match read_soon(path, MAX_FILE, Guard::Writers).await {
         Ok(text) => text,
         Err(error) => {
             plan.file_unread();

@@ -3,6 +3,7 @@
 //! Routes have a loop of their own, for the port checks and the engine's notices; everything else is a [`longshore_runtime::Follower`].
 
 mod checks;
+mod handler;
 mod openvswitch;
 pub(crate) mod publish;
 mod route_log;
@@ -10,7 +11,8 @@ mod routes;
 mod sidecars;
 
 pub(crate) use checks::Checks;
+pub(crate) use handler::{FollowerParts, HandlerFollower};
 pub(crate) use openvswitch::OpenVswitch;
 pub(crate) use publish::Publisher;
 pub(crate) use routes::{AppliedRoutes, Due, RouteReconciler, Routes};
-pub(crate) use sidecars::{MAX_ENV_LENGTH, MAX_FILE_LENGTH, SidecarFollower};
+pub(crate) use sidecars::{MAX_ENV_FILE, MAX_FILE, SidecarFollower};

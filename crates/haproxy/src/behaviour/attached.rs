@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use super::lab::{Lab, Upstream, free_port, get, settings, to};
-use crate::{Haproxy, Mode, Reload, Settings};
+use crate::{Haproxy, HaproxyError, Mode, Reload, Settings};
 
 /// One as a distribution's service starts it, with the distribution's configuration. Ended when dropped.
 struct Foreign {
@@ -47,7 +47,7 @@ async fn attached(reload: impl FnOnce(&Path) -> Reload) -> (Lab, Foreign, Settin
     std::fs::write(&config, DISTRIBUTIONS.replace("SOCKET", &socket.to_string_lossy())).unwrap();
     let foreign = Foreign::start(dir.path());
     let mut settings = settings(&dir);
-    settings.mode = Mode::Attach { config, socket, reload: reload(dir.path()) };
+    settings.mode = Mode::Attach { config, socket: Some(socket), reload: reload(dir.path()) };
     let engine = Haproxy::start(settings.clone()).await.unwrap();
     (Lab { engine, table: Default::default(), dir }, foreign, settings)
 }
@@ -107,6 +107,119 @@ async fn a_command_reloads_it() {
     lab.set(&[to(format!("http:{port} x/"), &[&a])]).await;
     assert_eq!(get(port, "x", "/").await, "a /");
     assert_eq!(lab.engine.stats().reloads, 1);
+}
+
+/// Settings for one that runs, or should, with this configuration.
+fn without_a_socket(dir: &tempfile::TempDir, config: &str) -> Settings {
+    let path = dir.path().join("haproxy.cfg");
+    std::fs::write(&path, config).unwrap();
+    let mut settings = settings(dir);
+    settings.mode = Mode::Attach { config: path, socket: None, reload: by_master(dir.path()) };
+    settings
+}
+
+#[tokio::test]
+async fn the_socket_that_its_configuration_declares_is_used_and_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("its-own.sock");
+    let config = DISTRIBUTIONS.replace("SOCKET", &socket.to_string_lossy());
+    let settings = without_a_socket(&dir, &config);
+    let _foreign = Foreign::start(dir.path());
+    let engine = Haproxy::start(settings).await.unwrap();
+    let (mut lab, port, a) =
+        (Lab { engine, table: Default::default(), dir }, free_port(), Upstream::new("a").await);
+    lab.set(&[to(format!("http:{port} x/"), &[&a])]).await;
+    lab.set(&[to(format!("http:{port} x/"), &[&a]), to(format!("http:{port} y/"), &[&a])]).await;
+    assert_eq!(get(port, "y", "/").await, "a /");
+    assert_eq!(lab.engine.stats().reloads, 1);
+    let written = std::fs::read_to_string(lab.dir.path().join("haproxy.cfg")).unwrap();
+    assert!(written.contains(&format!("stats socket {} ", socket.display())), "{written}");
+}
+
+#[tokio::test]
+async fn the_folder_of_the_socket_is_made_before_the_file_names_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut settings = without_a_socket(&dir, &DISTRIBUTIONS.replace("SOCKET", "/nonexistent/stats"));
+    let socket = dir.path().join("run/haproxy/admin.sock");
+    std::fs::write(
+        dir.path().join("haproxy.cfg"),
+        DISTRIBUTIONS.replace("    stats socket SOCKET level admin\n", ""),
+    )
+    .unwrap();
+    settings.mode = Mode::Attach {
+        config: dir.path().join("haproxy.cfg"),
+        socket: Some(socket.clone()),
+        reload: by_master(dir.path()),
+    };
+    let foreign = Foreign::start(dir.path());
+    let engine = Haproxy::start(settings).await.unwrap();
+    let (mut lab, port, a) =
+        (Lab { engine, table: Default::default(), dir }, free_port(), Upstream::new("a").await);
+    lab.set(&[to(format!("http:{port} x/"), &[&a])]).await;
+    assert_eq!(get(port, "x", "/").await, "a /");
+    assert!(socket.exists());
+    drop(foreign);
+}
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_made_leaves_the_file_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("file"), "").unwrap();
+    let config = DISTRIBUTIONS.replace("    stats socket SOCKET level admin\n", "");
+    let mut settings = without_a_socket(&dir, &config);
+    settings.mode = Mode::Attach {
+        config: dir.path().join("haproxy.cfg"),
+        socket: Some(dir.path().join("file/admin.sock")),
+        reload: by_master(dir.path()),
+    };
+    let _foreign = Foreign::start(dir.path());
+    let engine = Haproxy::start(settings).await.unwrap();
+    let mut lab = Lab { engine, table: Default::default(), dir };
+    let error = lab.try_set(&[to(format!("http:{} x/", free_port()), &[])]).await.unwrap_err();
+    assert!(error.to_string().starts_with("cannot create "), "{error}");
+    assert_eq!(std::fs::read_to_string(lab.dir.path().join("haproxy.cfg")).unwrap(), config);
+}
+
+#[tokio::test]
+async fn one_that_is_down_finds_the_routes_in_its_file_when_it_is_started() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("admin.sock");
+    let settings = without_a_socket(&dir, &DISTRIBUTIONS.replace("SOCKET", &socket.to_string_lossy()));
+    let engine = Haproxy::start(settings).await.unwrap();
+    let (mut lab, port, a) =
+        (Lab { engine, table: Default::default(), dir }, free_port(), Upstream::new("a").await);
+    let error = lab.try_set(&[to(format!("http:{port} x/"), &[&a])]).await.unwrap_err();
+    assert!(matches!(error, HaproxyError::NotTakenOver { .. }), "{error}");
+    let _foreign = Foreign::start(lab.dir.path());
+    while get(port, "x", "/").await != "a /" {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // And Longshore finds it up.
+    lab.retry().await.unwrap();
+    let b = Upstream::new("b").await;
+    lab.set(&[to(format!("http:{port} x/"), &[&b])]).await;
+    assert_eq!(get(port, "x", "/").await, "b /");
+    assert_eq!(lab.engine.stats().reloads, 0);
+}
+
+#[tokio::test]
+async fn where_nobody_tries_again_the_file_stays_although_the_reload_failed() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("admin.sock");
+    let mut settings = without_a_socket(&dir, &DISTRIBUTIONS.replace("SOCKET", &socket.to_string_lossy()));
+    settings.retries = false;
+    let config = dir.path().join("haproxy.cfg");
+    let failing =
+        Reload::Command(vec!["sh".to_owned(), "-c".to_owned(), "echo no such unit >&2; exit 5".to_owned()]);
+    settings.mode = Mode::Attach { config: config.clone(), socket: None, reload: failing };
+    let _foreign = Foreign::start(dir.path());
+    let engine = Haproxy::start(settings).await.unwrap();
+    let mut lab = Lab { engine, table: Default::default(), dir };
+    let port = free_port();
+    let error = lab.try_set(&[to(format!("http:{port} x/"), &[])]).await.unwrap_err();
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(source.contains("no such unit"), "{error}: {source}");
+    assert!(std::fs::read_to_string(&config).unwrap().contains(&format!("frontend http_{port}")));
 }
 
 #[tokio::test]

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use clap::{Args, FromArgMatches, Subcommand};
 use longshore_daemon::config::{DockerAddress, DockerAddressError};
 
+use super::values;
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Compat {
     /// Configure HAProxy from container labels (docker-balancer).
@@ -73,11 +75,12 @@ pub(crate) struct Balancer {
     /// Docker's address: unix:///path or tcp://host:port.
     #[arg(long, value_name = "ADDRESS", default_value = "unix:///var/run/docker.sock")]
     pub(crate) docker_url: DockerAddress,
-    /// HAProxy's admin socket, for changes without a reload.
-    #[arg(long, value_name = "SOCKET", default_value = "/run/haproxy/admin.sock")]
-    pub(crate) socket: PathBuf,
-    /// Command that reloads HAProxy, or path of its master socket.
-    #[arg(long, value_name = "COMMAND", default_value = "systemctl reload haproxy")]
+    /// HAProxy's stats socket, for changes without a reload [default: the one in its configuration file, else the
+    /// distribution's].
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) socket: Option<PathBuf>,
+    /// Command that reloads HAProxy (quotes as in a shell), or path of its master socket.
+    #[arg(long, value_name = "COMMAND", default_value = "systemctl reload haproxy", value_parser = values::reload)]
     pub(crate) reload: String,
     /// Directory for persistent state.
     #[arg(long, value_name = "DIR", default_value = "/var/lib/longshore/balancer")]

@@ -28,6 +28,12 @@ pub(crate) fn network(text: &str) -> Result<IpNet, String> {
     network.map_err(|_| "expected an address or a network such as 10.0.0.0/8".to_owned())
 }
 
+/// A way to reload HAProxy.
+pub(crate) fn reload(text: &str) -> Result<String, String> {
+    let expected = "expected a command, or the path of HAProxy's master socket; check the quotes";
+    longshore_haproxy::Reload::parse(text).map(|_| text.to_owned()).map_err(|_| expected.to_owned())
+}
+
 /// A filter of the log. A word by itself must be a level: as a target, which it is to `EnvFilter`, a misspelt level would
 /// silence everything else.
 pub(crate) fn log_filter(text: &str) -> Result<String, String> {

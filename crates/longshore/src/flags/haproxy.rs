@@ -6,6 +6,7 @@ use longshore_daemon::config::IpNet;
 use longshore_haproxy::{Mode, Reload, Settings, template_dirs};
 
 use super::Invalid;
+use crate::cli::values;
 
 /// Only for `--balancer haproxy`.
 #[derive(Clone, Debug, Args)]
@@ -17,12 +18,16 @@ pub(crate) struct HaproxyFlags {
     /// The configuration file of a HAProxy that runs already: it is driven, and none is started.
     #[arg(long, value_name = "FILE")]
     pub(crate) haproxy_config: Option<PathBuf>,
-    /// That HAProxy's administration socket.
-    #[arg(long, value_name = "SOCKET", default_value = "/run/haproxy/admin.sock")]
-    pub(crate) haproxy_socket: PathBuf,
-    /// How it is reloaded: a command, or the path of its master socket.
-    #[arg(long, value_name = "COMMAND", default_value = "systemctl reload haproxy")]
+    /// That HAProxy's stats socket [default: the one in its configuration file, else the distribution's].
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) haproxy_socket: Option<PathBuf>,
+    /// How it is reloaded: a command (quotes as in a shell), or the path of its master socket.
+    #[arg(long, value_name = "COMMAND", default_value = "systemctl reload haproxy", value_parser = values::reload)]
     pub(crate) haproxy_reload: String,
+    /// HAProxy's access log, as in its `log` directive; `none` for no log [default: `/dev/log local0` with --haproxy-config,
+    /// where /dev/log exists].
+    #[arg(long, value_name = "TARGET")]
+    pub(crate) haproxy_log: Option<String>,
     /// Where HAProxy shows its statistics page; `none` for nowhere.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:5000")]
     pub(crate) haproxy_stats: String,
@@ -46,7 +51,8 @@ impl HaproxyFlags {
             Some(config) => Mode::Attach {
                 config: config.clone(),
                 socket: self.haproxy_socket.clone(),
-                reload: reload(&self.haproxy_reload),
+                reload: Reload::parse(&self.haproxy_reload)
+                    .map_err(|error| ("haproxy-reload", error.to_string()))?,
             },
             None => Mode::Own { dir: data_dir.join("haproxy") },
         };
@@ -63,18 +69,14 @@ impl HaproxyFlags {
             bind: if bind.is_empty() { defaults.bind.clone() } else { bind.to_vec() },
             trusted: trusted.to_vec(),
             stats,
+            log: match self.haproxy_log.as_deref() {
+                None => defaults.log.clone(),
+                Some("none") => None,
+                Some(target) => Some(target.to_owned()),
+            },
             template_dirs: folders.map_or_else(Vec::new, |folders| template_dirs(folders, &[])),
             template_file: Some(self.template_file.clone()),
             ..defaults
         })
-    }
-}
-
-/// How a HAProxy that runs already is reloaded: an absolute path of a socket, or else a command.
-pub(crate) fn reload(text: &str) -> Reload {
-    if text.starts_with('/') && !text.contains(' ') {
-        Reload::Master(text.into())
-    } else {
-        Reload::Command(text.split_whitespace().map(str::to_owned).collect())
     }
 }

@@ -14,7 +14,7 @@ pub(crate) use balancer::{BalancerFlags, EngineName};
 pub(crate) use dns::DnsFlags;
 pub(crate) use docker::DockerFlags;
 pub(crate) use handlers::{HandlerFlags, folders};
-pub(crate) use haproxy::{HaproxyFlags, reload};
+pub(crate) use haproxy::HaproxyFlags;
 pub(crate) use log::{LogFlags, LogFormat};
 pub(crate) use publish::PublishFlags;
 

@@ -36,10 +36,13 @@ impl Old {
     }
 
     fn balancer(&self, host: &Host, mode: &str) -> tokio::process::Command {
+        self.of_config(host, mode, &self.path("haproxy.cfg"), &self.path("master.sock"))
+    }
+
+    fn of_config(&self, host: &Host, mode: &str, config: &str, reload: &str) -> tokio::process::Command {
         let mut command = host.command(self.path("docker-balancer"));
         command.args([mode, "--docker-url", &host.docker_host()]);
-        command.args(["--config-file", &self.path("haproxy.cfg"), "--watch-set", "die,start"]);
-        command.args(["--socket", &self.path("admin.sock"), "--reload", &self.path("master.sock")]);
+        command.args(["--config-file", config, "--watch-set", "die,start", "--reload", reload]);
         command.args(["--data-dir", &self.path("data"), "--rc", &self.path("no-rc")]);
         command
     }
@@ -65,6 +68,41 @@ async fn once_configures_a_running_haproxy_and_ends() -> TestResult {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     answered_by(host, "o.test", "/", &web.name).await;
     answered_by(host, "env.test", "/", &by_env.name).await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn once_adds_a_server_that_does_not_listen_yet() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let host = lab.host(0);
+    let old = Old::start(host)?;
+    let never = std::time::Duration::from_secs(3600);
+    let late = ContainerSpec::server().listens_after(never).label("glue_http_80_host", "late.test");
+    let late = host.run(late).await?;
+    let output = old.balancer(host, "-1").output().await?;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let written = std::fs::read_to_string(old.path("haproxy.cfg"))?;
+    let networks = late.inspect().await?.network_settings.and_then(|settings| settings.networks);
+    let ip =
+        networks.into_iter().flatten().find_map(|(_, endpoint)| endpoint.ip_address).ok_or("no address")?;
+    assert!(written.contains(&format!(" {ip}:80 weight 100 check")), "{ip} is not in {written}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn once_writes_the_file_and_fails_where_haproxy_is_down() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let host = lab.host(0);
+    let old = Old::start(host)?;
+    host.run(ContainerSpec::server().label("glue_http_80_host", "down.test")).await?;
+    let path = old.path("another.cfg");
+    let mut command = old.of_config(host, "-1", &path, "sh -c 'echo no such unit >&2; exit 5'");
+    let output = tokio::time::timeout(std::time::Duration::from_secs(60), command.output()).await??;
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "{told}");
+    assert!(told.contains(&path) && told.contains("no such unit"), "{told}");
+    assert!(std::fs::read_to_string(&path)?.contains("frontend http_80"), "it is there for the next start");
+    assert!(std::fs::read_to_string(old.path("another.maps/http_80.map"))?.contains(">down.test/ "));
     Ok(())
 }
 

@@ -25,6 +25,7 @@ use tokio::time::Instant;
 use self::lease::{Held, Remembered};
 use crate::act::etcd::{Etcd, EtcdError, LeaseId, MAX_VALUE};
 use crate::config::DnsSettings;
+use crate::reconcile::{FollowerParts, HandlerFollower};
 
 /// The name of the publisher that the settings ask for, rather than a handler's file.
 const OWN: &str = "publish";
@@ -107,21 +108,6 @@ impl Publisher {
         }
     }
 
-    /// Takes everything back that was published, for a publisher that is taken away for good. Where etcd is away, the
-    /// keys go when the lease ends.
-    pub(crate) async fn withdraw(mut self) {
-        let lease = self.held.take().map(|held| held.id).or_else(|| self.remembered.lease());
-        for lease in lease.into_iter().chain(self.previous) {
-            if let Err(error) = self.etcd.revoke(lease).await {
-                let why = chain(&error);
-                tracing::warn!(publisher = self.name, "what is published goes when its lease ends: {why}");
-            }
-        }
-        self.remembered.forget();
-        self.ledger = Ledger::default();
-        self.count();
-    }
-
     fn count(&self) {
         let keys = self.ledger.len() as f64;
         metrics::gauge!("longshore_publish_keys", "publisher" => self.name.clone()).set(keys);
@@ -134,7 +120,10 @@ impl Publisher {
         }
         let lease = self.hold().await?;
         let host = world.own();
-        let named = Change::containers_of(changed, world.me()).filter(|_| self.complete);
+        // Nothing that is published is of a network itself: a container that joins or leaves one changes.
+        let changed =
+            changed.iter().filter(|change| !matches!(change, Change::Networks(_))).cloned().collect();
+        let named = Change::containers_of(&changed, world.me()).filter(|_| self.complete);
         let everything = named.is_none();
         let mut looked_at = named.unwrap_or_else(|| {
             self.unpublished.retain(|id, _| host.containers.contains_key(id));
@@ -261,8 +250,10 @@ impl Publisher {
                     let problem = Problem {
                         subject: Subject::Container { id: id.clone(), name },
                         key: None,
-                        message: format!("Docker does not show it, so it is not published anew: {why}"),
-                        hint: Some("it is tried until Docker does".to_owned()),
+                        message: format!(
+                            "Docker does not show it, so what is published of it stays as it is: {why}"
+                        ),
+                        hint: Some("retrying".to_owned()),
                     };
                     self.tell(&id, vec![problem]);
                     is_whole = false;
@@ -312,10 +303,33 @@ impl Publisher {
             subject: Subject::Handler { name: self.name.clone() },
             key: self.is_own.then(|| "publish-etcd".to_owned()),
             message: format!(
-                "etcd does not take what is to be published; what is there stays until its lease of {lease:?} ends: {why}"
+                "cannot publish to etcd; what is there stays until its lease of {lease:?} ends: {why}"
             ),
-            hint: Some("it is tried until etcd takes it".to_owned()),
+            hint: Some("retrying".to_owned()),
         }
+    }
+}
+
+impl HandlerFollower for Publisher {
+    type Settings = PublishJob;
+
+    fn of_handler(parts: &FollowerParts<'_>, settings: &PublishJob) -> Self {
+        let FollowerParts { context, docker, data_dir, dns, handler, .. } = parts;
+        Self::new(context, docker.inspections().clone(), data_dir, *dns, Some(*handler), settings.clone())
+    }
+
+    /// Where etcd is away, the keys go when the lease ends.
+    async fn withdraw(mut self) {
+        let lease = self.held.take().map(|held| held.id).or_else(|| self.remembered.lease());
+        for lease in lease.into_iter().chain(self.previous) {
+            if let Err(error) = self.etcd.revoke(lease).await {
+                let why = chain(&error);
+                tracing::warn!(publisher = self.name, "what is published goes when its lease ends: {why}");
+            }
+        }
+        self.remembered.forget();
+        self.ledger = Ledger::default();
+        self.count();
     }
 }
 
@@ -344,14 +358,15 @@ impl Follower for Publisher {
             }
         };
         self.count();
-        Passed { problems, reached, due: Some(Instant::now() + self.length / 3) }
+        Passed { problems, reached, due: Some(Instant::now() + self.length / 3), busy: false }
     }
 
-    async fn disturbed(&mut self) {
+    async fn disturbed(&mut self) -> BTreeSet<Change> {
         match &mut self.held {
             Some(held) => held.lost().await,
             None => std::future::pending().await,
         }
+        BTreeSet::from([Change::All])
     }
 }
 

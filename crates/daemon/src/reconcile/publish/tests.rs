@@ -165,6 +165,27 @@ async fn many_changes_go_in_as_many_transactions_as_etcd_takes() {
 }
 
 #[tokio::test]
+async fn a_change_of_networks_has_no_container_inspected() {
+    let server = Server::start();
+    let mut publisher = server.publisher("h1");
+    let lease = held(&mut publisher).await;
+    let me = HostId::from_u128(1);
+    let mut world = World::new(me, Host::default());
+    let passed = publisher.pass(&world, &BTreeSet::from([Change::All])).await;
+    assert_eq!(passed.reached, Reached::All);
+    // Docker is not there: whoever inspects it fails.
+    let id = ContainerId::new("a".repeat(64));
+    let container = Container { state: RunState::Running, ..Container::new(id.clone(), "web", "i") };
+    world.put_container(me, Arc::new(container));
+    let passed = publisher.pass(&world, &BTreeSet::from([Change::Networks(me)])).await;
+    assert_eq!((passed.reached, passed.problems), (Reached::All, Vec::new()));
+    let changed = Change::Container(longshore_model::ContainerRef::new(me, id));
+    let passed = publisher.pass(&world, &BTreeSet::from([changed])).await;
+    assert_eq!(passed.reached, Reached::Part);
+    assert_eq!(keys(&server, lease).await, Some(Vec::new()));
+}
+
+#[tokio::test]
 async fn a_container_that_docker_does_not_show_is_a_problem_and_keeps_its_keys() {
     let server = Server::start();
     let mut before = server.publisher("h1");
