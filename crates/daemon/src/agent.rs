@@ -22,7 +22,7 @@ use crate::data_dir::{self, DataDirError};
 use crate::dry_run::{DryRun, Plans};
 use crate::identity::{IdentityError, Keeping, host_id};
 use crate::metrics;
-use crate::reconcile::{Checks, Due, RouteReconciler, Routes};
+use crate::reconcile::{Checks, RouteFeeds, RouteFollower, Routes};
 use crate::serve::{self, About, Api, Feed, Started};
 use crate::services::Services;
 use crate::start::Start;
@@ -105,7 +105,7 @@ pub struct Agent {
     live: signal::Sender<ReloadableSettings>,
     started: Settings,
     location: BalancerLocation,
-    reconciler: AbortOnDropHandle<Engine>,
+    balancing: AbortOnDropHandle<RouteFollower>,
     api: Api,
     serving: Option<AbortOnDropHandle<()>>,
     /// Ends the API alone.
@@ -181,31 +181,27 @@ impl Agent {
         let (services, seen) = Services::start(
             &settings,
             start,
-            context,
+            context.clone(),
             &client,
             &live_settings,
             &location,
             told_feed,
             inherited,
         );
-        let reconciler = RouteReconciler {
-            plan: RoutePlan::new(RouteSettings {
-                location: location.clone(),
-                reserved: reserved(&settings),
-                readiness: readiness(&settings, start),
-            }),
-            world: world.clone(),
-            changes: world.subscribe(),
-            checks: Checks::new(live_settings.clone(), observations.clone()),
-            engine,
-            problems: problems.clone(),
+        let plan = RoutePlan::new(RouteSettings {
+            location: location.clone(),
+            reserved: reserved(&settings),
+            readiness: readiness(&settings, start),
+        });
+        let checks = Checks::new(live_settings.clone(), observations.clone());
+        let feeds = RouteFeeds {
             routes: routes.clone(),
             events: route_events.clone(),
             ready: ready_set,
             tried: tried_set,
-            live: live_settings.clone(),
-            due: Due::default(),
         };
+        let follower = RouteFollower::new(plan, checks, engine, feeds, live_settings.clone());
+        let balancing = context.follow(follower, Source::Routes, stop.clone());
         let docker_thread = OwnThread::start("docker-events").map_err(AgentError::Thread)?;
         let background = vec![
             spawn(feed.clone().collect(container_events, route_events.subscribe(), world.clone())),
@@ -243,7 +239,6 @@ impl Agent {
         };
         let serving_stop = stop.child_token();
         let serving = listener.map(|listener| spawn(api.clone().serve(listener, serving_stop.clone())));
-        let reconciler = AbortOnDropHandle::new(tokio::spawn(reconciler.run(stop.clone())));
         Ok(Self {
             docker,
             ready,
@@ -255,7 +250,7 @@ impl Agent {
             live,
             started: settings,
             location,
-            reconciler,
+            balancing,
             api,
             serving,
             serving_stop,
@@ -402,8 +397,8 @@ impl Agent {
     pub async fn leave(self) -> Result<Option<String>, AgentError> {
         self.stop.cancel();
         self.services.stop().await;
-        match self.reconciler.await {
-            Ok(engine) => Ok(engine.leave(&self.routes.applied().table).await?),
+        match self.balancing.await {
+            Ok(follower) => Ok(follower.into_engine().leave(&self.routes.applied().table).await?),
             Err(_) => Ok(None),
         }
     }
@@ -412,14 +407,14 @@ impl Agent {
     /// the data directory are given up at once.
     pub async fn stop(self, grace: Option<Duration>) {
         self.stop.cancel();
-        let (engine, ()) = tokio::join!(self.reconciler, self.services.stop());
+        let (balancing, ()) = tokio::join!(self.balancing, self.services.stop());
         drop(self.lock);
         if let Some(serving) = self.serving {
             // An open event stream never ends by itself.
             let _ = tokio::time::timeout(LAST_ANSWERS, serving).await;
         }
-        if let Ok(engine) = engine {
-            engine.drain(grace.unwrap_or(self.grace)).await;
+        if let Ok(follower) = balancing {
+            follower.into_engine().drain(grace.unwrap_or(self.grace)).await;
         }
     }
 }

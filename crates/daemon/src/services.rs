@@ -12,7 +12,7 @@ use longshore_docker::{Attention, DockerClient};
 use longshore_model::HandlerSet;
 use longshore_plan::BalancerLocation;
 use longshore_runtime::state::DockerEvent;
-use longshore_runtime::{FollowerContext, Inspect, Source};
+use longshore_runtime::{Examine, FollowerContext, Inspect, Source};
 use tokio::sync::{mpsc, watch as signal};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -41,6 +41,7 @@ pub(crate) struct Services {
 struct SpareParts {
     context: FollowerContext,
     inspector: Arc<dyn Inspect>,
+    examiner: Arc<dyn Examine>,
     handlers: signal::Receiver<Arc<HandlerSet>>,
     told: Relay<DockerEvent>,
     commands: Relay<Command>,
@@ -57,8 +58,9 @@ impl SpareParts {
         Parts {
             context: self.context.clone(),
             inspector: Arc::clone(&self.inspector),
+            examiner: Arc::clone(&self.examiner),
             handlers: self.handlers.clone(),
-            told,
+            events: told,
             commands,
             data_dir: self.data_dir.clone(),
             docker_host: self.docker_host.clone(),
@@ -83,7 +85,7 @@ pub(crate) struct Handles {
     pub(crate) names: Option<Zones>,
     /// Which events the handlers need from Docker.
     pub(crate) attention: signal::Receiver<Attention>,
-    /// The time of the last event in an earlier agent's journal, in nanoseconds since 1970.
+    /// The time from which on Docker is listened to, in nanoseconds since 1970.
     pub(crate) heard: Option<i64>,
 }
 
@@ -106,12 +108,13 @@ impl Services {
         let (commands, commanded) = mpsc::unbounded_channel();
 
         let opened = (start == Start::Fresh).then(|| Opened::journal(&settings.data_dir, &context));
-        let heard = opened.as_ref().and_then(Opened::heard);
+        let heard = opened.as_ref().map(Opened::since);
         let (told, first_told) = Relay::new(told);
         let (relayed, first_commands) = Relay::new(commanded);
         let spare = SpareParts {
             context: context.clone(),
             inspector: Arc::new(docker.inspections().clone()),
+            examiner: Arc::new(docker.clone()),
             handlers: handlers.clone(),
             told,
             commands: relayed,

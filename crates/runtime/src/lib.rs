@@ -23,7 +23,7 @@ mod status;
 mod steps;
 
 pub use follow::{Follower, FollowerContext};
-pub use inspect::Inspect;
+pub use inspect::{Evidence, Examine, Inspect};
 pub use own_thread::OwnThread;
 pub use passed::{Passed, Reached};
 pub use problems::{Problems, Source, chain};
