@@ -13,8 +13,8 @@ use crate::layout::{self, Shape, State};
 use crate::master::{self, Master};
 use crate::runtime::Identity;
 use crate::settings::{Mode, Paths, Reload};
-use crate::template::{Rendered, glue_lacks};
-use crate::{Haproxy, HaproxyError, Known, binding, files, frontends, program, upkeep};
+use crate::template::Rendered;
+use crate::{Haproxy, HaproxyError, Known, binding, docker_glue, files, frontends, program, upkeep};
 
 /// How long HAProxy may take from its start to its first answer.
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -212,7 +212,7 @@ impl Haproxy {
         let state = State::lay_out(&shape, &self.table, self.known.as_ref().map(|known| &known.state));
         let rendered = self.templates.render(&state, &self.table)?;
         if !self.has_layout && self.templates.speaks_docker_glue() {
-            for route in glue_lacks(&self.table) {
+            for route in docker_glue::lacking(&self.table) {
                 tracing::warn!(route = %route.key, "the template's variables cannot say the port of an upstream of this route: left out");
             }
         }

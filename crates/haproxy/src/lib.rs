@@ -28,6 +28,7 @@ mod behaviour;
 mod binding;
 mod command;
 mod diff;
+mod docker_glue;
 mod error;
 mod files;
 #[cfg(test)]
@@ -38,6 +39,7 @@ mod layout;
 mod master;
 mod output;
 mod program;
+mod python;
 mod rc;
 mod runtime;
 mod settings;
