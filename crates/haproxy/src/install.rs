@@ -241,6 +241,7 @@ impl Haproxy {
             if self.is_running() { self.reload(&rendered).await } else { self.start_own(&rendered).await };
         match in_force {
             Ok(identity) => {
+                self.meter.lay_out(&state);
                 self.known = Some(Known { whole: false, ..Known::new(state, identity) });
                 self.written = Some(rendered.text);
                 self.last_reload = Some(Instant::now());
@@ -284,6 +285,8 @@ impl Haproxy {
             Some(known) => known.identity.clone(),
             None => self.runtime.identity().await.ok(),
         };
+        // The next worker counts from zero.
+        self.meter.read().await;
         match (&self.paths.master, &self.settings.mode) {
             (Some(socket), _) => master::reload(socket).await?,
             (None, Mode::Attach { reload: Reload::Command(words), .. }) => run_reload(words).await?,

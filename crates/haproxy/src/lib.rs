@@ -37,6 +37,7 @@ mod headers;
 mod install;
 mod layout;
 mod master;
+mod meter;
 mod output;
 mod program;
 mod python;
@@ -55,6 +56,7 @@ use longshore_model::{Frontend, Protocol, RouteKey, RouteTable};
 use tokio::time::Instant;
 
 pub use error::HaproxyError;
+pub use meter::{FrontendTraffic, Meter};
 pub use settings::{Mode, Reload, Settings, template_dirs};
 
 use layout::{Shape, State};
@@ -100,6 +102,7 @@ pub struct Haproxy {
     /// Whether the templates have the built-in layout.
     has_layout: bool,
     runtime: Runtime,
+    meter: Meter,
     /// In own mode.
     output: Option<Output>,
     /// In own mode, while it runs.
@@ -175,8 +178,10 @@ impl Haproxy {
         }
         files::private_dir(&paths.maps)?;
         files::write(&paths.lua, LUA)?;
+        let runtime = Runtime::new(&paths.socket);
         Ok(Self {
-            runtime: Runtime::new(&paths.socket),
+            meter: Meter::new(runtime.clone()),
+            runtime,
             written: std::fs::read_to_string(&paths.config).ok(),
             templates: Arc::new(templates),
             settings,
@@ -319,6 +324,7 @@ impl Haproxy {
                 );
                 let cooling =
                     state.abandoned_slots().into_iter().map(|slot| (Instant::now(), slot)).collect();
+                self.meter.lay_out(&state);
                 let known = Known::new(state, Some(identity));
                 self.known = Some(Known { cooling, ..known });
                 return Ok(());
@@ -346,6 +352,7 @@ impl Haproxy {
         self.stats.commands += todo.commands.len() as u64;
         self.due.write.get_or_insert(now + self.settings.write_delay);
         self.due.sweep.get_or_insert(now + upkeep::FIRST_SWEEP);
+        self.meter.follow(&todo.commands);
         if let Err(error) = self.runtime.carry_out(&self.paths, todo.commands, &mut known.state).await {
             self.known = None;
             return Err(error);
@@ -371,6 +378,11 @@ impl Haproxy {
         }
         pending.retain(|frontend| !self.refused.contains_key(frontend));
         Applied { failed, pending }
+    }
+
+    /// Returns what reads the traffic's figures.
+    pub fn meter(&self) -> Meter {
+        self.meter.clone()
     }
 
     /// What was done so far.
