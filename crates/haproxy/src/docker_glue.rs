@@ -66,12 +66,12 @@ fn dict(entries: impl IntoIterator<Item = (String, Value)>, default: Value) -> V
     Value::from_object(DefaultDict { entries: entries.into_iter().collect(), default })
 }
 
-/// Docker Glue's templates say the frontend's port where the container's is meant.
+/// Returns whether Docker Glue's templates can name this address: they use the frontend's port for the container's.
 fn on_port(address: SocketAddr, port: u16) -> bool {
     address.port() == port
 }
 
-/// Hosts and their prefixes, the longest first.
+/// Returns hosts with their prefixes, the longest first.
 fn sort(hosts: &Hosts) -> Vec<Value> {
     let mut names: Vec<&String> = hosts.keys().collect();
     names.sort_by_key(|name| std::cmp::Reverse(name.len()));
@@ -84,7 +84,7 @@ fn sort(hosts: &Hosts) -> Vec<Value> {
     names.into_iter().map(host).collect()
 }
 
-/// Returns the routes that Docker Glue's variables cannot say whole.
+/// Returns the routes that Docker Glue's variables cannot express.
 pub(crate) fn lacking(table: &RouteTable) -> Vec<&Route> {
     let lacks = |route: &&Route| {
         route.upstreams.iter().any(|upstream| !on_port(upstream.address, route.key.frontend.port))

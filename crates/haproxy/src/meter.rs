@@ -1,7 +1,7 @@
-//! What flows through HAProxy, read from its stats socket when somebody wants to know.
+//! HAProxy's traffic, read from its stats socket on demand.
 //!
-//! HAProxy counts by proxy, and from zero in each worker. The meter adds up what it reads, by frontend: a reload takes nothing
-//! from a total but what the worker before it still does.
+//! HAProxy counts per proxy, and each worker starts at zero. The meter adds up what it reads, per frontend. What a replaced worker
+//! still does for its last connections is not counted.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,14 +13,14 @@ use crate::layout::{Backend, State};
 use crate::runtime::Runtime;
 use crate::template::parse_frontend_name;
 
-/// A frontend's figures since the engine started.
+/// A frontend's counters since the engine started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FrontendTraffic {
     /// HTTP responses by class: 1xx to 5xx. HAProxy's own answers count too.
     pub responses: [u64; 5],
     /// Client connections accepted.
     pub connections: u64,
-    /// Those of them that are open.
+    /// Client connections that are open.
     pub open: u64,
     /// Bytes that clients sent.
     pub bytes_in: u64,
@@ -45,13 +45,13 @@ struct Inner {
 
 #[derive(Default)]
 struct Totals {
-    /// The worker's process, and what was read of it last, by proxy.
+    /// The worker that was read last, and its counters.
     worker: u32,
     read: BTreeMap<Proxy, FrontendTraffic>,
     frontends: BTreeMap<Frontend, FrontendTraffic>,
 }
 
-/// A part of HAProxy that counts.
+/// A part of HAProxy with counters of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Proxy {
     Frontend(Frontend),
@@ -63,7 +63,7 @@ impl Meter {
         Self(Arc::new(Inner { runtime, slots: Mutex::default(), totals: tokio::sync::Mutex::default() }))
     }
 
-    /// Reads HAProxy's counters, and returns the totals. Where HAProxy does not answer, they are as they were.
+    /// Reads HAProxy's counters and returns the totals. If HAProxy does not answer, they stay as they were.
     pub async fn read(&self) -> BTreeMap<Frontend, FrontendTraffic> {
         let mut totals = self.0.totals.lock().await;
         // Frontends and backends, without their servers.
@@ -76,7 +76,7 @@ impl Meter {
         totals.frontends.clone()
     }
 
-    /// Takes note of where the slots of a whole state belong.
+    /// Records which ports the slots of a state belong to.
     pub(crate) fn lay_out(&self, state: &State) {
         let mut slots = self.0.slots.lock().unwrap_or_else(PoisonError::into_inner);
         for (port, map) in &state.maps {
@@ -84,12 +84,12 @@ impl Meter {
         }
     }
 
-    /// Takes note of slots that commands give to a route.
+    /// Records which ports commands give slots to.
     pub(crate) fn follow(&self, commands: &[Command]) {
         let mut slots = self.0.slots.lock().unwrap_or_else(PoisonError::into_inner);
         for command in commands {
             match command {
-                Command::Lead(port, _, target) => drop(slots.insert(target.slot, *port)),
+                Command::AddKey(port, _, target) => drop(slots.insert(target.slot, *port)),
                 Command::Replace(port, map, _) => {
                     slots.extend(map.values().map(|target| (target.slot, *port)))
                 }
@@ -118,7 +118,7 @@ impl Totals {
             };
             let was = before.get(proxy).copied().unwrap_or_default();
             let total = self.frontends.entry(frontend).or_default();
-            // A counter that fell was cleared.
+            // A counter that went down was cleared.
             let grown = |is: u64, was: u64| is.checked_sub(was).unwrap_or(is);
             for ((total, is), was) in total.responses.iter_mut().zip(is.responses).zip(was.responses) {
                 *total += grown(is, was);
@@ -133,7 +133,7 @@ impl Totals {
     }
 }
 
-/// Reads `show stat`: a line of column names after `# `, then a line a proxy. Proxies that are not ours are passed over.
+/// Parses `show stat`: a line of column names after `# `, then a line per proxy. Other proxies are skipped.
 fn parse(text: &str) -> BTreeMap<Proxy, FrontendTraffic> {
     let mut lines = text.lines();
     let columns: Vec<&str> = lines.next().unwrap_or_default().trim_start_matches("# ").split(',').collect();

@@ -1,4 +1,4 @@
-//! The configuration as text, from Jinja2 templates.
+//! Renders the configuration from Jinja2 templates.
 //!
 //! A template is looked for in the settings' directories first, then among the built-in ones, of which there is one:
 //! `haproxy.cfg.j2`. A template of one's own may extend it (also one of the same name), or stand alone. What may be used in
@@ -46,20 +46,20 @@ const BUILT_IN_ALWAYS: &str = "built-in/haproxy.cfg.j2";
 
 const BUILT_IN_TEXT: &str = include_str!("haproxy.cfg.j2");
 
-/// The templates, and what of the settings goes into them.
+/// The templates, with the settings that they use.
 pub(crate) struct Templates {
     environment: Environment<'static>,
     settings: Settings,
     paths: Paths,
 }
 
-/// A configuration as text.
+/// A rendered configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Rendered {
     pub(crate) text: String,
-    /// The fingerprint of the shape. HAProxy tells it as its `description`.
+    /// The fingerprint of the shape, which HAProxy reports as its `description`.
     pub(crate) description: String,
-    /// Whether it has the built-in layout, so that routes can change without a reload.
+    /// It has the built-in layout, so that routes can change without a reload.
     pub(crate) has_layout: bool,
 }
 
@@ -86,7 +86,7 @@ impl Templates {
         Self { environment, settings: settings.clone(), paths: paths.clone() }
     }
 
-    /// The configuration of this state, with the routes of its frontends.
+    /// Renders the configuration of this state, with the routes of its frontends.
     pub(crate) fn render(&self, state: &State, table: &RouteTable) -> Result<Rendered, HaproxyError> {
         let description = self.description(&state.shape)?;
         let text = self.text(state, table, &description)?;
@@ -94,13 +94,13 @@ impl Templates {
         Ok(Rendered { text, description, has_layout })
     }
 
-    /// Whether the template uses Docker Glue's variables.
-    pub(crate) fn speaks_docker_glue(&self) -> bool {
+    /// Returns whether the template uses Docker Glue's variables.
+    pub(crate) fn uses_docker_glue(&self) -> bool {
         let template = self.environment.get_template(self.settings.template());
         template.is_ok_and(|template| template.source().contains("_mapping"))
     }
 
-    /// The fingerprint of everything that only a reload changes: the text without routes.
+    /// Returns the fingerprint of everything that only a reload changes: the text without routes.
     pub(crate) fn description(&self, shape: &Shape) -> Result<String, HaproxyError> {
         let empty = State::lay_out(shape, &RouteTable::default(), None);
         let mut hasher = DefaultHasher::new();
@@ -136,7 +136,7 @@ impl Templates {
         let template = self.environment.get_template(name).map_err(fail)?;
         let mut text =
             template.render(context! { ..own, ..docker_glue::variables(&routes) }).map_err(fail)?;
-        // HAProxy takes a last line without an end for a file that was cut off.
+        // HAProxy takes a last line without a line end for a truncated file.
         if !text.ends_with('\n') {
             text.push('\n');
         }
@@ -160,17 +160,17 @@ impl Templates {
     }
 }
 
-/// The name of a frontend in the built-in layout.
+/// Returns the name of a frontend in the built-in layout.
 pub(crate) fn frontend_name(frontend: &Frontend) -> String {
     format!("{}_{}", frontend.protocol, frontend.port)
 }
 
-/// Reads what [`frontend_name`] wrote.
+/// Parses what [`frontend_name`] writes.
 pub(crate) fn parse_frontend_name(text: &str) -> Option<Frontend> {
     text.replacen('_', ":", 1).parse().ok()
 }
 
-/// A template's text in a directory; a name that leaves the directory is not there.
+/// Returns a template's text from a directory. A name that leaves the directory is not found.
 fn read(dir: &std::path::Path, name: &str) -> Result<Option<String>, minijinja::Error> {
     let hostile = |part: &str| part.is_empty() || part == "." || part == ".." || part.contains('\\');
     if name.split('/').any(hostile) {
