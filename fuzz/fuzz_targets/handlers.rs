@@ -17,7 +17,7 @@ fuzz_target!(|text: &str| {
 fn look(text: &str) {
     let file = Path::new("/etc/docker-glue.d/a.ini");
     let (handler, problems) = match read_ini("a", file, text) {
-        Ok(definition) => define(&definition, found),
+        Ok(definition) => define(&definition, &[&longshore_plan::publisher::CLASS, &longshore_plan::openvswitch::CLASS], found),
         Err(problems) => (None, problems),
     };
     for problem in problems {

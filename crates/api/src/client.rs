@@ -12,10 +12,11 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::client_error::{ClientError, plain};
 use crate::events::Events;
 use crate::{
-    Affected, Container, Explanation, FailedDelivery, Failure, Handler, HandlerTest, HandlerTestReport, Name,
-    Problem, Route,
+    Affected, Container, Explanation, FailedDelivery, Failure, Follower, Handler, HandlerTest,
+    HandlerTestReport, Name, Problem, Route, Status,
 };
 
 /// How long an answer may take.
@@ -24,84 +25,6 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const TEST_TIMEOUT: Duration = Duration::from_secs(600);
 /// The largest answer that is read, far above that of the largest host.
 const MAX_ANSWER: usize = 64 << 20;
-
-/// Why an agent gave no usable answer.
-#[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    /// The agent's address is not `host:port`.
-    #[error("invalid agent address {0:?}: expected HOST:PORT, such as 127.0.0.1:7051")]
-    Address(String),
-    /// The token file cannot be used.
-    #[error("cannot read the token file {path}")]
-    Token {
-        /// The file.
-        path: String,
-        /// The cause.
-        source: std::io::Error,
-    },
-    /// Nothing answers at the address.
-    #[error("no agent answers at {address}: {cause}")]
-    Unreachable {
-        /// The agent's address.
-        address: String,
-        /// The cause, in plain words.
-        cause: String,
-    },
-    /// The answer took too long.
-    #[error("the agent at {address} did not answer within {seconds} s")]
-    Timeout {
-        /// The agent's address.
-        address: String,
-        /// The time that it had.
-        seconds: u64,
-    },
-    /// The answer broke off, or is longer than 64 MiB.
-    #[error("the answer of the agent at {address} broke off: {cause}")]
-    Body {
-        /// The agent's address.
-        address: String,
-        /// The cause, in plain words.
-        cause: String,
-    },
-    /// The agent requires a token, and got none or another one.
-    #[error("the agent at {address} requires {}", if *.sent { "another token" } else { "a token" })]
-    Unauthorized {
-        /// The agent's address.
-        address: String,
-        /// A token was sent.
-        sent: bool,
-    },
-    /// The agent refused.
-    #[error("{message} (the agent at {address} answered {status})")]
-    Refused {
-        /// The agent's address.
-        address: String,
-        /// The status of its answer.
-        status: StatusCode,
-        /// Its reason.
-        message: String,
-    },
-    /// The answer is of a kind that this version does not know.
-    #[error("the agent at {address} gave an answer that this version does not understand")]
-    Answer {
-        /// The agent's address.
-        address: String,
-        /// The cause.
-        source: serde_json::Error,
-    },
-}
-
-/// The cause at the bottom of an error, in plain words. What lies above it names the parts of an HTTP client.
-pub(crate) fn plain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut deepest = error;
-    while let Some(cause) = deepest.source() {
-        deepest = cause;
-    }
-    match deepest.downcast_ref::<std::io::Error>() {
-        Some(error) if error.raw_os_error().is_some() => error.kind().to_string(),
-        _ => deepest.to_string(),
-    }
-}
 
 /// Asks one agent. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -138,21 +61,6 @@ impl Client {
         &self.address
     }
 
-    /// Returns why the agent is not ready, or nothing if it is.
-    ///
-    /// # Errors
-    /// As [`Client::containers`].
-    pub async fn unready(&self) -> Result<Option<String>, ClientError> {
-        let answer = self.answer(Method::GET, "/readyz", Bytes::new());
-        let answer = tokio::time::timeout(TIMEOUT, answer).await;
-        let (status, body) = answer.map_err(|_| self.timed_out(TIMEOUT))??;
-        match (status, self.refused(status, &body)) {
-            (status, _) if status.is_success() => Ok(None),
-            (StatusCode::SERVICE_UNAVAILABLE, ClientError::Refused { message, .. }) => Ok(Some(message)),
-            (_, error) => Err(error),
-        }
-    }
-
     /// Follows what happens from now on, or from after the event with the id `after`.
     ///
     /// # Errors
@@ -174,6 +82,22 @@ impl Client {
     /// Every variant but those of [`Client::new`]; the same holds for the other calls.
     pub async fn containers(&self) -> Result<Vec<Container>, ClientError> {
         self.get("/v1/containers").await
+    }
+
+    /// Returns the agent's status.
+    ///
+    /// # Errors
+    /// As [`Client::containers`].
+    pub async fn status(&self) -> Result<Status, ClientError> {
+        self.get("/v1/status").await
+    }
+
+    /// Returns what the agent keeps like the containers, and how the last pass over each went.
+    ///
+    /// # Errors
+    /// As [`Client::containers`].
+    pub async fn followers(&self) -> Result<Vec<Follower>, ClientError> {
+        self.get("/v1/followers").await
     }
 
     /// Returns all routes.

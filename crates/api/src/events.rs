@@ -2,8 +2,8 @@ use futures_util::StreamExt;
 use hyper::body::Incoming;
 use sse_stream::SseStream;
 
-use crate::client::plain;
-use crate::{ClientError, Event};
+use crate::Event;
+use crate::client_error::{ClientError, plain};
 
 /// Events of one agent, as they happen.
 pub struct Events {

@@ -13,6 +13,8 @@ pub enum Verdict {
     NoUpstream,
     /// No route covers it.
     NoRoute,
+    /// There is a route, and its frontend is not open: nothing listens for the request.
+    FrontendClosed,
 }
 
 impl fmt::Display for Verdict {
@@ -21,6 +23,7 @@ impl fmt::Display for Verdict {
             Self::Routed => "routed",
             Self::NoUpstream => "503: no container of the route takes traffic",
             Self::NoRoute => "404: no route covers it",
+            Self::FrontendClosed => "not reachable: the frontend is not open",
         })
     }
 }
@@ -35,6 +38,8 @@ pub struct Explanation {
     pub verdict: Verdict,
     /// The route that it takes: `http:80 wp1.example.com/`.
     pub route: Option<String>,
+    /// Why the route's frontend is not open, where it is not.
+    pub frontend_error: Option<String>,
     /// The containers that have to do with it: those that serve first.
     pub candidates: Vec<Candidate>,
 }

@@ -6,27 +6,33 @@
 //! Deliberately absent: the handlers (the agent serves them) and every decision.
 
 mod client;
+mod client_error;
 mod container;
 mod event;
 mod events;
 mod explanation;
 mod failure;
+mod follower;
 mod handler;
 mod name;
 mod problem;
 mod route;
+mod status;
 mod target;
 
-pub use client::{Client, ClientError};
+pub use client::Client;
+pub use client_error::ClientError;
 pub use container::{Container, PublishedPort};
 pub use event::{ContainerEvent, Event, RouteEvent};
 pub use events::Events;
 pub use explanation::{Candidate, Explanation, Verdict};
 pub use failure::Failure;
+pub use follower::{CurrentPass, Follower, LastPass, NextPass, PassCause, PassReached};
 pub use handler::{Affected, FailedDelivery, Handler, HandlerCall, HandlerTest, HandlerTestReport};
 pub use name::{Name, NamedContainer};
 pub use problem::Problem;
 pub use route::{Route, Upstream, Waiting};
+pub use status::{BalancerStatus, ClosedFrontend, Counts, DockerStatus, Status};
 pub use target::{RequestTarget, RequestTargetError};
 
 /// Where an agent listens unless told otherwise.

@@ -13,6 +13,8 @@ pub struct Route {
     pub prefix: String,
     /// Whether the prefix is taken off before the upstream sees the path.
     pub strip_prefix: bool,
+    /// Why the frontend is not open, where it is not: nothing reaches the route then.
+    pub frontend_error: Option<String>,
     /// Containers that take its traffic.
     pub upstreams: Vec<Upstream>,
     /// Containers that claim it and take nothing for now.
@@ -58,6 +60,7 @@ impl From<&model::Route> for Route {
             host: route.key.host.to_string(),
             prefix: route.key.prefix.to_string(),
             strip_prefix: route.strip_prefix,
+            frontend_error: None,
             upstreams: route.upstreams.iter().map(Upstream::from).collect(),
             waiting: route.waiting.iter().map(Waiting::from).collect(),
         }

@@ -1,15 +1,15 @@
 //! The wiring: what is started in which order, and what ends it.
 
 use std::net::IpAddr;
-use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_dns::DnsPorts;
-use longshore_docker::{Watched, watch};
-use longshore_model::{ContainerId, ContainerRef, HostId, Problem, RouteTable, Subject};
+use longshore_docker::{DockerAddress, DockerClient, Watched, watch};
+use longshore_model::{ContainerId, ContainerRef, HostId, Problem, RouteTable, Subject, Transport};
 use longshore_plan::{BalancerLocation, Readiness, RoutePlan, RouteSettings};
 use longshore_runtime::state::{DockerState, State, Writer};
-use longshore_runtime::{FollowerContext, Problems, Source, StatusBoard, chain};
+use longshore_runtime::{FollowerContext, Problems, Source, StatusBoard};
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc, watch as signal};
 use tokio_util::sync::CancellationToken;
@@ -17,10 +17,11 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::act::{Engine, EngineError};
 use crate::config::{DockerSettings, EngineSettings, ReloadableSettings, Settings};
-use crate::identity::{Keeping, host_id};
+use crate::data_dir::{self, DataDirError};
+use crate::identity::{IdentityError, Keeping, host_id};
 use crate::metrics;
 use crate::reconcile::{Checks, Due, RouteReconciler, Routes};
-use crate::serve::{self, Api, Feed};
+use crate::serve::{self, About, Api, Feed, Started};
 use crate::services::Services;
 use crate::start::Start;
 
@@ -33,14 +34,12 @@ const HANDOVER: Duration = Duration::from_secs(20);
 /// Why an agent cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
-    /// The data directory cannot be made, or belongs to another agent.
-    #[error("cannot use the data directory {path}: {why}")]
-    DataDir {
-        /// The directory.
-        path: String,
-        /// What is wrong with it.
-        why: String,
-    },
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The host's id, which is in the data directory, cannot be read or kept.
+    #[error("the host has no id")]
+    Identity(#[from] IdentityError),
     /// The API's port is taken, say.
     #[error("cannot listen on {address} for the API: is another agent running?")]
     Listen {
@@ -64,12 +63,14 @@ pub enum AgentError {
     #[error("cannot set up metrics")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
     /// A single pass needs a Docker that answers.
-    #[error("Docker at {address} does not answer: {why}")]
+    #[error("Docker at {address} is not responding: {why} ({advice})")]
     Docker {
-        /// Where it was looked for.
+        /// Its address.
         address: String,
-        /// Why.
+        /// The cause.
         why: String,
+        /// What to do.
+        advice: &'static str,
     },
 }
 
@@ -113,10 +114,18 @@ impl Agent {
         start: Start,
         inherited: Option<DnsPorts>,
     ) -> Result<Self, AgentError> {
-        let alone = start != Start::Successor;
-        let lock = if alone { Some(lock_data_dir(&settings)?) } else { None };
-        let listener = if alone { listen(&settings).await? } else { None };
-        let host = own_id(&settings.data_dir, start)?;
+        let lock = match start {
+            Start::Fresh | Start::Once => Some(data_dir::take(&settings.data_dir)?),
+            // The predecessor has it.
+            Start::Successor => None,
+            Start::Dry => {
+                data_dir::check(&settings.data_dir)?;
+                None
+            }
+        };
+        let listener = if start == Start::Fresh { listen(&settings).await? } else { None };
+        let keeping = if start == Start::Dry { Keeping::Never } else { Keeping::Always };
+        let host = host_id(&settings.data_dir, keeping)?;
         let (location, addresses) = locate(&settings.docker, host).await?;
         let engine = Engine::start(&settings.balancer, start).await?;
         // After what may fail: a process has one recorder, and may start an agent again.
@@ -137,6 +146,14 @@ impl Agent {
         let feed = Feed::new();
         let container_events = writer.events().subscribe();
         let traffic = engine.traffic();
+        let about = About {
+            node: settings.node.clone(),
+            host,
+            docker: settings.docker.address.to_string(),
+            engine: engine.name(),
+            dns: settings.dns.as_ref().map(|dns| dns.listen.to_string()),
+            started: Started::now(),
+        };
 
         let context = FollowerContext {
             node: settings.node.clone(),
@@ -146,8 +163,18 @@ impl Agent {
             stop: stop.clone(),
             unsettled: signal::Sender::default(),
         };
-        let (following, seen) =
-            Services::start(&settings, start, context, &live_settings, &location, told_feed, inherited);
+        let client = DockerClient::new(settings.docker.clone());
+        let (docker_version, ask_version) = serve::docker_version(client.clone(), docker.clone());
+        let (following, seen) = Services::start(
+            &settings,
+            start,
+            context,
+            &client,
+            &live_settings,
+            &location,
+            told_feed,
+            inherited,
+        );
         let reconciler = RouteReconciler {
             plan: RoutePlan::new(RouteSettings {
                 location,
@@ -170,16 +197,18 @@ impl Agent {
             spawn(feed.clone().collect(container_events, route_events.subscribe(), world.clone())),
             spawn(writer.run(observed)),
             spawn(watch(Watched {
-                settings: settings.docker.clone(),
+                docker: client,
                 live: live_settings,
                 attention: seen.attention,
                 world: world.clone(),
                 host,
+                problems: problems.clone(),
                 observations,
                 resume: seen.heard,
             })),
+            spawn(ask_version),
             spawn(metrics::keep_up(metrics.clone())),
-            spawn(tell_of_docker(settings.docker.address.to_string(), docker.clone(), problems.clone())),
+            spawn(tell_of_docker(settings.docker.address.clone(), docker.clone(), problems.clone())),
         ];
         let api = Api {
             world,
@@ -190,6 +219,9 @@ impl Agent {
             deliveries: seen.deliveries,
             feed,
             docker: docker.clone(),
+            docker_version,
+            statuses,
+            about: Arc::new(about),
             ready: ready.clone(),
             traffic,
             metrics,
@@ -229,13 +261,14 @@ impl Agent {
                 done = self.tried.wait_for(|tried| *tried) => {
                     drop(done);
                     let handlers = self.following.settled().await;
-                    let routes = RouteTable::clone(&self.routes.table());
+                    let routes = self.routes.applied().table.clone();
                     return Ok(Pass { routes, problems: self.problems.all(), handlers });
                 }
                 Ok(()) = attempts.changed() => {
                     let why = attempts.borrow_and_update().clone();
                     if let Some(why) = why {
-                        return Err(AgentError::Docker { address: self.started.docker.address.to_string(), why });
+                        let docker = &self.started.docker.address;
+                        return Err(AgentError::Docker { address: docker.to_string(), why, advice: docker.advice() });
                     }
                 }
             }
@@ -253,7 +286,7 @@ impl Agent {
         let deadline = tokio::time::Instant::now() + HANDOVER;
         let listener = loop {
             let taken = async {
-                let lock = lock_data_dir(&self.started)?;
+                let lock = data_dir::take(&self.started.data_dir)?;
                 Ok::<_, AgentError>((lock, listen(&self.started).await?))
             };
             match taken.await {
@@ -313,7 +346,7 @@ impl Agent {
         self.stop.cancel();
         self.following.stop().await;
         match self.reconciler.await {
-            Ok(engine) => Ok(engine.leave(&self.routes.table()).await?),
+            Ok(engine) => Ok(engine.leave(&self.routes.applied().table).await?),
             Err(_) => Ok(None),
         }
     }
@@ -336,32 +369,6 @@ impl Agent {
 
 fn spawn(task: impl Future<Output = ()> + Send + 'static) -> AbortOnDropHandle<()> {
     AbortOnDropHandle::new(tokio::spawn(task))
-}
-
-/// Takes the data directory for this agent alone.
-fn lock_data_dir(settings: &Settings) -> Result<std::fs::File, AgentError> {
-    use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-    let path = || settings.data_dir.display().to_string();
-    let failed = |error: std::io::Error| AgentError::DataDir { path: path(), why: error.to_string() };
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&settings.data_dir).map_err(failed)?;
-    let lock = std::fs::OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(settings.data_dir.join("lock"))
-        .map_err(failed)?;
-    lock.try_lock().map_err(|_| AgentError::DataDir {
-        path: path(),
-        why: "another agent uses it; give this one its own with --data-dir".to_owned(),
-    })?;
-    Ok(lock)
-}
-
-fn own_id(data_dir: &Path, start: Start) -> Result<HostId, AgentError> {
-    let keeping = if start == Start::Dry { Keeping::Never } else { Keeping::Always };
-    host_id(data_dir, keeping)
-        .map_err(|error| AgentError::DataDir { path: data_dir.display().to_string(), why: chain(&error) })
 }
 
 async fn listen(settings: &Settings) -> Result<Option<TcpListener>, AgentError> {
@@ -405,14 +412,21 @@ fn readiness(settings: &Settings, start: Start) -> Readiness {
 }
 
 /// Ports that no label may take.
-fn reserved(settings: &Settings) -> std::collections::BTreeMap<u16, String> {
-    let api = settings.listen.map(|listen| (listen.port(), "Longshore's API".to_owned()));
-    let dns = settings.dns.as_ref().map(|dns| (dns.listen.port(), "Longshore's DNS server".to_owned()));
-    api.into_iter().chain(dns).collect()
+fn reserved(settings: &Settings) -> std::collections::BTreeMap<(Transport, u16), String> {
+    let mut reserved = std::collections::BTreeMap::new();
+    if let Some(dns) = &settings.dns {
+        for transport in [Transport::Tcp, Transport::Udp] {
+            reserved.insert((transport, dns.listen.port()), "Longshore's DNS server".to_owned());
+        }
+    }
+    if let Some(listen) = settings.listen {
+        reserved.insert((Transport::Tcp, listen.port()), "Longshore's API".to_owned());
+    }
+    reserved
 }
 
 /// Keeps the problem of an absent Docker: one from the first failure to the next success, with the first cause.
-async fn tell_of_docker(address: String, mut docker: DockerState, problems: Problems) {
+async fn tell_of_docker(address: DockerAddress, mut docker: DockerState, problems: Problems) {
     let mut away = false;
     while docker.changed().await.is_ok() {
         let why = docker.borrow_and_update().clone();
@@ -421,10 +435,10 @@ async fn tell_of_docker(address: String, mut docker: DockerState, problems: Prob
         }
         away = why.is_some();
         let problem = why.map(|why| Problem {
-            subject: Subject::Docker { address: address.clone() },
+            subject: Subject::Docker { address: address.to_string() },
             key: None,
-            message: format!("it does not answer; what is known of its containers stays: {why}"),
-            hint: Some("it is tried until it answers; start it, or name another with --docker".to_owned()),
+            message: format!("not responding; keeping the last known state: {why}"),
+            hint: Some(format!("retrying; {}", address.advice())),
         });
         problems.set(Source::Docker, problem);
     }

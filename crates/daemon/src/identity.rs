@@ -12,11 +12,14 @@ const FILE: &str = "host-id";
 
 /// Why a host has no id.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum IdentityError {
+pub enum IdentityError {
+    /// The file is there and cannot be read.
     #[error("cannot read {0}")]
     Read(PathBuf, #[source] io::Error),
+    /// The file cannot be written.
     #[error("cannot write {0}")]
     Write(PathBuf, #[source] io::Error),
+    /// The file says something else.
     #[error("{0} is damaged; delete it, and the host gets a new id")]
     Damaged(PathBuf, #[source] HostIdError),
 }

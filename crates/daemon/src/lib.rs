@@ -18,6 +18,7 @@ pub mod config;
 pub mod handlers;
 
 mod agent;
+mod data_dir;
 mod identity;
 mod metrics;
 mod reconcile;
@@ -26,5 +27,7 @@ mod services;
 mod start;
 
 pub use agent::{Agent, AgentError, Pass};
+pub use data_dir::DataDirError;
+pub use identity::IdentityError;
 pub use longshore_dns::DnsPorts;
 pub use start::Start;

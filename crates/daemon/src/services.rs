@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use longshore_delivery::{Command, Deliveries, Opened, Outcome, Parts};
 use longshore_dns::{DnsPorts, DnsServer, SharedPorts, Zones};
-use longshore_docker::{Attention, DockerClient, Inspector};
+use longshore_docker::{Attention, DockerClient};
 use longshore_model::HandlerSet;
 use longshore_plan::BalancerLocation;
 use longshore_runtime::state::DockerEvent;
@@ -25,7 +25,6 @@ use crate::start::Start;
 pub(crate) struct Services {
     context: FollowerContext,
     handler_settings: signal::Sender<HandlerSettings>,
-    sidecars_settled: signal::Receiver<bool>,
     dns: Option<Dns>,
     deliveries: Option<Deliveries>,
     /// What deliveries are made from, until the predecessor gave its journal up.
@@ -62,13 +61,13 @@ impl Services {
         settings: &Settings,
         start: Start,
         context: FollowerContext,
+        docker: &DockerClient,
         live: &signal::Receiver<ReloadableSettings>,
         location: &BalancerLocation,
         told: mpsc::UnboundedReceiver<DockerEvent>,
         inherited: Option<DnsPorts>,
     ) -> (Self, Seen) {
         let acts = start != Start::Dry;
-        let docker = DockerClient::new(settings.docker.clone());
         let (handler_settings, handlers_live) = signal::channel(settings.handlers.clone());
         let (handlers, reading) = handlers::watch(handlers_live, context.problems.clone());
         let (wanted, attention) = signal::channel(Attention::default());
@@ -78,7 +77,7 @@ impl Services {
         let heard = opened.as_ref().and_then(Opened::heard);
         let parts = Parts {
             context: context.clone(),
-            inspector: Arc::new(Inspector::new(docker.clone())),
+            inspector: Arc::new(docker.inspections().clone()),
             handlers: handlers.clone(),
             told,
             commands: commanded,
@@ -100,15 +99,14 @@ impl Services {
             }
         });
         let names = dns.as_ref().map(|dns| Arc::clone(&dns.zones));
-        let (settled, sidecars_settled) = signal::channel(settings.sidecars.is_none() || !acts);
         let sidecars = settings.sidecars.as_ref().filter(|_| acts).map(|sidecars| {
-            let follower = SidecarFollower::new(sidecars, docker.clone(), live.clone(), settled);
+            let follower = SidecarFollower::new(sidecars, docker.clone(), live.clone());
             context.follow(follower, Source::Sidecars, context.stop.clone())
         });
         let publisher = settings.publish.clone().filter(|_| acts).map(|job| {
             let publisher = Publisher::new(
                 &context,
-                docker.clone(),
+                docker.inspections().clone(),
                 &settings.data_dir,
                 settings.dns.as_ref(),
                 None,
@@ -124,7 +122,6 @@ impl Services {
         let following = Self {
             context,
             handler_settings,
-            sidecars_settled,
             dns,
             deliveries,
             waiting,
@@ -139,7 +136,6 @@ impl Services {
     /// of a single pass had their event; how those did.
     pub(crate) async fn settled(&mut self) -> Outcome {
         let _ = self.context.unsettled.subscribe().wait_for(|count| *count == 0).await;
-        let _ = self.sidecars_settled.wait_for(|settled| *settled).await;
         match self.deliveries.take() {
             Some(deliveries) => deliveries.outcome().await,
             None => Vec::new(),

@@ -29,7 +29,7 @@ impl Deliverer {
                 let proxies = Matcher::from_env();
                 Some(Self::Webhook(webhook::Webhook::new(url.clone(), secret_file.clone(), &proxies)))
             }
-            Job::Balance(_) | Job::Publish(_) | Job::OpenVswitch(_) => None,
+            Job::Balance(_) | Job::Follow(_) => None,
         }
     }
 

@@ -38,6 +38,7 @@ use std::sync::Arc;
 
 use longshore_api::{FailedDelivery, Handler, HandlerTest, HandlerTestReport};
 use longshore_model::{HandlerSet, Problem, Subject};
+use longshore_plan::handlers::nearest_event;
 use longshore_runtime::state::DockerEvent;
 use longshore_runtime::{FollowerContext, Inspect, Source, chain};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -77,7 +78,7 @@ pub enum TestError {
         job: &'static str,
     },
     /// The event's name is unknown.
-    #[error("{0:?} is no event of a container: write one as Docker names it, such as start, or none")]
+    #[error("unknown event {0:?}{hint}: expected none, or an event of a container by Docker's name, such as start", hint = nearest_event(.0).map(|near| format!(" (did you mean {near:?}?)")).unwrap_or_default())]
     NoEvent(String),
     /// `none` was combined with a container.
     #[error("none happens to no container: leave --container out")]

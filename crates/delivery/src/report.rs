@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use longshore_api::{FailedDelivery, HandlerTest, HandlerTestReport};
 use longshore_model::{ContainerFacts, ContainerId, EventId, Handler, Occurrence, OccurrenceSubject};
+use longshore_plan::handlers::is_event;
 use tokio::sync::oneshot;
 
 use super::TestError;
@@ -147,10 +148,9 @@ impl Delivery {
 /// An event as a person names it, and what follows its colon as Docker's attribute: `health_status: healthy`.
 fn test_event(text: &str) -> Option<(String, BTreeMap<String, String>)> {
     let (event, detail) = text.split_once(':').map_or((text, None), |(event, detail)| (event, Some(detail)));
-    let is_word = !event.is_empty() && event.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
-    let is_of_container = event != "all" && !event.starts_with("network_");
+    let is_of_container = event == "none" || is_event(event) && !event.starts_with("network_");
     let attributes = detail.map(|detail| (event.to_owned(), detail.trim().to_owned()));
-    (is_word && is_of_container).then(|| (event.to_owned(), attributes.into_iter().collect()))
+    is_of_container.then(|| (event.to_owned(), attributes.into_iter().collect()))
 }
 
 /// A handler without what is known of its deliveries.
@@ -188,7 +188,7 @@ mod tests {
         assert_eq!(test_event("start"), Some(("start".into(), BTreeMap::new())));
         let healthy = BTreeMap::from([("health_status".into(), "healthy".into())]);
         assert_eq!(test_event("health_status: healthy"), Some(("health_status".into(), healthy)));
-        for wrong in ["", "all", "network_create", "two words", "a\nb", "Start", "../x", ": x"] {
+        for wrong in ["", "strat", "all", "network_create", "two words", "a\nb", "Start", "../x", ": x"] {
             assert_eq!(test_event(wrong), None, "{wrong:?}");
         }
     }

@@ -13,9 +13,9 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 /// How many questions other servers are asked at once.
-const MOST: usize = 256;
+const MAX_QUESTIONS: usize = 256;
 /// How long they may take: clients ask again after five seconds.
-const PATIENCE: Duration = Duration::from_secs(4);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Asks other servers.
 pub(super) struct Forwarder {
@@ -24,16 +24,12 @@ pub(super) struct Forwarder {
 }
 
 impl Forwarder {
-    /// One that asks these, or none if there are none.
-    pub(super) fn new(servers: &[SocketAddr]) -> Option<Self> {
-        if servers.is_empty() {
-            return None;
-        }
+    /// Makes one that asks these, with these settings for those that are asked over TLS.
+    pub(super) fn new(servers: &[SocketAddr], tls: TlsConfig) -> Self {
         let mut options = ResolverOpts::default();
-        options.timeout = PATIENCE;
+        options.timeout = ANSWER_TIMEOUT;
         options.server_ordering_strategy = ServerOrderingStrategy::UserProvidedOrder;
-        options.max_active_requests = MOST;
-        let tls = TlsConfig::new().ok()?;
+        options.max_active_requests = MAX_QUESTIONS;
         let context = Arc::new(PoolContext::new(options, tls));
         let configs = servers.iter().map(|server| {
             let mut config = NameServerConfig::udp_and_tcp(server.ip());
@@ -43,7 +39,7 @@ impl Forwarder {
             config
         });
         let servers = NameServerPool::from_config(configs, context, TokioRuntimeProvider::default());
-        Some(Self { servers, room: Semaphore::new(MOST) })
+        Self { servers, room: Semaphore::new(MAX_QUESTIONS) }
     }
 
     /// What they answer; a failure where they do not, or are asked enough as it is.
@@ -53,7 +49,7 @@ impl Forwarder {
         let mut options = DnsRequestOptions::default();
         options.edns_set_dnssec_ok = forward.dnssec_ok();
         let mut answers = self.servers.lookup(forward.query().clone(), options);
-        match timeout(PATIENCE, answers.next()).await {
+        match timeout(ANSWER_TIMEOUT, answers.next()).await {
             Ok(Some(Ok(response))) => {
                 let message = response.into_message();
                 forward.answered(message.metadata.response_code, message.answers, message.authorities)

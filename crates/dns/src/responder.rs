@@ -1,4 +1,5 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use hickory_proto::op::ResponseCode;
 use longshore_model::Transport;
@@ -11,14 +12,15 @@ use crate::zones::Zones;
 /// Answers requests, whichever way they came.
 pub(super) struct Responder {
     zones: Zones,
-    forwarder: Option<Forwarder>,
+    /// Absent where nothing is forwarded, and while that cannot be set up.
+    forwarder: Arc<OnceLock<Forwarder>>,
     /// Moves with every request, so that replicas take turns.
     turn: AtomicUsize,
     counters: Counters,
 }
 
 impl Responder {
-    pub(super) fn new(zones: Zones, forwarder: Option<Forwarder>) -> Self {
+    pub(super) fn new(zones: Zones, forwarder: Arc<OnceLock<Forwarder>>) -> Self {
         Self { zones, forwarder, turn: AtomicUsize::new(0), counters: Counters::new() }
     }
 
@@ -34,9 +36,9 @@ impl Responder {
 
     /// Has other servers answer.
     pub(super) async fn forward(&self, forward: Forward) -> Answer {
-        let answer = match &self.forwarder {
+        let answer = match self.forwarder.get() {
             Some(forwarder) => forwarder.ask(forward).await,
-            None => forward.answered(ResponseCode::Refused, Vec::new(), Vec::new()),
+            None => forward.answered(ResponseCode::ServFail, Vec::new(), Vec::new()),
         };
         self.counters.of(answer.code).increment(1);
         answer

@@ -11,6 +11,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use hickory_resolver::TlsConfig;
+use hickory_resolver::net::NetError;
 use longshore_model::{Change, Problem, Subject, World};
 use longshore_plan::dns::{Zone, ZoneParts};
 use longshore_plan::{BalancerLocation, NamePlan, NameSettings};
@@ -25,7 +27,7 @@ use crate::zones::Zones;
 use crate::{DnsSettings, tcp, udp};
 
 /// How long open questions may take once the server is told to end.
-const LAST_ANSWERS: Duration = Duration::from_millis(500);
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The server's ports once they are open, for those who hand them on.
 pub type SharedPorts = Arc<OnceLock<DnsPorts>>;
@@ -42,6 +44,9 @@ pub struct DnsServer {
     serial: u32,
     /// Made with the ports, as it opens none before it is needed.
     responder: Option<Arc<Responder>>,
+    forwarder: Arc<OnceLock<Forwarder>>,
+    /// Makes what servers are asked with over TLS.
+    tls: fn() -> Result<TlsConfig, NetError>,
     tasks: TaskTracker,
     stop: CancellationToken,
     _stop_when_dropped: DropGuard,
@@ -70,6 +75,8 @@ impl DnsServer {
             plan,
             serial,
             responder: None,
+            forwarder: Arc::default(),
+            tls: TlsConfig::new,
             tasks: TaskTracker::new(),
             _stop_when_dropped: stop.clone().drop_guard(),
             stop,
@@ -91,7 +98,7 @@ impl DnsServer {
     pub async fn end(self) {
         self.stop.cancel();
         self.tasks.close();
-        let _ = tokio::time::timeout(LAST_ANSWERS, self.tasks.wait()).await;
+        let _ = tokio::time::timeout(DRAIN_TIMEOUT, self.tasks.wait()).await;
     }
 
     /// Has the plan look at what changed; whether a name is not what it was.
@@ -126,13 +133,21 @@ impl DnsServer {
             }
         };
         let (datagrams, connections) = ports.watch()?;
-        let forwarder = Forwarder::new(&self.settings.forward);
-        let responder = Arc::new(Responder::new(self.zones(), forwarder));
+        let responder = Arc::new(Responder::new(self.zones(), Arc::clone(&self.forwarder)));
         let (tasks, stop) = (&self.tasks, &self.stop);
         tasks.spawn(udp::serve(datagrams, Arc::clone(&responder), tasks.clone(), stop.clone()));
         tasks.spawn(tcp::serve(connections, Arc::clone(&responder), tasks.clone(), stop.clone()));
         self.responder = Some(responder);
-        tracing::info!(listen = %self.settings.listen, domain = self.settings.domain.as_str(), "DNS is answered");
+        tracing::info!(listen = %self.settings.listen, domain = self.settings.domain.as_str(), "answering DNS");
+        Ok(())
+    }
+
+    /// Sets forwarding up, if it is asked for and was not.
+    fn forward(&self) -> Result<(), NetError> {
+        if !self.settings.forward.is_empty() && self.forwarder.get().is_none() {
+            let forwarder = Forwarder::new(&self.settings.forward, (self.tls)()?);
+            self.forwarder.get_or_init(|| forwarder);
+        }
         Ok(())
     }
 }
@@ -148,10 +163,11 @@ impl Follower for DnsServer {
         if self.plan.settings().node.is_none() {
             problems.push(no_node(&self.node));
         }
-        let opened = self.open();
-        let reached = if opened.is_ok() { Reached::All } else { Reached::Part };
+        let (forwards, opened) = (self.forward(), self.open());
+        let reached = if forwards.is_ok() && opened.is_ok() { Reached::All } else { Reached::Part };
+        problems.extend(forwards.err().map(|error| unforwarded(self.settings.listen, &error)));
         problems.extend(opened.err().map(|error| closed(self.settings.listen, &error)));
-        Passed { problems, reached, due: None }
+        Passed { problems, reached, ..Passed::default() }
     }
 }
 
@@ -166,10 +182,17 @@ fn closed(listen: SocketAddr, error: &std::io::Error) -> Problem {
     Problem {
         subject: Subject::Dns { listen: listen.to_string() },
         key: Some("dns".to_owned()),
-        message: format!("cannot listen there, over UDP and TCP: {error}: no name is answered"),
-        hint: Some(
-            "it is tried until it works; end what listens there, or choose another address".to_owned(),
-        ),
+        message: format!("cannot listen there over UDP and TCP, so no name is answered: {error}"),
+        hint: Some("retrying; stop what listens there, or choose another address".to_owned()),
+    }
+}
+
+fn unforwarded(listen: SocketAddr, error: &NetError) -> Problem {
+    Problem {
+        subject: Subject::Dns { listen: listen.to_string() },
+        key: Some("dns-forward".to_owned()),
+        message: format!("cannot set up forwarding, so names of other domains are not answered: {error}"),
+        hint: Some("retrying".to_owned()),
     }
 }
 
@@ -177,8 +200,8 @@ fn no_node(node: &str) -> Problem {
     Problem {
         subject: Subject::File { path: "settings".to_owned(), line: None },
         key: Some("node".to_owned()),
-        message: format!("{node:?} is no name that DNS can carry: containers have no names"),
-        hint: Some("name this host by letters, digits and hyphens with --node".to_owned()),
+        message: format!("invalid host name {node:?} for DNS: containers have no names"),
+        hint: Some("expected letters, digits and hyphens: set it with --node".to_owned()),
     }
 }
 
@@ -204,4 +227,51 @@ fn host_addresses(listen: IpAddr, location: &BalancerLocation, world: &World) ->
     let found: Vec<IpAddr> = local_addr::addresses().collect();
     // A host without a way out is only reached from itself.
     if found.is_empty() { vec![Ipv4Addr::LOCALHOST.into()] } else { found }
+}
+
+#[cfg(test)]
+mod tests {
+    use longshore_model::{Host, HostId};
+    use tokio::net::UdpSocket;
+
+    use super::*;
+
+    /// A question for the address of `example.com`, by the number 7.
+    const QUESTION: &[u8] = b"\0\x07\x01\0\0\x01\0\0\0\0\0\0\x07example\x03com\0\0\x01\0\x01";
+
+    #[tokio::test]
+    async fn forwarding_that_cannot_be_set_up_is_a_problem_and_is_tried_again() {
+        let free = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
+        let (listen, upstream) = (free.local_addr().expect("its address"), "127.0.0.1:9".parse());
+        drop(free);
+        let me = HostId::from_u128(1);
+        let settings = DnsSettings {
+            listen,
+            domain: "longshore.internal".parse().expect("a domain"),
+            ttl: Duration::from_secs(5),
+            forward: vec![upstream.expect("an address")],
+        };
+        let mut server = DnsServer::new(settings, "h1", BalancerLocation::Host(me), None);
+        server.tls = || Err(NetError::from("no certificates"));
+        let world = World::new(me, Host::default());
+        let passed = server.pass(&world, &BTreeSet::from([Change::All])).await;
+        assert_eq!(passed.reached, Reached::Part);
+        let told: Vec<String> = passed.problems.iter().map(ToString::to_string).collect();
+        assert!(
+            matches!(&told[..], [one] if one.contains("dns-forward") && one.contains("no certificates")),
+            "{told:?}"
+        );
+
+        // Its own names are answered, and a question for another is told that the server failed.
+        let client = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
+        client.send_to(QUESTION, listen).await.expect("sent");
+        let mut answer = [0; 512];
+        let answered = tokio::time::timeout(Duration::from_secs(10), client.recv(&mut answer)).await;
+        assert!(answered.expect("an answer").expect("read") > 12);
+        assert_eq!(answer[3] & 0xf, 2, "SERVFAIL");
+
+        server.tls = TlsConfig::new;
+        let passed = server.pass(&world, &BTreeSet::new()).await;
+        assert_eq!((passed.reached, passed.problems), (Reached::All, Vec::new()));
+    }
 }

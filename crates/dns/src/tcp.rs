@@ -14,13 +14,13 @@ use tokio_util::task::TaskTracker;
 use super::responder::Responder;
 
 /// How many connections are served at once; more wait in the system's queue.
-const MOST: usize = 128;
+const MAX_CONNECTIONS: usize = 128;
 /// How long a client may take to send a request whole, or to take its answer; one that asks nothing for so long is left.
-const PATIENCE: Duration = Duration::from_secs(10);
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The same while as many are served as may be, so that those that wait get their turn.
-const HURRY: Duration = Duration::from_secs(2);
+const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long nothing is accepted after the system said that it cannot.
-const PAUSE: Duration = Duration::from_millis(100);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves connections until told to stop. Those in the queue by then are for who has the port next.
 pub(super) async fn serve(
@@ -29,7 +29,7 @@ pub(super) async fn serve(
     tasks: TaskTracker,
     stop: CancellationToken,
 ) {
-    let room = Arc::new(Semaphore::new(MOST));
+    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let begin = |stream: TcpStream, permit| {
         let (responder, room, stop) = (Arc::clone(&responder), Arc::clone(&room), stop.clone());
         tasks.spawn(async move {
@@ -54,7 +54,7 @@ pub(super) async fn serve(
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 tracing::warn!(%error, "cannot accept DNS connections for a moment");
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
@@ -72,8 +72,8 @@ async fn connection(
     let mut request = Vec::new();
     let mut first = true;
     loop {
-        let patience = if room.available_permits() == 0 { HURRY } else { PATIENCE };
-        let whole = timeout(patience, read(&mut stream, &mut request));
+        let limit = if room.available_permits() == 0 { BUSY_TIMEOUT } else { CLIENT_TIMEOUT };
+        let whole = timeout(limit, read(&mut stream, &mut request));
         tokio::select! {
             biased;
             read = whole => read.map_err(|_| io::ErrorKind::TimedOut)??,
@@ -88,7 +88,7 @@ async fn connection(
         };
         let Ok(length) = u16::try_from(answer.bytes.len()) else { return Ok(()) };
         let framed = [length.to_be_bytes().as_slice(), &answer.bytes].concat();
-        timeout(PATIENCE, stream.write_all(&framed)).await.map_err(|_| io::ErrorKind::TimedOut)??;
+        timeout(CLIENT_TIMEOUT, stream.write_all(&framed)).await.map_err(|_| io::ErrorKind::TimedOut)??;
     }
 }
 

@@ -12,11 +12,11 @@ use tokio_util::task::TaskTracker;
 use super::responder::Responder;
 
 /// The longest request that is read whole; a longer one is cut, and refused for that.
-const LONGEST: usize = 4096;
+const MAX_REQUEST: usize = 4096;
 /// Requests answered in a row before other tasks have their turn.
-const BATCH: usize = 64;
+const MAX_BATCH: usize = 64;
 /// How long nothing is read after the system said that it cannot.
-const PAUSE: Duration = Duration::from_millis(100);
+const READ_PAUSE: Duration = Duration::from_millis(100);
 
 /// Answers datagrams until told to stop. Those in the queue by then are for who has the port next.
 pub(super) async fn serve(
@@ -26,7 +26,7 @@ pub(super) async fn serve(
     stop: CancellationToken,
 ) {
     let socket = Arc::new(socket);
-    let mut buffer = vec![0; LONGEST];
+    let mut buffer = vec![0; MAX_REQUEST];
     loop {
         let ready = tokio::select! {
             biased;
@@ -36,7 +36,7 @@ pub(super) async fn serve(
         let taken = ready.and_then(|()| take(&socket, &responder, &tasks, &mut buffer));
         if let Err(error) = taken {
             tracing::warn!(%error, "cannot read DNS requests for a moment");
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(READ_PAUSE).await;
         }
         tokio::task::yield_now().await;
     }
@@ -49,7 +49,7 @@ fn take(
     tasks: &TaskTracker,
     buffer: &mut [u8],
 ) -> io::Result<()> {
-    for _ in 0..BATCH {
+    for _ in 0..MAX_BATCH {
         let (length, peer, local) = match socket.receive(buffer) {
             Ok(taken) => taken,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),

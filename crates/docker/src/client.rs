@@ -1,34 +1,31 @@
 //! The one way to the Docker Engine: from an address to calls.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
+use bollard::errors::Error;
 use bollard::{API_DEFAULT_VERSION, Docker};
-use tokio::sync::OnceCell;
+use http::Uri;
+use http::uri::PathAndQuery;
+use tokio::sync::Mutex;
 
-use crate::{DockerAddress, DockerSettings};
+use crate::{DockerAddress, DockerSettings, InspectionCache};
 
 /// How long one answer of Docker may take.
 pub(crate) const CALL: Duration = Duration::from_secs(20);
 
-/// A connection to the engine, its API version agreed on.
-pub(crate) async fn connect(settings: &DockerSettings) -> Result<Docker, bollard::errors::Error> {
-    let docker = open(settings)?.with_timeout(CALL);
-    docker.negotiate_version().await
-}
-
-/// The engine's API for those who act on it. Cheap to clone; connects when it is first needed, and again by itself.
+/// The engine's API. Cheap to clone; every clone shares one connection, which is made when it is first needed.
 #[derive(Clone, Debug)]
 pub struct DockerClient {
     settings: DockerSettings,
-    open: Arc<OnceLock<Docker>>,
-    agreed: Arc<OnceCell<()>>,
+    agreed: Arc<Mutex<Option<Docker>>>,
+    inspections: InspectionCache,
 }
 
 impl DockerClient {
     /// Makes a client that connects when it is first needed.
     pub fn new(settings: DockerSettings) -> Self {
-        Self { settings, open: Arc::default(), agreed: Arc::default() }
+        Self { settings, agreed: Arc::default(), inspections: InspectionCache::default() }
     }
 
     /// How the engine is reached.
@@ -36,28 +33,63 @@ impl DockerClient {
         &self.settings
     }
 
-    /// The connection. It fails while there is no socket.
-    pub fn get(&self) -> Result<&Docker, bollard::errors::Error> {
-        if let Some(docker) = self.open.get() {
-            return Ok(docker);
-        }
-        let docker = open(&self.settings)?.with_timeout(CALL);
-        Ok(self.open.get_or_init(|| docker))
+    /// Every container as the engine shows it, for as long as it is [watched](crate::watch).
+    pub fn inspections(&self) -> &InspectionCache {
+        &self.inspections
     }
-}
 
-impl DockerClient {
-    /// The connection, its API version agreed on. It fails while Docker does not answer.
-    pub async fn ready(&self) -> Result<Docker, bollard::errors::Error> {
-        let docker = self.get()?.clone();
-        // The version is shared by all clones of a connection.
-        let agree = || async { docker.clone().negotiate_version().await.map(drop) };
-        self.agreed.get_or_try_init(agree).await?;
+    /// Returns the engine's version, `29.0.1`; nothing where it does not answer.
+    pub async fn version(&self) -> Option<String> {
+        self.ready().await.ok()?.version().await.ok()?.version
+    }
+
+    /// Returns the connection, its API version agreed on.
+    ///
+    /// # Errors
+    /// While Docker does not answer.
+    pub async fn ready(&self) -> Result<Docker, Error> {
+        let mut agreed = self.agreed.lock().await;
+        match &*agreed {
+            Some(docker) => Ok(docker.clone()),
+            None => Ok(agreed.insert(connect(&self.settings).await?).clone()),
+        }
+    }
+
+    /// Connects anew, for all clones: the engine may be another version from here on.
+    pub(crate) async fn reconnect(&self) -> Result<Docker, Error> {
+        let docker = connect(&self.settings).await?;
+        *self.agreed.lock().await = Some(docker.clone());
         Ok(docker)
     }
 }
 
-fn open(settings: &DockerSettings) -> Result<Docker, bollard::errors::Error> {
+/// The API version that a connection speaks: `1.44`.
+pub(crate) fn version(docker: &Docker) -> String {
+    let version = docker.client_version();
+    format!("{}.{}", version.major_version, version.minor_version)
+}
+
+/// Connects, agrees on the API version and names it in every request, so that the engine answers as it did then.
+async fn connect(settings: &DockerSettings) -> Result<Docker, Error> {
+    let docker = open(settings)?.with_timeout(CALL).negotiate_version().await?;
+    let prefix = format!("/v{}", version(&docker));
+    Ok(docker.with_request_modifier(move |mut request| {
+        // The client writes the paths without a version.
+        if let Some(uri) = versioned(request.uri(), &prefix) {
+            *request.uri_mut() = uri;
+        }
+        request
+    }))
+}
+
+fn versioned(uri: &Uri, prefix: &str) -> Option<Uri> {
+    let mut parts = uri.clone().into_parts();
+    let path = parts.path_and_query.as_ref().map_or("/", PathAndQuery::as_str);
+    parts.path_and_query = Some(format!("{prefix}{path}").parse().ok()?);
+    Uri::from_parts(parts).ok()
+}
+
+fn open(settings: &DockerSettings) -> Result<Docker, Error> {
     let seconds = CALL.as_secs();
     match &settings.address {
         DockerAddress::Unix(path) => {
@@ -80,5 +112,49 @@ fn open(settings: &DockerSettings) -> Result<Docker, bollard::errors::Error> {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Answers one request. Returns its first line.
+    async fn answer(listener: &TcpListener, body: &str) -> String {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            request.push(stream.read_u8().await.unwrap());
+        }
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n";
+        let text = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
+        stream.write_all(text.as_bytes()).await.unwrap();
+        String::from_utf8(request).unwrap().lines().next().unwrap().to_owned()
+    }
+
+    #[tokio::test]
+    async fn every_request_names_the_api_version_that_was_agreed_on_and_a_reconnect_agrees_anew() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (host, port) = ("127.0.0.1".to_owned(), Some(listener.local_addr().unwrap().port()));
+        let address = DockerAddress::Tcp { host, port };
+        let client = DockerClient::new(DockerSettings { address, cert_path: None, include_env: false });
+        let engine = async {
+            let mut lines = Vec::new();
+            for version in ["1.41", "1.44"] {
+                answer(&listener, &format!(r#"{{"ApiVersion":"{version}"}}"#)).await;
+                lines.push(answer(&listener, "[]").await);
+            }
+            lines
+        };
+        let calls = async {
+            client.ready().await.unwrap().list_containers(None).await.unwrap();
+            client.reconnect().await.unwrap();
+            client.ready().await.unwrap().list_containers(None).await.unwrap();
+        };
+        let (lines, ()) = tokio::join!(engine, calls);
+        assert_eq!(lines, ["GET /v1.41/containers/json HTTP/1.1", "GET /v1.44/containers/json HTTP/1.1"]);
     }
 }

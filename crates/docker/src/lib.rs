@@ -1,18 +1,19 @@
 //! Docker: the only room that knows how the engine speaks.
 //!
 //! [`watch`] turns its events, lists and inspections into observations for World's writer; [`steps`] carries orders out on
-//! containers; [`Inspector`] shows a container whole.
+//! containers; [`InspectionCache`] shows a container whole.
 //!
 //! Deliberately absent: what any of it means (`longshore-plan`), and when a step is made (`longshore-daemon`).
 
 mod client;
 mod credentials;
-mod inspector;
+mod deafness;
+mod inspections;
 mod settings;
 pub mod steps;
 mod watch;
 
 pub use client::DockerClient;
-pub use inspector::Inspector;
+pub use inspections::{InspectionCache, InspectionError};
 pub use settings::{DockerAddress, DockerAddressError, DockerSettings};
-pub use watch::{Attention, Watched, watch};
+pub use watch::{Attention, Watched, session, summary, watch};

@@ -3,6 +3,9 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use rustix::fs::{Access, access};
+use rustix::io::Errno;
+
 /// Where a Docker Engine listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DockerAddress {
@@ -37,6 +40,17 @@ impl FromStr for DockerAddress {
             return Err(DockerAddressError);
         }
         Ok(Self::Tcp { host, port: authority.port_u16() })
+    }
+}
+
+impl DockerAddress {
+    /// Returns what to do about an engine that does not respond at this address, by a look at its socket.
+    pub fn advice(&self) -> &'static str {
+        let Self::Unix(path) = self else { return "start Docker, or set docker to its address" };
+        match access(path, Access::READ_OK | Access::WRITE_OK) {
+            Err(Errno::ACCESS | Errno::PERM) => "run as root, or add this user to the group docker",
+            _ => "start Docker, or set docker to its address",
+        }
     }
 }
 

@@ -24,22 +24,23 @@ use longshore_runtime::chain;
 
 use crate::client::CALL;
 use crate::credentials;
+use crate::deafness::is_deaf;
 
 /// How long an image may take to come.
-const PULL: Duration = Duration::from_secs(600);
+const PULL_TIMEOUT: Duration = Duration::from_secs(600);
 /// How long a container may take to start: its volumes are filled then.
-const START: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long Docker waits between stop signal and SIGKILL, where the container does not say.
-const GRACE: Duration = Duration::from_secs(10);
+const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 
 /// Why a step was not made.
 #[derive(Debug, thiserror::Error)]
 pub enum SidecarError {
     /// There is no connection to Docker.
-    #[error("Docker cannot be reached")]
+    #[error("cannot reach Docker")]
     Unreachable(#[source] Error),
     /// The registry or Docker refused the pull.
-    #[error("its image {image} cannot be pulled {login}")]
+    #[error("cannot pull its image {image} {login}")]
     Pull {
         /// The image reference.
         image: String,
@@ -49,7 +50,7 @@ pub enum SidecarError {
         source: Error,
     },
     /// The image reference cannot be parsed.
-    #[error("its image {image} cannot be pulled")]
+    #[error("cannot pull its image {image}")]
     Reference {
         /// The text.
         image: String,
@@ -57,16 +58,16 @@ pub enum SidecarError {
         source: ImageReferenceError,
     },
     /// The pull took too long.
-    #[error("the image {image} did not come within {} s", PULL.as_secs())]
+    #[error("pulling the image {image} took longer than {} s", PULL_TIMEOUT.as_secs())]
     PullTimeout {
         /// The image reference.
         image: String,
     },
     /// Docker did not create the container.
-    #[error("it cannot be made")]
+    #[error("cannot create it")]
     Create(#[source] Error),
     /// Docker did not connect the container to a network.
-    #[error("it cannot be put on the network {network}")]
+    #[error("cannot connect it to the network {network}")]
     Connect {
         /// The network's name.
         network: String,
@@ -74,13 +75,13 @@ pub enum SidecarError {
         source: Error,
     },
     /// Docker did not start the container.
-    #[error("it cannot be started")]
+    #[error("cannot start it")]
     Start(#[source] Error),
     /// Docker did not stop the container.
-    #[error("it cannot be stopped")]
+    #[error("cannot stop it")]
     Stop(#[source] Error),
     /// Docker did not remove the container.
-    #[error("it cannot be removed")]
+    #[error("cannot remove it")]
     Remove(#[source] Error),
 }
 
@@ -141,7 +142,7 @@ async fn pull(docker: &Docker, image: &str) -> Result<(), SidecarError> {
     let tag = reference.digest.clone().or(reference.tag.clone()).unwrap_or("latest".to_owned());
     let name = format!("{}/{}", reference.registry, reference.repository);
     let options = CreateImageOptions { from_image: Some(name), tag: Some(tag), ..Default::default() };
-    let mut patient = docker.clone().with_timeout(PULL);
+    let mut patient = docker.clone().with_timeout(PULL_TIMEOUT);
     let login = match credentials::of_registry(&reference.registry).await {
         Ok(Some(found)) => {
             patient = with_login(patient, &found);
@@ -153,7 +154,7 @@ async fn pull(docker: &Docker, image: &str) -> Result<(), SidecarError> {
     };
     tracing::info!(image, "pulling {login}");
     let progress = patient.create_image(Some(options), None, None).try_for_each(async |_| Ok(()));
-    match tokio::time::timeout(PULL, progress).await {
+    match tokio::time::timeout(PULL_TIMEOUT, progress).await {
         Ok(pulled) => pulled.map_err(|source| SidecarError::Pull { image: image.to_owned(), login, source }),
         Err(_) => Err(SidecarError::PullTimeout { image: image.to_owned() }),
     }
@@ -187,22 +188,30 @@ async fn connect(docker: &Docker, id: &str, sidecar: &Sidecar) -> Result<(), Sid
 }
 
 async fn start(docker: &Docker, id: &str) -> Result<(), SidecarError> {
-    let patient = docker.clone().with_timeout(START);
+    let patient = docker.clone().with_timeout(START_TIMEOUT);
     match patient.start_container(id, None::<StartContainerOptions>).await {
         Err(error) if status(&error) != Some(304) => Err(SidecarError::Start(error)),
         _ => Ok(()),
     }
 }
 
-/// Stops a container by its own signal and grace.
+/// Stops a container by its own signal and grace. One that cannot notice the signal is left to be killed, unless its
+/// definition gives it time.
 async fn stop(docker: &Docker, id: &str) -> Result<(), SidecarError> {
     let known = match docker.inspect_container(id, None::<InspectContainerOptions>).await {
         Ok(known) => known,
         Err(error) if is_done(&error) => return Ok(()),
         Err(error) => return Err(SidecarError::Stop(error)),
     };
-    let grace = known.config.and_then(|config| config.stop_timeout).and_then(|s| u64::try_from(s).ok());
-    let patient = docker.clone().with_timeout(CALL + grace.map_or(GRACE, Duration::from_secs));
+    let config = known.config.unwrap_or_default();
+    let is_sigterm =
+        config.stop_signal.as_deref().is_none_or(|signal| matches!(signal, "" | "SIGTERM" | "15"));
+    let pid = known.state.and_then(|state| state.pid).unwrap_or_default();
+    if config.stop_timeout.is_none() && is_sigterm && is_deaf(known.id.as_deref().unwrap_or_default(), pid) {
+        return Ok(());
+    }
+    let grace = config.stop_timeout.and_then(|seconds| u64::try_from(seconds).ok());
+    let patient = docker.clone().with_timeout(CALL + grace.map_or(DEFAULT_GRACE, Duration::from_secs));
     match patient.stop_container(id, None::<StopContainerOptions>).await {
         Err(error) if !is_done(&error) => Err(SidecarError::Stop(error)),
         _ => Ok(()),

@@ -232,9 +232,9 @@ mod tests {
         assert!(std::process::Command::new("mkfifo").arg(pipe).status().unwrap().success());
         std::fs::write(dir.path().join("long"), "#".repeat(1024 * 1024 + 1)).unwrap();
         std::fs::write(dir.path().join("latin"), b"node = \"caf\xe9\"").unwrap();
-        assert!(told("pipe").ends_with("pipe: cannot be read: it is no regular file"));
-        assert!(told("").ends_with("cannot be read: it is no regular file"));
-        assert!(told("long").ends_with("it is longer than 1048576 bytes"));
+        assert!(told("pipe").ends_with("pipe: cannot be read: not a regular file"));
+        assert!(told("").ends_with("cannot be read: not a regular file"));
+        assert!(told("long").ends_with("longer than 1048576 bytes"));
         assert!(told("latin").contains("UTF-8"));
         assert!(told("none").contains("No such file"));
     }

@@ -2,6 +2,7 @@
 //! carried only where a handler asks for docker-balancer's job.
 
 use std::ffi::OsString;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 
@@ -73,9 +74,17 @@ fn settings(arguments: &Glue, handlers: &HandlerSettings, job: Option<&BalanceJo
     }
 }
 
+/// The folders that are named, else the usual ones: those that lie where they do seen from the program, and the last of
+/// them in the current folder as well.
 fn handlers(arguments: &Glue, program: &Path) -> HandlerSettings {
     let named = |flag: &str, usual: [&str; 4]| match folders(flag) {
-        named if named.is_empty() => usual.iter().map(|folder| plain(&program.join(folder))).collect(),
+        named if named.is_empty() => {
+            let mut found: Vec<PathBuf> = usual.iter().map(|folder| plain(&program.join(folder))).collect();
+            let here =
+                usual.last().and_then(|folder| std::path::absolute(folder).ok()).map(|path| plain(&path));
+            found.extend(here.filter(|here| !found.contains(here) && is_own(here)));
+            found
+        }
         named => named,
     };
     HandlerSettings {
@@ -83,6 +92,19 @@ fn handlers(arguments: &Glue, program: &Path) -> HandlerSettings {
         script_paths: named(&arguments.script_paths, SCRIPT_PATHS),
         inline: Vec::new(),
     }
+}
+
+/// Returns whether a folder that is found by chance may decide what runs: not where somebody else put it there, or may
+/// put files into it.
+fn is_own(folder: &Path) -> bool {
+    let Ok(about) = std::fs::metadata(folder) else { return false };
+    let owners = [0, rustix::process::geteuid().as_raw()];
+    let is_own = owners.contains(&about.uid()) && about.mode() & 0o002 == 0;
+    if !is_own {
+        let folder = folder.display();
+        tracing::warn!(%folder, "ignored: another user can decide what it holds; name it with a flag to use it");
+    }
+    is_own
 }
 
 /// The folder of the program as it was called: of a link, the link's. Called by its bare name, that of the program.
@@ -144,6 +166,16 @@ mod tests {
         );
         let here = std::env::current_dir().unwrap();
         assert_eq!(paths("./docker-glue", &[]).paths[3], here.join("docker-glue.d"));
+    }
+
+    #[test]
+    fn the_current_folder_is_looked_in_unless_others_may_write_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let (own, others) = (folder.path().join("own"), folder.path().join("others"));
+        std::fs::create_dir(&own).unwrap();
+        std::fs::create_dir(&others).unwrap();
+        std::fs::set_permissions(&others, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+        assert!(is_own(&own) && !is_own(&others) && !is_own(&folder.path().join("absent")));
     }
 
     #[test]

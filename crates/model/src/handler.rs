@@ -1,7 +1,10 @@
 //! Handlers: what should happen when a container comes or goes, as its file says it.
 
+use std::any::Any;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Where something was written down.
@@ -59,10 +62,8 @@ pub enum Job {
     },
     /// Keeps HAProxy's configuration like the labels, as docker-balancer does.
     Balance(BalanceJob),
-    /// Publishes containers to etcd.
-    Publish(PublishJob),
-    /// Connects containers without a network to Open vSwitch.
-    OpenVswitch(OpenVswitchJob),
+    /// Keeps something outside like World.
+    Follow(FollowerJob),
 }
 
 impl Job {
@@ -71,16 +72,64 @@ impl Job {
         matches!(self, Self::Script { .. } | Self::Plugin { .. } | Self::Webhook { .. })
     }
 
-    /// One word for it: `script`, `plugin`, `webhook`, `balancer`, `publisher`, `openvswitch`.
+    /// One word for it: `script`, `plugin`, `webhook`, `balancer`, or a follower's class.
     pub fn word(&self) -> &'static str {
         match self {
             Self::Script { .. } => "script",
             Self::Plugin { .. } => "plugin",
             Self::Webhook { .. } => "webhook",
             Self::Balance(_) => "balancer",
-            Self::Publish(_) => "publisher",
-            Self::OpenVswitch(_) => "openvswitch",
+            Self::Follow(job) => job.class(),
         }
+    }
+}
+
+/// A class of followers and what a handler's file asks of it. Which classes there are is not the model's to know.
+#[derive(Clone)]
+pub struct FollowerJob {
+    class: &'static str,
+    settings: Arc<dyn FollowerSettings>,
+}
+
+impl FollowerJob {
+    /// The job of a class, with these settings.
+    pub fn new<S: Any + fmt::Debug + PartialEq + Send + Sync>(class: &'static str, settings: S) -> Self {
+        Self { class, settings: Arc::new(settings) }
+    }
+
+    /// The name of its class: `publisher`, `openvswitch`.
+    pub fn class(&self) -> &'static str {
+        self.class
+    }
+
+    /// Returns its settings; `None` if they are of another type.
+    pub fn settings<S: Any>(&self) -> Option<&S> {
+        (&*self.settings as &dyn Any).downcast_ref()
+    }
+}
+
+impl fmt::Debug for FollowerJob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("FollowerJob").field(&self.class).field(&self.settings).finish()
+    }
+}
+
+impl PartialEq for FollowerJob {
+    fn eq(&self, other: &Self) -> bool {
+        self.class == other.class && self.settings.is(&*other.settings)
+    }
+}
+
+impl Eq for FollowerJob {}
+
+/// Settings of any class that can be compared.
+trait FollowerSettings: Any + fmt::Debug + Send + Sync {
+    fn is(&self, other: &dyn FollowerSettings) -> bool;
+}
+
+impl<S: Any + fmt::Debug + PartialEq + Send + Sync> FollowerSettings for S {
+    fn is(&self, other: &dyn FollowerSettings) -> bool {
+        (other as &dyn Any).downcast_ref() == Some(self)
     }
 }
 

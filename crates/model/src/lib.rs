@@ -32,7 +32,8 @@ pub use domain::{DomainName, HostPattern, TextError};
 pub use event::{ContainerEvent, EventKind, NetworkEvent};
 pub use forwarded::{FORBIDDEN_HEADERS, TRUSTED_HEADER_PREFIX, TRUSTED_HEADERS, is_passed_header};
 pub use handler::{
-    BalanceJob, DeliveryRules, EventFilter, Filter, Handler, Job, OpenVswitchJob, Origin, PublishJob,
+    BalanceJob, DeliveryRules, EventFilter, Filter, FollowerJob, Handler, Job, OpenVswitchJob, Origin,
+    PublishJob,
 };
 pub use handler_set::HandlerSet;
 pub use host::{Host, HostId, HostIdError};

@@ -18,6 +18,7 @@ mod ledger;
 mod missed;
 mod names;
 pub mod openvswitch;
+pub mod publisher;
 mod reach;
 mod records;
 mod routes;

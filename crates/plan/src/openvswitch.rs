@@ -14,7 +14,31 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use longshore_model::{Container, ContainerId, OpenVswitchJob, Problem, Subject};
+use longshore_model::{Container, ContainerId, FollowerJob, OpenVswitchJob, Problem, Subject};
+
+use crate::handlers::FollowerClass;
+use crate::handlers::reader::Reader;
+
+/// Connects containers to Open vSwitch, as Docker Glue's script did.
+pub const CLASS: FollowerClass = FollowerClass {
+    names: &["openvswitch"],
+    scripts: &["ovs-handler.sh"],
+    secrets: &[],
+    parse: |reader| Some(FollowerJob::new(CLASS.name(), job(reader)?)),
+};
+
+/// What a handler's file says, in our own words or in the script's.
+fn job(reader: &mut Reader<'_>) -> Option<OpenVswitchJob> {
+    let mut named = |short: &str, long: &str, usual: &str| {
+        let text = reader.text(long).or_else(|| reader.text(short)).unwrap_or(usual);
+        text.to_owned()
+    };
+    let bridge = named("bridge", "ovs-bridge", "br-int");
+    let interface = named("interface", "ovs-interface", "eth0");
+    let key = if reader.param("ovs-options").is_some() { "ovs-options" } else { "options" };
+    let options = if reader.param(key).is_some() { reader.words(key)? } else { Vec::new() };
+    Some(OpenVswitchJob { bridge, interface, options })
+}
 
 /// How ours is told from others'.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,10 +1,17 @@
-//! Which address a balancer can reach a container's port by.
+//! Which addresses a balancer can reach a container's port by.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use longshore_model::{
-    Change, Container, ContainerId, ContainerRef, Host, HostId, NetworkScope, Transport, World,
+    Change, Container, ContainerId, ContainerRef, Endpoint, Host, HostId, NetworkScope, Problem, RunState,
+    Transport, World,
 };
+
+use crate::claim::quoted;
+
+/// The label that names the network to reach a container by.
+const NETWORK: &str = "longshore.network";
 
 /// Where the balancer runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,64 +97,141 @@ pub(crate) fn is_of_the_host(host: &Host, network: &str) -> bool {
     host.networks.get(network).is_none_or(|network| network.scope == NetworkScope::Host)
 }
 
-/// The address to connect to for a port of a container, or `None` where no way leads there.
-pub(crate) fn address(
+/// The addresses that may lead to a port of a container, the most likely first, at most one of each family: a server may
+/// listen on one family only, and Docker does not say on which. None where no way leads there.
+pub(crate) fn addresses(
     world: &World,
     balancer: &BalancerLocation,
     container: &ContainerRef,
     port: u16,
     transport: Transport,
-) -> Option<SocketAddr> {
-    let access = balancer.access(world, container.host)?;
-    let host = world.host(container.host)?;
-    let container = host.containers.get(&container.id)?;
-    let holder = holder(host, container)?;
-    let preferred = container.labels.get("longshore.network");
-    own_address(host, access, holder, port, preferred)
-        .or_else(|| published_address(access, holder, port, transport))
+) -> Vec<SocketAddr> {
+    let found = || {
+        let access = balancer.access(world, container.host)?;
+        let host = world.host(container.host)?;
+        let container = host.containers.get(&container.id)?;
+        let holder = holder(host, container)?;
+        let preferred = container.labels.get(NETWORK);
+        let own = own_addresses(host, access, holder, preferred);
+        if own.is_empty() {
+            return Some(published_addresses(access, holder, port, transport));
+        }
+        Some(own.into_iter().map(|ip| SocketAddr::new(ip, port)).collect())
+    };
+    let mut addresses: Vec<SocketAddr> = found().unwrap_or_default();
+    let (mut v4, mut v6) = (0, 0);
+    addresses.retain(|address| {
+        let seen = if address.is_ipv4() { &mut v4 } else { &mut v6 };
+        *seen += 1;
+        *seen == 1
+    });
+    addresses
 }
 
-fn own_address(
+fn own_addresses(
     host: &Host,
     access: Access<'_>,
     holder: &Container,
-    port: u16,
     preferred: Option<&String>,
-) -> Option<SocketAddr> {
+) -> Vec<IpAddr> {
     if holder.network_mode == "host" {
         return match access {
-            Access::Bridges => Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)),
-            Access::PublishedPorts(address) => Some(SocketAddr::new(address, port)),
-            Access::NetworksOf(_) => None,
+            Access::Bridges => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
+            Access::PublishedPorts(address) => vec![address],
+            Access::NetworksOf(_) => Vec::new(),
         };
     }
-    let reachable = |id: &String| match access {
-        Access::Bridges => is_of_the_host(host, id),
-        Access::NetworksOf(own) => own.networks.values().any(|endpoint| endpoint.network_id == *id),
-        Access::PublishedPorts(_) => false,
-    };
+    let reachable = |id: &String| is_reachable(host, access, id);
     let mut endpoints: Vec<_> =
         holder.networks.iter().filter(|(_, endpoint)| reachable(&endpoint.network_id)).collect();
     endpoints.sort_by_key(|(name, _)| (Some(*name) != preferred, *name));
-    let ip = endpoints.iter().find_map(|(_, endpoint)| endpoint.ipv4.or(endpoint.ipv6))?;
-    Some(SocketAddr::new(ip, port))
+    // Of one network: the others' addresses are those of the same server.
+    let of_network = |endpoint: &Endpoint| endpoint.ipv4.into_iter().chain(endpoint.ipv6).collect::<Vec<_>>();
+    let networks = endpoints.iter().map(|(_, endpoint)| of_network(endpoint));
+    networks.into_iter().find(|addresses| !addresses.is_empty()).unwrap_or_default()
 }
 
-fn published_address(
+/// Returns whether the balancer reaches the addresses that containers of this host have in a network.
+fn is_reachable(host: &Host, access: Access<'_>, network: &str) -> bool {
+    match access {
+        Access::Bridges => is_of_the_host(host, network),
+        Access::NetworksOf(own) => own.networks.values().any(|endpoint| endpoint.network_id == network),
+        Access::PublishedPorts(_) => false,
+    }
+}
+
+/// What is wrong with the networks of a running container that claims routes; `unmet` are those of its ports that no
+/// address leads to. Nothing where what it stands on is not known yet.
+pub(crate) fn problems(
+    world: &World,
+    balancer: &BalancerLocation,
+    id: &ContainerRef,
+    unmet: &BTreeSet<u16>,
+) -> Vec<Problem> {
+    let known = || {
+        let access = balancer.access(world, id.host)?;
+        let host = world.host(id.host)?;
+        let container =
+            host.containers.get(&id.id).filter(|container| container.state == RunState::Running)?;
+        Some((access, host, container, holder(host, container)?))
+    };
+    let Some((access, host, container, holder)) = known() else { return Vec::new() };
+    let problem = |key: Option<&str>, message: String, hint: String| Problem {
+        subject: (&**container).into(),
+        key: key.map(str::to_owned),
+        message,
+        hint: Some(hint),
+    };
+    let networks = holder.networks.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+    if let Some(port) = unmet.first() {
+        let own = match networks.as_str() {
+            "" => "it has no network".to_owned(),
+            networks => format!("the balancer cannot reach its networks ({networks})"),
+        };
+        let hint = match access {
+            Access::Bridges => "put it on a bridge network, or publish the port: docker run -p".to_owned(),
+            Access::NetworksOf(own) => {
+                format!("put it on a network of the container {}, which the balancer runs in", own.name)
+            }
+            Access::PublishedPorts(_) => "publish the port: docker run -p".to_owned(),
+        };
+        let message = format!("{own}, and port {port} is not published where it can: it takes no traffic");
+        return vec![problem(None, message, hint)];
+    }
+    let Some(wanted) = container.labels.get(NETWORK) else { return Vec::new() };
+    let why = match holder.networks.get(wanted) {
+        None => format!("the container is not on the network {}", quoted(wanted)),
+        // Where published ports are what is reached, a network says nothing.
+        Some(_) if matches!(access, Access::PublishedPorts(_)) => return Vec::new(),
+        Some(endpoint) if is_reachable(host, access, &endpoint.network_id) => return Vec::new(),
+        Some(_) => format!("the balancer cannot reach the network {}", quoted(wanted)),
+    };
+    let usable = holder.networks.iter().filter(|(_, on)| is_reachable(host, access, &on.network_id));
+    let usable = usable.map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
+    let hint = match usable.as_str() {
+        "" => "remove the label: only a published port leads to the container".to_owned(),
+        usable => format!("expected one of {usable}"),
+    };
+    vec![problem(Some(NETWORK), format!("{why}: traffic goes by another way"), hint)]
+}
+
+fn published_addresses(
     access: Access<'_>,
     holder: &Container,
     port: u16,
     transport: Transport,
-) -> Option<SocketAddr> {
+) -> Vec<SocketAddr> {
     let of_port = |p: &&longshore_model::Published| p.container_port == port && p.transport == transport;
-    holder.published.iter().filter(of_port).find_map(|published| {
+    let reachable = |published: &longshore_model::Published| {
         let ip = match (access, published.host_ip) {
-            (Access::Bridges, ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            (Access::Bridges, IpAddr::V4(ip)) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            (Access::Bridges, IpAddr::V6(ip)) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
             (Access::Bridges, ip) => ip,
             (Access::PublishedPorts(address), ip) if ip.is_unspecified() => address,
             (Access::PublishedPorts(_), ip) if !ip.is_loopback() => ip,
             (Access::PublishedPorts(_) | Access::NetworksOf(_), _) => return None,
         };
         Some(SocketAddr::new(ip, published.host_port))
-    })
+    };
+    holder.published.iter().filter(of_port).filter_map(reachable).collect()
 }

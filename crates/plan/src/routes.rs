@@ -24,8 +24,8 @@ use crate::reach::{self, BalancerLocation};
 pub struct RouteSettings {
     /// Where the balancer runs.
     pub location: BalancerLocation,
-    /// TCP ports that no frontend may take, with what has them.
-    pub reserved: BTreeMap<u16, String>,
+    /// Ports that no frontend may take, with what has them.
+    pub reserved: BTreeMap<(Transport, u16), String>,
     /// Whether containers must be seen ready before they take traffic.
     pub readiness: Readiness,
 }
@@ -203,11 +203,13 @@ impl RoutePlan {
         if container.state.is_alive() {
             for claim in claims {
                 let frontend = claim.key.frontend;
-                let reserved = self.settings.reserved.get(&frontend.port);
-                match reserved.filter(|_| frontend.protocol.transport() == Transport::Tcp) {
+                let transport = frontend.protocol.transport();
+                match self.settings.reserved.get(&(transport, frontend.port)) {
                     Some(owner) => {
-                        let message =
-                            format!("port {} is taken by {owner}: the route is not made", frontend.port);
+                        let message = format!(
+                            "{transport} port {} is taken by {owner}: the route is not made",
+                            frontend.port
+                        );
                         problems.push(problem_of(
                             container,
                             &claim,
@@ -219,6 +221,9 @@ impl RoutePlan {
                 }
             }
         }
+        let unmet = holding.held.iter().filter(|held| held.address.is_none());
+        let unmet: BTreeSet<u16> = unmet.map(|held| held.claim.port).collect();
+        problems.extend(reach::problems(world, &self.settings.location, id, &unmet));
         if !problems.is_empty() {
             self.label_problems.insert(id.clone(), problems);
         }
@@ -235,13 +240,19 @@ impl RoutePlan {
         touched: &mut BTreeSet<RouteKey>,
     ) {
         let transport = claim.key.frontend.protocol.transport();
-        let address = reach::address(world, &self.settings.location, id, claim.port, transport);
+        let addresses = reach::addresses(world, &self.settings.location, id, claim.port, transport);
+        let address = answering(world, id, &addresses);
         let readiness = self.settings.readiness;
-        let checked = readiness == Readiness::Awaited
-            && container.health == Health::None
-            && transport == Transport::Tcp;
-        if let Some(address) = address.filter(|_| checked && container.state == RunState::Running) {
-            holding.checks.insert(address);
+        let awaited = readiness == Readiness::Awaited && transport == Transport::Tcp;
+        let checked = awaited && container.health == Health::None;
+        // With a health check, a port is looked at only to find out which of two families it listens on.
+        let ambiguous =
+            awaited && addresses.len() > 1 && WaitingReason::of_health(container.health).is_none();
+        if container.state == RunState::Running && (checked || ambiguous) {
+            match address.filter(|address| port_state(world, id, *address) == Some(PortState::Open)) {
+                Some(open) => holding.checks.extend([open]),
+                None => holding.checks.extend(addresses),
+            }
         }
         let waiting = waiting(world, id, container, address, checked)
             .filter(|reason| *reason != WaitingReason::HealthStarting || readiness == Readiness::Awaited);
@@ -366,11 +377,25 @@ fn waiting(
     if !checked {
         return None;
     }
-    match world.ports.get(&(id.clone(), address)) {
+    match port_state(world, id, address) {
         Some(PortState::Open) => None,
         Some(PortState::Closed) => Some(WaitingReason::PortClosed),
         Some(PortState::NotOpen) | None => Some(WaitingReason::PortNotOpen),
     }
+}
+
+fn port_state(world: &World, id: &ContainerRef, address: SocketAddr) -> Option<PortState> {
+    world.ports.get(&(id.clone(), address)).copied()
+}
+
+/// Returns the first of the addresses at which the port is open; else the first at which it was, or the first of all.
+fn answering(world: &World, id: &ContainerRef, addresses: &[SocketAddr]) -> Option<SocketAddr> {
+    let rank = |address: &SocketAddr| match port_state(world, id, *address) {
+        Some(PortState::Open) => 0,
+        Some(PortState::Closed) => 1,
+        Some(PortState::NotOpen) | None => 2,
+    };
+    addresses.iter().copied().min_by_key(rank)
 }
 
 fn space_of(key: &RouteKey) -> (Transport, u16) {

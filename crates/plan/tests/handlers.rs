@@ -7,10 +7,15 @@ use std::time::Duration;
 
 use longshore_model::{
     ContainerFacts, ContainerId, DeliveryRules, EventFilter, EventId, Filter, Handler, Job, Occurrence,
-    OccurrenceSubject,
+    OccurrenceSubject, OpenVswitchJob, PublishJob,
 };
-use longshore_plan::handlers::{Definition, FoundScript, Said, Value, attention, define, read_ini, wants};
+use longshore_plan::handlers::{
+    Definition, FollowerClass, FoundScript, Said, Value, attention, define, read_ini, wants,
+};
 use proptest::prelude::*;
+
+const FOLLOWERS: [&FollowerClass; 2] =
+    [&longshore_plan::publisher::CLASS, &longshore_plan::openvswitch::CLASS];
 
 /// Every script is there but those of other people's networks.
 fn found(script: &str) -> FoundScript {
@@ -25,7 +30,7 @@ fn found(script: &str) -> FoundScript {
 fn read(text: &str) -> (Option<Handler>, Vec<String>) {
     let file = Path::new("/etc/docker-glue.d/one.ini");
     let (handler, problems) = match read_ini("one", file, text) {
-        Ok(definition) => define(&definition, found),
+        Ok(definition) => define(&definition, &FOLLOWERS, found),
         Err(problems) => (None, problems),
     };
     (handler, problems.iter().map(ToString::to_string).collect())
@@ -51,6 +56,12 @@ fn lenient(text: &str) -> String {
     let (handler, problems) = read(text);
     assert!(handler.is_some(), "{problems:?}");
     problems.join("\n")
+}
+
+/// What a follower's handler asks for.
+fn asked<S: Clone + 'static>(job: &Job) -> S {
+    let Job::Follow(job) = job else { panic!("{job:?}") };
+    job.settings::<S>().unwrap().clone()
 }
 
 fn script(more: &str) -> String {
@@ -113,16 +124,12 @@ fn the_example_of_open_vswitch_is_the_agents_own_job_unless_the_script_is_there(
                 #ovs-interface=eth0\n#ovs-options=--mtu=1450\n";
     let handler = good(text);
     assert!(handler.triggers_none);
-    let Job::OpenVswitch(job) = handler.job else { panic!() };
+    let job: OpenVswitchJob = asked(&handler.job);
     assert_eq!((job.bridge.as_str(), job.interface.as_str()), ("br-int", "eth0"));
     assert!(job.options.is_empty());
     let text = text.replace("=br-int", "=br-x").replace("#ovs-interface=eth0", "ovs-interface=net1");
-    let Job::OpenVswitch(job) =
-        good(&text.replace("#ovs-options=--mtu=1450", "ovs-options=--mtu=1450 --ipaddress='10.0.0.2/24'"))
-            .job
-    else {
-        panic!()
-    };
+    let text = text.replace("#ovs-options=--mtu=1450", "ovs-options=--mtu=1450 --ipaddress='10.0.0.2/24'");
+    let job: OpenVswitchJob = asked(&good(&text).job);
     assert_eq!((job.bridge.as_str(), job.interface.as_str()), ("br-x", "net1"));
     assert_eq!(job.options, ["--mtu=1450", "--ipaddress=10.0.0.2/24"]);
     let theirs = text.replace("ovs-handler.sh", "/opt/ovs-handler.sh");
@@ -157,7 +164,7 @@ fn the_example_of_the_publisher_names_two_members_of_etcd() {
          clientParams={\"host\": ((\"10.0.0.2\", 4001), (\"10.0.0.3\", 4001))}\n\
          #class=distconfig.backends.consul.ConsulBackend\n",
     ));
-    let Job::Publish(job) = &handler.job else { panic!() };
+    let job: PublishJob = asked(&handler.job);
     assert_eq!(job.endpoints, ["http://10.0.0.2:4001", "http://10.0.0.3:4001"]);
     assert_eq!((job.prefix.as_ref(), job.lease), (None, Duration::from_secs(15)));
     assert!(!handler.params.contains_key("clientparams"));
@@ -168,7 +175,7 @@ fn the_example_of_the_publisher_names_two_members_of_etcd() {
 #[test]
 fn every_way_to_say_where_etcd_is_is_read() {
     let endpoints = |params: &str| match good(&publisher(params)).job {
-        Job::Publish(job) => job.endpoints,
+        Job::Follow(job) => job.settings::<PublishJob>().unwrap().endpoints.clone(),
         other => panic!("{other:?}"),
     };
     assert_eq!(endpoints("clientParams={'host': 'etcd'}"), ["http://etcd:4001"]);
@@ -187,7 +194,7 @@ fn every_way_to_say_where_etcd_is_is_read() {
 fn everything_that_is_said_of_etcd_reaches_the_publisher() {
     let ours = "endpoints=https://e:2379\nprefix=/c/\nskydns=/skydns\nenv=1\nlease=30s\nuser=u\npassword-file=pw\n\
                 ca=/ca.pem\ncert=c.pem\nkey=k.pem";
-    let Job::Publish(job) = good(&publisher(ours)).job else { panic!() };
+    let job: PublishJob = asked(&good(&publisher(ours)).job);
     assert_eq!((job.prefix.as_deref(), job.skydns.as_deref()), (Some("/c"), Some("/skydns")));
     assert_eq!((job.lease, job.user.as_deref()), (Duration::from_secs(30), Some("u")));
     assert!(job.env);
@@ -197,7 +204,7 @@ fn everything_that_is_said_of_etcd_reaches_the_publisher() {
     assert_eq!(job.identity, Some(pair));
     let theirs = "clientParams={'ca_cert': '/ca', 'cert': ('/c', '/k'), 'username': 'u', 'read_timeout': 3}\n\
                   password_file=/pw";
-    let Job::Publish(job) = good(&publisher(theirs)).job else { panic!() };
+    let job: PublishJob = asked(&good(&publisher(theirs)).job);
     assert_eq!(job.ca, Some(PathBuf::from("/ca")));
     assert_eq!(job.identity, Some(("/c".into(), "/k".into())));
     assert_eq!((job.user.as_deref(), job.password_file), (Some("u"), Some("/pw".into())));
@@ -273,10 +280,10 @@ fn our_own_classes_take_their_params() {
         panic!()
     };
     assert_eq!((url.as_str(), secret_file), ("https://a.b/c?d=e", Some("/run/s".into())));
-    let Job::OpenVswitch(job) = of("openvswitch", "bridge=b\ninterface=i\noptions=-a -b") else { panic!() };
+    let job: OpenVswitchJob = asked(&of("openvswitch", "bridge=b\ninterface=i\noptions=-a -b"));
     assert_eq!((job.bridge.as_str(), job.interface.as_str(), job.options.len()), ("b", "i", 2));
     assert!(matches!(of("balancer", ""), Job::Balance(_)));
-    assert!(matches!(of("publisher", "endpoints=http://e:1"), Job::Publish(_)));
+    assert_eq!(of("publisher", "endpoints=http://e:1").word(), "publisher");
 }
 
 #[test]
@@ -397,7 +404,7 @@ fn a_list_of_the_settings_file_may_hold_commas() {
         ]),
         params: BTreeMap::from([("command".to_owned(), many(&["p", "a b"]))]),
     };
-    let (handler, problems) = define(&definition, found);
+    let (handler, problems) = define(&definition, &FOLLOWERS, found);
     assert_eq!(problems, []);
     let handler = handler.unwrap();
     assert_eq!(handler.job, Job::Plugin { command: vec!["p".to_owned(), "a b".to_owned()] });

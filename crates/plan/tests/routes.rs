@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use longshore_model::{
-    Container, Frontend, Health, Host, HostId, Network, NetworkScope, PortState, Published, RunState,
-    Transport, World,
+    Container, ContainerRef, Endpoint, Frontend, Health, Host, HostId, Network, NetworkScope, PortState,
+    Published, RunState, Transport, World,
 };
 use longshore_plan::{BalancerLocation, Readiness, RoutePlan, RouteSettings};
 use proptest::prelude::*;
@@ -17,7 +17,11 @@ use worlds::{ME, changed, container, empty, named, put_network, world};
 fn on_the_host() -> RouteSettings {
     RouteSettings {
         location: BalancerLocation::Host(ME),
-        reserved: BTreeMap::from([(7051, "Longshore's API".to_owned())]),
+        reserved: BTreeMap::from([
+            ((Transport::Tcp, 7051), "Longshore's API".to_owned()),
+            ((Transport::Tcp, 1053), "Longshore's DNS server".to_owned()),
+            ((Transport::Udp, 1053), "Longshore's DNS server".to_owned()),
+        ]),
         readiness: Readiness::Awaited,
     }
 }
@@ -162,7 +166,61 @@ fn a_frontend_listens_where_the_label_says() {
 #[test]
 fn a_reserved_port_is_refused() {
     let plan = plan([container(1, &[("longshore.http.80.listen", "7051")])]);
-    insta::assert_snapshot!(shown(&plan), @"! container c1 (100000000000): longshore.http.80.listen: port 7051 is taken by Longshore's API: the route is not made (choose another with longshore.<protocol>.<port>.listen)");
+    insta::assert_snapshot!(shown(&plan), @"! container c1 (100000000000): longshore.http.80.listen: tcp port 7051 is taken by Longshore's API: the route is not made (choose another with longshore.<protocol>.<port>.listen)");
+}
+
+#[test]
+fn a_port_that_something_else_has_over_udp_is_refused_to_udp_routes_and_left_to_no_other() {
+    let plan =
+        plan([container(1, &[("longshore.udp.53.listen", "1053"), ("longshore.udp.80.listen", "7051")])]);
+    insta::assert_snapshot!(shown(&plan), @r"
+    udp:7051 -> c1@172.17.0.1:80*100
+    ! container c1 (100000000000): longshore.udp.53.listen: udp port 1053 is taken by Longshore's DNS server: the route is not made (choose another with longshore.<protocol>.<port>.listen)
+    ");
+}
+
+/// A container in these networks, which serves port 80 and prefers a network.
+fn on_networks(networks: &[(&str, &str)], preferred: &str) -> Container {
+    let mut one = container(1, &[("longshore.http.80", ""), ("longshore.network", preferred)]);
+    let endpoint = |(name, id): &(&str, &str)| {
+        let endpoint =
+            Endpoint { network_id: (*id).to_owned(), ipv4: Some([172, 17, 0, 1].into()), ipv6: None };
+        ((*name).to_owned(), endpoint)
+    };
+    one.networks = networks.iter().map(endpoint).collect();
+    one
+}
+
+#[test]
+fn a_network_that_a_label_names_in_vain_is_a_problem() {
+    let shown = |networks: &[(&str, &str)], preferred: &str| {
+        let mut world = world([on_networks(networks, preferred)], &[80]);
+        put_network(
+            &mut world,
+            "swarm-id",
+            Network { name: "mesh".to_owned(), scope: NetworkScope::Elsewhere },
+        );
+        shown(&RoutePlan::of(&world, on_the_host()))
+    };
+    let both = [("front", "front-id"), ("mesh", "swarm-id")];
+    insta::assert_snapshot!(
+        [shown(&both, "nowhere"), shown(&both, "mesh"), shown(&both, "front"), shown(&both[1..], "mesh"), shown(&[], "")].join("\n\n"),
+        @r#"
+    http:80 */ -> c1@172.17.0.1:80*100
+    ! container c1 (100000000000): longshore.network: the container is not on the network "nowhere": traffic goes by another way (expected one of front)
+
+    http:80 */ -> c1@172.17.0.1:80*100
+    ! container c1 (100000000000): longshore.network: the balancer cannot reach the network "mesh": traffic goes by another way (expected one of front)
+
+    http:80 */ -> c1@172.17.0.1:80*100
+
+    http:80 */ -> (c1: it has no address that the balancer can reach)
+    ! container c1 (100000000000): the balancer cannot reach its networks (mesh), and port 80 is not published where it can: it takes no traffic (put it on a bridge network, or publish the port: docker run -p)
+
+    http:80 */ -> (c1: it has no address that the balancer can reach)
+    ! container c1 (100000000000): it has no network, and port 80 is not published where it can: it takes no traffic (put it on a bridge network, or publish the port: docker run -p)
+    "#
+    );
 }
 
 #[test]
@@ -211,11 +269,17 @@ fn what_takes_no_traffic_keeps_its_route_and_says_why() {
     world.ports.remove_mut(&(named(&seven), ([172, 17, 0, 7], 80).into()));
     world.ports.insert_mut((named(&labelled(8)), ([172, 17, 0, 8], 80).into()), PortState::Closed);
     let plan = RoutePlan::of(&world, on_the_host());
-    insta::assert_snapshot!(shown(&plan), @"http:80 */ -> c3@172.17.0.3:80*100 (c1: its health check has not passed yet) (c2: its health check fails) (c4: it is paused) (c5: it is stopping) (c6: it has no address that the balancer can reach) (c7: its port has not accepted a connection yet) (c8: its port no longer accepts connections)");
+    insta::assert_snapshot!(shown(&plan), @r"
+    http:80 */ -> c3@172.17.0.3:80*100 (c1: its health check has not passed yet) (c2: its health check fails) (c4: it is paused) (c5: it is stopping) (c6: it has no address that the balancer can reach) (c7: its port has not accepted a connection yet) (c8: its port no longer accepts connections)
+    ! container c6 (600000000000): it has no network, and port 80 is not published where it can: it takes no traffic (put it on a bridge network, or publish the port: docker run -p)
+    ");
     assert_eq!(plan.checks(&named(&seven)).count(), 1);
     // A balancer with checks of its own gets those that may become ready after the last pass.
     let assumed = RoutePlan::of(&world, RouteSettings { readiness: Readiness::Assumed, ..on_the_host() });
-    insta::assert_snapshot!(shown(&assumed), @"http:80 */ -> c1@172.17.0.1:80*100 c3@172.17.0.3:80*100 c7@172.17.0.7:80*100 c8@172.17.0.8:80*100 (c2: its health check fails) (c4: it is paused) (c5: it is stopping) (c6: it has no address that the balancer can reach)");
+    insta::assert_snapshot!(shown(&assumed), @r"
+    http:80 */ -> c1@172.17.0.1:80*100 c3@172.17.0.3:80*100 c7@172.17.0.7:80*100 c8@172.17.0.8:80*100 (c2: its health check fails) (c4: it is paused) (c5: it is stopping) (c6: it has no address that the balancer can reach)
+    ! container c6 (600000000000): it has no network, and port 80 is not published where it can: it takes no traffic (put it on a bridge network, or publish the port: docker run -p)
+    ");
     assert_eq!(assumed.checks(&named(&seven)).count(), 0);
     assert_eq!(plan.checks(&named(&health(3, Health::Healthy))).count(), 0);
 }
@@ -289,6 +353,7 @@ fn from_a_container_its_own_networks_are_used_and_no_others() {
     insta::assert_snapshot!(shown(&plan), @r"
     http:80 far/ -> (c2: it has no address that the balancer can reach)
     http:80 near/ -> c1@172.17.0.1:80*100
+    ! container c2 (200000000000): the balancer cannot reach its networks (bridge), and port 80 is not published where it can: it takes no traffic (put it on a network of the container c9, which the balancer runs in)
     ");
     let on_the_hosts_network = Container { network_mode: "host".to_owned(), ..own.clone() };
     plan.update(&world([on_the_hosts_network, near, far], &[80]), &changed(&own));
@@ -456,4 +521,50 @@ fn an_explanation_leaves_out_bad_labels_that_have_nothing_to_do_with_the_request
     };
     assert_eq!(explained("a.b"), ["c1", "c3", "c5", "c9"]);
     assert_eq!(explained("nowhere.test"), ["c9"], "its label names any host");
+}
+
+/// A container that is in both families, and a world in which its port 80 is in these states.
+fn dual_stack(health: Health, v4: PortState, v6: PortState) -> (World, ContainerRef) {
+    let mut both = container(1, &[("longshore.http.80", "")]);
+    both.health = health;
+    for endpoint in both.networks.values_mut() {
+        endpoint.ipv6 = Some("fd00::1".parse().unwrap());
+    }
+    let id = named(&both);
+    let mut world = world([both], &[]);
+    world.ports.insert_mut((id.clone(), "172.17.0.1:80".parse().unwrap()), v4);
+    world.ports.insert_mut((id.clone(), "[fd00::1]:80".parse().unwrap()), v6);
+    (world, id)
+}
+
+#[test]
+fn a_server_that_listens_on_one_family_only_is_reached_by_it() {
+    let cases = [
+        (PortState::Open, PortState::NotOpen, "c1@172.17.0.1:80*100", 1),
+        (PortState::NotOpen, PortState::Open, "c1@[fd00::1]:80*100", 1),
+        (PortState::Open, PortState::Open, "c1@172.17.0.1:80*100", 1),
+        (PortState::NotOpen, PortState::NotOpen, "(c1: its port has not accepted a connection yet)", 2),
+        (PortState::NotOpen, PortState::Closed, "(c1: its port no longer accepts connections)", 2),
+    ];
+    for (v4, v6, upstream, checks) in cases {
+        let (world, id) = dual_stack(Health::None, v4, v6);
+        let plan = RoutePlan::of(&world, on_the_host());
+        assert_eq!(shown(&plan), format!("http:80 */ -> {upstream}"), "{v4:?} {v6:?}");
+        assert_eq!(plan.checks(&id).count(), checks, "{v4:?} {v6:?}");
+    }
+}
+
+#[test]
+fn a_healthy_server_that_listens_on_one_family_only_is_reached_by_it() {
+    for (v4, v6, address) in [
+        (PortState::Open, PortState::NotOpen, "172.17.0.1:80"),
+        (PortState::NotOpen, PortState::Open, "[fd00::1]:80"),
+        (PortState::NotOpen, PortState::NotOpen, "172.17.0.1:80"),
+    ] {
+        let (world, _) = dual_stack(Health::Healthy, v4, v6);
+        let plan = RoutePlan::of(&world, on_the_host());
+        assert_eq!(shown(&plan), format!("http:80 */ -> c1@{address}*100"), "{v4:?} {v6:?}");
+    }
+    let (world, id) = dual_stack(Health::Starting, PortState::NotOpen, PortState::NotOpen);
+    assert_eq!(RoutePlan::of(&world, on_the_host()).checks(&id).count(), 0);
 }

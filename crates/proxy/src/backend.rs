@@ -4,6 +4,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::io;
 use std::net::SocketAddr;
@@ -24,6 +25,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const MAX_PAUSE: Duration = Duration::from_secs(5);
 /// At most one observation of the same upstream in this time.
 const OBSERVATION_INTERVAL: Duration = Duration::from_millis(100);
+/// At most one line of the log about the same upstream in this time.
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 /// One upstream of one worker.
 pub(crate) struct Backend {
@@ -36,6 +39,7 @@ pub(crate) struct Backend {
     failures: Cell<u32>,
     paused_until: Cell<Option<Instant>>,
     observed: Cell<Option<Instant>>,
+    logged: Cell<Option<Instant>>,
 }
 
 impl PartialEq for Backend {
@@ -104,7 +108,7 @@ impl Backend {
             .contains(&error.kind());
         if !at_fault {
             // This host is out of descriptors or ports, which says nothing of the upstream.
-            tracing::warn!(address = %self.address, %error, "cannot connect to an upstream");
+            self.log("cannot connect to the upstream", error);
             return;
         }
         let now = Instant::now();
@@ -117,6 +121,15 @@ impl Backend {
                 address: self.address,
                 error: error.kind(),
             });
+        }
+    }
+
+    /// Logs what is wrong with it, at most once in [`LOG_INTERVAL`]: what every request finds would fill the disk.
+    pub(crate) fn log(&self, problem: &str, error: &dyn fmt::Display) {
+        let now = Instant::now();
+        if self.logged.get().is_none_or(|at| now - at >= LOG_INTERVAL) {
+            self.logged.set(Some(now));
+            tracing::warn!(upstream = %self.address, %error, "{problem}");
         }
     }
 
@@ -145,6 +158,7 @@ impl Backends {
                 failures: Cell::new(0),
                 paused_until: Cell::new(None),
                 observed: Cell::new(None),
+                logged: Cell::new(None),
             })
         });
         backend.routes.set(backend.routes.get() + 1);
@@ -158,5 +172,50 @@ impl Backends {
             self.named.borrow_mut().remove(&(backend.container.clone(), backend.address));
         }
         backend.is_retired()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+    use tracing_subscriber::Layer;
+    use tracing_subscriber::layer::{Context, SubscriberExt};
+
+    use super::*;
+
+    struct CountLines(Arc<AtomicUsize>);
+
+    impl<S: tracing::Subscriber> Layer<S> for CountLines {
+        fn on_event(&self, _: &tracing::Event<'_>, _: Context<'_, S>) {
+            self.0.fetch_add(1, SeqCst);
+        }
+    }
+
+    #[test]
+    fn being_out_of_descriptors_is_logged_once_and_not_with_each_datagram() {
+        let backends = Backends::default();
+        let backend = backends.hold(&Upstream {
+            container: longshore_model::ContainerRef::new(
+                longshore_model::HostId::from_u128(1),
+                longshore_model::ContainerId::new("c"),
+            ),
+            name: "c".to_owned(),
+            port: 53,
+            address: SocketAddr::from(([127, 0, 0, 1], 53)),
+            weight: longshore_model::Weight::default(),
+        });
+        let (observer, mut observations) = Observer::new();
+        let lines = Arc::new(AtomicUsize::new(0));
+        let subscriber = tracing_subscriber::registry().with(CountLines(Arc::clone(&lines)));
+        tracing::subscriber::with_default(subscriber, || {
+            for _ in 0..1000 {
+                backend.failed(&io::Error::from_raw_os_error(24), &observer);
+            }
+        });
+        assert_eq!(lines.load(SeqCst), 1);
+        assert!(observations.try_recv().is_err(), "it says nothing of the upstream");
+        assert_eq!(backend.fit(), Fit::Good);
     }
 }

@@ -6,10 +6,12 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
+use std::time::Duration;
 
 use http::HeaderValue;
 use longshore_model::Frontend;
 use longshore_net::IpNet;
+use slab::Slab;
 use tokio::task::AbortHandle;
 
 use crate::clock::Clock;
@@ -50,7 +52,16 @@ pub(crate) struct Client {
     active: Cell<u64>,
     open: Cell<u32>,
     multiplexed: Cell<bool>,
+    /// HTTP/1: whether it is the client's turn.
     waited_for: Cell<bool>,
+    /// HTTP/1: whether the next bytes of the request's body are awaited.
+    body_awaited: Cell<bool>,
+    /// It sends nothing more, and may still take its response.
+    half_closed: Cell<bool>,
+    /// HTTP/2: the streams that are open, and the tasks of those that have not begun.
+    streams: RefCell<Slab<Rc<Stream>>>,
+    stream_tasks: RefCell<Vec<AbortHandle>>,
+    flushes: Cell<u64>,
     leaving: Cell<bool>,
     waker: RefCell<Option<Waker>>,
     abort: OnceCell<AbortHandle>,
@@ -83,6 +94,11 @@ impl Client {
             open: Cell::new(0),
             multiplexed: Cell::new(false),
             waited_for: Cell::new(false),
+            body_awaited: Cell::new(false),
+            half_closed: Cell::new(false),
+            streams: RefCell::default(),
+            stream_tasks: RefCell::default(),
+            flushes: Cell::new(0),
             leaving: Cell::new(false),
             waker: RefCell::new(None),
             abort: OnceCell::new(),
@@ -116,11 +132,56 @@ impl Client {
         self.enter(Phase::Tunnel);
     }
 
-    /// Notes that a request's headers are complete. The request is open until the guard is dropped.
-    pub(crate) fn begin(self: &Rc<Self>) -> RequestGuard {
+    /// Notes that a request's headers are complete.
+    pub(crate) fn begin(&self) {
         self.open.set(self.open.get() + 1);
         self.phase.set(Phase::Busy);
-        RequestGuard(Rc::clone(self))
+    }
+
+    /// Notes that a request is over.
+    pub(crate) fn end(&self) {
+        self.open.set(self.open.get().saturating_sub(1));
+        if self.open.get() == 0 {
+            self.waited_for.set(false);
+            self.body_awaited.set(false);
+            if self.phase.get() == Phase::Busy {
+                self.enter(Phase::Idle);
+            }
+        }
+    }
+
+    /// Notes the task that will serve the next stream.
+    pub(crate) fn stream_task(&self, task: AbortHandle) {
+        self.stream_tasks.borrow_mut().push(task);
+    }
+
+    /// Notes that the stream that the current task serves has begun, and returns it with its number.
+    pub(crate) fn begin_stream(&self) -> (usize, Rc<Stream>) {
+        let current = tokio::task::try_id();
+        let mut tasks = self.stream_tasks.borrow_mut();
+        let at = tasks.iter().position(|task| Some(task.id()) == current);
+        let task = at.map(|at| tasks.swap_remove(at));
+        let stream = Rc::new(Stream { waiting_since: Cell::new(u64::MAX), task });
+        (self.streams.borrow_mut().insert(Rc::clone(&stream)), stream)
+    }
+
+    /// Notes that a stream is over.
+    pub(crate) fn end_stream(&self, number: usize) {
+        self.streams.borrow_mut().try_remove(number);
+    }
+
+    /// Returns whether its end of sending must not be shown to HTTP/1 yet, as its response is still due: HTTP/1 would take it
+    /// for the end of the connection. `first` is whether it was just found, when what came before it may not have been
+    /// looked at.
+    pub(crate) fn hides_end(&self, first: bool) -> bool {
+        if self.phase.get() != Phase::Busy || self.multiplexed.get() {
+            return false;
+        }
+        if first {
+            self.half_closed.set(true);
+            self.active.set(self.clock.now());
+        }
+        first || !self.body_awaited.get()
     }
 
     /// Counts bytes that came from it.
@@ -145,6 +206,30 @@ impl Client {
         self.waited_for.set(for_client);
     }
 
+    /// Notes whether the next bytes of its body are awaited.
+    pub(crate) fn awaits_body(&self, awaited: bool) {
+        self.body_awaited.set(awaited);
+        if awaited && self.half_closed.get() {
+            // None will come: have its connection find that out.
+            self.wake();
+        }
+    }
+
+    /// Notes that all that was written to it is with the system.
+    pub(crate) fn flushed(&self) {
+        self.flushes.set(self.flushes.get() + 1);
+    }
+
+    /// Returns how often that was so.
+    pub(crate) fn flushes(&self) -> u64 {
+        self.flushes.get()
+    }
+
+    /// Returns the time on its worker's clock.
+    pub(crate) fn now(&self) -> u64 {
+        self.clock.now()
+    }
+
     /// Remembers whom to wake when the connection is asked to leave.
     pub(crate) fn watch(&self, waker: &Waker) {
         let mut kept = self.waker.borrow_mut();
@@ -156,6 +241,10 @@ impl Client {
     /// Asks it to end after the requests that are open.
     pub(crate) fn leave(&self) {
         self.leaving.set(true);
+        self.wake();
+    }
+
+    fn wake(&self) {
         if let Some(waker) = self.waker.borrow().as_ref() {
             waker.wake_by_ref();
         }
@@ -173,12 +262,16 @@ impl Client {
         {
             task.abort();
         }
+        for (_, stream) in self.streams.borrow().iter() {
+            stream.check(now, timeouts.idle);
+        }
     }
 
     fn is_overdue(&self, now: u64, timeouts: &Timeouts) -> bool {
         let (since, limit) = match self.phase.get() {
             Phase::Fresh | Phase::Head => (self.since.get(), timeouts.headers),
             Phase::Idle => (self.since.get(), timeouts.idle),
+            Phase::Busy if self.half_closed.get() => (self.active.get(), timeouts.half_closed),
             Phase::Busy if self.waited_for.get() => (self.active.get(), timeouts.idle),
             Phase::Busy => return false,
             Phase::Tunnel => (self.active.get(), timeouts.tunnel),
@@ -187,18 +280,30 @@ impl Client {
     }
 }
 
-/// An open request.
-pub(crate) struct RequestGuard(Rc<Client>);
+/// One stream of an HTTP/2 connection. What flows on the others says nothing of it.
+pub(crate) struct Stream {
+    /// Since when it is the client's turn, on the worker's clock; `u64::MAX` while it is not.
+    waiting_since: Cell<u64>,
+    task: Option<AbortHandle>,
+}
 
-impl Drop for RequestGuard {
-    fn drop(&mut self) {
-        let client = &self.0;
-        client.open.set(client.open.get().saturating_sub(1));
-        if client.open.get() == 0 {
-            client.waited_for.set(false);
-            if client.phase.get() == Phase::Busy {
-                client.enter(Phase::Idle);
-            }
+impl Stream {
+    /// Notes that the client did its part, and whether it is its turn again at `now`.
+    pub(crate) fn moved(&self, now: u64, client_is_next: bool) {
+        self.waiting_since.set(if client_is_next { now } else { u64::MAX });
+    }
+
+    /// Notes that it is the client's turn, at `now` if it has not been before.
+    pub(crate) fn waits(&self, now: u64) {
+        self.waiting_since.set(self.waiting_since.get().min(now));
+    }
+
+    /// Ends it, and nothing else of its connection, if its client has had its turn for longer than `limit`.
+    fn check(&self, now: u64, limit: Duration) {
+        if u128::from(now.saturating_sub(self.waiting_since.get())) > limit.as_millis()
+            && let Some(task) = &self.task
+        {
+            task.abort();
         }
     }
 }

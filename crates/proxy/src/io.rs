@@ -15,13 +15,15 @@ use crate::client::Client;
 pub(crate) struct ClientIo {
     stream: TcpStream,
     ahead: Bytes,
+    /// Whether the client sends nothing more.
+    ended: bool,
     client: Rc<Client>,
 }
 
 impl ClientIo {
     /// The connection of `client`.
     pub(crate) fn new(stream: TcpStream, client: Rc<Client>) -> Self {
-        Self { stream, ahead: Bytes::new(), client }
+        Self { stream, ahead: Bytes::new(), ended: false, client }
     }
 
     /// Puts bytes that were read back.
@@ -47,6 +49,12 @@ impl AsyncRead for ClientIo {
         let count = buf.filled().len() - before;
         if count > 0 {
             self.client.received(count);
+        } else if buf.remaining() > 0 && self.client.hides_end(!self.ended) {
+            if !self.ended {
+                self.ended = true;
+                cx.waker().wake_by_ref();
+            }
+            return Poll::Pending;
         }
         Poll::Ready(Ok(()))
     }
@@ -74,6 +82,7 @@ impl AsyncWrite for ClientIo {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.client.flushed();
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 

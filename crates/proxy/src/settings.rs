@@ -61,6 +61,9 @@ pub struct Timeouts {
     /// A client connection without a request, or one whose client neither takes the response nor
     /// sends on the body it began. Default: 60 s.
     pub idle: Duration,
+    /// A client that sends nothing more, while it takes nothing of the response that is due to it: it
+    /// may have left, which looks the same. Default: 10 s.
+    pub half_closed: Duration,
     /// Until an upstream that has the whole request begins its response. Default: 25 s.
     pub response: Duration,
     /// Silence on an upgraded connection or TCP relay, or in the middle of a response body.
@@ -78,6 +81,7 @@ impl Default for Timeouts {
             connect: Duration::from_secs(5),
             headers: Duration::from_secs(10),
             idle: Duration::from_secs(60),
+            half_closed: Duration::from_secs(10),
             response: Duration::from_secs(25),
             tunnel: Duration::from_secs(3600),
             session: Duration::from_secs(30),
@@ -89,11 +93,18 @@ impl Default for Timeouts {
 impl Timeouts {
     /// How often the sweep looks.
     pub(crate) fn sweep(&self) -> Duration {
-        let shortest =
-            [self.headers, self.idle, self.response, self.tunnel, self.session, self.upstream_idle]
-                .into_iter()
-                .min()
-                .unwrap_or_default();
+        let shortest = [
+            self.headers,
+            self.idle,
+            self.half_closed,
+            self.response,
+            self.tunnel,
+            self.session,
+            self.upstream_idle,
+        ]
+        .into_iter()
+        .min()
+        .unwrap_or_default();
         (shortest / 8).clamp(Duration::from_millis(20), Duration::from_millis(500))
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use longshore_model::Frontend;
 
@@ -13,11 +14,22 @@ pub struct Stats {
     pub frontends: BTreeMap<Frontend, FrontendStats>,
 }
 
+/// The upper bounds of the buckets in which [`FrontendStats::durations`] are counted, in microseconds; what takes longer is
+/// counted in one more.
+pub const DURATION_BOUNDS: [u64; 13] = [
+    500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
+    10_000_000,
+];
+
 /// One frontend's figures since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FrontendStats {
     /// HTTP responses by class: 1xx to 5xx. The balancer's own answers count too.
     pub responses: [u64; 5],
+    /// How many requests had their response's head after how long, by [`DURATION_BOUNDS`].
+    pub durations: [u64; DURATION_BOUNDS.len() + 1],
+    /// The sum of those durations, in microseconds.
+    pub duration_sum: u64,
     /// Client connections accepted (UDP: sessions begun).
     pub connections: u64,
     /// Those of them that are open.
@@ -36,6 +48,8 @@ pub struct FrontendStats {
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) responses: [Counter; 5],
+    durations: [Counter; DURATION_BOUNDS.len() + 1],
+    duration_sum: Counter,
     pub(crate) opened: Counter,
     pub(crate) closed: Counter,
     pub(crate) bytes_in: Counter,
@@ -60,11 +74,17 @@ impl Counter {
 }
 
 impl Counters {
-    /// Counts a response.
-    pub(crate) fn response(&self, status: http::StatusCode) {
+    /// Counts a response whose head was there so long after its request's.
+    pub(crate) fn response(&self, status: http::StatusCode, took: Duration) {
         if let Some(counter) = self.responses.get(usize::from(status.as_u16() / 100).wrapping_sub(1)) {
             counter.add(1);
         }
+        let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let bucket = DURATION_BOUNDS.partition_point(|bound| *bound < took);
+        if let Some(counter) = self.durations.get(bucket) {
+            counter.add(1);
+        }
+        self.duration_sum.add(took);
     }
 }
 
@@ -78,6 +98,10 @@ pub(crate) fn sum(workers: &CounterSet) -> FrontendStats {
         for (sum, counter) in total.responses.iter_mut().zip(&counters.responses) {
             *sum += counter.get();
         }
+        for (sum, counter) in total.durations.iter_mut().zip(&counters.durations) {
+            *sum += counter.get();
+        }
+        total.duration_sum += counters.duration_sum.get();
         // Closed before opened: a connection that ends between the two reads is counted as open.
         let closed = counters.closed.get();
         let opened = counters.opened.get();
@@ -101,9 +125,16 @@ mod tests {
         for counters in &workers {
             counters.opened.add(3);
             counters.closed.add(1);
-            counters.response(http::StatusCode::NOT_FOUND);
+            counters.response(http::StatusCode::NOT_FOUND, Duration::from_millis(1));
+            counters.response(http::StatusCode::OK, Duration::from_secs(60));
         }
         let total = sum(&workers);
-        assert_eq!((total.connections, total.open, total.responses), (6, 4, [0, 0, 0, 2, 0]));
+        assert_eq!((total.connections, total.open, total.responses), (6, 4, [0, 2, 0, 2, 0]));
+        assert_eq!(
+            (total.durations[0], total.durations[1], total.durations[13]),
+            (0, 2, 2),
+            "a bound is in its bucket"
+        );
+        assert_eq!(total.duration_sum, 2 * 60_001_000);
     }
 }

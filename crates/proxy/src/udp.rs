@@ -115,7 +115,7 @@ impl Hub {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 // A client that took no reply: an ICMP error for an earlier datagram.
                 Err(error) => {
-                    tracing::debug!(frontend = %self.frontend.frontend, %error, "a datagram was lost")
+                    tracing::debug!(frontend = %self.frontend.frontend, %error, "a datagram was lost");
                 }
             }
         }

@@ -133,7 +133,7 @@ impl Worker {
 
     fn sweep(&self) {
         self.shard.sweep();
-        self.upstreams.sweep(self.shard.clock.now(), self.shard.settings.timeouts.upstream_idle);
+        self.upstreams.sweep(&self.shard);
     }
 
     async fn drain(&self, grace: Duration, sweep: &mut Interval) {

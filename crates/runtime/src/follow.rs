@@ -25,9 +25,9 @@ pub trait Follower: Send + 'static {
     /// at any await when the agent ends or the handler goes.
     fn pass(&mut self, world: &World, changed: &BTreeSet<Change>) -> impl Future<Output = Passed> + Send;
 
-    /// Resolves when something outside was disturbed and all of it must be looked at again; pends for ever unless
-    /// there is such a thing.
-    fn disturbed(&mut self) -> impl Future<Output = ()> + Send {
+    /// Resolves when something other than World makes a pass necessary, with what that pass must look at besides what
+    /// the follower knows of by itself. It pends for ever unless there is such a thing, and may be dropped at any await.
+    fn disturbed(&mut self) -> impl Future<Output = BTreeSet<Change>> + Send {
         std::future::pending()
     }
 }
@@ -45,7 +45,7 @@ pub struct FollowerContext {
     pub statuses: StatusBoard,
     /// Cancelled when the agent ends.
     pub stop: CancellationToken,
-    /// How many followers have not made a pass yet.
+    /// How many followers have not made a whole pass yet.
     pub unsettled: watch::Sender<usize>,
 }
 
@@ -74,7 +74,7 @@ impl FollowerContext {
     }
 }
 
-/// Counts a follower as settled once: after its first pass, or when it ends without one.
+/// Counts a follower as settled once: after its first pass that left nothing under way, or when it ends without one.
 struct First(Option<watch::Sender<usize>>);
 
 impl First {
@@ -103,7 +103,7 @@ struct Reports {
 #[derive(Debug)]
 enum Happening {
     Changed(BTreeSet<Change>),
-    Disturbed,
+    Disturbed(BTreeSet<Change>),
     /// It is time for a pass that was due.
     Due,
 }
@@ -123,7 +123,7 @@ async fn follow<F: Follower>(
             () = stop.cancelled() => break,
             more = changes.next() => Happening::Changed(more),
             // What is away stays disturbed, and no pass could change that.
-            () = follower.disturbed(), if !pending.is_away => Happening::Disturbed,
+            more = follower.disturbed(), if !pending.is_away => Happening::Disturbed(more),
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => Happening::Due,
         };
         pending.note(happening);
@@ -134,11 +134,13 @@ async fn follow<F: Follower>(
             () = stop.cancelled() => break,
             passed = follower.pass(&world, &changed) => passed,
         };
-        let (reached, found) = (passed.reached, passed.problems.len());
+        let (reached, found, busy) = (passed.reached, passed.problems.len(), passed.busy);
         reports.problems.set(reports.source.clone(), passed.problems);
         pending.reached(reached, changed, passed.due, Instant::now());
         reports.status.end(reached, found, pending.due());
-        reports.first.settle();
+        if !busy {
+            reports.first.settle();
+        }
     }
     reports.problems.set(reports.source, []);
     follower
@@ -201,9 +203,9 @@ impl Pending {
     fn note(&mut self, happening: Happening) {
         match happening {
             Happening::Changed(more) => self.fresh.extend(more),
-            Happening::Disturbed => {
+            Happening::Disturbed(more) => {
                 self.is_disturbed = true;
-                self.fresh.insert(Change::All);
+                self.fresh.extend(more);
             }
             Happening::Due => {}
         }
@@ -351,7 +353,7 @@ mod tests {
         assert_eq!(why, Cause::Retry);
         assert_eq!(cause(&mut pending, retry, Reached::All, Some(later)), Cause::Retry);
         assert_eq!(pending.due(), Some((later, Cause::Due)));
-        pending.note(Happening::Disturbed);
+        pending.note(Happening::Disturbed(BTreeSet::from([Change::All])));
         assert_eq!(cause(&mut pending, retry, Reached::All, Some(later)), Cause::Disturbed);
         pending.note(Happening::Due);
         assert_eq!(cause(&mut pending, later, Reached::All, None), Cause::Due);

@@ -19,6 +19,7 @@ mod process_group;
 mod reloadable;
 pub mod state;
 mod status;
+mod steps;
 
 pub use follow::{Follower, FollowerContext};
 pub use inspect::Inspect;
@@ -27,3 +28,4 @@ pub use problems::{Problems, Source, chain};
 pub use process_group::ProcessGroup;
 pub use reloadable::ReloadableSettings;
 pub use status::{Cause, CurrentPass, FollowerStatus, LastPass, NextPass, StatusBoard};
+pub use steps::{Begins, Ended, Pauses, StepError, Steps};

@@ -25,4 +25,6 @@ pub struct Passed {
     pub reached: Reached,
     /// When a pass is due though nothing changes; that pass may get no changes.
     pub due: Option<Instant>,
+    /// Something that was begun goes on, and may make another pass necessary. The agent's single pass waits for it.
+    pub busy: bool,
 }

@@ -12,6 +12,8 @@ pub enum Source {
     Settings,
     /// The connection to Docker.
     Docker,
+    /// Containers that Docker refuses to show.
+    Inspections,
     /// The plan of routes, from labels.
     Labels,
     /// The balancer's frontends.
@@ -65,16 +67,45 @@ impl Problems {
     }
 }
 
-/// An error with its causes, on one line.
+/// Returns an error with its causes, on one line and in plain words: without the layers of an HTTP client and the
+/// numbers of system calls' errors, which say nothing that the cause does not.
 pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        if !text.contains(&next) {
-            text = format!("{text}: {next}");
+    let mut text = String::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        next = error.source();
+        let link = error.to_string();
+        let link = link.split(" (os error ").next().unwrap_or_default();
+        let is_layer = ["Error in the hyper legacy client", "client error ("]
+            .iter()
+            .any(|layer| link.starts_with(layer));
+        if text.contains(link) || is_layer && next.is_some() {
+            continue;
         }
-        cause = error.source();
+        text = if text.is_empty() { link.to_owned() } else { format!("{text}: {link}") };
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::chain;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{0}")]
+    struct Layer(&'static str, #[source] Option<Box<dyn std::error::Error>>);
+
+    #[test]
+    fn an_error_is_told_in_plain_words() {
+        let cause = io::Error::from_raw_os_error(111);
+        let client = Layer("client error (Connect)", Some(cause.into()));
+        let http = Layer("Error in the hyper legacy client: client error (Connect)", Some(client.into()));
+        let error = Layer("cannot connect", Some(http.into()));
+        assert_eq!(chain(&error), "cannot connect: Connection refused");
+        assert_eq!(chain(&Layer("client error (Connect)", None)), "client error (Connect)");
+        let repeated = Layer("disk full", Some(Layer("disk full", None).into()));
+        assert_eq!(chain(&repeated), "disk full");
+    }
 }

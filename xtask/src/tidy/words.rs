@@ -29,7 +29,7 @@ const ANOTHERS: [(&str, &str); 18] = [
     ("crates/plan/src/sidecars/file.rs", concat!("\"sla", "ves\"")),
     ("crates/plan/tests/sidecars.rs", concat!("sla", "ves:")),
     ("crates/longshore/tests/lab/sidecars.rs", concat!("sla", "ves:")),
-    ("crates/longshore/src/cli.rs", concat!("long = \"sla", "ves\"")),
+    ("crates/longshore/src/cli/compat.rs", concat!("long = \"sla", "ves\"")),
     ("docs/sidecars.md", concat!("sla", "ves:")),
     // Linux's, of what is mounted below a mount.
     ("crates/plan/src/sidecars/mounts.rs", concat!("sla", "ve\",")),

@@ -1,3 +1,4 @@
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::io;
@@ -5,14 +6,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use longshore_model::{BalanceJob, Handler, HandlerSet, Job, Problem, Subject};
-use longshore_plan::handlers::{Definition, define, read_ini};
+use longshore_plan::handlers::{Definition, FollowerClass, define, read_ini};
 use longshore_runtime::files::{self, Guard};
 
+use super::followers::classes;
 use super::scripts;
 use crate::config::HandlerSettings;
 
-/// How long a handler's file may be, in bytes.
-const LENGTH: u64 = 1024 * 1024;
+/// Longest file of a handler, in bytes.
+const MAX_FILE: u64 = 1024 * 1024;
 
 /// What the first enabled handler that keeps a HAProxy asks for.
 pub(super) fn balance_job(set: &HandlerSet) -> Option<BalanceJob> {
@@ -22,26 +24,43 @@ pub(super) fn balance_job(set: &HandlerSet) -> Option<BalanceJob> {
     })
 }
 
+/// What a look at the files came to.
+#[derive(Default)]
+pub(super) struct Found {
+    /// The handlers.
+    pub(super) set: HandlerSet,
+    /// Absolute paths of scripts that definitions name: the ones that must be watched besides the folders.
+    pub(super) scripts: BTreeSet<PathBuf>,
+    /// The folders that were looked through, each with how many files it has; `None` where it is not there.
+    pub(super) folders: Vec<(PathBuf, Option<usize>)>,
+}
+
 /// Reads all definitions. `before` is what the last look came to.
-pub(super) fn discover(settings: &HandlerSettings, before: &HandlerSet) -> HandlerSet {
-    let mut found = Discovery { settings, before, set: HandlerSet::default(), places: BTreeMap::new() };
+pub(super) fn discover(settings: &HandlerSettings, before: &HandlerSet) -> Found {
+    let classes = classes();
+    let (found, places) = (Found::default(), BTreeMap::new());
+    let mut discovery = Discovery { settings, before, classes: &classes, found, places };
     for definition in &settings.inline {
-        found.take(&definition.name, &definition.file, |_| Ok(definition.clone()));
+        discovery.take(&definition.name, &definition.file, |_| Ok(definition.clone()));
     }
     let mut looked_at = BTreeSet::new();
     for folder in &settings.paths {
         let Ok(folder) = std::path::absolute(folder) else { continue };
-        if looked_at.insert(folder.canonicalize().unwrap_or_else(|_| folder.clone())) {
-            found.folder(&folder);
+        let of_folder = folder.clone();
+        let real = files::within_time(&folder, move || of_folder.canonicalize());
+        if looked_at.insert(real.and_then(|real| real).unwrap_or_else(|_| folder.clone())) {
+            let count = discovery.folder(&folder);
+            discovery.found.folders.push((folder, count));
         }
     }
-    found.set
+    discovery.found
 }
 
 struct Discovery<'a> {
     settings: &'a HandlerSettings,
     before: &'a HandlerSet,
-    set: HandlerSet,
+    classes: &'a [&'a FollowerClass],
+    found: Found,
     /// Where each name was found first.
     places: BTreeMap<String, PathBuf>,
 }
@@ -49,42 +68,49 @@ struct Discovery<'a> {
 impl Discovery<'_> {
     fn tell(&mut self, file: &Path, message: String, hint: Option<&str>) {
         let subject = Subject::File { path: shown(file), line: None };
-        self.set.problems.push(Problem { subject, key: None, message, hint: hint.map(str::to_owned) });
+        self.found.set.problems.push(Problem { subject, key: None, message, hint: hint.map(str::to_owned) });
     }
 
-    /// The files of a folder, in order of their names. A folder that is not there has none.
-    fn folder(&mut self, folder: &Path) {
-        let names = match ini_files(folder) {
+    /// Takes the files of a folder, in order of their names. Returns how many there are; `None` for a folder that is not
+    /// there.
+    fn folder(&mut self, folder: &Path) -> Option<usize> {
+        let of_folder = folder.to_owned();
+        let listed = files::within_time(folder, move || ini_files(&of_folder));
+        let names = match listed.and_then(|names| names) {
             Ok(names) => names,
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound) => return,
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound) => return None,
             Err(error) => {
-                let message = format!("its handlers cannot be looked for, and go on as they were: {error}");
+                let message = format!("cannot list its handlers, which stay as they are: {error}");
                 self.tell(folder, message, None);
                 let of_folder = |handler: &&Arc<Handler>| handler.origin.file.parent() == Some(folder);
                 for handler in self.before.handlers.values().filter(of_folder) {
                     self.take(&handler.name.clone(), &handler.origin.file, |_| Err(Unread::Told));
                 }
-                return;
+                return Some(0);
             }
         };
+        let count = names.len();
         for file_name in names {
             let file = folder.join(&file_name);
             let name = file.file_stem().and_then(OsStr::to_str);
             match name.filter(|name| !name.chars().any(char::is_control)) {
                 Some(name) => self.take(name, &file, |file| read(name, file)),
                 None => {
-                    let message = "its name is no UTF-8 or has control characters".to_owned();
+                    let message = "its name is not UTF-8 or has control characters".to_owned();
                     self.tell(&file, message, Some("rename it"));
                 }
             }
         }
+        Some(count)
     }
 
     /// One definition.
     fn take(&mut self, name: &str, file: &Path, read: impl FnOnce(&Path) -> Result<Definition, Unread>) {
         if let Some(place) = self.places.get(name) {
-            let message =
-                format!("there is a handler {name:?} already, in {}: this one does nothing", shown(place));
+            let message = format!(
+                "handler {name:?} is defined already, in {}: this definition is ignored",
+                shown(place)
+            );
             self.tell(file, message, Some("give it another name"));
             return;
         }
@@ -92,17 +118,22 @@ impl Discovery<'_> {
             Ok(definition) => {
                 let script_paths = self.settings.script_paths.clone();
                 let definition = Definition { script_paths, ..definition };
-                let find = |script: &str| scripts::find(&definition.script_paths, script);
-                let (handler, problems) = define(&definition, find);
+                let named = RefCell::new(BTreeSet::new());
+                let find = |script: &str| {
+                    named.borrow_mut().extend(Some(PathBuf::from(script)).filter(|path| path.is_absolute()));
+                    scripts::find(&definition.script_paths, script)
+                };
+                let (handler, problems) = define(&definition, self.classes, find);
+                self.found.scripts.extend(named.into_inner());
                 // Without a problem it is only switched off.
                 let broken = handler.is_none() && !problems.is_empty();
-                self.set.problems.extend(problems);
+                self.found.set.problems.extend(problems);
                 if broken { Err(()) } else { Ok(handler) }
             }
             Err(Unread::Gone) => return,
             Err(Unread::Told) => Err(()),
             Err(Unread::Broken(problems)) => {
-                self.set.problems.extend(problems);
+                self.found.set.problems.extend(problems);
                 Err(())
             }
             Err(Unread::Refused(message)) => {
@@ -118,15 +149,15 @@ impl Discovery<'_> {
                 _ => Arc::new(handler),
             }),
             Err(()) => {
-                self.set.broken.insert(name.to_owned());
+                self.found.set.broken.insert(name.to_owned());
                 let old = old.filter(|old| old.origin.file == file).cloned();
                 if old.is_some() {
-                    self.tell(file, format!("handler {name:?} goes on as it was read last"), None);
+                    self.tell(file, format!("handler {name:?} keeps its last good definition"), None);
                 }
                 old
             }
         };
-        self.set.handlers.extend(counts.map(|handler| (name.to_owned(), handler)));
+        self.found.set.handlers.extend(counts.map(|handler| (name.to_owned(), handler)));
     }
 }
 
@@ -157,9 +188,9 @@ fn ini_files(folder: &Path) -> io::Result<Vec<std::ffi::OsString>> {
 }
 
 fn read(name: &str, file: &Path) -> Result<Definition, Unread> {
-    let text = files::read(file, LENGTH, Guard::Writers).map_err(|error| match error {
+    let text = files::read_within_time(file, MAX_FILE, Guard::Writers).map_err(|error| match error {
         absence if absence.is_absence() => Unread::Gone,
-        error => Unread::Refused(format!("it is not read: {error}")),
+        error => Unread::Refused(format!("not read: {error}")),
     })?;
     read_ini(name, file, &text).map_err(Unread::Broken)
 }

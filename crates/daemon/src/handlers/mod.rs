@@ -10,6 +10,7 @@
 //! Deliberately absent: running handlers. They are told of the set that counts and of nothing else.
 
 mod discover;
+mod followers;
 mod scripts;
 mod supervise;
 #[cfg(test)]
@@ -27,12 +28,12 @@ pub(crate) use watch::watch;
 
 /// The enabled handler that asks for docker-balancer's job, if there is one, by a look at the files.
 pub fn balance_job(settings: &HandlerSettings) -> Option<BalanceJob> {
-    discover::balance_job(&discover::discover(settings, &HandlerSet::default()))
+    discover::balance_job(&discover::discover(settings, &HandlerSet::default()).set)
 }
 
 /// What is wrong with the handlers that are defined, by a look at the files.
 pub fn check(settings: &HandlerSettings) -> Vec<Problem> {
-    discover::discover(settings, &HandlerSet::default()).problems
+    discover::discover(settings, &HandlerSet::default()).set.problems
 }
 
 /// The balancer's job as [`balance_job`] finds it, followed while files change. Ends when the handle is dropped.

@@ -1,6 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use longshore_plan::handlers::FoundScript;
+use longshore_runtime::files::within_time;
 use rustix::fs::{Access, access};
 
 /// Where a script lies that a definition names: an absolute path is taken as it is, any other is looked for in the
@@ -18,6 +19,8 @@ pub(super) fn find(folders: &[PathBuf], script: &str) -> FoundScript {
         match look(&folder.join(script)) {
             found @ FoundScript::At(_) => return found,
             FoundScript::Nowhere => {}
+            // It may be there, and then it is the one that is meant.
+            found @ FoundScript::Unanswered(_) => return found,
             found @ FoundScript::NotExecutable(_) => {
                 if seen == FoundScript::Nowhere {
                     seen = found;
@@ -30,11 +33,13 @@ pub(super) fn find(folders: &[PathBuf], script: &str) -> FoundScript {
 
 fn look(path: &Path) -> FoundScript {
     let Ok(path) = std::path::absolute(path) else { return FoundScript::Nowhere };
-    if !path.is_file() {
-        return FoundScript::Nowhere;
-    }
-    match access(&path, Access::EXEC_OK) {
-        Ok(()) => FoundScript::At(path),
-        Err(_) => FoundScript::NotExecutable(path),
+    let folder = path.parent().unwrap_or(&path).to_owned();
+    let script = path.clone();
+    let look = move || script.is_file().then(|| access(&script, Access::EXEC_OK).is_ok());
+    match within_time(&folder, look) {
+        Ok(None) => FoundScript::Nowhere,
+        Ok(Some(true)) => FoundScript::At(path),
+        Ok(Some(false)) => FoundScript::NotExecutable(path),
+        Err(_) => FoundScript::Unanswered(folder),
     }
 }

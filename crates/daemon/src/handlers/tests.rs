@@ -14,10 +14,13 @@ use tempfile::TempDir;
 use tokio::sync::watch as signal;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::discover::discover;
 use super::watch::keep_reading;
 use super::{balance_job, follow_balance_job, watch};
 use crate::config::HandlerSettings;
+
+fn discover(settings: &HandlerSettings, before: &HandlerSet) -> HandlerSet {
+    super::discover::discover(settings, before).set
+}
 
 /// Folders of handlers and of scripts.
 struct Place(TempDir);
@@ -110,7 +113,7 @@ fn of_two_handlers_of_a_name_the_first_counts_and_the_settings_file_goes_before_
     assert_eq!(events(&set), [("one".to_owned(), vec!["start".to_owned()])]);
     assert_eq!(
         place.told(&set),
-        "b/one.ini: there is a handler \"one\" already, in a/one.ini: this one does nothing (give it another name)"
+        "b/one.ini: handler \"one\" is defined already, in a/one.ini: this definition is ignored (give it another name)"
     );
     let text = script("pause");
     let inline = read_ini("one", Path::new("/etc/longshore/longshore.toml"), &text).unwrap();
@@ -150,11 +153,11 @@ fn a_file_that_cannot_be_a_definition_is_told_of_and_costs_only_itself() {
     let told = place.told(&set);
     for part in [
         "a/broken.ini:1: it is no INI file",
-        "a/everybodys.ini: it is not read: everybody can write to it",
-        "a/folder.ini: it is not read: it is no regular file",
-        "a/latin.ini: it is not read: it is no UTF-8",
+        "a/everybodys.ini: not read: anyone can write to it",
+        "a/folder.ini: not read: not a regular file",
+        "a/latin.ini: not read: not UTF-8",
         "a/line\u{fffd}break.ini: its name",
-        "a/long.ini: it is not read: it is longer than 1048576 bytes",
+        "a/long.ini: not read: longer than 1048576 bytes",
     ] {
         assert!(told.contains(part), "{part:?} not in\n{told}");
     }
@@ -167,7 +170,7 @@ fn a_pipe_in_the_folder_stops_nobody() {
     let pipe = place.path("a/pipe.ini");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let set = place.look(&HandlerSet::default());
-    assert!(place.told(&set).contains("a/pipe.ini: it is not read: it is no regular file"));
+    assert!(place.told(&set).contains("a/pipe.ini: not read: not a regular file"));
 }
 
 #[test]
@@ -180,7 +183,7 @@ fn a_handler_whose_file_breaks_goes_on_as_it_was_until_the_file_is_good_again_or
     assert_eq!(events(&second), [("one".to_owned(), vec!["start".to_owned()])]);
     assert!(second.broken.contains("one"));
     assert!(Arc::ptr_eq(&first.handlers["one"], &second.handlers["one"]));
-    assert!(place.told(&second).contains("a/one.ini: handler \"one\" goes on as it was read last"));
+    assert!(place.told(&second).contains("a/one.ini: handler \"one\" keeps its last good definition"));
     place.handler("a/one", "die");
     let third = place.look(&second);
     assert_eq!(events(&third), [("one".to_owned(), vec!["die".to_owned()])]);
@@ -338,6 +341,83 @@ async fn a_script_that_comes_later_makes_its_handler() {
     assert!(kept.sets.borrow().broken.contains("one"));
     place.script("late.sh");
     kept.until(|set| names(set) == ["one"]).await;
+}
+
+#[tokio::test]
+async fn a_script_outside_the_folders_that_comes_later_makes_its_handler_at_once() {
+    let place = Place::new();
+    let outside = place.path("outside/late.sh").display().to_string();
+    place.write("a/one.ini", &script("start").replace("ok.sh", &outside), 0o644);
+    let mut kept = Kept::of(place.settings());
+    assert!(kept.sets.borrow().broken.contains("one"));
+    fs::create_dir(place.path("outside")).unwrap();
+    place.write("outside/late.sh", "#!/bin/sh\n", 0o644);
+    // Sooner than files are read again without a change.
+    kept.until(|set| set.problems.iter().any(|problem| problem.to_string().contains("cannot be executed")))
+        .await;
+    fs::set_permissions(place.path("outside/late.sh"), fs::Permissions::from_mode(0o755)).unwrap();
+    kept.until(|set| names(set) == ["one"]).await;
+    fs::remove_file(place.path("outside/late.sh")).unwrap();
+    kept.until(|set| set.broken.contains("one")).await;
+}
+
+/// A mount whose file system never answers, for as long as this is kept: nobody reads what the kernel asks of it.
+struct HungMount {
+    path: PathBuf,
+    holder: std::process::Child,
+}
+
+impl HungMount {
+    fn over(path: PathBuf) -> Self {
+        let script = "exec 5<>/dev/fuse
+            mount -i -t fuse hung \"$0\" -o fd=5,rootmode=40000,user_id=0,group_id=0 && echo mounted && exec sleep 600";
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", script]).arg(&path).stdout(std::process::Stdio::piped());
+        let mut holder = command.spawn().unwrap();
+        let mut line = String::new();
+        let output = holder.stdout.take().unwrap();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(output), &mut line).unwrap();
+        assert_eq!(line, "mounted\n", "only root may mount, as for the tests in the lab");
+        Self { path, holder }
+    }
+}
+
+impl Drop for HungMount {
+    fn drop(&mut self) {
+        // Without it, the kernel answers whoever waits that the file system is gone.
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
+        let _ = std::process::Command::new("umount").arg("-l").arg(&self.path).status();
+    }
+}
+
+#[tokio::test]
+async fn a_mount_that_hangs_costs_only_what_lies_on_it() {
+    let place = Place::new();
+    place.handler("a/one", "start");
+    fs::create_dir(place.path("c")).unwrap();
+    let mounts = [HungMount::over(place.path("b")), HungMount::over(place.path("c"))];
+    let mut settings = place.settings();
+    settings.paths.reverse();
+    let hangs = |set: &HandlerSet, part: &str| {
+        let told = set.problems.iter().map(ToString::to_string).collect::<String>();
+        told.contains(part) && told.contains("does not answer")
+    };
+    let mut kept = Kept::of(settings.clone());
+    assert_eq!(names(&kept.sets.borrow()), ["one"], "the folder after it is read");
+    assert!(hangs(&kept.sets.borrow(), "/b: cannot list its handlers"));
+    place.handler("a/two", "start");
+    kept.until(|set| set.handlers.len() == 2).await;
+
+    // A script may lie there, and no other is taken for it. Who ran, runs.
+    settings.script_paths.insert(0, place.path("c"));
+    kept.settings.send_replace(settings.clone());
+    let set = kept.until(|set| hangs(set, "/c")).await;
+    assert_eq!(names(&set), ["one", "two"]);
+
+    drop(mounts);
+    kept.settings.send_replace(settings);
+    kept.until(|set| set.problems.is_empty()).await;
 }
 
 #[tokio::test]

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use tokio::sync::watch as signal;
 use tokio::task::spawn_blocking;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::discover::discover;
+use super::discover::{Found, discover};
 use crate::config::HandlerSettings;
 
 /// Keeps reading the definitions: when a file changes, when the settings are told again (SIGHUP), and now and then.
@@ -21,30 +22,31 @@ pub(crate) fn watch(
     keep_reading(settings, move |set| problems.set(Source::HandlerFiles, set.problems.clone()))
 }
 
-/// The same, for who does not want the problems to show.
+/// The same, for those who do not want the problems to show.
 pub(super) fn keep_reading(
     mut settings: signal::Receiver<HandlerSettings>,
     told: impl Fn(&HandlerSet) + Send + 'static,
 ) -> (signal::Receiver<Arc<HandlerSet>>, AbortOnDropHandle<()>) {
-    let mut files = Watched::default();
-    let first = {
-        let settings = settings.borrow_and_update();
-        let error = files.aim_now(&folders(&settings));
-        whole(discover(&settings, &HandlerSet::default()), error)
-    };
-    told(&first);
-    let (set, sets) = signal::channel(Arc::new(first));
+    let first = Looking::default().look(&settings.borrow_and_update(), &HandlerSet::default());
+    say(&first.found);
+    let Looked { mut looking, found, .. } = first;
+    told(&found.set);
+    let (set, sets) = signal::channel(Arc::new(found.set));
     let reading = async move {
         loop {
             tokio::select! {
                 changed = settings.changed() => if changed.is_err() { return },
-                () = files.changed() => {}
+                () = looking.files.changed() => {}
             }
             let settings = settings.borrow_and_update().clone();
             let before = Arc::clone(&set.borrow());
-            let error = files.aim(folders(&settings)).await;
-            let Ok(found) = spawn_blocking(move || discover(&settings, &before)).await else { continue };
-            let next = whole(found, error);
+            let looked = spawn_blocking(move || std::mem::take(&mut looking).look(&settings, &before)).await;
+            let Ok(looked) = looked else {
+                looking = Looking::default();
+                continue;
+            };
+            looking = looked.looking;
+            let next = looked.found.set;
             told(&next);
             set.send_if_modified(|known| {
                 let differs = **known != next;
@@ -58,12 +60,51 @@ pub(super) fn keep_reading(
     (sets, AbortOnDropHandle::new(tokio::spawn(reading)))
 }
 
-fn folders(settings: &HandlerSettings) -> Vec<PathBuf> {
-    settings.paths.iter().chain(&settings.script_paths).cloned().collect()
+/// What is watched.
+#[derive(Default)]
+struct Looking {
+    files: Watched,
+    /// Scripts outside the folders.
+    scripts: BTreeSet<PathBuf>,
 }
 
-/// The set, with what is to be known of the watching.
-fn whole(mut set: HandlerSet, error: Option<notify::Error>) -> HandlerSet {
-    set.problems.extend(error.map(|error| unwatched("handlers", "handler-paths", &error)));
-    set
+/// What a look came to, and what is watched from there on.
+struct Looked {
+    looking: Looking,
+    found: Found,
+}
+
+impl Looking {
+    /// Watches what definitions may come from, and then reads them. Scripts outside the folders are known only once the
+    /// files that name them were read, so that where others are named, all is read again. It blocks as long as the disk
+    /// does, within limits.
+    fn look(mut self, settings: &HandlerSettings, before: &HandlerSet) -> Looked {
+        loop {
+            let folders = settings.paths.iter().chain(&settings.script_paths);
+            let paths: Vec<PathBuf> = folders.chain(&self.scripts).cloned().collect();
+            let error = self.files.aim_now(&paths);
+            let mut found = discover(settings, before);
+            if found.scripts.is_subset(&self.scripts) {
+                self.scripts.clone_from(&found.scripts);
+                let unwatched = error.map(|error| unwatched("handlers", "handler-paths", &error));
+                found.set.problems.extend(unwatched);
+                return Looked { looking: self, found };
+            }
+            self.scripts.extend(found.scripts);
+        }
+    }
+}
+
+/// Logs where was looked, and what was found.
+fn say(found: &Found) {
+    for (folder, count) in &found.folders {
+        let folder = folder.display();
+        match count {
+            Some(files) => tracing::info!(%folder, files, "looked for handlers"),
+            None => tracing::info!(%folder, "looked for handlers: no such folder"),
+        }
+    }
+    if found.set.handlers.is_empty() {
+        tracing::info!("no handlers found");
+    }
 }

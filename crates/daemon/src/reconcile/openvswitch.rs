@@ -4,172 +4,198 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use longshore_docker::DockerSettings;
-use longshore_model::{Change, ContainerId, Host, OpenVswitchJob, Problem, Subject, World};
+use longshore_model::{
+    Change, Container, ContainerId, Host, OpenVswitchJob, Problem, RunState, Subject, World,
+};
 use longshore_plan::openvswitch::{Action, Decision, Mark, OpenVswitchPlan, concerns};
-use longshore_runtime::state::Reader;
-use longshore_runtime::{Follower, FollowerContext, Passed, Reached};
-use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
+use longshore_runtime::{Begins, Ended, Follower, Passed, Pauses, Reached, StepError, Steps};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use super::{FollowerParts, HandlerFollower};
 use crate::act::openvswitch as act;
 
 /// How often all ports are looked at though nothing changed: somebody may have taken one away.
-const LOOK: Duration = Duration::from_secs(60);
+const LOOK_INTERVAL: Duration = Duration::from_secs(60);
 /// How many containers are connected at once.
-const PARALLEL: usize = 4;
+const MAX_CONCURRENT: usize = 4;
+/// How long a container that could not be connected waits.
+const PAUSES: Pauses =
+    Pauses { first: Duration::from_millis(200), max: Duration::from_secs(15), calm: Duration::from_secs(10) };
+
+/// One run of a container; `None` where there is no such container.
+type Run = Option<(RunState, i64)>;
 
 /// Keeps one handler's containers connected.
 #[derive(Debug)]
 pub(crate) struct OpenVswitch {
     plan: OpenVswitchPlan,
     act: act::OpenVswitch,
-    world: Reader,
     /// Docker's host, where it is another than this one.
     elsewhere: Option<String>,
     next_look: Instant,
     /// Containers that a port of ours may lead into.
     connected: BTreeSet<ContainerId>,
+    /// What their labels ask for in vain.
     problems: BTreeMap<ContainerId, Vec<Problem>>,
-    /// What is being done. It goes on when a pass is dropped, and the next one waits for it.
-    running: JoinSet<Done>,
-}
-
-/// What became of one container's actions.
-#[derive(Debug)]
-struct Done {
-    id: ContainerId,
-    problems: Vec<Problem>,
-    failure: Option<String>,
+    /// Why they could not be connected.
+    failures: BTreeMap<ContainerId, String>,
+    steps: Steps<ContainerId, (), (), String>,
+    turns: Arc<Semaphore>,
+    /// What was done is for this run of a container.
+    runs: BTreeMap<ContainerId, Run>,
+    /// Containers that are to be looked at again as soon as nothing is done for them any more.
+    outdated: BTreeSet<ContainerId>,
+    /// Containers that are to be tried again, and when.
+    retries: BTreeMap<ContainerId, Instant>,
 }
 
 impl OpenVswitch {
-    /// For the handler of this name, one of `all` that connect containers.
-    pub(crate) fn new(
-        context: &FollowerContext,
-        docker: &DockerSettings,
-        name: String,
-        job: OpenVswitchJob,
-        all: watch::Receiver<BTreeSet<String>>,
-    ) -> Self {
-        let owner = act::Owner { node: context.node.clone(), handler: name.clone(), all };
+    fn new(parts: &FollowerParts<'_>, job: OpenVswitchJob) -> Self {
+        let (handler, docker) = (parts.handler.to_owned(), parts.docker.settings());
+        let owner = act::Owner {
+            node: parts.context.node.clone(),
+            handler: handler.clone(),
+            all: parts.siblings.clone(),
+        };
         Self {
-            plan: OpenVswitchPlan { handler: name, job },
+            plan: OpenVswitchPlan { handler, job },
             act: act::OpenVswitch::new(owner, docker),
-            world: context.world.clone(),
             elsewhere: docker.remote().map(str::to_owned),
             next_look: Instant::now(),
             connected: BTreeSet::new(),
             problems: BTreeMap::new(),
-            running: JoinSet::new(),
+            failures: BTreeMap::new(),
+            steps: Steps::new(usize::MAX, PAUSES),
+            turns: Arc::new(Semaphore::new(MAX_CONCURRENT)),
+            runs: BTreeMap::new(),
+            outdated: BTreeSet::new(),
+            retries: BTreeMap::new(),
         }
     }
 
-    /// Takes away every port that it made: the handler is gone.
-    pub(crate) async fn withdraw(mut self) {
-        while self.running.join_next().await.is_some() {}
-        if self.elsewhere.is_some() {
-            return;
-        }
-        let handler = self.plan.handler.clone();
-        let failed = |error: String| tracing::warn!(handler, "a port of Open vSwitch stays: {error}");
-        let seen = match self.act.look(None).await {
-            Ok(seen) => seen,
-            Err(error) => return failed(error),
-        };
-        for port in seen.ports.values().flatten().filter(|port| port.mark != Mark::Others) {
-            if let Err(error) = self.act.remove(&port.name).await {
-                failed(error);
-            }
-        }
-        for (id, interfaces) in &seen.unfinished {
-            for interface in interfaces {
-                if let Err(error) = self.act.settle(id, interface).await {
-                    failed(error);
-                }
+    /// Takes over what has ended since the last pass. A container that has changed since is looked at again anyway, and its
+    /// end may be why it failed.
+    fn absorb(&mut self, host: &Host, now: Instant) {
+        for Ended { key, outcome } in self.steps.take(now) {
+            let run = self.runs.remove(&key);
+            self.failures.remove(&key);
+            let Err(error) = outcome else { continue };
+            self.connected.insert(key.clone());
+            self.retries.insert(key.clone(), self.steps.paused_until(&key).unwrap_or(now));
+            let is_current = run == Some(run_of(host.containers.get(&key).map(AsRef::as_ref)));
+            if is_current || matches!(error, StepError::Panicked(_)) {
+                self.failures.insert(key, error.to_string());
             }
         }
     }
 
-    /// Makes these containers' ports, or all that there are, as they should be; whether all of it worked.
-    async fn make(&mut self, host: &Host, only: Option<BTreeSet<ContainerId>>) -> Result<bool, String> {
+    /// The containers to look at, of those that changed; `None` for all that there are.
+    fn due(
+        &mut self,
+        host: &Host,
+        changed: Option<BTreeSet<ContainerId>>,
+        now: Instant,
+    ) -> Option<BTreeSet<ContainerId>> {
+        let mut due = changed.filter(|_| now < self.next_look)?;
+        due.retain(|id| host.containers.get(id).is_some_and(|c| concerns(c)) || self.connected.contains(id));
+        due.append(&mut self.outdated);
+        due.extend(self.retries.iter().filter(|(_, at)| **at <= now).map(|(id, _)| id.clone()));
+        // What is being done for one may not be seen half done.
+        self.outdated = due.extract_if(.., |id| self.steps.is_busy(id)).collect();
+        Some(due)
+    }
+
+    /// Makes these containers' ports, or all that there are, as they should be.
+    async fn make(
+        &mut self,
+        host: &Host,
+        only: Option<BTreeSet<ContainerId>>,
+        now: Instant,
+    ) -> Result<(), String> {
         let one = only.as_ref().and_then(|ids| ids.first().filter(|_| ids.len() == 1));
-        let mut seen = self.act.look(one).await?;
+        let mut seen = match self.act.look(one).await {
+            Ok(seen) => seen,
+            Err(error) => {
+                self.outdated.extend(only.into_iter().flatten());
+                return Err(error);
+            }
+        };
         let ids = only.unwrap_or_else(|| {
-            self.problems.clear();
-            self.connected.clear();
+            self.next_look = now + LOOK_INTERVAL;
             let wanted = host.containers.values().filter(|container| concerns(container));
             let wanted = wanted.map(|container| container.id.clone());
-            wanted.chain(seen.ports.keys().cloned()).chain(seen.unfinished.keys().cloned()).collect()
+            let ids = wanted.chain(seen.ports.keys().cloned()).chain(seen.unfinished.keys().cloned());
+            let ids: BTreeSet<ContainerId> = ids.collect();
+            self.problems.clear();
+            self.connected.clear();
+            self.outdated.clear();
+            self.retries.clear();
+            self.failures.retain(|id, _| ids.contains(id));
+            ids
         });
-        let turns = Arc::new(Semaphore::new(PARALLEL));
         for id in ids {
+            if self.steps.is_busy(&id) {
+                self.connected.insert(id.clone());
+                self.outdated.insert(id);
+                continue;
+            }
             let container = host.containers.get(&id).map(AsRef::as_ref);
             let ports = seen.ports.remove(&id).unwrap_or_default();
             let decision = self.plan.decide(container, &ports, &seen.bridges);
             let unfinished = seen.unfinished.remove(&id).unwrap_or_default();
             self.problems.remove(&id);
             self.connected.remove(&id);
-            if ports.iter().any(|port| port.mark != Mark::Others) || !decision.actions.is_empty() {
+            self.retries.remove(&id);
+            if !decision.problems.is_empty() {
+                self.problems.insert(id.clone(), decision.problems.clone());
+            }
+            let is_done = decision.actions.is_empty();
+            if ports.iter().any(|port| port.mark != Mark::Others) || !is_done {
                 self.connected.insert(id.clone());
             }
-            let (act, turns) = (self.act.clone(), Arc::clone(&turns));
-            self.running.spawn(async move {
-                let _turn = turns.acquire().await;
-                let failure = carry_out(&act, &id, &decision, unfinished).await.err();
-                Done { id, problems: decision.problems, failure }
-            });
-        }
-        Ok(self.wait(host).await)
-    }
-
-    /// Waits for what is being done; whether all of it worked.
-    async fn wait(&mut self, host: &Host) -> bool {
-        let mut worked = true;
-        while let Some(done) = self.running.join_next().await {
-            let Ok(Done { id, mut problems, failure }) = done else {
-                // It did not say for which container: all of them are looked at again.
-                self.next_look = Instant::now();
-                worked = false;
+            if is_done && unfinished.is_empty() {
+                self.failures.remove(&id);
                 continue;
-            };
-            if let Some(failure) = failure {
-                worked = false;
-                self.connected.insert(id.clone());
-                problems.extend(self.failure(host, &id, &failure));
             }
-            if !problems.is_empty() {
-                self.problems.insert(id, problems);
+            let begins = self.steps.begin(id.clone(), (), now, || {
+                let (act, turns, id) = (self.act.clone(), Arc::clone(&self.turns), id.clone());
+                async move {
+                    let _turn = turns.acquire().await;
+                    carry_out(&act, &id, &decision, unfinished).await
+                }
+            });
+            match begins {
+                Begins::Now => drop(self.runs.insert(id, run_of(container))),
+                Begins::At(at) => drop(self.retries.insert(id, at)),
+                Begins::AfterAnother => drop(self.outdated.insert(id)),
             }
         }
-        worked
+        Ok(())
     }
 
-    /// The problem of a container that could not be connected; none if it has ended since, which is why.
-    fn failure(&self, host: &Host, id: &ContainerId, why: &str) -> Option<Problem> {
-        let then = host.containers.get(id);
-        let latest = self.world.snapshot();
-        let now = latest.as_ref().and_then(|latest| latest.own().containers.get(id));
-        if now.map(|now| (now.state, now.started)) != then.map(|then| (then.state, then.started)) {
-            return None;
-        }
-        let subject = match now {
-            Some(now) => Subject::Container { id: id.clone(), name: now.name.clone() },
-            None => Subject::Handler { name: self.plan.handler.clone() },
+    /// The problem of a container that could not be connected.
+    fn failure(&self, host: &Host, id: &ContainerId, why: &str) -> Problem {
+        let (subject, message) = match host.containers.get(id) {
+            Some(container) => {
+                ((&**container).into(), format!("not connected to Open vSwitch as it should be: {why}"))
+            }
+            None => {
+                let subject = Subject::Handler { name: self.plan.handler.clone() };
+                (subject, format!("a port of Open vSwitch that nothing needs stays: {why}"))
+            }
         };
-        let message = match now {
-            Some(_) => format!("it is not connected to Open vSwitch as it should be: {why}"),
-            None => format!("a port of Open vSwitch that nothing needs stays: {why}"),
-        };
-        let hint = Some("it is tried until it works".to_owned());
-        Some(Problem { subject, key: None, message, hint })
+        Problem { subject, key: None, message, hint: Some("retrying".to_owned()) }
     }
 
     fn of_handler(&self, message: String, hint: &str) -> Problem {
         let subject = Subject::Handler { name: self.plan.handler.clone() };
         Problem { subject, key: None, message, hint: Some(hint.to_owned()) }
     }
+}
+
+fn run_of(container: Option<&Container>) -> Run {
+    container.map(|container| (container.state, container.started))
 }
 
 async fn carry_out(
@@ -193,44 +219,73 @@ async fn carry_out(
     Ok(())
 }
 
+impl HandlerFollower for OpenVswitch {
+    type Settings = OpenVswitchJob;
+
+    fn of_handler(parts: &FollowerParts<'_>, settings: &OpenVswitchJob) -> Self {
+        Self::new(parts, settings.clone())
+    }
+
+    async fn withdraw(mut self) {
+        while !self.steps.is_idle() {
+            self.steps.wait().await;
+            self.steps.take(Instant::now());
+        }
+        if self.elsewhere.is_some() {
+            return;
+        }
+        let handler = self.plan.handler.clone();
+        let failed = |error: String| tracing::warn!(handler, "a port of Open vSwitch stays: {error}");
+        let seen = match self.act.look(None).await {
+            Ok(seen) => seen,
+            Err(error) => return failed(error),
+        };
+        for port in seen.ports.values().flatten().filter(|port| port.mark != Mark::Others) {
+            if let Err(error) = self.act.remove(&port.name).await {
+                failed(error);
+            }
+        }
+        for (id, interfaces) in &seen.unfinished {
+            for interface in interfaces {
+                if let Err(error) = self.act.settle(id, interface).await {
+                    failed(error);
+                }
+            }
+        }
+    }
+}
+
 impl Follower for OpenVswitch {
     const NAME: &'static str = "openvswitch";
 
     async fn pass(&mut self, world: &World, changed: &BTreeSet<Change>) -> Passed {
-        if let Some(host) = &self.elsewhere {
+        if let Some(elsewhere) = &self.elsewhere {
             let message =
-                format!("the containers are on {host}, and Open vSwitch of this host cannot reach them");
-            let problem = self.of_handler(message, "run an agent on that host, or take the handler away");
+                format!("the containers are on {elsewhere}, which Open vSwitch of this host cannot reach");
+            let problem = self.of_handler(message, "run an agent on that host, or remove the handler");
             return Passed { problems: vec![problem], ..Passed::default() };
         }
-        let host = world.own();
-        let resumed = self.wait(host).await;
-        let named = Change::containers_of(changed, world.me());
-        let is_due = !resumed || Instant::now() >= self.next_look;
-        let named = named.filter(|_| !is_due);
-        let all = named.is_none();
-        let only = named.map(|mut named| {
-            named.retain(|id| {
-                let container = host.containers.get(id);
-                container.is_some_and(|container| concerns(container)) || self.connected.contains(id)
-            });
-            named
-        });
-        let is_idle = only.as_ref().is_some_and(BTreeSet::is_empty);
-        let made = if is_idle { Ok(true) } else { self.make(host, only).await };
-        if all && made.is_ok() {
-            self.next_look = Instant::now() + LOOK;
-        }
+        let (host, now) = (world.own(), Instant::now());
+        self.absorb(host, now);
+        let due = self.due(host, Change::containers_of(changed, world.me()), now);
+        let is_idle = due.as_ref().is_some_and(BTreeSet::is_empty);
+        let made = if is_idle { Ok(()) } else { self.make(host, due, now).await };
         let mut problems: Vec<Problem> = self.problems.values().flatten().cloned().collect();
+        problems.extend(self.failures.iter().map(|(id, why)| self.failure(host, id, why)));
         let reached = match made {
-            Ok(true) => Reached::All,
-            Ok(false) => Reached::Part,
+            Ok(()) => Reached::All,
             Err(error) => {
-                let message = format!("the ports of Open vSwitch cannot be looked at: {error}");
-                problems.push(self.of_handler(message, "it is tried until it works"));
+                let message = format!("cannot list the ports of Open vSwitch: {error}");
+                problems.push(self.of_handler(message, "retrying"));
                 Reached::Nothing
             }
         };
-        Passed { problems, reached, due: Some(self.next_look) }
+        let due = self.retries.values().copied().chain([self.next_look]).min();
+        Passed { problems, reached, due, busy: !self.steps.is_idle() }
+    }
+
+    async fn disturbed(&mut self) -> BTreeSet<Change> {
+        self.steps.wait().await;
+        BTreeSet::new()
     }
 }

@@ -1,6 +1,6 @@
 //! Routes: what World's containers ask for, carried by an engine.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::Checks;
+use super::route_log::RouteLog;
 use crate::act::{Engine, Notice};
 use crate::config::ReloadableSettings;
 
@@ -20,13 +21,22 @@ use crate::config::ReloadableSettings;
 /// with the routes it has meanwhile.
 const SETTLE: Duration = Duration::from_secs(2);
 
+/// What the engine made of the routes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AppliedRoutes {
+    /// The table that it last took over.
+    pub(crate) table: RouteTable,
+    /// Frontends of the table that could not be opened, and why: nothing reaches their routes.
+    pub(crate) refused: BTreeMap<Frontend, String>,
+}
+
 /// The routes that the engine carries, for readers.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Routes(Arc<ArcSwap<RouteTable>>);
+pub(crate) struct Routes(Arc<ArcSwap<AppliedRoutes>>);
 
 impl Routes {
-    /// The table as the engine last carried it out.
-    pub(crate) fn table(&self) -> Arc<RouteTable> {
+    /// Returns the routes as the engine last took them over.
+    pub(crate) fn applied(&self) -> Arc<AppliedRoutes> {
         self.0.load_full()
     }
 }
@@ -63,6 +73,7 @@ pub(crate) struct Due {
     retry: Option<Instant>,
     /// Routes of the frontends that could not be opened, until they are tried again.
     refused: BTreeSet<RouteKey>,
+    log: RouteLog,
     delays: backon::ExponentialBackoff,
     first: First,
 }
@@ -74,6 +85,7 @@ impl Default for Due {
             disturbed: false,
             retry: None,
             refused: BTreeSet::new(),
+            log: RouteLog::default(),
             delays: backoff::exponential(FIRST_DELAY, MAX_DELAY),
             first: First::Unlisted,
         }
@@ -173,7 +185,7 @@ impl RouteReconciler {
         let started = Instant::now();
         let report = self.engine.apply(self.plan.table(), &self.due.dirty).await;
         metrics::histogram!("longshore_route_apply_seconds").record(started.elapsed().as_secs_f64());
-        self.publish(report.unapplied);
+        self.publish(report.unapplied, report.failed.iter().cloned().collect());
         self.failed_frontends(report.failed, report.pending || report.error.is_some());
         match report.error {
             // What waits for a reload may be what was refused a moment ago.
@@ -196,13 +208,17 @@ impl RouteReconciler {
         self.tried.send_replace(true);
     }
 
-    /// Shows readers the routes that are in force: all that changed but for these.
-    fn publish(&mut self, unapplied: BTreeSet<RouteKey>) {
-        let table = if unapplied.is_empty() {
+    /// Shows readers the routes that are in force: all that changed but for `unapplied`. `refused` are the frontends that are
+    /// not open, and why.
+    fn publish(&mut self, unapplied: BTreeSet<RouteKey>, refused: BTreeMap<Frontend, String>) {
+        let before = self.routes.applied();
+        let changed = std::mem::replace(&mut self.due.dirty, unapplied);
+        let changed: BTreeSet<RouteKey> = changed.difference(&self.due.dirty).cloned().collect();
+        let table = if self.due.dirty.is_empty() {
             self.plan.table().clone()
         } else {
-            let mut table = RouteTable::clone(&self.routes.table());
-            for key in self.due.dirty.difference(&unapplied) {
+            let mut table = before.table.clone();
+            for key in &changed {
                 match self.plan.table().get(key) {
                     Some(route) => table.insert(Arc::clone(route)),
                     None => drop(table.remove(key)),
@@ -210,12 +226,12 @@ impl RouteReconciler {
             }
             table
         };
+        self.due.log.log(&before.table, &table, &changed, &refused);
         metrics::gauge!("longshore_routes").set(table.len() as f64);
-        self.routes.0.store(Arc::new(table));
-        for key in std::mem::take(&mut self.due.dirty).difference(&unapplied) {
-            let _ = self.events.send(key.clone());
+        self.routes.0.store(Arc::new(AppliedRoutes { table, refused }));
+        for key in changed {
+            let _ = self.events.send(key);
         }
-        self.due.dirty = unapplied;
     }
 
     fn retry_later(&mut self) {

@@ -12,7 +12,9 @@ use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Api, containers, events, handlers, health, names, problems, routes as routing};
+use super::{
+    Api, containers, events, followers, handlers, health, names, problems, routes as routing, status,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -31,7 +33,7 @@ use super::{Api, containers, events, handlers, health, names, problems, routes a
         (name = "handlers", description = "Scripts, plugins and webhooks, and their deliveries."),
         (name = "problems", description = "What was asked for and is not done."),
         (name = "events", description = "What happens, as it happens."),
-        (name = "agent", description = "The agent itself: probes and metrics.")
+        (name = "agent", description = "The agent itself: status, followers, probes and metrics.")
     ),
     modifiers(&Token)
 )]
@@ -64,6 +66,8 @@ pub(super) fn documented() -> (Router<Api>, utoipa::openapi::OpenApi) {
         .routes(routes!(handlers::forget))
         .routes(routes!(handlers::test))
         .routes(routes!(events::events))
+        .routes(routes!(status::status))
+        .routes(routes!(followers::followers))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(health::metrics))

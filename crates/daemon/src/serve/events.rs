@@ -5,7 +5,7 @@ use axum::http::HeaderMap;
 use axum::response::Sse;
 use axum::response::sse::{self, KeepAlive};
 use futures_util::{Stream, stream};
-use longshore_api::{Event, Route, RouteEvent};
+use longshore_api::{Event, RouteEvent};
 
 use super::Api;
 use super::feed::{EventId, Happening};
@@ -55,7 +55,10 @@ fn event(api: &Api, happening: Happening) -> Event {
         Happening::Container(event) => Event::Container(event),
         Happening::Missed(missed) => Event::Lagged { missed },
         Happening::Route(key) => {
-            let route = api.routes.table().get(&key).map(|route| Route::from(&**route));
+            let route = {
+                let applied = api.routes.applied();
+                applied.table.get(&key).map(|route| applied.shown(route))
+            };
             Event::Route(RouteEvent { key: key.to_string(), route })
         }
     }

@@ -51,9 +51,9 @@ pub(super) async fn readyz(State(api): State<Api>) -> Response {
     responses((status = 200, description = "The metrics.", body = String, content_type = "text/plain"))
 )]
 pub(super) async fn metrics(State(api): State<Api>) -> Response {
-    api.traffic.publish();
+    let durations = api.traffic.publish();
     let docker = f64::from(u8::from(api.docker.borrow().is_none()));
     metrics::gauge!("longshore_docker_connected").set(docker);
     let kind = "text/plain; version=0.0.4; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], crate::metrics::render(&api.metrics)).into_response()
+    ([(header::CONTENT_TYPE, kind)], crate::metrics::render(&api.metrics) + &durations).into_response()
 }

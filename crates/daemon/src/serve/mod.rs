@@ -10,12 +10,14 @@ mod document;
 mod errors;
 mod events;
 mod feed;
+mod followers;
 mod handlers;
 mod health;
 mod names;
 mod problems;
 mod routes;
 mod server;
+mod status;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,13 +33,14 @@ use utoipa_swagger_ui::SwaggerUi;
 use self::errors::failure;
 pub(crate) use self::feed::Feed;
 use self::server::Limits;
+pub(crate) use self::status::{About, Started, docker_version};
 use crate::act::Traffic;
 use crate::reconcile::Routes;
 use longshore_delivery::Command;
 use longshore_dns::Zones;
 use longshore_model::HandlerSet;
-use longshore_runtime::Problems;
 use longshore_runtime::state::{DockerState, Reader};
+use longshore_runtime::{Problems, StatusBoard};
 
 /// All that the API shows.
 #[derive(Clone)]
@@ -51,6 +54,10 @@ pub(crate) struct Api {
     pub(crate) handlers: watch::Receiver<Arc<HandlerSet>>,
     pub(crate) deliveries: mpsc::UnboundedSender<Command>,
     pub(crate) docker: DockerState,
+    /// Docker's version, once it was asked.
+    pub(crate) docker_version: watch::Receiver<Option<String>>,
+    pub(crate) statuses: StatusBoard,
+    pub(crate) about: Arc<About>,
     pub(crate) ready: watch::Receiver<bool>,
     pub(crate) traffic: Traffic,
     pub(crate) metrics: PrometheusHandle,

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::{Api, failure};
+use crate::reconcile::AppliedRoutes;
 
 /// Lists the routes that the balancer carries.
 #[utoipa::path(
@@ -18,7 +19,8 @@ use super::{Api, failure};
     responses((status = 200, description = "The routes, by port, host and prefix.", body = Vec<Route>))
 )]
 pub(super) async fn routes(State(api): State<Api>) -> Json<Vec<Route>> {
-    Json(api.routes.table().iter().map(|route| Route::from(&**route)).collect())
+    let applied = api.routes.applied();
+    Json(applied.table.iter().map(|route| applied.shown(route)).collect())
 }
 
 /// The request to explain.
@@ -58,18 +60,71 @@ pub(super) async fn explain(State(api): State<Api>, Query(query): Query<RouteQue
         return failure(StatusCode::SERVICE_UNAVAILABLE, "Docker's containers have not been listed yet");
     };
     let RequestTarget { host, path, .. } = &target;
-    let explained = longshore_plan::explain(&world, &api.routes.table(), frontend, host, path);
-    Json(explanation(frontend, explained)).into_response()
+    let applied = api.routes.applied();
+    let explained = longshore_plan::explain(&world, &applied.table, frontend, host, path);
+    Json(explanation(frontend, explained, applied.refused.get(&frontend).cloned())).into_response()
 }
 
-fn explanation(frontend: Frontend, explained: longshore_plan::Explanation) -> Explanation {
+impl AppliedRoutes {
+    /// Returns a route as the API shows it.
+    pub(super) fn shown(&self, route: &longshore_model::Route) -> Route {
+        Route { frontend_error: self.refused.get(&route.key.frontend).cloned(), ..Route::from(route) }
+    }
+}
+
+/// `refused` is why the frontend is not open, where it is not: then no container gets the request, whatever the route says.
+fn explanation(
+    frontend: Frontend,
+    explained: longshore_plan::Explanation,
+    refused: Option<String>,
+) -> Explanation {
     let verdict = match explained.verdict {
+        longshore_plan::Verdict::NoRoute => Verdict::NoRoute,
+        _ if refused.is_some() => Verdict::FrontendClosed,
         longshore_plan::Verdict::Routed => Verdict::Routed,
         longshore_plan::Verdict::NoUpstream => Verdict::NoUpstream,
-        longshore_plan::Verdict::NoRoute => Verdict::NoRoute,
     };
-    let candidate =
-        |c: longshore_plan::Candidate| Candidate { name: c.name, id: c.id, serves: c.serves, why: c.why };
+    let is_open = refused.is_none();
+    let candidate = |c: longshore_plan::Candidate| Candidate {
+        name: c.name,
+        id: c.id,
+        serves: c.serves && is_open,
+        why: c.why,
+    };
     let candidates = explained.candidates.into_iter().map(candidate).collect();
-    Explanation { frontend: frontend.to_string(), verdict, route: explained.route, candidates }
+    let frontend_error = refused.filter(|_| verdict == Verdict::FrontendClosed);
+    Explanation {
+        frontend: frontend.to_string(),
+        verdict,
+        route: explained.route,
+        frontend_error,
+        candidates,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_routed_through_a_frontend_that_is_not_open() {
+        let routed = || longshore_plan::Explanation {
+            verdict: longshore_plan::Verdict::Routed,
+            route: Some("tcp:9999".to_owned()),
+            candidates: vec![longshore_plan::Candidate {
+                name: "db".to_owned(),
+                id: "0123".to_owned(),
+                serves: true,
+                why: "takes 100%".to_owned(),
+            }],
+        };
+        let open = explanation("tcp:9999".parse().unwrap(), routed(), None);
+        assert!(open.verdict == Verdict::Routed && open.candidates[0].serves);
+        let taken = explanation("tcp:9999".parse().unwrap(), routed(), Some("address in use".to_owned()));
+        assert_eq!(
+            (taken.verdict, taken.frontend_error.as_deref()),
+            (Verdict::FrontendClosed, Some("address in use"))
+        );
+        assert!(!taken.candidates[0].serves);
+    }
 }

@@ -87,6 +87,6 @@ mod tests {
         assert!(told(0o640).await.contains("chmod 600"));
         std::fs::remove_file(&path).unwrap();
         assert!(Key::read(&path).await.err().unwrap_or_default().contains("No such file"));
-        assert!(Key::read(dir.path()).await.err().unwrap_or_default().contains("no regular file"));
+        assert!(Key::read(dir.path()).await.err().unwrap_or_default().contains("not a regular file"));
     }
 }

@@ -1,16 +1,24 @@
 //! Docker, watched: what it says becomes [`DockerObservation`]s for the one task that writes World.
 //!
+//! ```text
+//! stream ──Heard──► Session ──Observe──► World's writer
+//! answers ─────────►  (pure) ──Show─────► InspectionCache
+//!                        └────Inspect, List, Ping, Subscribe──► Docker
+//! ```
+//!
 //! Subscribe, list, swap whole: the event stream is opened first and drained into memory by a task of its own, as
 //! Docker drops a listener that is slower than 100 ms an event; then everything is listed and handed over at once;
 //! then each event hands over what it says by itself and has its container inspected. After a break the stream is
 //! resumed where it ended (Docker remembers 256 events) and everything is listed again. A resync on a timer
-//! repairs what was missed all the same, and counts it.
+//! repairs what was missed all the same, and counts it. [`session`] decides all of it; [`run`](mod@run) makes the calls.
 //!
 //! Deliberately absent: what any of it means. This room knows Docker's spelling and nothing of routes.
 
-mod inspect;
-mod session;
+mod queue;
+mod run;
+pub mod session;
 mod stream;
+pub mod summary;
 mod translate;
 
 use std::collections::BTreeSet;
@@ -18,10 +26,13 @@ use std::time::Duration;
 
 use longshore_model::HostId;
 use longshore_runtime::state::{DockerObservation, Observation, Reader};
-use longshore_runtime::{ReloadableSettings, backoff, chain};
+use longshore_runtime::{Problems, ReloadableSettings, Source, backoff, chain};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
-use crate::DockerSettings;
+pub(crate) use session::Shown;
+
+use crate::DockerClient;
 
 /// Which events Docker is asked for, beyond those that World follows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,8 +51,8 @@ impl Default for Attention {
 
 /// One engine, and what is done with what it says.
 pub struct Watched {
-    /// How the engine is reached.
-    pub settings: DockerSettings,
+    /// The engine.
+    pub docker: DockerClient,
     /// What may change while it is watched.
     pub live: tokio::sync::watch::Receiver<ReloadableSettings>,
     /// Which events the handlers want.
@@ -50,6 +61,8 @@ pub struct Watched {
     pub world: Reader,
     /// The host whose engine it is.
     pub host: HostId,
+    /// Where it is told which containers Docker refuses to show.
+    pub problems: Problems,
     /// Where what is observed goes.
     pub observations: mpsc::UnboundedSender<Observation>,
     /// The time of the last event heard, in nanoseconds since 1970; nothing on the first day.
@@ -65,21 +78,18 @@ impl Watched {
 
 /// Watches one Docker Engine until nobody takes what it observes.
 pub async fn watch(mut watched: Watched) {
-    let address = watched.settings.address.to_string();
+    let address = watched.docker.settings().address.to_string();
     let mut delays = backoff::exponential(FIRST_DELAY, MAX_DELAY);
     while !watched.observations.is_closed() {
-        let session = session::Session::open(&mut watched).await;
-        let ended = match session {
-            Ok(mut session) => {
-                tracing::info!(docker = %address, version = session.version(), "watching Docker");
-                delays = backoff::exponential(FIRST_DELAY, MAX_DELAY);
-                session.run().await
-            }
-            Err(error) => error,
-        };
-        let why = chain(&ended);
+        let began = Instant::now();
+        let why = run::run(&mut watched).await.unwrap_or_else(|error| chain(&error));
+        if began.elapsed() >= STEADY {
+            delays = backoff::exponential(FIRST_DELAY, MAX_DELAY);
+        }
         let delay = delays.next().unwrap_or(MAX_DELAY);
         tracing::debug!(docker = %address, error = %why, retry_in = ?delay, "Docker does not answer");
+        watched.docker.inspections().away(&why);
+        watched.problems.set(Source::Inspections, []);
         if watched.tell(DockerObservation::Away(why)).is_err() {
             return;
         }
@@ -89,3 +99,5 @@ pub async fn watch(mut watched: Watched) {
 
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 const MAX_DELAY: Duration = Duration::from_millis(2500);
+/// A connection that held for so long is no part of what failed before: each begins with a list of everything.
+const STEADY: Duration = Duration::from_secs(10);

@@ -3,13 +3,17 @@
 use std::collections::HashMap;
 
 use bollard::Docker;
+use bollard::errors::Error;
 use bollard::query_parameters::EventsOptionsBuilder;
 use futures_util::StreamExt;
+use longshore_runtime::chain;
+use longshore_runtime::state::DockerEvent;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Attention;
-use super::translate::{self, Heard};
+use super::session::CHANGING;
+use super::translate;
 
 /// Only what World depends on or a person wants to see: a health check alone makes three events a second.
 const ACTIONS: &[&str] = &[
@@ -27,14 +31,15 @@ const ACTIONS: &[&str] = &[
     "remove",
 ];
 
-/// Further actions that World depends on, and the model has no word for.
-pub(super) const CHANGING: &[&str] = &["stop", "restart", "oom", "update"];
-
 /// What came off the stream.
 #[derive(Debug)]
 pub(super) enum Item {
-    Heard(Heard),
-    Broken(bollard::errors::Error),
+    /// An event.
+    Heard(DockerEvent),
+    /// Something that cannot be read, and why. Nothing comes after it.
+    Unreadable(String),
+    /// The connection broke. Nothing comes after it.
+    Broken(Error),
 }
 
 /// An open stream. Dropping it closes the connection.
@@ -60,12 +65,16 @@ pub(super) fn open(docker: Docker, since: i64, attention: &Attention) -> Stream 
         while let Some(event) = events.next().await {
             let item = match event {
                 Ok(message) => match translate::event(message) {
-                    Some(heard) => Item::Heard(heard),
+                    Some(event) => Item::Heard(event),
                     None => continue,
                 },
+                Err(error @ (Error::JsonDataError { .. } | Error::JsonSerdeError { .. })) => {
+                    Item::Unreadable(chain(&error))
+                }
                 Err(error) => Item::Broken(error),
             };
-            if sender.send(item).is_err() {
+            let is_over = !matches!(item, Item::Heard(_));
+            if sender.send(item).is_err() || is_over {
                 return;
             }
         }

@@ -11,6 +11,9 @@ use longshore_model::{
     Container, ContainerEvent, ContainerId, Endpoint, EventKind, Health, Network, NetworkEvent, NetworkScope,
     Published, RunState, Transport,
 };
+use longshore_runtime::state::DockerEvent;
+
+use super::summary::Summary;
 
 /// An inspected container; `None` if the answer has no id or no name, which no engine gives.
 pub(super) fn container(inspected: ContainerInspectResponse, include_env: bool) -> Option<Container> {
@@ -46,25 +49,25 @@ pub(super) fn container(inspected: ContainerInspectResponse, include_env: bool) 
     })
 }
 
-/// Whether a line of the container list says anything else than what is known of the container.
-pub(super) fn differs(summary: &ContainerSummary, known: &Container) -> bool {
-    let name = summary.names.iter().flatten().find_map(|name| {
-        // A linked container has further names with a slash inside.
-        name.strip_prefix('/').filter(|name| !name.contains('/'))
-    });
-    let state = summary.state.as_ref().map(ToString::to_string);
-    let status = summary.status.as_deref().unwrap_or_default();
-    let health = match status.rsplit_once('(') {
+/// A line of the container list; `None` if it has no id, which no engine gives.
+pub(super) fn summary(summary: ContainerSummary) -> Option<Summary> {
+    let names = summary.names.unwrap_or_default();
+    // A linked container has further names with a slash inside.
+    let mut names = names.iter().filter_map(|name| name.strip_prefix('/'));
+    let health = match summary.status.as_deref().unwrap_or_default().rsplit_once('(') {
         Some((_, "healthy)")) => Health::Healthy,
         Some((_, "unhealthy)")) => Health::Unhealthy,
         Some((_, "health: starting)")) => Health::Starting,
         _ => Health::None,
     };
-    let endpoints = summary.network_settings.as_ref().and_then(|settings| settings.networks.clone());
-    name != Some(known.name.as_str())
-        || state != Some(known.state.to_string())
-        || (known.state == RunState::Running && health != known.health)
-        || (known.state.is_alive() && networks(endpoints.unwrap_or_default()) != known.networks)
+    let endpoints = summary.network_settings.and_then(|settings| settings.networks);
+    Some(Summary {
+        id: ContainerId::new(summary.id?),
+        name: names.find(|name| !name.contains('/')).map(str::to_owned),
+        state: summary.state.map(|state| state.to_string()),
+        health,
+        networks: networks(endpoints.unwrap_or_default()),
+    })
 }
 
 /// A network and its id.
@@ -76,15 +79,8 @@ pub(super) fn network(network: bollard::models::Network) -> Option<(String, Netw
     Some((network.id?, Network { name: network.name?, scope }))
 }
 
-/// What an event says.
-#[derive(Debug)]
-pub(super) enum Heard {
-    Container(ContainerEvent),
-    Network(NetworkEvent),
-}
-
 /// An event in the model's words; `None` for those that nothing depends on.
-pub(super) fn event(message: EventMessage) -> Option<Heard> {
+pub(super) fn event(message: EventMessage) -> Option<DockerEvent> {
     use bollard::models::EventMessageTypeEnum as Type;
     let at = message.time_nano.or(message.time.map(|s| s.saturating_mul(1_000_000_000))).unwrap_or(0);
     let actor = message.actor?;
@@ -103,7 +99,7 @@ pub(super) fn event(message: EventMessage) -> Option<Heard> {
         (Type::NETWORK, "disconnect") => (attributes.remove("container")?, EventKind::Disconnect),
         (Type::NETWORK, "create" | "destroy" | "remove") => {
             let name = attributes.remove("name").unwrap_or_default();
-            return Some(Heard::Network(NetworkEvent { network: actor.id?, name, action, at }));
+            return Some(DockerEvent::Network(NetworkEvent { network: actor.id?, name, action, at }));
         }
         _ => return None,
     };
@@ -116,7 +112,13 @@ pub(super) fn event(message: EventMessage) -> Option<Heard> {
         }
         _ => attributes.remove("name").unwrap_or_default(),
     };
-    Some(Heard::Container(ContainerEvent { container: ContainerId::new(id), name, kind, at, attributes }))
+    Some(DockerEvent::Container(ContainerEvent {
+        container: ContainerId::new(id),
+        name,
+        kind,
+        at,
+        attributes,
+    }))
 }
 
 fn container_event(action: &str, attributes: &BTreeMap<String, String>) -> EventKind {
@@ -211,17 +213,17 @@ pub(super) fn nanoseconds(text: &str) -> i64 {
 mod tests {
     use super::*;
 
-    fn heard(json: &str) -> Option<Heard> {
+    fn heard(json: &str) -> Option<DockerEvent> {
         event(serde_json::from_str(json).unwrap())
     }
 
     #[test]
     fn a_kill_carries_its_signal_and_what_follows_a_colon_is_no_part_of_the_name() {
         let kill = r#"{"Type":"container","Action":"kill","Actor":{"ID":"ab","Attributes":{"name":"wp1","signal":"15"}},"timeNano":7}"#;
-        let Some(Heard::Container(event)) = heard(kill) else { panic!("not heard") };
+        let Some(DockerEvent::Container(event)) = heard(kill) else { panic!("not heard") };
         assert_eq!((event.kind, event.at, event.name.as_str()), (EventKind::Kill(Some(15)), 7, "wp1"));
         let exec = r#"{"Type":"container","Action":"exec_start: /probe","Actor":{"ID":"ab","Attributes":{}},"timeNano":7}"#;
-        let Some(Heard::Container(event)) = heard(exec) else { panic!("not heard") };
+        let Some(DockerEvent::Container(event)) = heard(exec) else { panic!("not heard") };
         assert_eq!(event.kind, EventKind::Other("exec_start".to_owned()));
         assert_eq!(event.attributes["exec_start"], "/probe");
     }
@@ -229,7 +231,7 @@ mod tests {
     #[test]
     fn a_connect_is_heard_for_its_container_without_the_networks_name() {
         let connect = r#"{"Type":"network","Action":"connect","Actor":{"ID":"net","Attributes":{"container":"ab","name":"zoo"}},"timeNano":7}"#;
-        let Some(Heard::Container(event)) = heard(connect) else { panic!("not heard") };
+        let Some(DockerEvent::Container(event)) = heard(connect) else { panic!("not heard") };
         assert_eq!((event.container.as_str(), event.name.as_str()), ("ab", ""));
     }
 

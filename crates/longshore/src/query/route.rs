@@ -30,10 +30,14 @@ pub(crate) fn routes_table(routes: &[Route]) -> Table {
     let rows = routes.iter().flat_map(|route| {
         let strip = if route.strip_prefix { "yes" } else { "no" };
         let of_route = move || [cell(&route.frontend), cell(request(route)), cell(strip)];
+        let closed = route.frontend_error.clone();
         let up = move |upstream: &Upstream| {
             let [frontend, request, strip] = of_route();
             let weight = upstream.weight.to_string();
-            let state = toned("up", Tone::Good);
+            let state = match &closed {
+                None => toned("up", Tone::Good),
+                Some(error) => toned(format!("down: the frontend is not open: {error}"), Tone::Bad),
+            };
             [frontend, request, strip, cell(&upstream.name), cell(&upstream.address), cell(weight), state]
         };
         let waits = move |waiting: &Waiting| {
@@ -61,9 +65,10 @@ async fn explain(asked: &ExplainRoute) -> anyhow::Result<ExitCode> {
 }
 
 fn text(target: &str, explanation: &Explanation) -> String {
-    let Explanation { frontend, verdict, route, candidates } = explanation;
+    let Explanation { frontend, verdict, route, frontend_error, candidates } = explanation;
     let mut lines = vec![format!("{} at {frontend}: {verdict}", printable(target))];
     lines.extend(route.as_ref().map(|route| format!("route: {}", printable(route))));
+    lines.extend(frontend_error.as_ref().map(|error| format!("frontend: {}", printable(error))));
     lines.extend(candidates.iter().map(|candidate| {
         let mark = if candidate.serves { "+" } else { "-" };
         printable(&format!("{mark} {} ({}): {}", candidate.name, candidate.id, candidate.why))

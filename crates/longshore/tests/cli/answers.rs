@@ -76,11 +76,13 @@ async fn a_list_is_printed_by_name_or_by_a_template() -> TestResult {
 async fn the_status_says_why_the_agent_is_not_ready() -> TestResult {
     let asked = Asked::start(&[]).await?;
     let status = asked.ask("status").run().code(1);
-    let status = status.prints(&asked.address).prints("not ready: Docker").prints("problems");
+    let status =
+        status.prints("not ready: Docker is not responding").prints("unix:///nonexistent/docker.sock");
+    let status = status.prints("built-in").prints("1 (see `longshore problem ls`)").prints("FOLLOWER");
     assert!(!status.stdout().contains('\u{1b}'), "no colours in a pipe");
     let json = asked.ask("status --json").run().code(1).stdout();
     let json: serde_json::Value = serde_json::from_str(&json)?;
-    assert!(json["unready"].is_string(), "{json}");
+    assert!(json["docker"]["error"].is_string() && json["followers"].is_array(), "{json}");
     Ok(())
 }
 

@@ -29,3 +29,16 @@ fn every_manual_page_is_titled_by_the_whole_command() -> TestResult {
     }
     Ok(())
 }
+
+#[test]
+fn the_settings_file_and_the_labels_have_manual_pages() -> TestResult {
+    let dir = tempfile::tempdir()?;
+    Longshore::new("man").arg(dir.path()).run().code(0);
+    let page = |name: &str| std::fs::read_to_string(dir.path().join(name));
+    let settings = page("man5/longshore.toml.5")?;
+    assert!(settings.contains(".TH LONGSHORE.TOML 5 "), "{settings}");
+    assert!(settings.contains("\\fBcheck\\-interval\\fR"), "{settings}");
+    let labels = page("man7/longshore-labels.7")?;
+    assert!(labels.contains("\\fBlongshore.http.<port>.host\\fR"), "{labels}");
+    Ok(())
+}

@@ -228,3 +228,140 @@ async fn an_event_has_a_time_a_name_and_an_id_to_go_on_from() -> TestResult {
     assert_eq!((told.name.as_str(), &told.data["missed"]), ("lagged", &Value::Null), "{told:?}");
     Ok(())
 }
+
+#[tokio::test]
+async fn a_frontend_whose_port_is_taken_is_down_wherever_it_is_shown() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let host = lab.host(0);
+    let agent = Agent::on(host).start().await?;
+    let port = host.free_port().await?;
+    let other = host.inside(async move { tokio::net::TcpListener::bind(("0.0.0.0", port)).await }).await??;
+    let spec = ContainerSpec::server().label("longshore.tcp.80.listen", &port.to_string());
+    let web = host.run(spec).await?;
+    let frontend = format!("tcp:{port}");
+    let explained = format!("/v1/explain/route?frontend={frontend}");
+    eventually("the route is there, and its frontend is not open", async || {
+        let routes = agent.api("/v1/routes").await.unwrap_or_default();
+        let error = routes[0]["frontend_error"].as_str().unwrap_or_default().to_owned();
+        routes[0]["upstreams"][0]["name"] == web.name.as_str() && error.contains("in use")
+    })
+    .await;
+    let answer = agent.api(&explained).await?;
+    assert_eq!(
+        (&answer["verdict"], &answer["candidates"][0]["serves"]),
+        (&"frontend_closed".into(), &false.into())
+    );
+    assert!(answer["frontend_error"].as_str().is_some_and(|error| error.contains("in use")), "{answer}");
+    let status = agent.api("/v1/status").await?;
+    assert_eq!(status["balancer"]["closed"][0]["frontend"], frontend.as_str(), "{status}");
+    drop(other);
+    eventually("it opens once the port is free", async || {
+        let routes = agent.api("/v1/routes").await.unwrap_or_default();
+        routes[0]["frontend_error"].is_null() && routes[0]["upstreams"][0].is_object()
+    })
+    .await;
+    assert_eq!(agent.api(&explained).await?["verdict"], "routed");
+    let log = agent.log();
+    assert!(log.contains(&format!("frontend opened frontend={frontend}")), "{log}");
+    assert!(log.contains(&format!("route added route={frontend}")), "{log}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_status_says_what_runs_and_how_much_there_is() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let host = lab.host(0);
+    let agent = Agent::on(host).start().await?;
+    let web = host.run(server("s.test")).await?;
+    let _idle = host.create(ContainerSpec::server()).await?;
+    answered_by(host, "s.test", "/", &web.name).await;
+    eventually("all of it is known", async || {
+        let status = agent.api("/v1/status").await.unwrap_or_default();
+        status["docker"]["version"].is_string() && status["counts"]["containers"] == 2
+    })
+    .await;
+    let status = agent.api("/v1/status").await?;
+    assert_eq!(
+        (&status["version"], &status["node"]),
+        (&env!("CARGO_PKG_VERSION").into(), &host.name.as_str().into())
+    );
+    assert_eq!((&status["ready"], &status["docker"]["connected"]), (&true.into(), &true.into()));
+    assert_eq!(
+        (&status["balancer"]["engine"], &status["balancer"]["frontends"]),
+        (&"built-in".into(), &vec!["http:80"].into())
+    );
+    assert_eq!((&status["counts"]["running"], &status["counts"]["routes"]), (&1.into(), &1.into()));
+    assert!(status["started_at"].as_str().is_some_and(|at| at.ends_with('Z')), "{status}");
+    host.stop_dockerd().await?;
+    eventually("Docker's absence is told, and what was known stays", async || {
+        let status = agent.api("/v1/status").await.unwrap_or_default();
+        status["docker"]["connected"] == false
+            && status["docker"]["error"].is_string()
+            && status["counts"]["routes"] == 1
+    })
+    .await;
+    host.start_dockerd().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn each_follower_tells_of_its_last_pass() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let host = lab.host(0);
+    let agent = Agent::on(host).flags(&["--dns", "127.0.0.1:5353"]).start().await?;
+    let of = async |name: &str| {
+        let followers = agent.api("/v1/followers").await.unwrap_or_default();
+        followers.as_array().into_iter().flatten().find(|f| f["name"] == name).cloned().unwrap_or_default()
+    };
+    eventually("the first passes are made", async || {
+        of("sidecars").await["last"]["reached"] == "all" && of("dns").await["last"]["cause"] == "first"
+    })
+    .await;
+    let before = of("dns").await["passes"].as_u64().unwrap_or_default();
+    let _web = host.run(server("f.test")).await?;
+    eventually("a container that comes is the cause of the next one", async || {
+        let dns = of("dns").await;
+        dns["last"]["cause"] == "changes" && dns["passes"].as_u64().is_some_and(|passes| passes > before)
+    })
+    .await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn each_metric_has_a_help_text_and_durations_have_buckets() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let host = lab.host(0);
+    let agent = Agent::on(host).start().await?;
+    let port = host.free_port().await?;
+    let spec = server("m.test").label("longshore.tcp.80.listen", &port.to_string());
+    let web = host.run(spec).await?;
+    answered_by(host, "m.test", "/", &web.name).await;
+    let text = agent.get("/metrics").await?.text();
+    let families: Vec<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    let family_of = |line: &str| {
+        let name = line.split(['{', ' ']).next().unwrap_or_default().to_owned();
+        let base = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end));
+        base.filter(|base| families.contains(base)).map_or(name.clone(), str::to_owned)
+    };
+    for line in text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
+        let family = family_of(line);
+        assert!(families.contains(&family.as_str()), "{line} has no type");
+        assert!(text.contains(&format!("# HELP {family} ")), "{line} has no help text");
+    }
+    let sample = |start: &str| text.lines().any(|line| line.starts_with(start));
+    for start in [
+        "longshore_build_info{version=",
+        "longshore_request_duration_seconds_bucket{frontend=\"http:80\",le=\"0.005\"} ",
+        "longshore_route_apply_seconds_bucket{le=",
+        "longshore_resync_repairs_total 0",
+        "process_resident_memory_bytes ",
+        "process_start_time_seconds ",
+    ] {
+        assert!(sample(start), "{start:?} is not in\n{text}");
+    }
+    assert!(!text.contains("quantile="), "{text}");
+    assert!(sample(&format!("longshore_connections_total{{frontend=\"tcp:{port}\"")), "{text}");
+    assert!(!sample(&format!("longshore_responses_total{{frontend=\"tcp:{port}\"")), "{text}");
+    Ok(())
+}

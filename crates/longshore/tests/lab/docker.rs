@@ -22,7 +22,7 @@ async fn an_absent_docker_is_waited_for_and_named() -> TestResult {
     let mut agent = Agent::on(&host).spawn()?;
     eventually("the agent says that it is not ready, and why", async || {
         let answer = agent.get("/readyz").await;
-        answer.is_ok_and(|a| a.status == 503 && a.text().contains("Docker does not answer"))
+        answer.is_ok_and(|a| a.status == 503 && a.text().contains("Docker is not responding"))
     })
     .await;
     assert_eq!(agent.get("/healthz").await?.status, 200);
@@ -53,7 +53,7 @@ async fn routes_of_containers_that_run_on_outlive_a_docker_that_is_killed_and_st
         .start()?;
     host.kill_dockerd().await?;
     eventually("the agent notices", async || {
-        agent.cli(&["problems"]).await.is_ok_and(|p| p.contains("does not answer"))
+        agent.cli(&["problems"]).await.is_ok_and(|p| p.contains("not responding"))
     })
     .await;
     assert_eq!(agent.get("/readyz").await?.status, 200, "what it carries is still good");
@@ -83,7 +83,7 @@ async fn what_happened_while_the_stream_was_cut_is_made_up_for() -> TestResult {
     goes.remove().await?;
     let comes = host.run(server()).await?;
     eventually("the agent notices", async || {
-        agent.cli(&["problems"]).await.is_ok_and(|p| p.contains("does not answer"))
+        agent.cli(&["problems"]).await.is_ok_and(|p| p.contains("not responding"))
     })
     .await;
     relay.heal();

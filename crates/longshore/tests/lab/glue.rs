@@ -143,6 +143,27 @@ async fn once_runs_the_handlers_of_none_with_an_empty_id_and_no_others() -> Test
 }
 
 #[tokio::test]
+async fn the_current_folder_is_looked_in_too_and_the_log_says_where_was_looked() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let host = lab.host(0);
+    let checkout = Checkout::new()?;
+    checkout.ini("none.ini", &TEST_INI.replace("events=all", "events=none"))?;
+    let mut command = host.command(env!("CARGO_BIN_EXE_longshore"));
+    command.args(["glue", "-1", "--docker-url", &host.docker_host()]);
+    command.arg("--data-dir").arg(checkout.path("data")).current_dir(checkout.dir.path());
+    let output = command.output().await?;
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{told}");
+    assert!(checkout.log().contains("status=[none]"), "{told}");
+    let looked = told.lines().filter(|line| line.contains("looked for handlers"));
+    let looked: Vec<&str> = looked.collect();
+    let here = checkout.path("docker-glue.d").display().to_string();
+    assert!(looked.iter().any(|line| line.contains(&here) && line.contains("files=1")), "{told}");
+    assert!(looked.iter().any(|line| line.contains("no such folder")), "{told}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn once_fails_where_a_handler_fails_or_its_file_is_broken() -> TestResult {
     let lab = Lab::up(1).await?;
     let host = lab.host(0);
@@ -226,7 +247,7 @@ async fn a_file_that_comes_changes_breaks_or_goes_is_followed() -> TestResult {
     tokio::time::sleep(Duration::from_secs(1)).await;
     told("first").await?;
     checkout.ini("test.ini", "[handler\n")?;
-    logged(1, "handler \"test\" goes on as it was read last").await;
+    logged(1, "handler \"test\" keeps its last good definition").await;
     checkout.ini("test.ini", &option("second"))?;
     logged(2, "no longer: ").await;
     told("second").await?;

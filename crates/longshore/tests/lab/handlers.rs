@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use longshore_testkit::bollard::exec::StartExecOptions;
 use longshore_testkit::bollard::models::ExecConfig;
-use longshore_testkit::{Agent, AgentBuilder, ContainerSpec, Host, Lab, TestResult, eventually};
+use longshore_testkit::{Agent, AgentBuilder, AgentError, ContainerSpec, Host, Lab, TestResult, eventually};
 
 /// A folder with handlers' files, their scripts, and what these wrote down.
 pub(crate) struct Folder(tempfile::TempDir);
@@ -526,6 +526,9 @@ async fn a_handler_is_tested_by_hand() -> TestResult {
     assert!(real.contains("succeeded in"), "{real}");
     assert_eq!(folder.events_of("hand", "web"), ["start"]);
     assert!(agent.cli(&["handlers", "test", "nobody", "--event", "none"]).await.is_err());
+    let typo = ["handler", "test", "hand", "--event", "strat", "--container", "web"];
+    let Err(AgentError::Cli { output, .. }) = agent.cli(&typo).await else { panic!("strat is no event") };
+    assert!(output.contains("unknown event \"strat\" (did you mean \"start\"?)"), "{output}");
     for (event, container) in
         [("start", "no"), ("all", "web"), ("network_create", "web"), ("none", "web"), ("two words", "web")]
     {

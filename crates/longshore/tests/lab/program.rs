@@ -280,7 +280,7 @@ async fn a_dry_run_shows_the_plan_and_changes_nothing() -> TestResult {
     command.args(["run", "--once", "--docker", &format!("unix://{away}"), "--data-dir", &data]);
     let output = command.output().await?;
     assert_eq!(output.status.code(), Some(1), "a single pass does not wait for Docker");
-    assert!(String::from_utf8_lossy(&output.stderr).contains("does not answer"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("is not responding"));
     Ok(())
 }
 
@@ -291,7 +291,7 @@ async fn two_agents_do_not_share_a_data_directory() -> TestResult {
     let agent = Agent::on(host).start().await?;
     let second = Agent::on(host).data_dir(agent.data_dir()).listen("127.0.0.1:7052").start().await;
     let Err(AgentError::NotReady(_, log)) = second else { panic!("the second one runs") };
-    assert!(log.contains("another agent uses it"), "{log}");
+    assert!(log.contains("in use by another agent"), "{log}");
     Ok(())
 }
 

@@ -258,13 +258,13 @@ async fn an_etcd_that_was_away_is_caught_up_with() -> TestResult {
     etcd.stop(0).await?;
     eventually("that it is away is a problem, once", async || {
         let told = problems(&agent).await;
-        told.matches("etcd does not take").count() == 1 && told.contains("http://127.0.0.1:2379")
+        told.matches("cannot publish to etcd").count() == 1 && told.contains("http://127.0.0.1:2379")
     })
     .await;
     let comes = host.run(idle().named("came-meanwhile")).await?;
     ends.remove().await?;
     tokio::time::sleep(LEASE).await;
-    assert_eq!(problems(&agent).await.matches("etcd does not take").count(), 1, "it stays one");
+    assert_eq!(problems(&agent).await.matches("cannot publish to etcd").count(), 1, "it stays one");
     assert_eq!(agent.get("/readyz").await?.status, 200, "the agent goes on");
     etcd.start(0).await?;
     published(&etcd, &[&key(host, &stays), &key(host, &comes)]).await;
@@ -280,7 +280,7 @@ async fn an_agent_that_starts_before_etcd_publishes_once_it_is_there() -> TestRe
     etcd.stop(0).await?;
     let web = host.run(idle()).await?;
     let agent = publisher(host, &etcd, &[]).start().await?;
-    eventually("it is told", async || problems(&agent).await.contains("etcd does not take")).await;
+    eventually("it is told", async || problems(&agent).await.contains("cannot publish to etcd")).await;
     etcd.start(0).await?;
     published(&etcd, &[&key(host, &web)]).await;
     Ok(())
@@ -477,7 +477,7 @@ async fn etcd_is_spoken_to_over_tls_with_a_certificate_and_not_without() -> Test
     let stranger = Agent::on(host).balancer("none").flags(&["--publish-etcd", "https://127.0.0.1:2379"]);
     let stranger = stranger.start().await?;
     eventually("without the authority it is a problem", async || {
-        problems(&stranger).await.contains("etcd does not take")
+        problems(&stranger).await.contains("cannot publish to etcd")
     })
     .await;
     drop(stranger);

@@ -1,7 +1,7 @@
 //! Sidecars: what the requirements' table says of Podder, row by row, on a real Docker.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use longshore_testkit::bollard::models::ContainerConfig;
 use longshore_testkit::bollard::query_parameters::CommitContainerOptions;
@@ -539,7 +539,9 @@ async fn an_image_that_wants_a_login_comes_once_the_agents_user_has_one() -> Tes
     let agent = agent(host, None).env("DOCKER_CONFIG", &theirs.path().display().to_string()).start().await?;
     eventually("it is told what is missing", async || {
         let told = problems_of(&agent, &main.id).await;
-        told.iter().any(|line| line.contains(&image) && line.contains("cannot be pulled without a login"))
+        told.iter().any(|line| {
+            line.contains(&image) && line.contains("cannot pull") && line.contains("without a login")
+        })
     })
     .await;
     std::fs::copy(mine.path().join("config.json"), theirs.path().join("config.json"))?;
@@ -683,11 +685,48 @@ async fn a_file_that_everybody_can_write_to_is_not_read() -> TestResult {
     let main = host.run(busy()).await?;
     let agent = agent(host, Some(&file)).start().await?;
     eventually("it is told why", async || {
-        agent.cli(&["problems"]).await.is_ok_and(|told| told.contains("everybody can write to it"))
+        agent.cli(&["problems"]).await.is_ok_and(|told| told.contains("anyone can write to it"))
     })
     .await;
     assert!(inspect(host, &side(&main.id)).await.is_none());
     open(0o644)?;
     until_runs(host, &side(&main.id)).await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_sidecar_that_cannot_notice_sigterm_goes_with_its_main_and_one_that_can_ends_by_itself()
+-> TestResult {
+    let lab = Lab::up(1).await?;
+    let host = lab.host(0);
+    let folder = tempfile::tempdir()?;
+    let (hears, bye) = (folder.path().join("hears"), folder.path().join("bye"));
+    let shared = folder.path().display();
+    let file = File::new(&format!(
+        "services: {{busybox: {{sidecars: [deaf, ends]}}}}\nsidecars:\n  deaf: {{image: busybox, command: sleep 1000}}\n  ends: {{image: busybox, volumes: ['{shared}:/s'], command: [sh, -c, 'trap \"sleep 1; echo > /s/bye; exit\" TERM; echo > /s/hears; while :; do sleep 0.1; done']}}\n"
+    ))?;
+    let mut main = host.run(busy()).await?;
+    let _agent = agent(host, Some(&file)).start().await?;
+    let number = main.id[..12].to_owned();
+    let name = |sidecar: &str| format!("podder_{sidecar}_{number}");
+    until_runs(host, &name("deaf")).await;
+    eventually("the other one is ready for the signal", async || hears.exists()).await;
+    main.kill().await?;
+    let ended = Instant::now();
+    until_gone(host, &name("deaf")).await;
+    assert!(ended.elapsed() < Duration::from_secs(10), "Docker's SIGKILL was waited for");
+    until_gone(host, &name("ends")).await;
+    assert!(bye.exists(), "it had its time");
+
+    main.start().await?;
+    let before = until_runs(host, &name("deaf")).await;
+    let restarted = Instant::now();
+    main.restart(0).await?;
+    eventually("the sidecar is of this run", async || {
+        let now = inspect(host, &name("deaf")).await.unwrap_or_default();
+        now["Id"] != before["Id"] && now["State"]["Running"] == true
+    })
+    .await;
+    assert!(restarted.elapsed() < Duration::from_secs(10), "its place was not free");
     Ok(())
 }

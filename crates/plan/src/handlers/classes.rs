@@ -1,51 +1,96 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use longshore_model::{BalanceJob, Job, OpenVswitchJob};
+use longshore_model::{BalanceJob, Job};
 
 use super::definition::{Definition, FoundScript, Value};
-use super::publisher;
+use super::follower::FollowerClass;
 use super::reader::{Reader, nearest, shown};
 use super::url::check_url;
 
-/// Docker Glue's script for Open vSwitch, which the agent does without the script.
-const OVS_SCRIPT: &str = "ovs-handler.sh";
+/// Our own names of the classes that are no followers.
+const OTHERS: [&str; 4] = ["script", "plugin", "webhook", "balancer"];
 
-/// Our own names of classes.
-const CLASSES: [&str; 6] = ["script", "plugin", "webhook", "balancer", "publisher", "openvswitch"];
-
-/// What the handler does; `None` where that is not plain, with the problem told.
-pub(super) fn job(reader: &mut Reader<'_>, script: &dyn Fn(&str) -> FoundScript) -> Option<Job> {
-    let Some(said) = reader.head("class").or_else(|| reader.head("kind")) else {
-        let hint = format!("one of {}, or Docker Glue's name of a class", CLASSES.join(", "));
-        reader.wrong(None, "class", "it is missing; there is no such handler".to_owned(), Some(hint));
-        return None;
-    };
-    let class = reader.one("class", said)?.trim();
-    match class {
-        "script" | "DockerGlue.handlers.exec.ScriptHandler" => script_job(reader, script),
-        "plugin" => Some(Job::Plugin { command: command(reader)? }),
-        "webhook" => webhook(reader),
-        "balancer" | "DockerGlue.handlers.lb.HAProxyHandler" => Some(Job::Balance(balancer(reader))),
-        "publisher"
-        | "DockerGlue.handlers.publishers.distconfig.Publisher"
-        | "distconfig.backends.etcd.EtcdBackend" => publisher::job(reader).map(Job::Publish),
-        "openvswitch" => Some(Job::OpenVswitch(openvswitch(reader)?)),
-        other if is_dotted(other) => python(reader, other),
-        other => {
-            let message = format!("there is no class {}", shown(other));
-            let hint = nearest(other, &CLASSES).or_else(|| Some(format!("one of {}", CLASSES.join(", "))));
-            reader.wrong(said.line, "class", message, hint);
-            None
-        }
-    }
+/// The classes that a file may ask for.
+pub(super) struct Classes<'a> {
+    pub(super) followers: &'a [&'a FollowerClass],
 }
 
-/// The handler's own options. What may hold a password stays behind.
-pub(super) fn params(definition: &Definition, job: &Job) -> BTreeMap<String, String> {
-    let kept = |key: &str| !(matches!(job, Job::Publish(_)) && key == "clientparams");
-    let params = definition.params.iter().filter(|(key, _)| kept(key));
-    params.map(|(key, said)| (key.clone(), said.value.joined())).collect()
+impl Classes<'_> {
+    /// What the handler does; `None` where that cannot be told, with the problem noted.
+    pub(super) fn job(&self, reader: &mut Reader<'_>, script: &dyn Fn(&str) -> FoundScript) -> Option<Job> {
+        let Some(said) = reader.head("class").or_else(|| reader.head("kind")) else {
+            let hint = format!("one of {}, or Docker Glue's name of a class", self.names().join(", "));
+            reader.wrong(None, "class", "it is missing; there is no such handler".to_owned(), Some(hint));
+            return None;
+        };
+        let class = reader.one("class", said)?.trim();
+        match class {
+            "script" | "DockerGlue.handlers.exec.ScriptHandler" => self.script_job(reader, script),
+            "plugin" => Some(Job::Plugin { command: command(reader)? }),
+            "webhook" => webhook(reader),
+            "balancer" | "DockerGlue.handlers.lb.HAProxyHandler" => Some(Job::Balance(balancer(reader))),
+            other => match self.followers.iter().find(|follower| follower.names.contains(&other)) {
+                Some(follower) => (follower.parse)(reader).map(Job::Follow),
+                None if is_dotted(other) => python(reader, other),
+                None => {
+                    let names = self.names();
+                    let hint =
+                        nearest(other, &names).or_else(|| Some(format!("one of {}", names.join(", "))));
+                    reader.wrong(said.line, "class", format!("there is no class {}", shown(other)), hint);
+                    None
+                }
+            },
+        }
+    }
+
+    /// The handler's own options. What may hold a password stays behind.
+    pub(super) fn params(&self, definition: &Definition, job: &Job) -> BTreeMap<String, String> {
+        let class = self.followers.iter().find(|class| class.name() == job.word());
+        let secrets = class.map_or([].as_slice(), |class| class.secrets);
+        let params = definition.params.iter().filter(|(key, _)| !secrets.contains(&key.as_str()));
+        params.map(|(key, said)| (key.clone(), said.value.joined())).collect()
+    }
+
+    fn names(&self) -> Vec<&'static str> {
+        OTHERS.into_iter().chain(self.followers.iter().map(|class| class.name())).collect()
+    }
+
+    fn script_job(&self, reader: &mut Reader<'_>, find: &dyn Fn(&str) -> FoundScript) -> Option<Job> {
+        let name = reader.needed("script")?;
+        let line = reader.param("script").and_then(|said| said.line);
+        match find(name) {
+            FoundScript::At(program) => {
+                let ini = reader.definition.is_ini.then(|| reader.definition.file.clone());
+                Some(Job::Script { program, ini })
+            }
+            FoundScript::NotExecutable(path) => {
+                let message = format!("{} cannot be executed", shown(&path.to_string_lossy()));
+                reader.wrong(line, "script", message, Some("chmod +x".to_owned()));
+                None
+            }
+            FoundScript::Unanswered(folder) => {
+                let message =
+                    format!("the file system of {} does not answer", shown(&folder.to_string_lossy()));
+                reader.wrong(line, "script", message, Some("retrying; check the mount".to_owned()));
+                None
+            }
+            FoundScript::Nowhere => {
+                let file_name =
+                    Path::new(name).file_name().and_then(|name| name.to_str()).unwrap_or_default();
+                if let Some(class) = self.followers.iter().find(|class| class.scripts.contains(&file_name)) {
+                    return (class.parse)(reader).map(Job::Follow);
+                }
+                let hint = if Path::new(name).is_absolute() {
+                    "correct the path, or put the script there".to_owned()
+                } else {
+                    "put it into a folder of --script-paths, or write its absolute path".to_owned()
+                };
+                reader.wrong(line, "script", format!("there is no script {}", shown(name)), Some(hint));
+                None
+            }
+        }
+    }
 }
 
 /// docker-balancer's flags.
@@ -62,43 +107,12 @@ fn balancer(reader: &mut Reader<'_>) -> BalanceJob {
     }
 }
 
-fn script_job(reader: &mut Reader<'_>, find: &dyn Fn(&str) -> FoundScript) -> Option<Job> {
-    let name = reader.needed("script")?;
-    let line = reader.param("script").and_then(|said| said.line);
-    match find(name) {
-        FoundScript::At(program) => {
-            let ini = reader.definition.is_ini.then(|| reader.definition.file.clone());
-            Some(Job::Script { program, ini })
-        }
-        FoundScript::NotExecutable(path) => {
-            let message = format!("{} cannot be executed", shown(&path.to_string_lossy()));
-            reader.wrong(line, "script", message, Some("chmod +x".to_owned()));
-            None
-        }
-        FoundScript::Nowhere if Path::new(name).file_name().is_some_and(|name| name == OVS_SCRIPT) => {
-            Some(Job::OpenVswitch(openvswitch(reader)?))
-        }
-        FoundScript::Nowhere => {
-            let hint = if Path::new(name).is_absolute() {
-                "write where it is".to_owned()
-            } else {
-                "put it into a folder of --script-paths, or write its absolute path".to_owned()
-            };
-            reader.wrong(line, "script", format!("there is no script {}", shown(name)), Some(hint));
-            None
-        }
-    }
-}
-
-/// A program and its arguments: a list as it is, a text as a shell would split it.
+/// A program and its arguments.
 fn command(reader: &mut Reader<'_>) -> Option<Vec<String>> {
-    let words = match reader.param("command").map(|said| (&said.value, said.line)) {
-        Some((Value::Many(words), _)) => words.clone(),
-        _ => {
-            let text = reader.needed("command")?;
-            words(reader, "command", text)?
-        }
-    };
+    if !matches!(reader.param("command").map(|said| &said.value), Some(Value::Many(_))) {
+        reader.needed("command")?;
+    }
+    let words = reader.words("command")?;
     if words.first().is_none_or(|program| program.is_empty()) {
         let line = reader.param("command").and_then(|said| said.line);
         reader.wrong(line, "command", "it names no program".to_owned(), None);
@@ -107,36 +121,11 @@ fn command(reader: &mut Reader<'_>) -> Option<Vec<String>> {
     Some(words)
 }
 
-fn words(reader: &mut Reader<'_>, key: &str, text: &str) -> Option<Vec<String>> {
-    let words = shlex::split(text);
-    if words.is_none() {
-        let line = reader.param(key).and_then(|said| said.line);
-        reader.wrong(line, key, "a quote is not closed".to_owned(), None);
-    }
-    words
-}
-
 fn webhook(reader: &mut Reader<'_>) -> Option<Job> {
     let url = reader.needed("url")?;
     let line = reader.param("url").and_then(|said| said.line);
     check_url(reader, "url", line, url);
     Some(Job::Webhook { url: url.to_owned(), secret_file: reader.file("secret-file") })
-}
-
-fn openvswitch(reader: &mut Reader<'_>) -> Option<OpenVswitchJob> {
-    let mut named = |short: &str, long: &str, usual: &str| {
-        let text = reader.text(long).or_else(|| reader.text(short)).unwrap_or(usual);
-        text.to_owned()
-    };
-    let bridge = named("bridge", "ovs-bridge", "br-int");
-    let interface = named("interface", "ovs-interface", "eth0");
-    let key = if reader.param("ovs-options").is_some() { "ovs-options" } else { "options" };
-    let options = match reader.param(key).map(|said| &said.value) {
-        Some(Value::Many(options)) => options.clone(),
-        Some(Value::One(text)) => words(reader, key, text)?,
-        None => Vec::new(),
-    };
-    Some(OpenVswitchJob { bridge, interface, options })
 }
 
 /// A Python class, run by our package.

@@ -2,9 +2,10 @@ use std::time::Duration;
 
 use longshore_model::{DeliveryRules, EventFilter, Filter, Handler, ImageReference, Job, Origin, Problem};
 
-use super::classes;
+use super::classes::Classes;
 use super::definition::{Definition, FoundScript};
 use super::filter::{EVENTS, split_event};
+use super::follower::FollowerClass;
 use super::reader::{Reader, nearest, shown};
 
 /// Keys under `[handler]`.
@@ -22,12 +23,14 @@ const KEYS: [&str; 11] = [
     "parallel",
 ];
 
-/// Checks a definition. `script` tells where a script lies that it names.
+/// Checks a definition. `followers` are the classes of followers that it may ask for; `script` tells where a script
+/// lies that it names.
 ///
 /// Without a handler, the problems say what it lacks; with one, what of its definition does nothing. A definition
 /// that is switched off is not asked for more than that.
 pub fn define(
     definition: &Definition,
+    followers: &[&FollowerClass],
     script: impl Fn(&str) -> FoundScript,
 ) -> (Option<Handler>, Vec<Problem>) {
     let mut reader = Reader::new(definition);
@@ -37,7 +40,8 @@ pub fn define(
     let filter = filter(&mut reader);
     let delivery = delivery(&mut reader);
     let said_so_far = reader.problems.len();
-    let job = classes::job(&mut reader, &script);
+    let classes = Classes { followers };
+    let job = classes.job(&mut reader, &script);
     if !enabled {
         // Who switches a handler off does not want to hear what it lacks.
         reader.problems.truncate(said_so_far);
@@ -55,7 +59,7 @@ pub fn define(
         triggers_none,
         filter,
         delivery,
-        params: classes::params(definition, &job),
+        params: classes.params(definition, &job),
         job,
     });
     (handler, problems)

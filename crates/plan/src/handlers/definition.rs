@@ -48,7 +48,7 @@ impl Value {
     }
 
     /// As a list without empty parts.
-    pub(super) fn list(&self) -> Vec<String> {
+    pub(crate) fn list(&self) -> Vec<String> {
         let parts: Vec<&str> = match self {
             Self::One(text) => text.split(',').collect(),
             Self::Many(texts) => texts.iter().map(String::as_str).collect(),
@@ -66,4 +66,6 @@ pub enum FoundScript {
     NotExecutable(PathBuf),
     /// Nowhere.
     Nowhere,
+    /// It cannot be told: the file system of this folder, where it may be, does not answer.
+    Unanswered(PathBuf),
 }

@@ -37,6 +37,18 @@ pub(super) const EVENTS: [&str; 30] = [
     "update",
 ];
 
+/// Tells whether Docker has an event of this name.
+pub fn is_event(name: &str) -> bool {
+    EVENTS.contains(&name)
+}
+
+/// Returns the event that a misspelt name was probably meant to be.
+pub fn nearest_event(name: &str) -> Option<&'static str> {
+    // A comparison costs the product of the lengths.
+    let near = EVENTS.iter().map(|event| (strsim::damerau_levenshtein(name, event), *event)).min();
+    near.filter(|(distance, _)| name.len() <= 32 && *distance <= 2).map(|(_, event)| event)
+}
+
 /// Whether a handler with this filter is told of it.
 ///
 /// `all` is every event of a container, those of its networks, its health check and its execs among them. The dummy

@@ -9,36 +9,36 @@ use super::definition::{Definition, Said, Value};
 const SHOWN: usize = 80;
 
 /// Takes a definition's values out of it, and keeps what is wrong with them.
-pub(super) struct Reader<'a> {
-    pub(super) definition: &'a Definition,
-    pub(super) problems: Vec<Problem>,
+pub(crate) struct Reader<'a> {
+    pub(crate) definition: &'a Definition,
+    pub(crate) problems: Vec<Problem>,
     /// Whether something is wrong that the handler cannot do without.
-    pub(super) broken: bool,
+    pub(crate) broken: bool,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(definition: &'a Definition) -> Self {
+    pub(crate) fn new(definition: &'a Definition) -> Self {
         Self { definition, problems: Vec::new(), broken: false }
     }
 
     /// A value under `[handler]`. Hyphens and underscores count as the same.
-    pub(super) fn head(&self, key: &str) -> Option<&'a Said> {
+    pub(crate) fn head(&self, key: &str) -> Option<&'a Said> {
         find(&self.definition.head, key)
     }
 
     /// A value under `[params]`. Hyphens and underscores count as the same.
-    pub(super) fn param(&self, key: &str) -> Option<&'a Said> {
+    pub(crate) fn param(&self, key: &str) -> Option<&'a Said> {
         find(&self.definition.params, key)
     }
 
     /// A parameter that is one text; `None` also where it is empty.
-    pub(super) fn text(&mut self, key: &str) -> Option<&'a str> {
+    pub(crate) fn text(&mut self, key: &str) -> Option<&'a str> {
         let said = self.param(key)?;
         self.one(key, said).map(str::trim).filter(|text| !text.is_empty())
     }
 
     /// A parameter without which there is no handler.
-    pub(super) fn needed(&mut self, key: &str) -> Option<&'a str> {
+    pub(crate) fn needed(&mut self, key: &str) -> Option<&'a str> {
         let before = self.broken;
         let text = self.text(key);
         if text.is_none() && self.broken == before {
@@ -48,17 +48,32 @@ impl<'a> Reader<'a> {
     }
 
     /// A parameter that names a file; a relative one lies beside the definition.
-    pub(super) fn file(&mut self, key: &str) -> Option<PathBuf> {
+    pub(crate) fn file(&mut self, key: &str) -> Option<PathBuf> {
         self.text(key).map(|text| self.beside(text))
     }
 
     /// A path, absolute: a relative one lies beside the definition.
-    pub(super) fn beside(&self, path: &str) -> PathBuf {
+    pub(crate) fn beside(&self, path: &str) -> PathBuf {
         self.definition.file.parent().map_or_else(|| path.into(), |folder| folder.join(path))
     }
 
+    /// A parameter that is several words: a list as it is, a text as a shell would split it; `None` also where that
+    /// cannot be.
+    pub(crate) fn words(&mut self, key: &str) -> Option<Vec<String>> {
+        let said = self.param(key)?;
+        let text = match &said.value {
+            Value::Many(words) => return Some(words.clone()),
+            Value::One(text) => text,
+        };
+        let words = shlex::split(text);
+        if words.is_none() {
+            self.wrong(said.line, key, "a quote is not closed".to_owned(), None);
+        }
+        words
+    }
+
     /// One text, not a list.
-    pub(super) fn one(&mut self, key: &str, said: &'a Said) -> Option<&'a str> {
+    pub(crate) fn one(&mut self, key: &str, said: &'a Said) -> Option<&'a str> {
         match &said.value {
             Value::One(text) => Some(text),
             Value::Many(_) => {
@@ -69,12 +84,12 @@ impl<'a> Reader<'a> {
     }
 
     /// A flag under `[handler]`, as Python reads it.
-    pub(super) fn flag(&mut self, key: &str, default: bool) -> bool {
+    pub(crate) fn flag(&mut self, key: &str, default: bool) -> bool {
         self.head(key).map_or(default, |said| self.truth(key, said, default))
     }
 
     /// A flag, wherever it stands.
-    pub(super) fn truth(&mut self, key: &str, said: &'a Said, default: bool) -> bool {
+    pub(crate) fn truth(&mut self, key: &str, said: &'a Said, default: bool) -> bool {
         let Some(text) = self.one(key, said) else { return default };
         match text.trim().to_ascii_lowercase().as_str() {
             "1" | "yes" | "true" | "on" => true,
@@ -87,7 +102,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A whole number under `[handler]`.
-    pub(super) fn number<N>(&mut self, key: &str, default: N, least: N, most: N) -> N
+    pub(crate) fn number<N>(&mut self, key: &str, default: N, least: N, most: N) -> N
     where
         N: Copy + PartialOrd + std::str::FromStr + std::fmt::Display,
     {
@@ -104,7 +119,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A time: `30s`, `2m`.
-    pub(super) fn time(&mut self, key: &str, said: &'a Said, least: Duration) -> Option<Duration> {
+    pub(crate) fn time(&mut self, key: &str, said: &'a Said, least: Duration) -> Option<Duration> {
         let text = self.one(key, said)?;
         match humantime::parse_duration(text.trim()) {
             Ok(time) if time >= least && time <= Duration::from_secs(24 * 3600) => Some(time),
@@ -122,13 +137,13 @@ impl<'a> Reader<'a> {
     }
 
     /// Something that costs the handler.
-    pub(super) fn wrong(&mut self, line: Option<usize>, key: &str, message: String, hint: Option<String>) {
+    pub(crate) fn wrong(&mut self, line: Option<usize>, key: &str, message: String, hint: Option<String>) {
         self.broken = true;
         self.remark(line, key, message, hint);
     }
 
     /// Something to be told of, with which the handler works all the same.
-    pub(super) fn remark(&mut self, line: Option<usize>, key: &str, message: String, hint: Option<String>) {
+    pub(crate) fn remark(&mut self, line: Option<usize>, key: &str, message: String, hint: Option<String>) {
         let subject = Subject::File {
             path: self.definition.file.display().to_string(),
             line: line.or(self.definition.line),
@@ -142,7 +157,7 @@ fn find<'a>(map: &'a std::collections::BTreeMap<String, Said>, key: &str) -> Opt
 }
 
 /// A stranger's text for a line of the log: quoted, escaped and not too long.
-pub(super) fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     match text.char_indices().nth(SHOWN) {
         Some((end, _)) => format!("{:?}…", text.get(..end).unwrap_or_default()),
         None => format!("{text:?}"),
@@ -150,7 +165,7 @@ pub(super) fn shown(text: &str) -> String {
 }
 
 /// The known word that a misspelt one was meant to be, as a hint.
-pub(super) fn nearest(word: &str, known: &[&str]) -> Option<String> {
+pub(crate) fn nearest(word: &str, known: &[&str]) -> Option<String> {
     // Comparing costs the product of the lengths.
     if word.len() > 32 {
         return None;

@@ -1,7 +1,7 @@
 use super::reader::{Reader, shown};
 
 /// Refuses what is no `http://host…` or `https://host…`, or has a password in it.
-pub(super) fn check_url(reader: &mut Reader<'_>, key: &str, line: Option<usize>, url: &str) {
+pub(crate) fn check_url(reader: &mut Reader<'_>, key: &str, line: Option<usize>, url: &str) {
     // First, as the text is not to be repeated then.
     if authority(url).contains('@') {
         let message = "a name or a password in a URL would be shown in logs".to_owned();

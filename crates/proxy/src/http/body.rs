@@ -13,8 +13,8 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use super::pool::Pool;
 use super::upstream::UpstreamConn;
 use crate::backend::Backend;
-use crate::client::{Client, RequestGuard};
 use crate::deadline::Deadline;
+use crate::request::{RequestGuard, Turn};
 use crate::shard::Shard;
 
 /// Why a body broke off.
@@ -33,23 +33,26 @@ pub(crate) enum RequestBody {
 pub(crate) struct ClientBody {
     incoming: RefCell<Incoming>,
     begun: Cell<bool>,
-    client: Rc<Client>,
+    broken: Cell<bool>,
+    turn: Turn,
     shard: Rc<Shard>,
     /// Of the upstream that it goes to.
     deadline: RefCell<Option<Rc<Deadline>>>,
 }
 
 impl RequestBody {
-    /// Returns the body of a request of `client`.
-    pub(super) fn of(incoming: Incoming, client: &Rc<Client>, shard: &Rc<Shard>) -> Self {
+    /// Returns the body of a request.
+    pub(super) fn of(incoming: Incoming, request: &RequestGuard, shard: &Rc<Shard>) -> Self {
         if incoming.is_end_stream() {
             return Self::Empty;
         }
-        client.unread.set(true);
+        let turn = request.turn().clone();
+        turn.client().unread.set(true);
         Self::Client(Rc::new(ClientBody {
             incoming: RefCell::new(incoming),
             begun: Cell::new(false),
-            client: Rc::clone(client),
+            broken: Cell::new(false),
+            turn,
             shard: Rc::clone(shard),
             deadline: RefCell::new(None),
         }))
@@ -61,6 +64,19 @@ impl RequestBody {
             Self::Empty => true,
             Self::Client(body) => !body.begun.get(),
         }
+    }
+
+    /// Returns whether the client sent something else than a body.
+    pub(super) fn is_broken(&self) -> bool {
+        match self {
+            Self::Empty => false,
+            Self::Client(body) => body.broken.get(),
+        }
+    }
+
+    /// Returns whether there is one of a length that is not known.
+    pub(super) fn is_unbounded(&self) -> bool {
+        self.size_hint().exact().is_none()
     }
 
     /// Has it go to the upstream with this deadline.
@@ -79,7 +95,7 @@ impl Body for RequestBody {
         let Self::Client(body) = &*self else { return Poll::Ready(None) };
         let mut incoming = body.incoming.borrow_mut();
         let polled = Pin::new(&mut *incoming).poll_frame(cx);
-        body.client.waits(polled.is_pending());
+        body.turn.body(polled.is_pending());
         if let Some(deadline) = &*body.deadline.borrow() {
             if polled.is_pending() {
                 deadline.clear();
@@ -89,8 +105,9 @@ impl Body for RequestBody {
         }
         if let Poll::Ready(frame) = &polled {
             body.begun.set(true);
+            body.broken.set(matches!(frame, Some(Err(_))));
             if frame.is_none() || incoming.is_end_stream() {
-                body.client.unread.set(false);
+                body.turn.client().unread.set(false);
             }
         }
         polled.map(|frame| frame.map(|result| result.map_err(Broken::from)))
@@ -126,8 +143,9 @@ pub(super) struct UpstreamBody {
     conn: Option<Box<UpstreamConn<RequestBody>>>,
     backend: Rc<Backend>,
     pool: Rc<Pool<RequestBody>>,
-    client: Rc<Client>,
-    _guard: RequestGuard,
+    /// Why it broke off, until the client has what came before.
+    broken: Option<(Broken, u64)>,
+    guard: RequestGuard,
 }
 
 impl ResponseBody {
@@ -138,63 +156,33 @@ impl ResponseBody {
 }
 
 impl UpstreamBody {
-    /// Returns what `backend` sends over `conn`, to be passed on to `client`; `conn` goes to `pool` in the end.
+    /// Returns what `backend` sends over `conn` for a request; `conn` goes to `pool` in the end.
     pub(super) fn passed_on(
         incoming: Incoming,
         conn: Box<UpstreamConn<RequestBody>>,
         backend: Rc<Backend>,
         pool: &Rc<Pool<RequestBody>>,
-        client: &Rc<Client>,
         guard: RequestGuard,
     ) -> ResponseBody {
         if incoming.is_end_stream() {
             pool.keep(&backend, conn);
             return ResponseBody::empty();
         }
-        ResponseBody::Upstream(Self {
-            incoming,
-            conn: Some(conn),
-            backend,
-            pool: Rc::clone(pool),
-            client: Rc::clone(client),
-            _guard: guard,
-        })
-    }
-
-    fn give_back(&mut self) {
-        if let Some(conn) = self.conn.take() {
-            self.pool.keep(&self.backend, conn);
-        }
+        let (conn, pool) = (Some(conn), Rc::clone(pool));
+        ResponseBody::Upstream(Self { incoming, conn, backend, pool, broken: None, guard })
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        // Frames are made by our own poll of the connection: there is nobody to wake.
-        let mut nobody = Context::from_waker(Waker::noop());
-        let mut polled = Pin::new(&mut self.incoming).poll_frame(&mut nobody);
-        if polled.is_pending() {
-            match &mut self.conn {
-                Some(conn) if conn.deadline().has_passed() => {
-                    self.conn = None;
-                    return Poll::Ready(Some(Err("the upstream fell silent".into())));
-                }
-                Some(conn) => {
-                    let ended = conn.poll_watched(cx);
-                    polled = Pin::new(&mut self.incoming).poll_frame(&mut nobody);
-                    if ended && polled.is_pending() {
-                        // Gone with the connection, what is missing becomes an error.
-                        self.conn = None;
-                        polled = Pin::new(&mut self.incoming).poll_frame(cx);
-                    }
-                }
-                None => polled = Pin::new(&mut self.incoming).poll_frame(cx),
-            }
+        if self.broken.is_some() {
+            return self.poll_broken();
         }
+        let polled = self.poll_upstream(cx);
         if polled.is_ready()
             && let Some(conn) = &self.conn
         {
             conn.expect_more();
         }
-        self.client.waits(polled.is_ready());
+        self.guard.turn().response(polled.is_ready());
         match polled {
             Poll::Ready(Some(Ok(frame))) => {
                 if self.incoming.is_end_stream() {
@@ -208,9 +196,57 @@ impl UpstreamBody {
             }
             Poll::Ready(Some(Err(error))) => {
                 self.conn = None;
-                Poll::Ready(Some(Err(error.into())))
+                self.backend.log("the upstream broke off a response", &error);
+                // An error takes with it what was handed over and not written yet: that goes first.
+                self.broken = Some((error, self.guard.turn().client().flushes()));
+                cx.waker().wake_by_ref();
+                Poll::Pending
             }
             Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn poll_upstream(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        // Frames are made by our own poll of the connection: there is nobody to wake.
+        let mut nobody = Context::from_waker(Waker::noop());
+        let mut polled = Pin::new(&mut self.incoming).poll_frame(&mut nobody);
+        if polled.is_pending() {
+            match &mut self.conn {
+                Some(conn) if conn.deadline().has_passed() => {
+                    return Poll::Ready(Some(Err("it fell silent".into())));
+                }
+                Some(conn) => {
+                    let ended = conn.poll_watched(cx);
+                    polled = Pin::new(&mut self.incoming).poll_frame(&mut nobody);
+                    if ended && polled.is_pending() {
+                        // Gone with the connection, what is missing becomes an error.
+                        self.conn = None;
+                        polled = Pin::new(&mut self.incoming).poll_frame(cx);
+                    }
+                }
+                None => polled = Pin::new(&mut self.incoming).poll_frame(cx),
+            }
+        }
+        polled.map_err(Broken::from)
+    }
+
+    /// Returns the error once what came before it is written. The connection to the client polls this body after each write.
+    fn poll_broken(&mut self) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let client = self.guard.turn().client();
+        match self.broken.take() {
+            Some((error, flushes)) if client.is_multiplexed() || client.flushes() > flushes => {
+                Poll::Ready(Some(Err(error)))
+            }
+            waits => {
+                self.broken = waits;
+                Poll::Pending
+            }
+        }
+    }
+
+    fn give_back(&mut self) {
+        if let Some(conn) = self.conn.take() {
+            self.pool.keep(&self.backend, conn);
         }
     }
 }

@@ -2,28 +2,34 @@
 //!
 //! What may be tried again, and where: an upstream that cannot be connected to has seen nothing,
 //! so the next one is tried. A connection that ended without a byte of a response may have
-//! carried the request to a program that acted on it, so it is repeated only if repeating is
-//! harmless by its method's definition (RFC 9110, 9.2.2) and none of its body is gone.
+//! carried the request to a program that acted on it, so it is repeated only if its method is safe
+//! (RFC 9110, 9.2.1) and none of its body is gone. Other requests go over a connection that was used
+//! before only where the upstream keeps such connections long enough ([`Pool::take_lasting`]).
 
 use std::rc::Rc;
+use std::time::Instant;
 
-use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HOST, RETRY_AFTER};
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HOST, RETRY_AFTER, TRANSFER_ENCODING};
 use http::uri::Authority;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Bytes, Incoming};
+use longshore_model::BadEscape;
 
 use super::body::{RequestBody, ResponseBody, UpstreamBody};
 use super::conn::ClientConn;
+use super::target::Target;
 use super::upstream::{Failure, UpstreamConn};
 use super::{headers, target};
 use crate::backend::{Backend, MAX_RETRIES};
-use crate::client::RequestGuard;
+use crate::request::RequestGuard;
 use crate::route::LocalRoute;
 
 /// Why the balancer answers itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Refusal {
     BadHost,
+    BadPath,
+    BadBody,
     Connect,
     NoRoute,
     NoUpstream,
@@ -35,6 +41,8 @@ impl Refusal {
     fn response(self) -> Response<ResponseBody> {
         let (status, text) = match self {
             Self::BadHost => (StatusCode::BAD_REQUEST, "the request must name one host\n"),
+            Self::BadPath => (StatusCode::BAD_REQUEST, "the path has a broken percent escape\n"),
+            Self::BadBody => (StatusCode::BAD_REQUEST, "the request's body cannot be read\n"),
             Self::Connect => (StatusCode::METHOD_NOT_ALLOWED, "not a forward proxy\n"),
             Self::NoRoute => (StatusCode::NOT_FOUND, "no route for this host and path\n"),
             Self::NoUpstream => (StatusCode::SERVICE_UNAVAILABLE, "no upstream is available\n"),
@@ -59,9 +67,13 @@ impl Refusal {
 }
 
 /// Answers one request that came over `conn`.
-pub(super) async fn forward(conn: &ClientConn, request: Request<Incoming>) -> Response<ResponseBody> {
+pub(super) async fn forward(
+    conn: &ClientConn,
+    request: Request<Incoming>,
+    guard: RequestGuard,
+) -> Response<ResponseBody> {
     let client = &conn.client;
-    let guard = client.begin();
+    let began = Instant::now();
     let mut response = match carry(conn, request, guard).await {
         Ok(response) => response,
         Err(refusal) => refusal.response(),
@@ -70,7 +82,7 @@ pub(super) async fn forward(conn: &ClientConn, request: Request<Incoming>) -> Re
     {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    client.counters.response(response.status());
+    client.counters.response(response.status(), began.elapsed());
     response
 }
 
@@ -80,14 +92,16 @@ async fn carry(
     guard: RequestGuard,
 ) -> Result<Response<ResponseBody>, Refusal> {
     let (mut head, incoming) = request.into_parts();
-    let body = RequestBody::of(incoming, &conn.client, &conn.shard);
+    let body = RequestBody::of(incoming, &guard, &conn.shard);
     if head.method == Method::CONNECT {
         return Err(Refusal::Connect);
     }
+    let target = Target::of(&head.uri).map_err(|BadEscape| Refusal::BadPath)?;
     let route = {
         let host = target::host(head.version, &head.uri, &head.headers).map_err(|_| Refusal::BadHost)?;
-        conn.frontend.find(&host, head.uri.path()).ok_or(Refusal::NoRoute)?
+        conn.frontend.find(&host, &target.matched()).ok_or(Refusal::NoRoute)?
     };
+    let uri = target.for_upstream(route.strips().then_some(&route.prefix)).ok_or(Refusal::BadPath)?;
     if let Some(authority) = head.uri.authority().map(Authority::as_str)
         && let Ok(host) = HeaderValue::from_str(authority)
     {
@@ -96,7 +110,10 @@ async fn carry(
     let upgrade = if head.version == Version::HTTP_11 { headers::upgrade(&head.headers) } else { None };
     let upgrades = upgrade.is_some();
     headers::to_upstream(&mut head.headers, &conn.client, &conn.frontend.port_text, upgrade);
-    let uri = target::for_upstream(head.uri, route.strips().then(|| route.prefix.as_str()));
+    if body.is_unbounded() {
+        // Left to itself, hyper sends a GET without its body.
+        head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
     let mut request = Request::new(body.clone());
     *request.method_mut() = head.method;
     *request.uri_mut() = uri;
@@ -113,20 +130,18 @@ async fn carry(
         *conn.upgraded.borrow_mut() = Some(upstream.into_upgraded().await.ok_or(Refusal::Unreachable)?);
         ResponseBody::empty()
     } else {
-        UpstreamBody::passed_on(incoming, upstream, backend, &conn.upstreams, &conn.client, guard)
+        UpstreamBody::passed_on(incoming, upstream, backend, &conn.upstreams, guard)
     };
     Ok(Response::from_parts(head, body))
 }
 
-/// Whether an upstream may see a request twice, going by its method.
-fn is_idempotent(method: &Method) -> bool {
-    matches!(
-        *method,
-        Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE | Method::TRACE
-    )
+/// Returns whether an upstream may see a request twice, going by its method. A PUT or DELETE that is idempotent by definition
+/// may still be answered 404 or 409 the second time.
+fn is_safe(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
 
-/// What a request is made of again. A list costs a fraction of a map of headers, and most copies
+/// What a request is made of a second time. A list costs a fraction of a map of headers, and most copies
 /// are never used.
 struct RequestCopy {
     method: Method,
@@ -162,7 +177,7 @@ async fn send(
     mut request: Request<RequestBody>,
     body: &RequestBody,
 ) -> Result<Sent, Refusal> {
-    let spare = is_idempotent(request.method()).then(|| RequestCopy::of(&request));
+    let spare = is_safe(request.method()).then(|| RequestCopy::of(&request));
     let mut tried: Vec<Rc<Backend>> = Vec::new();
     // An upstream that closed one idle connection has probably closed them all.
     let mut reuse = true;
@@ -175,7 +190,11 @@ async fn send(
             conn.client.counters.retries.add(1);
         }
         attempts += 1;
-        let idle = if reuse { conn.upstreams.take(&backend) } else { None };
+        let idle = match &spare {
+            _ if !reuse => None,
+            Some(_) => conn.upstreams.take(&backend),
+            None => conn.upstreams.take_lasting(&backend, &conn.shard),
+        };
         let reused = idle.is_some();
         let opened = match idle {
             Some(upstream) => Some(upstream),
@@ -189,12 +208,22 @@ async fn send(
         match upstream.exchange(request).await {
             Ok(response) => return Ok((response, upstream, backend)),
             Err(Failure::Unsent(unsent)) => request = *unsent,
+            Err(_) if body.is_broken() => return Err(Refusal::BadBody),
             Err(Failure::Silent) => match &spare {
                 Some(spare) if body.is_whole() => request = spare.again(body),
-                _ => return Err(Refusal::Unreachable),
+                _ => {
+                    backend.log("the upstream closed the connection", &"a request got no response");
+                    return Err(Refusal::Unreachable);
+                }
             },
-            Err(Failure::Late) => return Err(Refusal::Late),
-            Err(Failure::Broken) => return Err(Refusal::Unreachable),
+            Err(Failure::Late) => {
+                backend.log("the upstream did not respond in time", &"timed out");
+                return Err(Refusal::Late);
+            }
+            Err(Failure::Broken(error)) => {
+                backend.log("the upstream sent no readable HTTP response", &error);
+                return Err(Refusal::Unreachable);
+            }
         }
         if reused {
             reuse = false;

@@ -1,10 +1,11 @@
 //! What a proxy takes off a message and adds to it (RFC 9110, 7.6; RFC 9113, 8.2).
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
     TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
+use longshore_model::is_passed_header;
 
 use crate::client::Client;
 
@@ -26,7 +27,6 @@ fn needs_care(headers: &HeaderMap) -> bool {
             "connection"
                 | "cookie"
                 | "expect"
-                | "forwarded"
                 | "http2-settings"
                 | "keep-alive"
                 | "proxy-authenticate"
@@ -53,8 +53,12 @@ fn strip_hop_by_hop(headers: &mut HeaderMap) {
         }
         headers.remove(CONNECTION);
     }
-    for name in [KEEP_ALIVE, PROXY_CONNECTION, TRANSFER_ENCODING, UPGRADE] {
+    for name in [KEEP_ALIVE, PROXY_CONNECTION, UPGRADE] {
         headers.remove(name);
+    }
+    if headers.remove(TRANSFER_ENCODING).is_some() {
+        // The chunks say where the message ends (RFC 9112, 6.3), and a length beside them is a lie.
+        headers.remove(CONTENT_LENGTH);
     }
 }
 
@@ -84,6 +88,7 @@ pub(super) fn to_upstream(
     port: &HeaderValue,
     upgrade: Option<HeaderValue>,
 ) {
+    drop_forged(headers, client.trusted);
     if needs_care(headers) {
         strip_hop_by_hop(headers);
         for name in [PROXY_AUTHORIZATION, EXPECT, HTTP2_SETTINGS] {
@@ -96,9 +101,6 @@ pub(super) fn to_upstream(
                 headers.insert(TE, HeaderValue::from_static("trailers"));
             }
         }
-        if !client.trusted {
-            headers.remove(FORWARDED);
-        }
         join_cookies(headers);
     }
     if let Some(protocol) = upgrade {
@@ -106,6 +108,17 @@ pub(super) fn to_upstream(
         headers.insert(UPGRADE, protocol);
     }
     name_client(headers, client, port);
+}
+
+/// Takes off what this client may not say.
+fn drop_forged(headers: &mut HeaderMap, trusted: bool) {
+    let is_forged = |name: &&HeaderName| !is_passed_header(name.as_str(), trusted);
+    if headers.keys().any(|name| is_forged(&name)) {
+        let forged: Vec<HeaderName> = headers.keys().filter(is_forged).cloned().collect();
+        for name in forged {
+            headers.remove(name);
+        }
+    }
 }
 
 /// HTTP/2 may split a cookie header; HTTP/1.1 may not.

@@ -32,6 +32,7 @@ use tokio::net::TcpStream;
 use crate::client::Client;
 use crate::frontend::FrontendState;
 use crate::io::ClientIo;
+use crate::request::RequestGuard;
 use crate::shard::Shard;
 use conn::ClientConn;
 
@@ -45,6 +46,8 @@ const MAX_HEAD: usize = 64 * 1024;
 const BUFFER: usize = 128 * 1024;
 /// Requests of one HTTP/2 client at a time.
 const MAX_STREAMS: u32 = 128;
+/// Most bytes held of a response's body that an HTTP/2 client does not take, for each stream.
+const SEND_BUFFER: usize = 64 * 1024;
 /// A client that still sends a body when it has its answer is listened to for so long, as
 /// closing on it would take the answer away from it.
 const LINGER: Duration = Duration::from_secs(1);
@@ -111,7 +114,9 @@ async fn serve_http1(io: ClientIo, conn: &Rc<ClientConn>) {
     let client = &conn.client;
     let service = service_fn(|request| {
         let conn = Rc::clone(conn);
-        async move { Ok::<_, Infallible>(forward::forward(&conn, request).await) }
+        // Open from here on, and not from the first poll: what the client sends next is looked at before that.
+        let guard = RequestGuard::begin(&conn.client);
+        async move { Ok::<_, Infallible>(forward::forward(&conn, request, guard).await) }
     });
     let mut connection = http1::Builder::new()
         // The worker's sweep keeps the time.
@@ -162,9 +167,13 @@ async fn serve_http2(io: ClientIo, conn: &Rc<ClientConn>) {
     client.multiplexes();
     let service = service_fn(|request| {
         let conn = Rc::clone(conn);
-        async move { Ok::<_, Infallible>(forward::forward(&conn, request).await) }
+        async move {
+            let guard = RequestGuard::begin_stream(&conn.client);
+            Ok::<_, Infallible>(forward::forward(&conn, request, guard).await)
+        }
     });
-    let connection = http2::Builder::new(OnThisThread)
+    let connection = http2::Builder::new(StreamTasks(Rc::clone(client)))
+        .max_send_buf_size(SEND_BUFFER)
         .max_header_list_size(MAX_HEAD as u32)
         .max_concurrent_streams(MAX_STREAMS)
         .serve_connection(TokioIo::new(io), service);
@@ -183,12 +192,12 @@ async fn serve_http2(io: ClientIo, conn: &Rc<ClientConn>) {
     }
 }
 
-/// Runs the tasks of an HTTP/2 connection on its worker's thread.
+/// Runs the streams of an HTTP/2 connection on its worker's thread, each of which may be ended by itself.
 #[derive(Clone)]
-struct OnThisThread;
+struct StreamTasks(Rc<Client>);
 
-impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for OnThisThread {
+impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for StreamTasks {
     fn execute(&self, task: F) {
-        tokio::task::spawn_local(task);
+        self.0.stream_task(tokio::task::spawn_local(task).abort_handle());
     }
 }

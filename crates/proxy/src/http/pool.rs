@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::Body;
@@ -10,12 +9,24 @@ use hyper::body::Body;
 use super::upstream::UpstreamConn;
 use crate::backend::Backend;
 use crate::clock::milliseconds;
+use crate::shard::Shard;
 
 /// Connections that wait for their next request, over which requests with bodies `B` go.
-pub(crate) struct Pool<B>(RefCell<HashMap<u64, Vec<Idle<B>>>>)
+pub(crate) struct Pool<B>(RefCell<HashMap<u64, Upstream<B>>>)
 where
     B: Body<Data = Bytes> + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>;
+
+/// The idle connections to one upstream.
+struct Upstream<B>
+where
+    B: Body<Data = Bytes> + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    idle: Vec<Idle<B>>,
+    /// For how long the upstream has kept idle connections open, in milliseconds.
+    lasting: u64,
+}
 
 struct Idle<B>
 where
@@ -42,26 +53,31 @@ where
     B: Body<Data = Bytes> + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    /// Takes an idle connection to `backend` that is still open.
+    /// Takes an idle connection to `backend` that is still open, for a request that can be repeated if the upstream closes it at
+    /// this moment.
     pub(super) fn take(&self, backend: &Backend) -> Option<Box<UpstreamConn<B>>> {
-        let mut pool = self.0.borrow_mut();
-        let idle = pool.get_mut(&backend.id)?;
-        while let Some(Idle { mut conn, .. }) = idle.pop() {
-            if conn.is_usable() {
-                return Some(conn);
-            }
-        }
-        None
+        self.0.borrow_mut().get_mut(&backend.id)?.take(|_, _| true)
+    }
+
+    /// Takes an idle connection to `backend` for a request that cannot be repeated: one that the upstream will not close at this
+    /// moment, as it has kept others open for twice as long.
+    pub(super) fn take_lasting(&self, backend: &Backend, shard: &Shard) -> Option<Box<UpstreamConn<B>>> {
+        let now = shard.clock.now();
+        // The clock is read once a sweep.
+        let sweep = milliseconds(shard.settings.timeouts.sweep());
+        let lasts = |since: u64, lasting: u64| 2 * (now.saturating_sub(since) + sweep) <= lasting;
+        self.0.borrow_mut().get_mut(&backend.id)?.take(lasts)
     }
 
     /// Keeps a connection for the next request, if it is fit for one.
     pub(super) fn keep(&self, backend: &Backend, mut conn: Box<UpstreamConn<B>>) {
         if !backend.is_retired() && conn.is_reusable() {
             let mut pool = self.0.borrow_mut();
-            let idle = pool.entry(backend.id).or_default();
-            if idle.len() < conn.shard().settings.idle_per_upstream {
+            let upstream =
+                pool.entry(backend.id).or_insert_with(|| Upstream { idle: Vec::new(), lasting: 0 });
+            if upstream.idle.len() < conn.shard().settings.idle_per_upstream {
                 let since = conn.shard().clock.now();
-                idle.push(Idle { conn, since });
+                upstream.idle.push(Idle { conn, since });
             }
         }
     }
@@ -71,12 +87,49 @@ where
         self.0.borrow_mut().remove(&backend.id);
     }
 
-    /// Closes connections that the upstream closed, or that nobody used for `longest`.
-    pub(crate) fn sweep(&self, now: u64, longest: Duration) {
-        let oldest = now.saturating_sub(milliseconds(longest));
-        self.0.borrow_mut().retain(|_, idle| {
-            idle.retain_mut(|idle| idle.since >= oldest && idle.conn.is_usable());
-            !idle.is_empty()
+    /// Closes connections that the upstream closed, or that nobody used for as long as they are kept.
+    pub(crate) fn sweep(&self, shard: &Shard) {
+        let now = shard.clock.now();
+        let longest = milliseconds(shard.settings.timeouts.upstream_idle);
+        let sweep = milliseconds(shard.settings.timeouts.sweep());
+        for upstream in self.0.borrow_mut().values_mut() {
+            upstream.sweep(now, longest, sweep);
+        }
+    }
+}
+
+impl<B> Upstream<B>
+where
+    B: Body<Data = Bytes> + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    /// Takes the connection that was used last, if it is open and `lasts`, which is told since when it is idle and for how long
+    /// others were kept.
+    fn take(&mut self, lasts: impl Fn(u64, u64) -> bool) -> Option<Box<UpstreamConn<B>>> {
+        while self.idle.last().is_some_and(|last| lasts(last.since, self.lasting)) {
+            let Idle { mut conn, .. } = self.idle.pop()?;
+            if conn.is_usable() {
+                return Some(conn);
+            }
+            // It was closed at some time since the last sweep, which nobody knows.
+            self.lasting = 0;
+        }
+        None
+    }
+
+    fn sweep(&mut self, now: u64, longest: u64, sweep: u64) {
+        let (mut kept, mut closed) = (0, u64::MAX);
+        self.idle.retain_mut(|idle| {
+            let age = now.saturating_sub(idle.since);
+            let is_open = idle.conn.is_usable();
+            if is_open {
+                // Put back right before the last reading of the clock, it is that much younger.
+                kept = kept.max(age.saturating_sub(sweep));
+            } else {
+                closed = closed.min(age.saturating_sub(sweep));
+            }
+            is_open && age <= longest
         });
+        self.lasting = self.lasting.max(kept).min(closed);
     }
 }

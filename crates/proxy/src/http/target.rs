@@ -4,13 +4,15 @@
 use std::borrow::Cow;
 
 use http::header::HOST;
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Uri, Version};
+use longshore_model::{BadEscape, PathPrefix, merge_slashes, normalize_path};
 
-/// The request's host is missing, doubled, or no host.
+/// The request's host is missing, doubled, or not a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct BadHost;
 
-/// The host that a request is for, as the route table spells it; empty if an HTTP/1.0 client
+/// Returns the host that a request is for, as the route table spells it; empty if an HTTP/1.0 client
 /// named none.
 ///
 /// HTTP/1.1 must have exactly one Host header (RFC 9112, 3.2). The host of an absolute-form
@@ -57,20 +59,38 @@ fn spelled(host: &[u8]) -> Result<Cow<'_, str>, BadHost> {
     Ok(Cow::Borrowed(name))
 }
 
-/// The target for the upstream: path and query only, without `strip`, which is the route's prefix
-/// if that is to be taken off.
-pub(super) fn for_upstream(uri: Uri, strip: Option<&str>) -> Uri {
-    let stripped = strip.and_then(|prefix| {
-        let rest = uri.path().strip_prefix('/')?.strip_prefix(prefix)?;
-        // Collapsed, or `/p//host` would become a target that names a host.
-        let rest = rest.trim_start_matches('/');
-        let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-        Uri::try_from(format!("/{rest}{query}")).ok()
-    });
-    match stripped {
-        Some(stripped) => stripped,
-        None if uri.authority().is_none() => uri,
-        None => uri.into_parts().path_and_query.map_or_else(|| Uri::from_static("/"), Uri::from),
+/// The path and query of a request.
+pub(super) struct Target<'r> {
+    uri: &'r Uri,
+    /// Normal, as routes and containers read it.
+    path: Cow<'r, str>,
+}
+
+impl<'r> Target<'r> {
+    /// Reads the target of a request.
+    pub(super) fn of(uri: &'r Uri) -> Result<Self, BadEscape> {
+        Ok(Self { uri, path: normalize_path(uri.path())? })
+    }
+
+    /// Returns the path that routes are matched against.
+    pub(super) fn matched(&self) -> Cow<'_, str> {
+        merge_slashes(&self.path)
+    }
+
+    /// Returns the target for the upstream, without the prefix that is to be taken off.
+    pub(super) fn for_upstream(&self, strip: Option<&PathPrefix>) -> Option<Uri> {
+        let path = match (strip.and_then(|prefix| prefix.strip(&self.path)), &self.path) {
+            (Some(rest), _) => format!("/{rest}"),
+            (None, Cow::Owned(path)) => path.clone(),
+            (None, Cow::Borrowed(_)) if self.uri.authority().is_none() => return Some(self.uri.clone()),
+            (None, Cow::Borrowed(_)) => {
+                return Some(
+                    self.uri.path_and_query().cloned().map_or_else(|| Uri::from_static("/"), Uri::from),
+                );
+            }
+        };
+        let query = self.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+        PathAndQuery::try_from(path + &query).ok().map(Uri::from)
     }
 }
 
@@ -94,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_host_is_refused() {
+    fn what_is_not_a_host_is_refused() {
         for bad in ["a b", "a,b", "a/b", "user@host", "a\"", "a\\b", "a:80:x", "a:8x", "é", "a\tb", "<a>"] {
             assert_eq!(spelled(bad.as_bytes()), Err(BadHost), "{bad}");
         }
@@ -113,6 +133,10 @@ mod tests {
         assert_eq!(host(Version::HTTP_11, &uri, &headers), Err(BadHost));
     }
 
+    fn for_upstream(target: &str, strip: Option<&PathPrefix>) -> Uri {
+        Target::of(&target.parse().unwrap()).unwrap().for_upstream(strip).unwrap()
+    }
+
     #[test]
     fn a_stripped_prefix_leaves_one_slash() {
         for (target, sent) in [
@@ -124,12 +148,16 @@ mod tests {
             ("/p//x", "/x"),
             ("/p//evil.example/x?y", "/evil.example/x?y"),
             ("/p/p/x", "/p/x"),
+            ("//p//x", "/x"),
+            ("/%70/x", "/x"),
+            ("/q/../p/./x?y", "/x?y"),
+            ("/p/http://x", "/http://x"),
             ("http://h/p/x?y", "/x?y"),
         ] {
-            assert_eq!(for_upstream(target.parse().unwrap(), Some("p")), sent, "{target}");
+            assert_eq!(for_upstream(target, Some(&"p".parse().unwrap())), sent, "{target}");
         }
         for (target, sent) in [("/a?b", "/a?b"), ("http://h/a?b", "/a?b"), ("http://h", "/"), ("*", "*")] {
-            assert_eq!(for_upstream(target.parse().unwrap(), None), sent, "{target}");
+            assert_eq!(for_upstream(target, None), sent, "{target}");
         }
     }
 }

@@ -36,8 +36,8 @@ pub(super) enum Failure<B> {
     Silent,
     /// The upstream did not begin its response in time.
     Late,
-    /// What came was no HTTP response.
-    Broken,
+    /// What came is not an HTTP response that can be read, and why.
+    Broken(hyper::Error),
 }
 
 /// One connection, over which requests with bodies `B` go.
@@ -165,10 +165,7 @@ where
                     tracing::debug!(error = %error.error(), "an upstream connection ended");
                     Err(Failure::Silent)
                 }
-                None => {
-                    tracing::debug!(error = %error.error(), "an upstream does not speak HTTP");
-                    Err(Failure::Broken)
-                }
+                None => Err(Failure::Broken(error.into_error())),
             },
         }
     }

@@ -1,6 +1,6 @@
 //! What is taken off a message and added to it.
 
-use longshore_model::Protocol;
+use longshore_model::{FORBIDDEN_HEADERS, Protocol, TRUSTED_HEADERS};
 
 use crate::bench::{Bench, settings};
 use crate::upstreams::{Echo, raw, read_head};
@@ -46,6 +46,46 @@ async fn a_trusted_peer_is_believed_and_added() {
     assert_eq!(reply.seen("x-forwarded-for"), Some("1.1.1.1, 2.2.2.2, 127.0.0.1"));
     assert_eq!(reply.seen("x-forwarded-proto"), Some("https"));
     assert_eq!(reply.seen("x-real-ip"), Some("127.0.0.1"));
+}
+
+/// A request with a value for each header that a client may not write, in every spelling.
+fn forging() -> String {
+    let prefixed = ["x-forwarded-for", "x-forwarded-prefix", "x-forwarded-ssl", "x-forwarded-by"];
+    let mut headers = String::new();
+    for name in TRUSTED_HEADERS.iter().chain(&prefixed) {
+        headers.push_str(&format!("{name}: forged\r\n"));
+        if name.contains('-') {
+            headers.push_str(&format!("{}: underscored\r\n", name.replace('-', "_").to_uppercase()));
+        }
+    }
+    for name in FORBIDDEN_HEADERS {
+        headers.push_str(&format!("{name}: forbidden\r\n"));
+    }
+    format!("GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nX-Request-Id: kept\r\n{headers}\r\n")
+}
+
+#[tokio::test]
+async fn nothing_that_a_client_forges_reaches_the_upstream() {
+    let echo = Echo::start().await;
+    let bench = Bench::http(&[echo.address]).await;
+    let reply = bench.ask(&forging()).await;
+    for forged in ["forged", "underscored", "forbidden"] {
+        assert!(!reply.body.contains(forged), "{}", reply.body);
+    }
+    assert_eq!(reply.seen("x-request-id"), Some("kept"));
+}
+
+#[tokio::test]
+async fn what_a_trusted_peer_says_passes_in_the_spelling_that_proxies_use() {
+    let echo = Echo::start().await;
+    let trusted = vec!["127.0.0.0/8".parse().unwrap()];
+    let mut bench = Bench::new(Protocol::Http, longshore_proxy::Settings { trusted, ..settings() }).await;
+    bench.balance(&[echo.address]).await;
+    let reply = bench.ask(&forging()).await;
+    for name in TRUSTED_HEADERS.iter().chain(&["x-forwarded-prefix", "x-forwarded-ssl"]) {
+        assert_eq!(reply.seen(name), Some("forged"), "{name}");
+    }
+    assert!(!reply.body.contains("underscored") && !reply.body.contains("forbidden"), "{}", reply.body);
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ mod lifecycle;
 mod relays;
 mod retries;
 mod routing;
+mod streams;
 mod timeouts;
 mod upgrades;
 mod upstreams;

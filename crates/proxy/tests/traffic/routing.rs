@@ -44,9 +44,33 @@ async fn a_prefix_is_stripped_where_the_route_says_so() {
         ("/p/x", "/x"),
         ("/p?q=1", "/?q=1"),
         ("/p//evil.example/x", "/evil.example/x"),
+        ("/%70/x", "/x"),
+        ("/q/../p/x", "/x"),
+        ("//p/x//y", "/x//y"),
         ("/kept/x", "/kept/x"),
     ] {
         assert_eq!(bench.get("h", path).await.request(), format!("GET {sent}"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn however_a_path_is_written_it_reaches_the_route_that_claims_it() {
+    let (admin, rest) = (Echo::start().await, Echo::start().await);
+    let mut bench = Bench::new(Protocol::Http, settings()).await;
+    bench.route("*", "admin", false, admin.address).await;
+    bench.route("*", "", false, rest.address).await;
+    let cases = include_str!("../../../model/cases/paths.txt");
+    for line in cases.lines().filter(|line| line.starts_with('/')) {
+        match line.split_whitespace().collect::<Vec<_>>()[..] {
+            [sent, "400"] => assert_eq!(bench.get("h", sent).await.status, 400, "{sent}"),
+            [sent, matched, passed] => {
+                let reply = bench.get("h", &format!("{sent}?q=/../%61")).await;
+                let claimed = matched == "/admin" || matched.starts_with("/admin/");
+                assert_eq!(reply.by(), if claimed { admin.port() } else { rest.port() }, "{sent}");
+                assert_eq!(reply.request(), format!("GET {passed}?q=/../%61"), "{sent}");
+            }
+            _ => panic!("two or three columns: {line:?}"),
+        }
     }
 }
 
@@ -93,7 +117,7 @@ async fn the_host_of_an_absolute_target_comes_first() {
 }
 
 #[tokio::test]
-async fn it_is_no_forward_proxy() {
+async fn a_request_to_connect_elsewhere_is_refused() {
     let echo = Echo::start().await;
     let bench = Bench::http(&[echo.address]).await;
     let reply = bench.ask("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\nConnection: close\r\n\r\n").await;

@@ -1,5 +1,6 @@
 //! Waits that end.
 
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use longshore_model::Protocol;
@@ -53,9 +54,20 @@ async fn an_idle_connection_is_closed() {
 async fn a_client_that_stops_in_the_middle_of_a_body_is_cut_off() {
     let echo = Echo::start().await;
     let bench = bench(Timeouts { idle: SHORT, ..Timeouts::default() }, echo.address).await;
-    let text = bench.ask_raw(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nhalf");
-    // Cut off, with whatever was said until then.
-    let _ = timeout(SOON, text).await.expect("the client may wait for ever");
+    let start = Instant::now();
+    let mut stream = bench.connect().await;
+    stream.write_all(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nhalf").await.unwrap();
+    let mut reply = String::new();
+    // Closed or reset.
+    let _ = timeout(SOON, stream.read_to_string(&mut reply)).await.expect("the client may wait for ever");
+    assert!(start.elapsed() >= SHORT / 2, "it was answered at once: {reply:?}");
+    assert_eq!(reply, "", "half a request was answered");
+    let gone = async {
+        while echo.closed.load(SeqCst) < echo.opened.load(SeqCst) || bench.stats().open > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(SOON, gone).await.expect("the upstream still waits for the body");
 }
 
 #[tokio::test]
@@ -106,8 +118,19 @@ async fn an_upstream_that_falls_silent_in_a_body_is_given_up() {
     let bench = bench(Timeouts { tunnel: SHORT, ..Timeouts::default() }, address).await;
     let mut stream = bench.connect().await;
     stream.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
+    let mut reply = [0; 512];
+    let length = timeout(SOON, stream.read(&mut reply)).await.expect("no response begins").unwrap();
+    assert!(
+        reply[..length].starts_with(b"HTTP/1.1 200 OK\r\n"),
+        "{:?}",
+        String::from_utf8_lossy(&reply[..length])
+    );
+    let start = Instant::now();
+    let mut rest = Vec::new();
     // Closed or reset: it is not whole either way.
-    let _ = timeout(SOON, stream.read_to_end(&mut Vec::new())).await.expect("the client waits for ever");
+    let _ = timeout(SOON, stream.read_to_end(&mut rest)).await.expect("the client waits for ever");
+    assert!(start.elapsed() >= SHORT / 2, "it was given up at once");
+    assert!(length + rest.len() < 200, "{} bytes came", length + rest.len());
 }
 
 #[tokio::test]
@@ -116,9 +139,22 @@ async fn unused_upstream_connections_are_closed() {
     let bench = bench(Timeouts { upstream_idle: SHORT, ..Timeouts::default() }, echo.address).await;
     bench.get("h", "/").await;
     let closed = async {
-        while echo.closed.load(std::sync::atomic::Ordering::SeqCst) == 0 {
+        while echo.closed.load(SeqCst) == 0 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
     timeout(SOON, closed).await.expect("the connection stays");
+}
+
+#[tokio::test]
+async fn a_client_that_sends_nothing_more_and_takes_nothing_is_taken_for_gone() {
+    let echo = Echo::start().await;
+    let bench = bench(Timeouts { half_closed: SHORT, ..Timeouts::default() }, echo.address).await;
+    let mut stream = bench.connect().await;
+    stream.write_all(b"GET /wait/60000 HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
+    stream.shutdown().await.unwrap();
+    let start = Instant::now();
+    // Closed or reset.
+    let _ = timeout(SOON, stream.read(&mut [0])).await.expect("it may wait for ever");
+    assert!(start.elapsed() >= SHORT / 2, "it had no time");
 }

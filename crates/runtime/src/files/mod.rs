@@ -1,7 +1,9 @@
 //! Files that people write for the agent: read within limits, guarded, and read again when they may have changed.
 
+mod bounded;
 mod read;
 mod watched;
 
-pub use read::{Guard, ReadError, read, read_soon};
+pub use bounded::{FILE_TIMEOUT, soon, within_time};
+pub use read::{Guard, ReadError, read, read_soon, read_within_time};
 pub use watched::{Watched, unwatched};

@@ -1,12 +1,10 @@
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
-use std::time::Duration;
 
 use rustix::fs::OFlags;
 
-/// How long reading may take where something else waits for it: a file system of another machine may answer nothing.
-const PATIENCE: Duration = Duration::from_secs(5);
+use super::bounded::{soon, within_time};
 
 /// Whom a file has to keep out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,19 +22,19 @@ pub enum ReadError {
     #[error(transparent)]
     System(#[from] io::Error),
     /// It is a folder, a pipe, a device.
-    #[error("it is no regular file")]
+    #[error("not a regular file")]
     Kind,
     /// Anybody on this host could have written it.
-    #[error("everybody can write to it, and so could choose what the agent does: chmod o-w")]
+    #[error("anyone can write to it and so decide what the agent runs: chmod o-w")]
     Writable,
     /// Its mode lets others than its owner in.
     #[error("others can read it (mode {0:o}): chmod 600")]
     Readable(u32),
     /// It has more bytes than this.
-    #[error("it is longer than {0} bytes")]
+    #[error("longer than {0} bytes")]
     Length(u64),
     /// Its bytes are no text.
-    #[error("it is no UTF-8 (iconv -f latin1 -t utf8 makes it so)")]
+    #[error("not UTF-8 (iconv -f latin1 -t utf8 converts it)")]
     Encoding,
 }
 
@@ -72,15 +70,22 @@ pub fn read(path: &Path, longest: u64, guard: Guard) -> Result<String, ReadError
     String::from_utf8(bytes).map_err(|_| ReadError::Encoding)
 }
 
-/// The same within five seconds, without blocking.
+/// The same without blocking, and within [`FILE_TIMEOUT`](super::FILE_TIMEOUT).
+///
+/// # Errors
+/// Every variant of [`ReadError`].
 pub async fn read_soon(path: &Path, longest: u64, guard: Guard) -> Result<String, ReadError> {
-    let path = path.to_owned();
-    let reading = tokio::task::spawn_blocking(move || read(&path, longest, guard));
-    match tokio::time::timeout(PATIENCE, reading).await {
-        Ok(Ok(outcome)) => outcome,
-        Ok(Err(panicked)) => Err(io::Error::other(panicked).into()),
-        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "it took too long").into()),
-    }
+    let file = path.to_owned();
+    soon(path, move || read(&file, longest, guard)).await?
+}
+
+/// The same within [`FILE_TIMEOUT`](super::FILE_TIMEOUT).
+///
+/// # Errors
+/// Every variant of [`ReadError`].
+pub fn read_within_time(path: &Path, longest: u64, guard: Guard) -> Result<String, ReadError> {
+    let file = path.to_owned();
+    within_time(path, move || read(&file, longest, guard))?
 }
 
 #[cfg(test)]
@@ -101,14 +106,14 @@ mod tests {
         std::fs::write(&path, "0123456789").unwrap();
         assert_eq!(read_soon(&path, 10, Guard::Writers).await.unwrap(), "0123456789");
         std::fs::write(&path, "0123456789+").unwrap();
-        assert_eq!(refused(&path, Guard::Writers), "it is longer than 10 bytes");
+        assert_eq!(refused(&path, Guard::Writers), "longer than 10 bytes");
         std::fs::write(&path, b"\xff").unwrap();
-        assert!(refused(&path, Guard::Writers).starts_with("it is no UTF-8"));
-        assert_eq!(refused(folder.path(), Guard::Writers), "it is no regular file");
+        assert!(refused(&path, Guard::Writers).starts_with("not UTF-8"));
+        assert_eq!(refused(folder.path(), Guard::Writers), "not a regular file");
         let pipe = folder.path().join("pipe");
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
-        assert_eq!(refused(&pipe, Guard::Writers), "it is no regular file");
-        assert_eq!(refused(Path::new("/dev/zero"), Guard::Writers), "it is no regular file");
+        assert_eq!(refused(&pipe, Guard::Writers), "not a regular file");
+        assert_eq!(refused(Path::new("/dev/zero"), Guard::Writers), "not a regular file");
         assert!(read(&folder.path().join("none"), 10, Guard::Writers).unwrap_err().is_absence());
     }
 
@@ -122,7 +127,7 @@ mod tests {
         assert_eq!(read(&path, 10, Guard::Writers).unwrap(), "text");
         assert_eq!(refused(&path, Guard::Readers), "others can read it (mode 664): chmod 600");
         mode(0o666);
-        assert!(refused(&path, Guard::Writers).starts_with("everybody can write to it"));
+        assert!(refused(&path, Guard::Writers).starts_with("anyone can write to it"));
         mode(0o600);
         assert_eq!(read(&path, 10, Guard::Readers).unwrap(), "text");
     }

@@ -1,5 +1,6 @@
 //! Files that are read again when they may have changed: those that define handlers, and the one of the sidecars.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,20 +11,21 @@ use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
+use super::bounded::within_time;
 use crate::problems::chain;
 
 /// How often files are read again though nothing was seen to change: what a link in a folder leads to, and a file system
 /// of another machine, change unseen.
-const REREAD: Duration = Duration::from_secs(30);
+const REREAD_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The same where nothing can be watched.
-const UNWATCHED_REREAD: Duration = Duration::from_secs(5);
+const UNWATCHED_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How long nothing may change before files are read: an editor writes a file in several steps.
-const QUIET: Duration = Duration::from_millis(100);
+const QUIET_PERIOD: Duration = Duration::from_millis(100);
 
 /// How long files may go on changing before they are read all the same.
-const PATIENCE: Duration = Duration::from_secs(1);
+const MAX_DELAY: Duration = Duration::from_secs(1);
 
 /// Files, and folders with what lies in them, that are watched. They need not be there yet.
 #[derive(Debug)]
@@ -39,7 +41,7 @@ impl Default for Watched {
     /// Watches nothing until it is aimed.
     fn default() -> Self {
         let touch = Arc::new(Notify::new());
-        Self { touch, touched: None, reread: Instant::now() + REREAD, watcher: None }
+        Self { touch, touched: None, reread: Instant::now() + REREAD_INTERVAL, watcher: None }
     }
 }
 
@@ -48,7 +50,7 @@ impl Watched {
     /// Cancel-safe.
     pub async fn changed(&mut self) {
         loop {
-            let quiet = self.touched.map(|(first, last)| (last + QUIET).min(first + PATIENCE));
+            let quiet = self.touched.map(|(first, last)| (last + QUIET_PERIOD).min(first + MAX_DELAY));
             tokio::select! {
                 () = self.touch.notified() => {
                     let now = Instant::now();
@@ -58,15 +60,15 @@ impl Watched {
                 () = sleep_until(quiet.unwrap_or(self.reread)) => {
                     self.touched = None;
                     // Where the read that follows does not end, there is another one all the same.
-                    self.reread = Instant::now() + REREAD;
+                    self.reread = Instant::now() + REREAD_INTERVAL;
                     return;
                 }
             }
         }
     }
 
-    /// Watches these from here on. Read them after it, so that what changes meanwhile is read again. Gives the error if
-    /// they cannot be watched. It blocks as long as the disk does.
+    /// Watches these from here on. Read them after it, so that what changes meanwhile is read again. Returns the error if
+    /// some cannot be watched. It blocks as long as [`FILE_TIMEOUT`](super::FILE_TIMEOUT) for each path that does not answer.
     pub fn aim_now(&mut self, paths: &[PathBuf]) -> Option<notify::Error> {
         let watcher = watch(paths, Arc::clone(&self.touch));
         self.keep(watcher)
@@ -80,12 +82,12 @@ impl Watched {
     }
 
     /// The watcher before ends only here, when the next one has begun: no change falls between them.
-    fn keep(&mut self, watcher: notify::Result<RecommendedWatcher>) -> Option<notify::Error> {
-        let (watcher, error) = match watcher {
-            Ok(watcher) => (Some(watcher), None),
+    fn keep(&mut self, watching: notify::Result<Watching>) -> Option<notify::Error> {
+        let (watcher, error) = match watching {
+            Ok(Watching { watcher, unanswered }) => (Some(watcher), unanswered),
             Err(error) => (None, Some(error)),
         };
-        self.reread = Instant::now() + if watcher.is_some() { REREAD } else { UNWATCHED_REREAD };
+        self.reread = Instant::now() + if error.is_none() { REREAD_INTERVAL } else { UNWATCHED_INTERVAL };
         self.watcher = watcher;
         error
     }
@@ -97,33 +99,75 @@ pub fn unwatched(path: &str, key: &str, error: &notify::Error) -> Problem {
         subject: Subject::File { path: path.to_owned(), line: None },
         key: Some(key.to_owned()),
         message: format!("changes cannot be watched for: {}", chain(error)),
-        hint: Some(format!("it is read every {UNWATCHED_REREAD:?}, and at SIGHUP")),
+        hint: Some(format!("it is read every {UNWATCHED_INTERVAL:?}, and at SIGHUP")),
     }
+}
+
+/// What is watched.
+struct Watching {
+    watcher: RecommendedWatcher,
+    /// Why some path is not.
+    unanswered: Option<notify::Error>,
 }
 
 /// Watches the folders among these, and above each path the nearest folder that is there: so one that is made, removed
 /// or put in another's place is noticed. Of a link, the same for what it leads to.
-fn watch(paths: &[PathBuf], touch: Arc<Notify>) -> notify::Result<RecommendedWatcher> {
-    let mut wanted: Vec<PathBuf> = paths.iter().filter_map(|path| std::path::absolute(path).ok()).collect();
-    wanted.extend(paths.iter().filter_map(|path| path.canonicalize().ok()));
-    wanted.sort();
-    wanted.dedup();
-    let told = wanted.clone();
+fn watch(paths: &[PathBuf], touch: Arc<Notify>) -> notify::Result<Watching> {
+    let (mut wanted, mut folders, mut unanswered) = (BTreeSet::new(), BTreeSet::new(), None);
+    for path in paths {
+        let of_path = path.clone();
+        match within_time(path, move || resolve(&of_path)) {
+            Ok(found) => {
+                wanted.extend(found.paths);
+                folders.extend(found.folders);
+            }
+            Err(error) => unanswered = Some(notify::Error::io(error).add_path(path.clone())),
+        }
+    }
+    let Some(first) = folders.first().cloned() else {
+        let watcher = notify::recommended_watcher(|_| {})?;
+        return Ok(Watching { watcher, unanswered });
+    };
+    // They answered a moment ago. One that no longer does must not hold up whoever reads them.
+    let watcher = within_time(&first, move || watch_folders(&folders, wanted, touch));
+    Ok(Watching { watcher: watcher.map_err(notify::Error::io)??, unanswered })
+}
+
+/// The ways to a path, and the folders to watch for it.
+struct Resolved {
+    paths: Vec<PathBuf>,
+    folders: Vec<PathBuf>,
+}
+
+fn resolve(path: &Path) -> Resolved {
+    let paths: Vec<PathBuf> =
+        [std::path::absolute(path).ok(), path.canonicalize().ok()].into_iter().flatten().collect();
+    let folders = paths.iter().flat_map(|path| {
+        let above = path.ancestors().skip(1).find(|above| above.is_dir());
+        [Some(path.as_path()).filter(|path| path.is_dir()), above].into_iter().flatten().map(Path::to_owned)
+    });
+    let folders = folders.collect();
+    Resolved { paths, folders }
+}
+
+fn watch_folders(
+    folders: &BTreeSet<PathBuf>,
+    wanted: BTreeSet<PathBuf>,
+    touch: Arc<Notify>,
+) -> notify::Result<RecommendedWatcher> {
+    let wanted: Vec<PathBuf> = wanted.into_iter().collect();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
-        if event.as_ref().map_or(true, |event| matters(event, &told)) {
+        if event.as_ref().map_or(true, |event| matters(event, &wanted)) {
             touch.notify_one();
         }
     })?;
-    for path in &wanted {
-        let above = path.ancestors().skip(1).find(|above| above.is_dir());
-        for folder in [Some(path.as_path()).filter(|path| path.is_dir()), above].into_iter().flatten() {
-            match watcher.watch(folder, RecursiveMode::NonRecursive) {
-                // It went meanwhile: whoever is above it says so.
-                Err(error) if !folder.is_dir() => {
-                    tracing::debug!(folder = %folder.display(), %error, "not watched");
-                }
-                watched => watched?,
+    for folder in folders {
+        match watcher.watch(folder, RecursiveMode::NonRecursive) {
+            // It went meanwhile: whoever is above it says so.
+            Err(error) if !folder.is_dir() => {
+                tracing::debug!(folder = %folder.display(), %error, "not watched");
             }
+            watched => watched?,
         }
     }
     Ok(watcher)
@@ -161,7 +205,7 @@ mod tests {
             }
         };
         // Less than what has it read without a change.
-        timeout(REREAD / 2, looking).await.unwrap_or_else(|_| panic!("it is never {text:?}"));
+        timeout(REREAD_INTERVAL / 2, looking).await.unwrap_or_else(|_| panic!("it is never {text:?}"));
     }
 
     #[tokio::test]
@@ -204,7 +248,7 @@ mod tests {
         let touching = async {
             loop {
                 touch.notify_one();
-                tokio::time::sleep(QUIET / 4).await;
+                tokio::time::sleep(QUIET_PERIOD / 4).await;
             }
         };
         let began = Instant::now();
@@ -212,7 +256,7 @@ mod tests {
             () = watched.changed() => {}
             () = touching => {}
         }
-        assert!(began.elapsed() < REREAD / 2, "{:?}", began.elapsed());
+        assert!(began.elapsed() < REREAD_INTERVAL / 2, "{:?}", began.elapsed());
     }
 
     #[test]

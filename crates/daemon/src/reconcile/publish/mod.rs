@@ -14,17 +14,18 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use bollard::errors::Error as DockerError;
 use futures_util::{StreamExt, stream};
-use longshore_docker::DockerClient;
+use longshore_docker::{InspectionCache, InspectionError};
 use longshore_model::{Change, ContainerId, DomainName, Host, Problem, PublishJob, Subject, World};
 use longshore_plan::{KeyChange, Ledger, RecordSettings, container_key, records};
 use longshore_runtime::{Follower, FollowerContext, Passed, Reached, chain, local_addr};
+use serde_json::Value;
 use tokio::time::Instant;
 
 use self::lease::{Held, Remembered};
 use crate::act::etcd::{Etcd, EtcdError, LeaseId, MAX_VALUE};
 use crate::config::DnsSettings;
+use crate::reconcile::{FollowerParts, HandlerFollower};
 
 /// The name of the publisher that the settings ask for, rather than a handler's file.
 const OWN: &str = "publish";
@@ -49,7 +50,7 @@ struct Cause {
 pub(crate) struct Publisher {
     name: String,
     is_own: bool,
-    docker: DockerClient,
+    inspections: InspectionCache,
     prefix: String,
     /// Whether the values of variables are published.
     env: bool,
@@ -76,7 +77,7 @@ impl Publisher {
     /// The publisher of a handler of this name; without one, that of the settings. It remembers its lease below `data_dir`.
     pub(crate) fn new(
         context: &FollowerContext,
-        docker: DockerClient,
+        inspections: InspectionCache,
         data_dir: &Path,
         dns: Option<&DnsSettings>,
         name: Option<&str>,
@@ -97,7 +98,7 @@ impl Publisher {
         Self {
             name: who.to_owned(),
             is_own: name.is_none(),
-            docker,
+            inspections,
             prefix: job.prefix.unwrap_or_else(|| format!("/longshore/containers/{}", context.node)),
             env: job.env,
             records,
@@ -114,21 +115,6 @@ impl Publisher {
         }
     }
 
-    /// Takes everything back that was published, for a publisher that is taken away for good. Where etcd is away, the
-    /// keys go when the lease ends.
-    pub(crate) async fn withdraw(mut self) {
-        let lease = self.held.take().map(|held| held.id).or_else(|| self.remembered.lease());
-        for lease in lease.into_iter().chain(self.previous) {
-            if let Err(error) = self.etcd.revoke(lease).await {
-                let why = chain(&error);
-                tracing::warn!(publisher = self.name, "what is published goes when its lease ends: {why}");
-            }
-        }
-        self.remembered.forget();
-        self.ledger = Ledger::default();
-        self.count();
-    }
-
     fn count(&self) {
         let keys = self.ledger.len() as f64;
         metrics::gauge!("longshore_publish_keys", "publisher" => self.name.clone()).set(keys);
@@ -141,7 +127,10 @@ impl Publisher {
         }
         let lease = self.hold().await?;
         let host = world.own();
-        let named = Change::containers_of(changed, world.me()).filter(|_| self.complete);
+        // Nothing that is published is of a network itself: a container that joins or leaves one changes.
+        let changed =
+            changed.iter().filter(|change| !matches!(change, Change::Networks(_))).cloned().collect();
+        let named = Change::containers_of(&changed, world.me()).filter(|_| self.complete);
         let everything = named.is_none();
         let mut looked_at = named.unwrap_or_else(|| {
             self.unpublished.retain(|id, _| host.containers.contains_key(id));
@@ -239,11 +228,11 @@ impl Publisher {
         if let Some(settings) = &mut self.records {
             settings.host = own_addresses();
         }
-        let (docker, env) = (&self.docker, self.env);
+        let (inspections, env) = (&self.inspections, self.env);
         let looks = containers.into_iter().map(async |id| {
             let alive = host.containers.get(&id).filter(|container| container.state.is_alive());
             let inspection = match alive {
-                Some(_) => inspect(docker, &id, env).await,
+                Some(_) => inspect(inspections, &id, env).await,
                 None => Ok(None),
             };
             (id, inspection)
@@ -268,8 +257,10 @@ impl Publisher {
                     let problem = Problem {
                         subject: Subject::Container { id: id.clone(), name },
                         key: None,
-                        message: format!("Docker does not show it, so it is not published anew: {why}"),
-                        hint: Some("it is tried until Docker does".to_owned()),
+                        message: format!(
+                            "Docker does not show it, so what is published of it stays as it is: {why}"
+                        ),
+                        hint: Some("retrying".to_owned()),
                     };
                     self.tell(&id, vec![problem]);
                     is_whole = false;
@@ -319,10 +310,33 @@ impl Publisher {
             subject: Subject::Handler { name: self.name.clone() },
             key: self.is_own.then(|| "publish-etcd".to_owned()),
             message: format!(
-                "etcd does not take what is to be published; what is there stays until its lease of {lease:?} ends: {why}"
+                "cannot publish to etcd; what is there stays until its lease of {lease:?} ends: {why}"
             ),
-            hint: Some("it is tried until etcd takes it".to_owned()),
+            hint: Some("retrying".to_owned()),
         }
+    }
+}
+
+impl HandlerFollower for Publisher {
+    type Settings = PublishJob;
+
+    fn of_handler(parts: &FollowerParts<'_>, settings: &PublishJob) -> Self {
+        let FollowerParts { context, docker, data_dir, dns, handler, .. } = parts;
+        Self::new(context, docker.inspections().clone(), data_dir, *dns, Some(*handler), settings.clone())
+    }
+
+    /// Where etcd is away, the keys go when the lease ends.
+    async fn withdraw(mut self) {
+        let lease = self.held.take().map(|held| held.id).or_else(|| self.remembered.lease());
+        for lease in lease.into_iter().chain(self.previous) {
+            if let Err(error) = self.etcd.revoke(lease).await {
+                let why = chain(&error);
+                tracing::warn!(publisher = self.name, "what is published goes when its lease ends: {why}");
+            }
+        }
+        self.remembered.forget();
+        self.ledger = Ledger::default();
+        self.count();
     }
 }
 
@@ -351,35 +365,37 @@ impl Follower for Publisher {
             }
         };
         self.count();
-        Passed { problems, reached, due: Some(Instant::now() + self.length / 3) }
+        Passed { problems, reached, due: Some(Instant::now() + self.length / 3), busy: false }
     }
 
-    async fn disturbed(&mut self) {
+    async fn disturbed(&mut self) -> BTreeSet<Change> {
         match &mut self.held {
             Some(held) => held.lost().await,
             None => std::future::pending().await,
         }
+        BTreeSet::from([Change::All])
     }
 }
 
 /// A container's inspection as JSON, its keys in order, and the values of its variables only where `env` asks for them;
 /// nothing where the container is gone or has ended.
-async fn inspect(docker: &DockerClient, id: &ContainerId, env: bool) -> Result<Option<String>, DockerError> {
-    let mut inspection = match docker.get()?.inspect_container(id.as_str(), None).await {
-        Err(DockerError::DockerResponseServerError { status_code: 404, .. }) => return Ok(None),
-        answer => answer?,
-    };
-    let runs = inspection.state.as_ref().and_then(|state| state.running).unwrap_or(true);
-    if !runs {
+async fn inspect(
+    inspections: &InspectionCache,
+    id: &ContainerId,
+    env: bool,
+) -> Result<Option<String>, InspectionError> {
+    let Some(inspection) = inspections.get(id).await? else { return Ok(None) };
+    // By way of a value, whose maps are in order: the same inspection is always the same text.
+    let Ok(mut inspection) = serde_json::from_str::<Value>(inspection.get()) else { return Ok(None) };
+    if inspection.pointer("/State/Running") == Some(&Value::Bool(false)) {
         return Ok(None);
     }
-    let variables = inspection.config.as_mut().and_then(|config| config.env.as_mut()).filter(|_| !env);
+    let variables = inspection.pointer_mut("/Config/Env").and_then(Value::as_array_mut).filter(|_| !env);
     for variable in variables.into_iter().flatten() {
-        variable.truncate(variable.find('=').unwrap_or(variable.len()));
+        let name = variable.as_str().and_then(|pair| pair.split('=').next()).unwrap_or_default();
+        *variable = name.into();
     }
-    // By way of a value, whose maps are in order: the same inspection is always the same text.
-    let value = serde_json::to_value(&inspection)?;
-    Ok(Some(value.to_string()))
+    Ok(Some(inspection.to_string()))
 }
 
 /// The addresses that containers on the host's network have.

@@ -10,6 +10,8 @@ use longshore_runtime::state::Reader;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use longshore_docker::DockerClient;
+
 use crate::config::{DockerAddress, DockerSettings};
 
 /// An etcd, ended with the test.
@@ -68,7 +70,7 @@ impl Server {
         };
         Publisher::new(
             &context,
-            DockerClient::new(docker),
+            DockerClient::new(docker).inspections().clone(),
             self.dir.path(),
             None,
             Some("a/handler"),
@@ -160,6 +162,27 @@ async fn many_changes_go_in_as_many_transactions_as_etcd_takes() {
     let gone = (0..350).map(|n| KeyChange::Delete { key: format!("k{n}") }).collect();
     publisher.apply(lease, gone).await.unwrap();
     assert_eq!(keys(&server, lease).await.unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn a_change_of_networks_has_no_container_inspected() {
+    let server = Server::start();
+    let mut publisher = server.publisher("h1");
+    let lease = held(&mut publisher).await;
+    let me = HostId::from_u128(1);
+    let mut world = World::new(me, Host::default());
+    let passed = publisher.pass(&world, &BTreeSet::from([Change::All])).await;
+    assert_eq!(passed.reached, Reached::All);
+    // Docker is not there: whoever inspects it fails.
+    let id = ContainerId::new("a".repeat(64));
+    let container = Container { state: RunState::Running, ..Container::new(id.clone(), "web", "i") };
+    world.put_container(me, Arc::new(container));
+    let passed = publisher.pass(&world, &BTreeSet::from([Change::Networks(me)])).await;
+    assert_eq!((passed.reached, passed.problems), (Reached::All, Vec::new()));
+    let changed = Change::Container(longshore_model::ContainerRef::new(me, id));
+    let passed = publisher.pass(&world, &BTreeSet::from([changed])).await;
+    assert_eq!(passed.reached, Reached::Part);
+    assert_eq!(keys(&server, lease).await, Some(Vec::new()));
 }
 
 #[tokio::test]

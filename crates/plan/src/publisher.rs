@@ -1,21 +1,36 @@
+//! What a handler's file says of publishing to etcd, in our own words or in Docker Glue's.
+
 use std::path::PathBuf;
 use std::time::Duration;
 
-use longshore_model::PublishJob;
+use longshore_model::{FollowerJob, PublishJob};
 use py_literal::Value as Literal;
 
-use super::reader::{Reader, nearest, shown};
-use super::url::check_url;
+use crate::handlers::FollowerClass;
+use crate::handlers::reader::{Reader, nearest, shown};
+use crate::handlers::url::check_url;
+
+/// Publishes containers to etcd.
+pub const CLASS: FollowerClass = FollowerClass {
+    names: &[
+        "publisher",
+        "DockerGlue.handlers.publishers.distconfig.Publisher",
+        "distconfig.backends.etcd.EtcdBackend",
+    ],
+    scripts: &[],
+    secrets: &["clientparams"],
+    parse: |reader| Some(FollowerJob::new(CLASS.name(), job(reader)?)),
+};
 
 /// How long keys outlive the agent unless it is said.
-const LEASE: Duration = Duration::from_secs(15);
+const DEFAULT_LEASE: Duration = Duration::from_secs(15);
 
 /// How deep a Python literal may be nested. Reading the last member of each level costs twice what it holds, so an
 /// unlimited depth would cost without limit.
-const DEPTH: usize = 8;
+const MAX_DEPTH: usize = 8;
 
 /// How long a Python literal may be.
-const LENGTH: usize = 16 * 1024;
+const MAX_LENGTH: usize = 16 * 1024;
 
 /// What python-etcd's client took, and what became of it.
 const CLIENT_PARAMS: [&str; 7] = ["host", "port", "protocol", "username", "password", "ca_cert", "cert"];
@@ -34,7 +49,7 @@ const MEANINGLESS: [&str; 9] = [
 ];
 
 /// Where containers are published, by our own params or by Docker Glue's.
-pub(super) fn job(reader: &mut Reader<'_>) -> Option<PublishJob> {
+fn job(reader: &mut Reader<'_>) -> Option<PublishJob> {
     if let Some(backend) = reader.text("class")
         && backend != "distconfig.backends.etcd.EtcdBackend"
     {
@@ -82,7 +97,7 @@ pub(super) fn job(reader: &mut Reader<'_>) -> Option<PublishJob> {
         prefix: prefix(reader, "prefix"),
         skydns: prefix(reader, "skydns"),
         env,
-        lease: lease.unwrap_or(LEASE),
+        lease: lease.unwrap_or(DEFAULT_LEASE),
         user,
         password_file,
         ca: reader.file("ca").or(old.ca),
@@ -128,7 +143,7 @@ fn client_params(reader: &mut Reader<'_>, text: &str) -> Option<Client> {
         reader.wrong(line, "clientParams", message.to_owned(), hint);
     };
     let text = text.replace('\n', " ");
-    if text.len() > LENGTH || depth(&text) > DEPTH {
+    if text.len() > MAX_LENGTH || depth(&text) > MAX_DEPTH {
         wrong("it is too long or too deep");
         return None;
     }
