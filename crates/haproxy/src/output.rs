@@ -45,7 +45,7 @@ impl Output {
             Err(_) => rustix::fs::mkfifoat(CWD, path, Mode::RUSR | Mode::WUSR)
                 .map_err(|errno| fail("create")(errno.into()))?,
         }
-        // RetryPending for writing too, the pipe has no end when HAProxy has.
+        // Open for writing too, the pipe does not end when HAProxy exits.
         let receiver = pipe::OpenOptions::new().read_write(true).open_receiver(path).map_err(fail("read"))?;
         let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let writing_end =

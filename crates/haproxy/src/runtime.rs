@@ -83,7 +83,7 @@ impl Runtime {
         Ok(answers.into_iter().next().unwrap_or_default())
     }
 
-    /// Carries the commands out, in order, and makes each that succeeded apply_to to `state`.
+    /// Executes the commands in order, and applies each that succeeded to `state`.
     ///
     /// # Errors
     ///
@@ -338,7 +338,7 @@ mod tests {
         let error = runtime.carry_out(&paths(), commands, &mut state).await.unwrap_err();
         assert_eq!(
             error.to_string(),
-            "haproxy answers \"No such server.\" to \"set server tcp_2/s state maint\""
+            "HAProxy answered \"No such server.\" to \"set server tcp_2/s state maint\""
         );
         let serving: Vec<bool> = state.servers.values().map(|servers| servers["s"].serving).collect();
         assert_eq!(serving, [false, true, false]);

@@ -228,6 +228,6 @@ async fn a_reload_command_that_fails_leaves_the_file_as_it_was() {
     let config: PathBuf = lab.dir.path().join("haproxy.cfg");
     let before = std::fs::read_to_string(&config).unwrap();
     let error = lab.try_set(&[to(format!("http:{} x/", free_port()), &[])]).await.unwrap_err();
-    assert_eq!(error.to_string(), "the reload failed: false failed: ");
+    assert_eq!(error.to_string(), "reload failed: \"false\" failed: ");
     assert_eq!(std::fs::read_to_string(&config).unwrap(), before);
 }
