@@ -91,7 +91,7 @@ impl Meter {
             match command {
                 Command::AddKey(port, _, target) => drop(slots.insert(target.slot, *port)),
                 Command::Replace(port, map, _) => {
-                    slots.extend(map.values().map(|target| (target.slot, *port)))
+                    slots.extend(map.values().map(|target| (target.slot, *port)));
                 }
                 _ => {}
             }
