@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use hyper_util::client::proxy::matcher::Matcher;
 use longshore_model::{Handler, Job};
 use longshore_runtime::Problems;
@@ -15,16 +17,27 @@ pub(crate) enum Deliverer {
 
 impl Deliverer {
     /// The one for a handler; `None` for a job that follows World.
-    pub(crate) fn new(handler: &Handler, node: &str, docker_host: &str, problems: &Problems) -> Option<Self> {
+    pub(crate) fn new(
+        handler: &Handler,
+        node: &str,
+        docker_host: &str,
+        data_dir: &Path,
+        problems: &Problems,
+    ) -> Option<Self> {
         match &handler.job {
             Job::Script { program, ini } => Some(Self::Script(script::Script::new(
                 program.clone(),
                 ini.clone().unwrap_or_default(),
                 docker_host.to_owned(),
             ))),
-            Job::Plugin { command } => {
-                Some(Self::Plugin(plugin::Plugin::new(handler, command.clone(), node, docker_host, problems)))
-            }
+            Job::Plugin { command } => Some(Self::Plugin(plugin::Plugin::new(
+                handler,
+                command.clone(),
+                node,
+                docker_host,
+                data_dir,
+                problems,
+            ))),
             Job::Webhook { url, secret_file } => {
                 let proxies = Matcher::from_env();
                 Some(Self::Webhook(webhook::Webhook::new(url.clone(), secret_file.clone(), &proxies)))

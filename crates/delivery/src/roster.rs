@@ -91,7 +91,13 @@ impl Delivery {
         {
             tracing::error!(handler = handler.name, file = %ini.display(), %error, "its options cannot be written down");
         }
-        Deliverer::new(&handler, &self.context.node, &self.docker_host, &self.context.problems)
+        Deliverer::new(
+            &handler,
+            &self.context.node,
+            &self.docker_host,
+            &self.data_dir,
+            &self.context.problems,
+        )
     }
 
     /// Gives a handler the deliveries that an earlier agent did not finish.

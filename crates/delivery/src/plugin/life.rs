@@ -1,5 +1,6 @@
 //! A plugin's life, of one process after another: started, greeted, told of events, ended, started again.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,6 +50,8 @@ pub(super) struct Recipe {
     pub(super) handler: String,
     pub(super) command: Vec<String>,
     pub(super) docker_host: String,
+    /// Where the Python package for plugins is.
+    pub(super) python: Option<PathBuf>,
     /// The line that it is told first.
     pub(super) hello: Vec<u8>,
     /// How long it may take for an event.
@@ -182,11 +185,17 @@ impl Over {
 
 impl<'a> Life<'a> {
     fn begin(recipe: &'a Recipe, log: &'a Arc<Log>, ledger: &'a mut Ledger<Answer>) -> Result<Self, String> {
-        let process =
-            Process::start(&recipe.command, &recipe.docker_host, recipe.patience, log).map_err(|error| {
-                let program = recipe.command.first().map_or("", String::as_str);
-                format!("its program {program:?} cannot be started: {}", chain(&error))
-            })?;
+        let process = Process::start(
+            &recipe.command,
+            &recipe.docker_host,
+            recipe.python.as_deref(),
+            recipe.patience,
+            log,
+        )
+        .map_err(|error| {
+            let program = recipe.command.first().map_or("", String::as_str);
+            format!("its program {program:?} cannot be started: {}", chain(&error))
+        })?;
         process.tell(recipe.hello.clone());
         let now = Instant::now();
         Ok(Self {

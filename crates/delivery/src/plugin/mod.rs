@@ -14,10 +14,12 @@ mod ledger;
 mod life;
 mod log;
 mod process;
+mod python;
 #[cfg(test)]
 mod tests;
 mod wire;
 
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use longshore_api::HandlerCall;
@@ -57,6 +59,7 @@ impl Plugin {
         command: Vec<String>,
         node: &str,
         docker_host: &str,
+        data_dir: &Path,
         problems: &Problems,
     ) -> Self {
         let file = &handler.origin.file;
@@ -65,6 +68,7 @@ impl Plugin {
             handler: handler.name.clone(),
             command,
             docker_host: docker_host.to_owned(),
+            python: python_package(data_dir),
             hello: wire::hello(node, &handler.name, &handler.params, ini),
             patience: handler.delivery.timeout,
             parallel: handler.delivery.parallel,
@@ -131,4 +135,19 @@ impl Plugin {
     fn keeper(&self) -> std::sync::MutexGuard<'_, Keeper> {
         self.keeper.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The folder of the Python package, which plugins find by `PYTHONPATH`. Those that use it say themselves that they do not find
+/// it, where it cannot be written; others do not need it.
+fn python_package(data_dir: &Path) -> Option<PathBuf> {
+    let written = python::provide(data_dir);
+    let folder = data_dir.join("python");
+    written
+        .inspect_err(|error| {
+            let folder = folder.display();
+            tracing::warn!(
+                "cannot write the Python package for plugins to {folder}: {error}; check its permissions"
+            );
+        })
+        .ok()
 }

@@ -67,7 +67,8 @@ impl Case {
             params: [("custom_param".to_owned(), "some value".to_owned())].into(),
         };
         let problems = Problems::default();
-        let plugin = Plugin::new(&handler, command, "n1", "unix:///var/run/docker.sock", &problems);
+        let plugin =
+            Plugin::new(&handler, command, "n1", "unix:///var/run/docker.sock", dir.path(), &problems);
         Self { handler, plugin, problems, _dir: dir }
     }
 
@@ -579,7 +580,7 @@ async fn a_handler_class_of_docker_glue_runs_as_its_documentation_prints_it() {
     let package = concat!(env!("CARGO_MANIFEST_DIR"), "/../../plugins/python");
     let glue = format!(
         "printf '[handler]\\nclass=DockerGlue.handlers.demo.DemoHandler\\nevents=all\\n' > $DIR/demo.ini
-         PYTHONPATH={package} exec python3 -B -m longshore_plugin.glue --ini $DIR/demo.ini --path {package}/tests/handlers"
+         exec python3 -B -m longshore_plugin.glue --ini $DIR/demo.ini --path {package}/tests/handlers"
     );
     let case = Case::with(&sh(&glue));
     assert_eq!(case.deliver("a", 1).await, Ok(()));
