@@ -52,7 +52,7 @@ async fn begin(arguments: &Glue, settings: Settings, job: Option<BalanceJob>) ->
         tracing::info!("the handler of the balancer is another now: starting again with it");
     };
     let again = settings.clone();
-    run::watch(settings, || Ok(again.clone()), outdated).await
+    run::watch(settings, || Ok(again.clone().into()), outdated).await
 }
 
 fn is_of_engine(error: &anyhow::Error) -> bool {
