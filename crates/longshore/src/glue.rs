@@ -13,6 +13,7 @@ use longshore_model::BalanceJob;
 
 use crate::cli::Glue;
 use crate::flags::{LogFormat, folders};
+use crate::legacy::program_folder;
 use crate::{legacy, log, run};
 
 /// Where docker-glue looked for INI files, seen from the program.
@@ -105,14 +106,6 @@ fn is_own(folder: &Path) -> bool {
         tracing::warn!(%folder, "ignored: another user can decide what it holds; name it with a flag to use it");
     }
     is_own
-}
-
-/// The folder of the program as it was called: of a link, the link's. Called by its bare name, that of the program.
-pub(crate) fn program_folder(program: Option<&OsString>) -> PathBuf {
-    let called = program.map(Path::new).filter(|path| path.components().count() > 1);
-    let called =
-        called.and_then(|path| std::path::absolute(path).ok()).or_else(|| std::env::current_exe().ok());
-    called.as_deref().and_then(Path::parent).unwrap_or(Path::new("/")).to_owned()
 }
 
 /// A path without `.` and `..`, by its text alone: what is not there yet has no links to follow.
