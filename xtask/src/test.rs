@@ -3,12 +3,12 @@
 use std::process::Command;
 use std::time::Instant;
 
-use anyhow::Context;
 use clap::Args;
+use xtask::steps::{self, step};
+use xtask::workspace::{cargo, root};
 
-use crate::steps::{self, step};
-use crate::workspace::cargo;
-use crate::{lab, setup, tidy};
+use crate::setup::{self, Needs};
+use crate::{advisories, bare_path, tidy, tools};
 
 /// How to test.
 #[derive(Debug, Args)]
@@ -16,48 +16,61 @@ pub(crate) struct Test {
     /// Leave the lab up for the next run.
     #[arg(long)]
     keep_lab: bool,
+    /// Fail where the database of advisories cannot be fetched, in place of leaving them unchecked.
+    #[arg(long)]
+    require_advisories: bool,
 }
 
 /// `cargo xtask test`.
-pub(crate) async fn run(test: &Test) -> anyhow::Result<()> {
+pub(crate) fn run(test: &Test) -> anyhow::Result<()> {
     let began = Instant::now();
-    step("packages", setup::packages)?;
+    step("packages", || setup::packages(Needs::Test))?;
     step("format", || steps::run(&mut cargo(&["fmt", "--all", "--check"])))?;
     step("tidy", tidy::run)?;
-    step("licences, bans, sources", deny)?;
+    step("licences, bans, sources, advisories", || deny(test.require_advisories))?;
+    // What builds is run with a PATH that holds only what README.md says is needed.
     step("lints", || {
         let arguments = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
-        steps::run(&mut cargo(&arguments))
+        steps::run(&mut bare_path::cargo(&arguments)?)
+    })?;
+    step("API documentation", || {
+        let mut doc = bare_path::cargo(&["doc", "--workspace", "--no-deps", "--locked", "--quiet"])?;
+        steps::run(doc.env("RUSTDOCFLAGS", "-D warnings"))
     })?;
     // The test server and the agent are programs that the lab's tests run: built before, as not every test runner does.
-    step("build", || steps::run(&mut cargo(&["build", "--workspace", "--locked"])))?;
+    step("build", || {
+        steps::run(&mut bare_path::cargo(&["build", "--workspace", "--locked"])?)?;
+        steps::run(&mut bare_path::cargo(&["test", "--workspace", "--locked", "--no-run", "--quiet"])?)
+    })?;
     step("documentation tests", || {
-        steps::run(&mut cargo(&["test", "--workspace", "--locked", "--doc", "--quiet"]))
+        steps::run(&mut bare_path::cargo(&["test", "--workspace", "--locked", "--doc", "--quiet"])?)
     })?;
     step("tests in Python", python)?;
     let tested = step("tests", tests);
     if !test.keep_lab {
-        lab::down().await.context("end the lab")?;
+        let arguments = ["run", "--quiet", "--locked", "--package", "workbench", "--", "lab", "down"];
+        step("end the lab", || steps::run(&mut cargo(&arguments)))?;
     }
     tested?;
     println!("\nall of it took {:.0} s", began.elapsed().as_secs_f64());
     Ok(())
 }
 
-fn deny() -> anyhow::Result<()> {
-    let binary = setup::cargo_deny()?;
+fn deny(require_advisories: bool) -> anyhow::Result<()> {
+    let binary = tools::provide(&tools::CARGO_DENY)?;
     // It reads every locked crate, those of other systems among them, which no build here would have fetched.
     steps::run(&mut cargo(&["fetch", "--locked"]))?;
-    let mut deny = Command::new(binary);
+    let mut deny = Command::new(&binary);
     deny.args(["--offline", "--locked", "check", "--hide-inclusion-graph", "licenses", "bans", "sources"]);
-    steps::run(deny.current_dir(crate::workspace::root()))
+    steps::run(deny.current_dir(root()))?;
+    advisories::check(&binary, require_advisories)
 }
 
 /// The package for plugins, with the interpreter alone.
 fn python() -> anyhow::Result<()> {
     let mut command = Command::new("python3");
     command.args(["-B", "-m", "unittest", "discover", "-t", ".", "-s", "tests"]);
-    steps::run(command.current_dir(crate::workspace::root().join("plugins/python")))
+    steps::run(command.current_dir(root().join("plugins/python")))
 }
 
 /// nextest where it is installed, as it runs each test in a process of its own and names the slow ones; else cargo's own.

@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use hyper_util::client::proxy::matcher::Matcher;
 use longshore_model::{Handler, Job};
 use longshore_runtime::Problems;
@@ -14,17 +16,29 @@ pub(crate) enum Deliverer {
 }
 
 impl Deliverer {
-    /// The one for a handler; `None` for a job that follows World.
-    pub(crate) fn new(handler: &Handler, node: &str, docker_host: &str, problems: &Problems) -> Option<Self> {
+    /// Makes the one for a handler; `None` for a job that follows World.
+    pub(crate) fn new(
+        handler: &Handler,
+        node: &str,
+        docker_host: &str,
+        data_dir: &Path,
+        problems: &Problems,
+    ) -> Option<Self> {
         match &handler.job {
-            Job::Script { program, ini } => Some(Self::Script(script::Script::new(
-                program.clone(),
-                ini.clone().unwrap_or_default(),
-                docker_host.to_owned(),
+            Job::Script { program, ini, ignore_status } => Some(Self::Script(script::Script {
+                program: program.clone(),
+                ini: ini.clone().unwrap_or_default(),
+                ignore_status: *ignore_status,
+                docker_host: docker_host.to_owned(),
+            })),
+            Job::Plugin { command } => Some(Self::Plugin(plugin::Plugin::new(
+                handler,
+                command.clone(),
+                node,
+                docker_host,
+                data_dir,
+                problems,
             ))),
-            Job::Plugin { command } => {
-                Some(Self::Plugin(plugin::Plugin::new(handler, command.clone(), node, docker_host, problems)))
-            }
             Job::Webhook { url, secret_file } => {
                 let proxies = Matcher::from_env();
                 Some(Self::Webhook(webhook::Webhook::new(url.clone(), secret_file.clone(), &proxies)))
@@ -42,7 +56,7 @@ impl Deliverer {
         }
     }
 
-    /// What [`Deliverer::deliver`] would give the handler.
+    /// Returns what [`Deliverer::deliver`] would give the handler.
     pub(crate) fn describe(&self, attempt: &Attempt<'_>) -> longshore_api::HandlerCall {
         match self {
             Self::Script(script) => script.describe(attempt),
@@ -51,7 +65,7 @@ impl Deliverer {
         }
     }
 
-    /// Ends what goes on running, within a few seconds.
+    /// Ends what keeps running, within a few seconds.
     pub(crate) async fn stop(&self) {
         if let Self::Plugin(plugin) = self {
             plugin.stop().await;

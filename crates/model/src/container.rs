@@ -163,7 +163,7 @@ pub struct Container {
     /// Labels, the image's among them.
     pub labels: BTreeMap<String, String>,
     /// Labels that ask for sidecars and are the image's own: who made the image is not always trusted by who runs it.
-    pub baked: BTreeSet<String>,
+    pub image_labels: BTreeSet<String>,
     /// What its process is doing.
     pub state: RunState,
     /// With which code its last run ended; absent while it runs, before it ever did, and until its end was looked into.
@@ -184,8 +184,8 @@ pub struct Container {
     pub published: Vec<Published>,
     /// Ports that the image or the user says it listens on, in order.
     pub exposed: Vec<(u16, Transport)>,
-    /// The signal by which it is stopped, as the image or user named it (`SIGQUIT`, `15`); absent means SIGTERM.
-    pub stop_signal: Option<String>,
+    /// The signal by which it is stopped, by number, where its image or its user names one; else it is SIGTERM.
+    pub stop_signal: Option<u32>,
 }
 
 impl Container {
@@ -196,7 +196,7 @@ impl Container {
             name: name.into(),
             image: image.into(),
             labels: BTreeMap::new(),
-            baked: BTreeSet::new(),
+            image_labels: BTreeSet::new(),
             state: RunState::Created,
             health: Health::None,
             stopping: false,

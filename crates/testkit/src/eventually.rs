@@ -1,4 +1,4 @@
-//! Waiting for something to come true.
+//! Waiting for something to come true, or to stay false.
 
 use std::time::{Duration, Instant};
 
@@ -42,6 +42,36 @@ pub fn eventually_within<'a, F: Future<Output = bool> + 'a>(
     }
 }
 
+/// Checks over the whole `span` that `check` stays false, looking every 20 milliseconds and once at its end. It takes the place
+/// of a sleep before a negative assertion: what comes true for a moment is found, and at once.
+///
+/// # Panics
+/// When it comes true, with `sentence`: say what must not happen. When a look takes longer than 20 seconds.
+#[expect(clippy::panic, reason = "a test's assertion")]
+#[track_caller]
+pub fn never_within<'a, F: Future<Output = bool> + 'a>(
+    span: Duration,
+    sentence: &'a str,
+    mut check: impl FnMut() -> F + 'a,
+) -> impl Future<Output = ()> + 'a {
+    let caller = std::panic::Location::caller();
+    async move {
+        let began = Instant::now();
+        loop {
+            let is_last = began.elapsed() >= span;
+            match tokio::time::timeout(PATIENCE, check()).await {
+                Ok(true) => {
+                    let after = began.elapsed();
+                    panic!("{caller}: after {after:?} of {span:?} it came true that {sentence}")
+                }
+                Err(_) => panic!("{caller}: it took more than {PATIENCE:?} to look whether {sentence}"),
+                Ok(false) if is_last => return,
+                Ok(false) => tokio::time::sleep(Duration::from_millis(20).min(span)).await,
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,5 +91,29 @@ mod tests {
     #[should_panic(expected = "it did not come true that pigs fly")]
     async fn what_never_comes_true_ends_the_test_with_its_sentence() {
         eventually_within(Duration::from_millis(50), "pigs fly", || std::future::ready(false)).await;
+    }
+
+    #[tokio::test]
+    async fn what_stays_false_is_looked_at_for_the_whole_span_and_at_its_end() {
+        let began = Instant::now();
+        let span = Duration::from_millis(100);
+        let mut last = None;
+        never_within(span, "pigs fly", || {
+            last = Some(began.elapsed());
+            std::future::ready(false)
+        })
+        .await;
+        assert!(last.is_some_and(|last| last >= span), "{last:?}");
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "it came true that the third look is unlucky")]
+    async fn what_comes_true_for_a_moment_ends_the_test_at_once() {
+        let mut looks = 0;
+        never_within(Duration::from_secs(3600), "the third look is unlucky", || {
+            looks += 1;
+            std::future::ready(looks == 3)
+        })
+        .await;
     }
 }

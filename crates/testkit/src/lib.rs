@@ -27,7 +27,7 @@ mod test_error;
 mod traffic;
 
 pub use agent::{Agent, AgentBuilder, AgentError};
-pub use eventually::{eventually, eventually_within};
+pub use eventually::{eventually, eventually_within, never_within};
 pub use lab::{
     Container, ContainerSpec, EngineOptions, Etcd, EtcdBuilder, Host, Lab, LabError, LabStatus, Layout,
     Network, OpenVswitch, PrivateRegistry, Relay, certificates, free_port, images,

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::Violation;
-use crate::workspace::{Metadata, Package};
+use xtask::workspace::{Metadata, Package};
 
 /// The rooms by floor: a room may need those on lower floors, and none on its own.
 const FLOORS: [&[&str]; 6] = [
@@ -11,7 +11,7 @@ const FLOORS: [&[&str]; 6] = [
     &["longshore-wire", "longshore-plan", "longshore-net", "longshore-api"],
     &["longshore-proxy", "longshore-haproxy", "longshore-runtime"],
     &["longshore-docker", "longshore-delivery", "longshore-dns", "longshore-store", "longshore-cluster"],
-    &["longshore-daemon"],
+    &["longshore-daemon", "longshore-simulation"],
     &["longshore"],
 ];
 
@@ -26,6 +26,7 @@ const ROOMS_OF: [(&str, &[&str]); 6] = [
 ];
 
 const TESTKIT: &str = "longshore-testkit";
+const WORKBENCH: &str = "workbench";
 
 pub(super) fn check(root: &Path, metadata: &Metadata) -> Vec<Violation> {
     let all = metadata.by_name();
@@ -57,8 +58,10 @@ fn wrong(package: &Package, is_ours: impl Fn(&str) -> bool) -> Vec<(String, Stri
         } else if !is_ours(to) {
             None
         } else if to == TESTKIT {
-            (from != "xtask" && !for_tests).then(|| format!("{TESTKIT} is only a dev-dependency"))
-        } else if from == TESTKIT || from == "xtask" {
+            (from != WORKBENCH && !for_tests).then(|| format!("{TESTKIT} is only a dev-dependency"))
+        } else if (from, to) == (WORKBENCH, "xtask") {
+            None
+        } else if [TESTKIT, WORKBENCH, "xtask"].contains(&from) {
             Some(format!("{from} runs Longshore from outside and needs no part of it, but {to}"))
         } else {
             match (floor(from), floor(to)) {
@@ -81,7 +84,7 @@ fn line_of(manifest: &str, dependency: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::workspace::Dependency;
+    use xtask::workspace::Dependency;
 
     fn verdict(from: &str, to: &str, kind: Option<&str>) -> Vec<String> {
         let dependencies = vec![Dependency { name: to.into(), kind: kind.map(Into::into) }];
@@ -114,7 +117,7 @@ mod tests {
     #[test]
     fn the_testkit_is_for_tests_and_the_workbench() {
         assert!(verdict("longshore", TESTKIT, Some("dev")).is_empty());
-        assert!(verdict("xtask", TESTKIT, None).is_empty());
+        assert!(verdict(WORKBENCH, TESTKIT, None).is_empty());
         assert_eq!(verdict("longshore", TESTKIT, None).len(), 1);
         assert_eq!(verdict(TESTKIT, "longshore-model", None).len(), 1);
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::Violation;
-use crate::workspace::Metadata;
+use xtask::workspace::Metadata;
 
 pub(super) fn check(manifest: &str, metadata: &Metadata) -> Vec<Violation> {
     let needed = metadata.packages.iter().flat_map(|package| &package.dependencies);

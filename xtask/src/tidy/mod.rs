@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 
-use crate::workspace::{self, Metadata};
+use xtask::workspace::{self, Metadata};
 
 /// A rule broken, and where.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -19,7 +19,7 @@ const ANOTHERS: [(&str, &str); 18] = [
     ("", concat!("mas", "ter process")),
     ("", concat!("reload::Mas", "ter")),
     // nginx's, in the bench.
-    ("xtask/src/bench/", concat!("mas", "ter_process")),
+    ("workbench/src/bench/", concat!("mas", "ter_process")),
     // iproute2's, for a bridge's port.
     ("crates/testkit/src/lab/wiring.rs", concat!("mas", "ter {}")),
     // Podder's file format and environment.

@@ -1,11 +1,9 @@
-//! What keeps the outside like World: each reconciler is woken by changes and compares the whole.
-//!
-//! Routes have a loop of their own, for the port checks and the engine's notices; everything else is a [`longshore_runtime::Follower`].
+//! What keeps the outside like World: each is a [`longshore_runtime::Follower`], woken by changes, and compares the whole.
 
 mod checks;
 mod handler;
 mod openvswitch;
-mod publish;
+pub(crate) mod publish;
 mod route_log;
 mod routes;
 mod sidecars;
@@ -14,5 +12,5 @@ pub(crate) use checks::Checks;
 pub(crate) use handler::{FollowerParts, HandlerFollower};
 pub(crate) use openvswitch::OpenVswitch;
 pub(crate) use publish::Publisher;
-pub(crate) use routes::{AppliedRoutes, Due, RouteReconciler, Routes};
-pub(crate) use sidecars::SidecarFollower;
+pub(crate) use routes::{AppliedRoutes, RouteFeeds, RouteFollower, Routes};
+pub(crate) use sidecars::{MAX_ENV_FILE, MAX_FILE, SidecarFollower};

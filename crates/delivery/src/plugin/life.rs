@@ -1,5 +1,6 @@
 //! A plugin's life, of one process after another: started, greeted, told of events, ended, started again.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +33,9 @@ const LONGEST_DELAY: Duration = Duration::from_secs(30);
 /// Most characters that are told of a plugin's reason.
 const REASON: usize = 500;
 
+/// Why a delivery was broken off that the plugin did not answer before its end.
+pub(super) const SHUT_DOWN: &str = "the plugin was shut down";
+
 /// Whom the outcome of a delivery is for.
 pub(super) type Answer = oneshot::Sender<Result<(), Failure>>;
 
@@ -49,6 +53,8 @@ pub(super) struct Recipe {
     pub(super) handler: String,
     pub(super) command: Vec<String>,
     pub(super) docker_host: String,
+    /// Where the Python package for plugins is.
+    pub(super) python: Option<PathBuf>,
     /// The line that it is told first.
     pub(super) hello: Vec<u8>,
     /// How long it may take for an event.
@@ -124,6 +130,9 @@ async fn keep_running(recipe: &Recipe, mut orders: mpsc::UnboundedReceiver<Order
             match order {
                 Some(Order::Deliver(delivery)) => ledger.push(delivery),
                 Some(Order::Stop(done)) => {
+                    for answer in ledger.take_queue() {
+                        let _ = answer.send(Err(Failure::broken_off(SHUT_DOWN, false)));
+                    }
                     let _ = done.send(());
                     return;
                 }
@@ -182,11 +191,17 @@ impl Over {
 
 impl<'a> Life<'a> {
     fn begin(recipe: &'a Recipe, log: &'a Arc<Log>, ledger: &'a mut Ledger<Answer>) -> Result<Self, String> {
-        let process =
-            Process::start(&recipe.command, &recipe.docker_host, recipe.patience, log).map_err(|error| {
-                let program = recipe.command.first().map_or("", String::as_str);
-                format!("its program {program:?} cannot be started: {}", chain(&error))
-            })?;
+        let process = Process::start(
+            &recipe.command,
+            &recipe.docker_host,
+            recipe.python.as_deref(),
+            recipe.patience,
+            log,
+        )
+        .map_err(|error| {
+            let program = recipe.command.first().map_or("", String::as_str);
+            format!("its program {program:?} cannot be started: {}", chain(&error))
+        })?;
         process.tell(recipe.hello.clone());
         let now = Instant::now();
         Ok(Self {
@@ -230,7 +245,7 @@ impl<'a> Life<'a> {
         match self.stopping {
             Some((_, done)) => {
                 for answer in self.ledger.take_under_way() {
-                    let _ = answer.send(Err(Failure::passing("the plugin was told to end")));
+                    let _ = answer.send(Err(Failure::broken_off(SHUT_DOWN, true)));
                 }
                 End::Stopped(done)
             }
@@ -296,7 +311,7 @@ impl<'a> Life<'a> {
 
     fn stop(&mut self, done: oneshot::Sender<()>, now: Instant) {
         for answer in self.ledger.take_queue() {
-            let _ = answer.send(Err(Failure::passing("the plugin was told to end")));
+            let _ = answer.send(Err(Failure::broken_off(SHUT_DOWN, false)));
         }
         self.process.tell(wire::shutdown());
         self.process.hang_up();

@@ -14,10 +14,12 @@ mod ledger;
 mod life;
 mod log;
 mod process;
+mod python;
 #[cfg(test)]
 mod tests;
 mod wire;
 
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use longshore_api::HandlerCall;
@@ -27,7 +29,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
 use self::ledger::Delivery;
-use self::life::{Order, Recipe, keep};
+use self::life::{Order, Recipe, SHUT_DOWN, keep};
 use crate::attempt::{Attempt, Failure};
 
 /// A plugin. Dropped, its process is killed with all that it started.
@@ -57,6 +59,7 @@ impl Plugin {
         command: Vec<String>,
         node: &str,
         docker_host: &str,
+        data_dir: &Path,
         problems: &Problems,
     ) -> Self {
         let file = &handler.origin.file;
@@ -65,6 +68,7 @@ impl Plugin {
             handler: handler.name.clone(),
             command,
             docker_host: docker_host.to_owned(),
+            python: python_package(data_dir),
             hello: wire::hello(node, &handler.name, &handler.params, ini),
             patience: handler.delivery.timeout,
             parallel: handler.delivery.parallel,
@@ -84,11 +88,10 @@ impl Plugin {
         self.run();
         let line = wire::event(attempt.message()).map_err(Failure::for_good)?;
         let (answer, answered) = oneshot::channel();
-        let id = attempt.occurrence.id.0.clone();
+        let id = attempt.event.id.0.clone();
         let order = Order::Deliver(Delivery { id, attempt: attempt.number, line, answer });
-        let stopped = || Failure::passing("the plugin was told to end");
-        self.orders.send(order).map_err(|_| stopped())?;
-        answered.await.unwrap_or_else(|_| Err(stopped()))
+        self.orders.send(order).map_err(|_| Failure::broken_off(SHUT_DOWN, false))?;
+        answered.await.unwrap_or_else(|_| Err(Failure::broken_off(SHUT_DOWN, true)))
     }
 
     /// What an attempt would send, and to which program.
@@ -131,4 +134,19 @@ impl Plugin {
     fn keeper(&self) -> std::sync::MutexGuard<'_, Keeper> {
         self.keeper.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The folder of the Python package, which plugins find by `PYTHONPATH`. Those that use it say themselves that they do not find
+/// it, where it cannot be written; others do not need it.
+fn python_package(data_dir: &Path) -> Option<PathBuf> {
+    let written = python::provide(data_dir);
+    let folder = data_dir.join("python");
+    written
+        .inspect_err(|error| {
+            let folder = folder.display();
+            tracing::warn!(
+                "cannot write the Python package for plugins to {folder}: {error}; check its permissions"
+            );
+        })
+        .ok()
 }

@@ -1,6 +1,7 @@
 //! A plugin's process: its group, its three pipes, and their ends.
 
 use std::io;
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::log::{Log, plain};
+use super::python::search_path;
 use super::wire::{self, Said};
 use crate::inherited::inherited;
 
@@ -92,6 +94,7 @@ impl Process {
     pub(super) fn start(
         command: &[String],
         docker_host: &str,
+        python: Option<&Path>,
         patience: Duration,
         log: &Arc<Log>,
     ) -> io::Result<Self> {
@@ -104,6 +107,7 @@ impl Process {
             .env_clear()
             .envs(inherited(std::env::vars_os()))
             .env("DOCKER_HOST", docker_host)
+            .envs(python.map(|folder| ("PYTHONPATH", search_path(std::env::var_os("PYTHONPATH"), folder))))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

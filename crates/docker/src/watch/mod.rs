@@ -17,9 +17,10 @@
 mod queue;
 mod run;
 pub mod session;
+mod signal;
 mod stream;
 pub mod summary;
-mod translate;
+pub(crate) mod translate;
 
 use std::collections::BTreeSet;
 use std::time::Duration;

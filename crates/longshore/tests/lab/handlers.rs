@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use longshore_testkit::bollard::exec::StartExecOptions;
 use longshore_testkit::bollard::models::ExecConfig;
-use longshore_testkit::{Agent, AgentBuilder, AgentError, ContainerSpec, Host, Lab, TestResult, eventually};
+use longshore_testkit::{
+    Agent, AgentBuilder, AgentError, ContainerSpec, Host, Lab, TestResult, eventually, never_within,
+};
 
 /// A folder with handlers' files, their scripts, and what these wrote down.
 pub(crate) struct Folder(tempfile::TempDir);
@@ -65,7 +67,7 @@ impl Folder {
     ) -> std::io::Result<PathBuf> {
         let program = self.script(name, script)?;
         let text = format!(
-            "[handler]\nclass=DockerGlue.handlers.exec.ScriptHandler\nevents={events}\n{more}\n[params]\nscript={}\n",
+            "[handler]\nclass=script\nevents={events}\n{more}\n[params]\nscript={}\n",
             program.display()
         );
         self.ini(name, &text)
@@ -287,8 +289,8 @@ async fn health_exec_and_network_events_reach_handlers() -> TestResult {
         net == format!("network_create {name}\nnetwork_destroy {name}\n")
     })
     .await;
-    tokio::time::sleep(Duration::from_millis(700)).await;
-    assert_eq!(folder.heard("execs"), [], "what a health check does is nobody's event");
+    let told = async || !folder.heard("execs").is_empty();
+    never_within(Duration::from_millis(700), "a handler is told what a health check does", told).await;
     let options =
         ExecConfig { cmd: Some(vec!["/testserver".to_owned(), "--help".to_owned()]), ..Default::default() };
     let exec = host.docker().create_exec(&web.id, options).await?;
@@ -499,6 +501,27 @@ async fn a_handler_that_goes_and_comes_again_costs_no_other_handler_its_events()
     std::fs::write(folder.path().join("mended"), "")?;
     folder.hears("late", "web", &["start"]).await;
     assert_eq!(folder.heard("slow").len(), 1, "who comes again begins anew");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_handler_whose_script_is_missing_is_broken_until_it_is_there() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let folder = Folder::new()?;
+    let script = folder.path().join("greet.sh");
+    let ini = format!("[handler]\nclass=script\nevents=start\n[params]\nscript={}\n", script.display());
+    std::fs::write(folder.path().join("greet.ini"), ini)?;
+    let agent = folder.agent(lab.host(0)).start().await?;
+    let state = async |wanted: &str| {
+        let listed = agent.cli(&["handler", "ls"]).await.unwrap_or_default();
+        listed.lines().any(|line| line.starts_with("greet ") && line.contains(wanted))
+    };
+    eventually("it is listed as broken", async || state("broken: ").await && state("greet.sh").await).await;
+    let json = agent.api("/v1/handlers").await?;
+    assert!(json[0]["origin"].as_str().is_some_and(|origin| origin.ends_with("greet.ini:5")), "{json}");
+    std::fs::write(&script, "#!/bin/sh\n")?;
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    eventually("it is a handler like any other", async || state(" ok").await).await;
     Ok(())
 }
 

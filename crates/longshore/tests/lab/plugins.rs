@@ -6,9 +6,6 @@ use std::time::Duration;
 
 use longshore_testkit::{Agent, AgentBuilder, ContainerSpec, Host, Lab, TestResult, eventually};
 
-/// The package that runs them.
-const PACKAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../plugins/python");
-
 /// As docker-glue's documentation prints it, `logging` that it does not import included.
 const DEMO: &str = include_str!("../../../../plugins/python/tests/handlers/demo.py");
 
@@ -66,7 +63,7 @@ impl Handlers {
 
     fn agent(&self, host: &Host) -> AgentBuilder {
         let folder = self.0.path().to_str().unwrap_or_default();
-        Agent::on(host).env("PYTHONPATH", PACKAGE).flags(&["--handler-paths", folder])
+        Agent::on(host).flags(&["--handler-paths", folder])
     }
 }
 

@@ -17,8 +17,9 @@ use longshore_testkit::bollard::{API_DEFAULT_VERSION, Docker};
 use longshore_testkit::{Agent, Container, ContainerSpec, Lab, RequestBuilder, images};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::steps;
-use crate::{lab, setup, workspace};
+use xtask::{steps, workspace};
+
+use crate::lab;
 
 /// The name that the demo's requests are for.
 const SITE: &str = "shop.example.com";
@@ -54,7 +55,6 @@ pub(crate) async fn run(demo: Demo) -> anyhow::Result<()> {
         }
         None => {
             println!("No Docker answers here: starting one of the lab's.");
-            setup::packages()?;
             let was_up = !Lab::status()?.is_empty();
             let lab = Lab::up(1).await?;
             let docker = lab.host(0).docker().clone();

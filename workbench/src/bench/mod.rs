@@ -18,8 +18,9 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use longshore_testkit::Agent;
 
-use crate::steps;
-use crate::{lab, setup, workspace};
+use xtask::{steps, workspace};
+
+use crate::lab;
 use report::Report;
 
 /// Which bench.
@@ -73,7 +74,6 @@ impl Bed {
 
 /// `cargo xtask bench`.
 pub(crate) async fn run(bench: Bench) -> anyhow::Result<()> {
-    setup::packages()?;
     lab::build_test_server("release")?;
     let binary = match bench.binary {
         Some(path) => found(&path)?,

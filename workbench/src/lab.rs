@@ -3,7 +3,7 @@
 use anyhow::ensure;
 use clap::Subcommand;
 
-use crate::{setup, steps, workspace};
+use xtask::{steps, workspace};
 
 /// What to do with the lab.
 #[derive(Debug, Subcommand)]
@@ -24,7 +24,6 @@ pub(crate) enum Lab {
 pub(crate) async fn run(what: Lab) -> anyhow::Result<()> {
     match what {
         Lab::Up { hosts } => {
-            setup::packages()?;
             build_test_server("dev")?;
             longshore_testkit::Lab::up(hosts).await?;
             show()

@@ -1,0 +1,7 @@
+//! What the tasks of `cargo xtask` and the workbench share: running programs, where things are, and the shipped binary.
+
+#![allow(clippy::print_stdout, reason = "its output is for the person at the terminal")]
+
+pub mod dist;
+pub mod steps;
+pub mod workspace;
