@@ -1,4 +1,4 @@
-"""What a plugin is told."""
+"""The events that a plugin receives."""
 
 
 class Refuse(Exception):
@@ -37,15 +37,15 @@ class Event:
         self.handler = message.get("handler", "")
         #: Counted from 1.
         self.attempt = message.get("attempt", 1)
-        #: Whether it may have been delivered before.
+        #: True where it may have been delivered before.
         self.redelivered = message.get("redelivered", False)
-        #: Whether nobody heard it: it follows from what is different since the agent last looked.
+        #: True where the event is synthetic: Docker did not send it, it follows from a difference.
         self.made_up = message.get("made_up", False)
         #: `id`, `name`, `image` and `labels` of the container; None where it happened to none.
         self.container = message.get("container")
         #: `id` and `name` of the network; None where it happened to none.
         self.network = message.get("network")
-        #: What Docker says besides, such as `exitCode`.
+        #: What else Docker says, such as `exitCode`.
         self.attributes = message.get("attributes") or {}
         #: The container's inspection, as Docker gives it, or the last one that is known; None where none is.
         self.inspection = message.get("inspection")

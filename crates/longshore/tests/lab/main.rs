@@ -9,6 +9,7 @@
 )]
 
 mod api;
+mod authorities;
 mod dns;
 mod docker;
 mod engines;
