@@ -20,7 +20,7 @@ use crate::config::{DockerSettings, EngineSettings, ReloadableSettings, Settings
 use crate::data_dir::{self, DataDirError};
 use crate::identity::{IdentityError, Keeping, host_id};
 use crate::metrics;
-use crate::reconcile::{Checks, Due, RouteReconciler, Routes};
+use crate::reconcile::{Checks, RouteFeeds, RouteFollower, Routes};
 use crate::serve::{self, About, Api, Feed, Started};
 use crate::services::Services;
 use crate::start::Start;
@@ -96,7 +96,7 @@ pub struct Agent {
     grace: Duration,
     live: signal::Sender<ReloadableSettings>,
     started: Settings,
-    reconciler: AbortOnDropHandle<Engine>,
+    balancing: AbortOnDropHandle<RouteFollower>,
     api: Api,
     serving: Option<AbortOnDropHandle<()>>,
     lock: Option<std::fs::File>,
@@ -168,31 +168,27 @@ impl Agent {
         let (following, seen) = Services::start(
             &settings,
             start,
-            context,
+            context.clone(),
             &client,
             &live_settings,
             &location,
             told_feed,
             inherited,
         );
-        let reconciler = RouteReconciler {
-            plan: RoutePlan::new(RouteSettings {
-                location,
-                reserved: reserved(&settings),
-                readiness: readiness(&settings, start),
-            }),
-            world: world.clone(),
-            changes: world.subscribe(),
-            checks: Checks::new(live_settings.clone(), observations.clone()),
-            engine,
-            problems: problems.clone(),
+        let plan = RoutePlan::new(RouteSettings {
+            location,
+            reserved: reserved(&settings),
+            readiness: readiness(&settings, start),
+        });
+        let checks = Checks::new(live_settings.clone(), observations.clone());
+        let feeds = RouteFeeds {
             routes: routes.clone(),
             events: route_events.clone(),
             ready: ready_set,
             tried: tried_set,
-            live: live_settings.clone(),
-            due: Due::default(),
         };
+        let follower = RouteFollower::new(plan, checks, engine, feeds, live_settings.clone());
+        let balancing = context.follow(follower, Source::Routes, stop.clone());
         let background = vec![
             spawn(feed.clone().collect(container_events, route_events.subscribe(), world.clone())),
             spawn(writer.run(observed)),
@@ -228,7 +224,6 @@ impl Agent {
             token: settings.token.clone(),
         };
         let serving = listener.map(|listener| spawn(api.clone().serve(listener, stop.clone())));
-        let reconciler = AbortOnDropHandle::new(tokio::spawn(reconciler.run(stop.clone())));
         Ok(Self {
             docker,
             ready,
@@ -239,7 +234,7 @@ impl Agent {
             grace: settings.grace,
             live,
             started: settings,
-            reconciler,
+            balancing,
             api,
             serving,
             lock,
@@ -345,8 +340,8 @@ impl Agent {
     pub async fn leave(self) -> Result<Option<String>, AgentError> {
         self.stop.cancel();
         self.following.stop().await;
-        match self.reconciler.await {
-            Ok(engine) => Ok(engine.leave(&self.routes.applied().table).await?),
+        match self.balancing.await {
+            Ok(follower) => Ok(follower.into_engine().leave(&self.routes.applied().table).await?),
             Err(_) => Ok(None),
         }
     }
@@ -355,14 +350,14 @@ impl Agent {
     /// the data directory are given up at once.
     pub async fn stop(self, grace: Option<Duration>) {
         self.stop.cancel();
-        let (engine, ()) = tokio::join!(self.reconciler, self.following.stop());
+        let (balancing, ()) = tokio::join!(self.balancing, self.following.stop());
         drop(self.lock);
         if let Some(serving) = self.serving {
             // An open event stream never ends by itself.
             let _ = tokio::time::timeout(Duration::from_millis(200), serving).await;
         }
-        if let Ok(engine) = engine {
-            engine.drain(grace.unwrap_or(self.grace)).await;
+        if let Ok(follower) = balancing {
+            follower.into_engine().drain(grace.unwrap_or(self.grace)).await;
         }
     }
 }

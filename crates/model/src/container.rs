@@ -184,8 +184,8 @@ pub struct Container {
     pub published: Vec<Published>,
     /// Ports that the image or the user says it listens on, in order.
     pub exposed: Vec<(u16, Transport)>,
-    /// The signal by which it is stopped, as the image or user named it (`SIGQUIT`, `15`); absent means SIGTERM.
-    pub stop_signal: Option<String>,
+    /// The signal by which it is stopped, by number, where its image or its user names one; else it is SIGTERM.
+    pub stop_signal: Option<u32>,
 }
 
 impl Container {

@@ -293,7 +293,7 @@ mod tests {
         #[test]
         fn a_prefix_that_parses_survives_being_written_and_read_again(text in "[a-c.%/2eE4]{0,20}") {
             if let Ok(prefix) = text.parse::<PathPrefix>() {
-                prop_assert_eq!(prefix.to_string().parse::<PathPrefix>().unwrap(), prefix.clone());
+                prop_assert_eq!(&prefix.to_string().parse::<PathPrefix>().unwrap(), &prefix);
                 prop_assert!(prefix.covers(&prefix.to_string()));
             }
         }

@@ -17,10 +17,10 @@ use tokio::net::UdpSocket;
 /// The largest datagram, in bytes.
 pub const MAX_DATAGRAM: usize = 65_535;
 
-/// Which of this host's addresses a client sent to.
+/// The address of this host that a client sent to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LocalAddress {
-    /// The system did not say.
+    /// The system did not report it.
     Unknown,
     /// In network byte order.
     V4(u32),
@@ -33,10 +33,10 @@ pub enum LocalAddress {
 pub struct Datagrams(UdpSocket);
 
 impl Datagrams {
-    /// Watches `socket`, which is bound and does not block.
+    /// Registers `socket`, which is bound and does not block, with the runtime.
     ///
     /// # Errors
-    /// Where the system does not tell where datagrams were sent to.
+    /// The system cannot report where datagrams were sent to.
     pub fn new(socket: Socket) -> io::Result<Self> {
         if socket.local_addr()?.is_ipv6() {
             // Of IPv4 datagrams it tells the mapped address, and takes it back.
@@ -47,15 +47,15 @@ impl Datagrams {
         UdpSocket::from_std(StdSocket::from(socket)).map(Self)
     }
 
-    /// Waits until something may have come.
+    /// Waits until a datagram may be there.
     ///
     /// # Errors
-    /// Where the runtime ends.
+    /// The runtime ends.
     pub async fn readable(&self) -> io::Result<()> {
         self.0.readable().await
     }
 
-    /// Takes one datagram: its length, its sender, and where it was sent to.
+    /// Reads one datagram, and returns its length, its sender, and where it was sent to.
     ///
     /// # Errors
     /// `WouldBlock` if there is none.

@@ -24,6 +24,8 @@ pub struct Claim {
     pub weight: Weight,
     /// The label that asks for it, for problems to name.
     pub label: String,
+    /// The label that decides on which port it is listened for.
+    pub listen_label: String,
 }
 
 /// What the labels said of one port in one protocol, before it is known whether it makes sense.
@@ -186,9 +188,12 @@ impl<'a> Reading<'a> {
             .values()
             .next()
             .map_or_else(|| format!("glue_{protocol}_ports"), |(_, label, _)| (*label).to_owned());
+        let listen_label =
+            said(Attribute::Listen).map_or_else(|| label.clone(), |(label, _)| label.to_owned());
         for host in self.hosts(said(Attribute::Host), &lost) {
             let key = RouteKey { frontend, host, prefix: prefix.clone() };
-            claims.push(Claim { key, port, strip_prefix, weight, label: label.clone() });
+            let (label, listen_label) = (label.clone(), listen_label.clone());
+            claims.push(Claim { key, port, strip_prefix, weight, label, listen_label });
         }
     }
 

@@ -305,7 +305,7 @@ impl RoutePlan {
                 conflicts.push(problem_of_held(
                     id,
                     holding,
-                    held,
+                    &held.claim.listen_label,
                     message,
                     "choose another port with longshore.<protocol>.<port>.listen",
                 ));
@@ -319,7 +319,7 @@ impl RoutePlan {
                 conflicts.push(problem_of_held(
                     id,
                     holding,
-                    held,
+                    &held.claim.label,
                     message,
                     "give all the containers of a route the same strip-prefix",
                 ));
@@ -402,18 +402,19 @@ fn space_of(key: &RouteKey) -> (Transport, u16) {
     (key.frontend.protocol.transport(), key.frontend.port)
 }
 
+/// A port that a container does not get.
 fn problem_of(container: &Container, claim: &Claim, message: String, hint: &str) -> Problem {
     let subject = container.into();
-    Problem { subject, key: Some(claim.label.clone()), message, hint: Some(hint.to_owned()) }
+    Problem { subject, key: Some(claim.listen_label.clone()), message, hint: Some(hint.to_owned()) }
 }
 
 fn problem_of_held(
     id: &ContainerRef,
     holding: &Holding,
-    held: &Held,
+    label: &str,
     message: String,
     hint: &str,
 ) -> Problem {
     let subject = Subject::Container { id: id.id.clone(), name: holding.name.clone() };
-    Problem { subject, key: Some(held.claim.label.clone()), message, hint: Some(hint.to_owned()) }
+    Problem { subject, key: Some(label.to_owned()), message, hint: Some(hint.to_owned()) }
 }

@@ -224,6 +224,14 @@ fn a_network_that_a_label_names_in_vain_is_a_problem() {
 }
 
 #[test]
+fn a_problem_with_a_port_names_the_label_that_chose_it() {
+    let plan =
+        plan([container(1, &[("longshore.http.80.host", "a.test"), ("longshore.http.80.listen", "7051")])]);
+    let keys: Vec<_> = plan.problems().map(|problem| problem.key.as_deref()).collect();
+    assert_eq!(keys, [Some("longshore.http.80.listen")]);
+}
+
+#[test]
 fn the_older_container_keeps_a_port_that_two_protocols_want() {
     let http = container(1, &[("longshore.http.80", "")]);
     let tcp = container(2, &[("longshore.tcp.80", "")]);

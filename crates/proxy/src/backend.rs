@@ -108,7 +108,7 @@ impl Backend {
             .contains(&error.kind());
         if !at_fault {
             // This host is out of descriptors or ports, which says nothing of the upstream.
-            self.log("cannot connect to the upstream", error);
+            self.log("cannot connect to upstream", error);
             return;
         }
         let now = Instant::now();

@@ -5,7 +5,7 @@
 //! the logarithm of the number of members, and after any number of picks nobody is more than one
 //! turn from its exact share. Members of weight 0 wait until nobody else is fit.
 //!
-//! What makes a member fit is told by the caller, pick by pick.
+//! The caller says which members are fit, pick by pick.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -13,7 +13,7 @@ use std::hash::Hash;
 
 use longshore_model::Weight;
 
-/// What a member is good for right now.
+/// Whether a member can be picked right now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fit {
     /// Take it.
@@ -57,8 +57,8 @@ impl<T> Default for Balance<T> {
 }
 
 impl<T: Clone + Eq + Hash> Balance<T> {
-    /// Has these members from here on. Those who were there keep their turns; `first` says which
-    /// of the others begins, so that many workers do not all begin with the same one.
+    /// Replaces the members. Those that stay keep their turns; `first` says which of the others begins,
+    /// so that many workers do not all begin with the same one.
     pub(crate) fn set(&mut self, members: impl IntoIterator<Item = (T, Weight)>, first: usize) {
         let begin = self.turns.peek().map_or(0, |Reverse(turn)| turn.at);
         let mut before: HashMap<T, (u64, u64)> = HashMap::with_capacity(self.turns.len());
@@ -84,7 +84,7 @@ impl<T: Clone + Eq + Hash> Balance<T> {
         self.turns = turns.collect();
     }
 
-    /// The next member, or none if all are out.
+    /// Picks the next member, or none if all are out.
     pub(crate) fn pick(&mut self, fit: impl Fn(&T) -> Fit) -> Option<T> {
         let mut failing = None;
         for _ in 0..self.turns.len() {
@@ -122,12 +122,12 @@ impl<T: Clone + Eq + Hash> Balance<T> {
         })
     }
 
-    /// The members.
+    /// Returns the members.
     pub(crate) fn members(&self) -> impl Iterator<Item = &T> {
         self.members.iter().map(|m| &m.value)
     }
 
-    /// Keeps the line short of its end, which four thousand million turns of weight 1 would reach.
+    /// Keeps the line short of its end, which four billion turns of weight 1 would reach.
     fn rewind(&mut self) {
         let Some(begin) = self.turns.peek().map(|Reverse(turn)| turn.at).filter(|&at| at > 1 << 62) else {
             return;

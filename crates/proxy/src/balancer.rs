@@ -1,4 +1,4 @@
-//! The handle: routes go in here, and are with every worker when the call returns.
+//! The handle: routes go in here, and every worker has them when the call returns.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -27,7 +27,7 @@ struct Shared {
     counters: SyncMutex<BTreeMap<Frontend, CounterSet>>,
 }
 
-/// What the workers have been told.
+/// What the workers carry.
 #[derive(Default)]
 struct Applied {
     frontends: BTreeMap<Frontend, AppliedFrontend>,
@@ -49,10 +49,10 @@ impl fmt::Debug for Balancer {
 impl Balancer {
     /// Starts the workers. They listen nowhere until routes are applied.
     ///
-    /// What the traffic shows of the upstreams comes out of the receiver; it may be dropped.
+    /// The receiver gets what the traffic shows of the upstreams; it may be dropped.
     ///
     /// # Errors
-    /// A thread or its runtime could not be made.
+    /// A thread or its runtime could not be created.
     pub fn start(settings: Settings) -> io::Result<(Self, mpsc::UnboundedReceiver<Observation>)> {
         let settings = Arc::new(settings);
         let (observer, observations) = Observer::new();
@@ -63,8 +63,8 @@ impl Balancer {
         Ok((Self(Arc::new(shared)), observations))
     }
 
-    /// Carries `table`; `changed` names the keys that may differ from the last call. Its cost goes
-    /// with `changed`, not with `table`.
+    /// Carries `table`; `changed` names the keys that may differ from the last call. The cost depends on
+    /// `changed`, not on `table`.
     ///
     /// When it returns, every worker has all of it: no request that comes later, and none that
     /// looks for an upstream later, goes to an upstream that the table no longer has. Requests and
@@ -84,7 +84,7 @@ impl Balancer {
             return Vec::new();
         }
         let mut failed = Vec::new();
-        let mut begun = Vec::new();
+        let mut added = Vec::new();
         let mut closed = Vec::new();
         let mut opened = Vec::new();
         let mut routes = Vec::with_capacity(changed.len());
@@ -94,7 +94,7 @@ impl Balancer {
             touched.insert(key.frontend);
             if route.is_some() {
                 let known = applied.frontends.entry(key.frontend).or_insert_with(|| {
-                    begun.push(key.frontend);
+                    added.push(key.frontend);
                     AppliedFrontend::default()
                 });
                 known.keys.insert(key.clone());
@@ -118,14 +118,14 @@ impl Balancer {
                 }
             }
         }
-        self.tell(&Arc::new(routes), &begun, opened, &closed).await;
+        self.send(&Arc::new(routes), &added, opened, &closed).await;
         failed
     }
 
-    async fn tell(
+    async fn send(
         &self,
         routes: &Changes,
-        begun: &[Frontend],
+        added: &[Frontend],
         mut opened: Vec<(Frontend, Vec<listen::Sockets>)>,
         closed: &[Frontend],
     ) {
@@ -135,7 +135,7 @@ impl Balancer {
             let (done, wait) = oneshot::channel();
             let command = Command::Apply {
                 routes: Arc::clone(routes),
-                begin: self.counters(begun, index),
+                begin: self.counters(added, index),
                 open: open.collect(),
                 close: closed.to_vec(),
                 done,
@@ -160,16 +160,16 @@ impl Balancer {
         frontends.iter().filter_map(of_worker).collect()
     }
 
-    /// What has been done so far. Workers go on while it is read: figures of one moment may be
-    /// off by what happened in between.
+    /// Returns the figures since the start. Workers keep counting while they are read, so they may not be
+    /// of exactly one moment.
     pub fn stats(&self) -> Stats {
         let all = self.0.counters.lock().unwrap_or_else(PoisonError::into_inner);
         Stats { frontends: all.iter().map(|(&frontend, set)| (frontend, stats::sum(set))).collect() }
     }
 
-    /// Stops: takes no further connection, tells the clients (`Connection: close` with the next
-    /// response, GOAWAY), ends those that send no further request within a second, and returns when
-    /// all are gone, or after `grace`, which then cuts what is left. Nothing is carried afterwards.
+    /// Stops: accepts no further connection, announces it to the clients (`Connection: close` with the
+    /// next response, GOAWAY), closes those that send no further request within a second, and returns
+    /// when all are gone, or after `grace`, when the rest is cut off. Nothing is carried afterwards.
     pub async fn drain(&self, grace: Duration) {
         self.0.applied.lock().await.draining = true;
         let waits: Vec<_> = self

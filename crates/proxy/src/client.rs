@@ -255,7 +255,7 @@ impl Client {
         self.leaving.get()
     }
 
-    /// Ends what has waited longer than it may at `now` (milliseconds of the worker's clock).
+    /// Ends what has been waited for longer than it may at `now` (milliseconds of the worker's clock).
     pub(crate) fn check(&self, now: u64, timeouts: &Timeouts) {
         if self.is_overdue(now, timeouts)
             && let Some(task) = self.abort.get()

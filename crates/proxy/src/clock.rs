@@ -16,7 +16,7 @@ impl Clock {
         Self { started: Instant::now(), now: Cell::new(0) }
     }
 
-    /// Reads the time anew, and returns it.
+    /// Reads the system's time, and returns it.
     pub(crate) fn advance(&self) -> u64 {
         self.now.set(milliseconds(self.started.elapsed()));
         self.now.get()

@@ -21,12 +21,17 @@ pub(crate) struct ClientIo {
 }
 
 impl ClientIo {
-    /// The connection of `client`.
+    /// Returns the connection of `client`.
     pub(crate) fn new(stream: TcpStream, client: Rc<Client>) -> Self {
         Self { stream, ahead: Bytes::new(), ended: false, client }
     }
 
-    /// Puts bytes that were read back.
+    /// Waits until something may be there to read.
+    pub(crate) async fn readable(&self) -> io::Result<()> {
+        self.stream.readable().await
+    }
+
+    /// Returns bytes that were read, to be read again.
     pub(crate) fn put_back(&mut self, bytes: Bytes) {
         debug_assert!(self.ahead.is_empty(), "two protocols read ahead at once");
         self.ahead = bytes;
@@ -91,8 +96,8 @@ impl AsyncWrite for ClientIo {
     }
 }
 
-/// Writes several pieces with one call. Short messages are copied together first: the system takes
-/// one piece a good deal faster than two.
+/// Writes several pieces with one call. Short messages are copied together first: the system writes
+/// one piece much faster than two.
 pub(crate) fn write_gathered(
     stream: &mut TcpStream,
     cx: &mut Context<'_>,
@@ -116,7 +121,7 @@ pub(crate) fn write_gathered(
 /// The longest message that is copied to be written at once.
 const MAX_COPIED: usize = 2048;
 
-/// Both directions of a relay at once, each ending on its own: a half-closed side still receives.
+/// Relays both directions at once, each ending on its own: a half-closed side still receives.
 pub(crate) async fn relay<U>(mut client: ClientIo, upstream: &mut U) -> io::Result<()>
 where
     U: AsyncRead + AsyncWrite + Unpin,

@@ -23,7 +23,7 @@ use crate::{tcp, udp};
 
 const BACKLOG: i32 = 4096;
 
-/// How long nothing is accepted after the system said that it cannot; doubled by each further failure.
+/// How long to wait after the first failure to accept; doubled by each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 /// The longest such pause.
 const MAX_PAUSE: Duration = Duration::from_secs(1);
@@ -82,7 +82,7 @@ impl Server {
         let listener = match TcpListener::from_std(StdListener::from(socket)) {
             Ok(listener) => listener,
             Err(error) => {
-                tracing::error!(frontend = %name, %error, "cannot watch a listener");
+                tracing::error!(frontend = %name, %error, "cannot register a listener with the runtime");
                 return;
             }
         };

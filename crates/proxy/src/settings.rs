@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use longshore_net::IpNet;
 
-/// How a [`Balancer`](crate::Balancer) listens, waits and bounds itself. The defaults follow the
+/// The addresses, limits and timeouts of a [`Balancer`](crate::Balancer). The defaults follow the
 /// HAProxy template that Docker Glue shipped.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -13,24 +13,22 @@ pub struct Settings {
     /// read as `0.0.0.0` on a host without IPv6. Default: `::`.
     pub bind: Vec<IpAddr>,
     /// Threads that carry traffic, each with its own listeners and upstream connections.
-    /// Default: one a core.
+    /// Default: one per core.
     pub workers: usize,
-    /// Peers whose `X-Forwarded-*`, `X-Real-IP` and `Forwarded` are kept and added to. Everyone
-    /// else's are replaced. Default: none.
+    /// Proxies in front of this one, whose [headers about the client](longshore_model::TRUSTED_HEADERS)
+    /// are passed on. Everyone else's are dropped. Default: none.
     pub trusted: Vec<IpNet>,
-    /// How long to wait, for what.
+    /// How long to wait for clients and upstreams.
     pub timeouts: Timeouts,
-    /// Most client connections open at once, a worker. Beyond it the kernel's queue holds them.
+    /// Most client connections per worker. Beyond it the kernel's queue holds them.
     /// Default: 10,000.
     pub connections: usize,
-    /// Most UDP sessions open at once, a worker and frontend. Beyond it a new client's datagrams
-    /// are dropped. Default: 16,384.
+    /// Most UDP sessions per worker and frontend. Beyond it a new client's datagrams are dropped. Default: 16,384.
     pub sessions: usize,
-    /// Most idle connections kept to one upstream, a worker. Default: 256.
+    /// Most idle connections kept per upstream and worker. Default: 256.
     pub idle_per_upstream: usize,
-    /// Whether another program may listen on the same ports at the same time (as an agent does
-    /// that takes over from its predecessor). When false, such a port is reported as in use.
-    /// Default: false.
+    /// Lets another program listen on the same ports at the same time, as an agent does that takes
+    /// over from its predecessor. If false, such a port is reported as in use. Default: false.
     pub share_ports: bool,
 }
 
@@ -49,22 +47,22 @@ impl Default for Settings {
     }
 }
 
-/// The longest waits. They are kept by a sweep that runs at an eighth of the shortest of them
+/// Timeouts. They are kept by a sweep that runs at an eighth of the shortest of them
 /// (20 ms to 500 ms), so each may end that much later.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
-    /// Until an upstream accepts a connection. Default: 5 s.
+    /// For an upstream to accept a connection. Default: 5 s.
     pub connect: Duration,
     /// From a request's first byte (or the connection's opening) to the end of its headers.
     /// Default: 10 s.
     pub headers: Duration,
-    /// A client connection without a request, or one whose client neither takes the response nor
-    /// sends on the body it began. Default: 60 s.
+    /// For a client to begin its next request, to send more of a request's body, or to take more of a
+    /// response; over HTTP/2, each stream by itself. Default: 60 s.
     pub idle: Duration,
-    /// A client that sends nothing more, while it takes nothing of the response that is due to it: it
-    /// may have left, which looks the same. Default: 10 s.
+    /// For a client that has closed its sending side and takes nothing of its response: it may have
+    /// left, which looks the same. Default: 10 s.
     pub half_closed: Duration,
-    /// Until an upstream that has the whole request begins its response. Default: 25 s.
+    /// For an upstream that has the whole request to begin its response. Default: 25 s.
     pub response: Duration,
     /// Silence on an upgraded connection or TCP relay, or in the middle of a response body.
     /// Default: 1 h.
@@ -91,7 +89,7 @@ impl Default for Timeouts {
 }
 
 impl Timeouts {
-    /// How often the sweep looks.
+    /// Returns the time between two sweeps.
     pub(crate) fn sweep(&self) -> Duration {
         let shortest = [
             self.headers,

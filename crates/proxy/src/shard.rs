@@ -60,7 +60,7 @@ impl Shard {
         ConnGuard { shard: Rc::clone(self), key }
     }
 
-    /// Moves the clock on, and ends every wait that has taken too long.
+    /// Advances the clock, and ends every wait that has taken too long.
     pub(crate) fn sweep(&self) {
         let now = self.clock.advance();
         for (_, client) in self.clients.borrow().iter() {

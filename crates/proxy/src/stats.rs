@@ -32,7 +32,7 @@ pub struct FrontendStats {
     pub duration_sum: u64,
     /// Client connections accepted (UDP: sessions begun).
     pub connections: u64,
-    /// Those of them that are open.
+    /// Client connections that are open.
     pub open: u64,
     /// Bytes that clients sent.
     pub bytes_in: u64,
@@ -58,12 +58,12 @@ pub(crate) struct Counters {
     pub(crate) upstream_failures: Counter,
 }
 
-/// A number that one thread raises and any thread reads.
+/// A number that one thread adds to and any thread reads.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
-    /// Raises it. With a single writer, a load and a store lose nothing and need no bus lock.
+    /// Adds to it. With a single writer, a load and a store lose nothing and need no bus lock.
     pub(crate) fn add(&self, n: u64) {
         self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
     }

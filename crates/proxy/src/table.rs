@@ -26,7 +26,7 @@ impl<T> Default for Routes<T> {
 }
 
 impl<T> Routes<T> {
-    /// What the route of exactly this pattern and prefix leads to.
+    /// Returns what the route of exactly this pattern and prefix leads to.
     pub(crate) fn get(&self, host: &HostPattern, prefix: &PathPrefix) -> Option<&T> {
         let prefixes = match host {
             HostPattern::Exact(name) => self.exact.get(name.as_str())?,
@@ -36,7 +36,7 @@ impl<T> Routes<T> {
         prefixes.get(prefix)
     }
 
-    /// Puts a route in, in place of the one with the same pattern and prefix.
+    /// Inserts a route, in place of the one with the same pattern and prefix.
     pub(crate) fn insert(&mut self, host: &HostPattern, prefix: &PathPrefix, target: T) {
         let prefixes = match host {
             HostPattern::Exact(name) => self.exact.entry(name.as_str().into()).or_default(),
@@ -46,7 +46,7 @@ impl<T> Routes<T> {
         prefixes.insert(prefix, target);
     }
 
-    /// Takes a route out, and returns what it led to.
+    /// Removes a route, and returns what it led to.
     pub(crate) fn remove(&mut self, host: &HostPattern, prefix: &PathPrefix) -> Option<T> {
         let (map, name) = match host {
             HostPattern::Exact(name) => (&mut self.exact, name),
@@ -61,8 +61,8 @@ impl<T> Routes<T> {
         removed
     }
 
-    /// Where a request for `host` (lower case, no port, no final dot) and `path` (from its first
-    /// slash up to the query) goes.
+    /// Returns where a request for `host` (lower case, no port, no final dot) and `path` (normal, with
+    /// single slashes, without the query) goes.
     pub(crate) fn find(&self, host: &str, path: &str) -> Option<&T> {
         if !self.exact.is_empty()
             && let Some(target) = self.exact.get(host).and_then(|p| p.find(path))

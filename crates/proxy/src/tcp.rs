@@ -19,7 +19,7 @@ pub(crate) async fn serve(stream: TcpStream, client: Rc<Client>, frontend: &Fron
     client.relays();
     let Some(mut upstream) = connect(frontend, shard).await else { return };
     if let Err(error) = relay(ClientIo::new(stream, Rc::clone(&client)), &mut upstream).await {
-        tracing::debug!(peer = %client.peer, %error, "a relayed connection broke");
+        tracing::debug!(peer = %client.peer, %error, "TCP connection ended with an error");
     }
 }
 

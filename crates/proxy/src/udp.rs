@@ -22,7 +22,7 @@ use crate::clock::milliseconds;
 use crate::frontend::{FrontendState, ListenerGuard};
 use crate::shard::Shard;
 
-/// Datagrams taken in a row before other tasks have their turn.
+/// Datagrams read in a row before other tasks have their turn.
 const BATCH: usize = 64;
 
 type Key = (SocketAddr, LocalAddress);
@@ -68,7 +68,7 @@ pub(crate) async fn serve(
     let socket = match Datagrams::new(socket) {
         Ok(socket) => socket,
         Err(error) => {
-            tracing::error!(frontend = %name, %error, "cannot watch a socket");
+            tracing::error!(frontend = %name, %error, "cannot register a UDP socket with the runtime");
             return;
         }
     };
@@ -91,7 +91,7 @@ pub(crate) async fn serve(
             _ = sweep.tick() => hub.sweep(),
             ready = hub.socket.readable() => {
                 if let Err(error) = ready {
-                    tracing::error!(frontend = %name, %error, "a socket broke");
+                    tracing::error!(frontend = %name, %error, "UDP socket failed");
                     break;
                 }
                 hub.take(&mut buffer);
@@ -115,7 +115,7 @@ impl Hub {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 // A client that took no reply: an ICMP error for an earlier datagram.
                 Err(error) => {
-                    tracing::debug!(frontend = %self.frontend.frontend, %error, "a datagram was lost");
+                    tracing::debug!(frontend = %self.frontend.frontend, %error, "datagram lost");
                 }
             }
         }
@@ -138,7 +138,7 @@ impl Hub {
         }
     }
 
-    /// The client's session, begun where there is none.
+    /// Returns the client's session, which begins here if there is none.
     fn session(self: &Rc<Self>, key: Key, tried: &[Rc<Backend>]) -> Option<(Rc<Backend>, Rc<UdpSocket>)> {
         let mut sessions = self.sessions.borrow_mut();
         if let Some(session) = sessions.get(&key) {
@@ -179,7 +179,7 @@ impl Hub {
         Some((backend, upstream))
     }
 
-    /// The upstream refused a datagram: the session is over.
+    /// Ends a session whose upstream refused a datagram.
     fn failed(&self, key: Key, backend: &Rc<Backend>, error: &io::Error) {
         self.frontend.counters.upstream_failures.add(1);
         backend.failed(error, &self.shard.observer);
@@ -227,7 +227,7 @@ impl Replies {
                     let data = buffer.get(..length).unwrap_or_default();
                     match self.hub.socket.send(data, peer, local) {
                         Ok(()) => self.hub.frontend.counters.bytes_out.add(length as u64),
-                        Err(error) => tracing::debug!(%peer, %error, "a reply was dropped"),
+                        Err(error) => tracing::debug!(%peer, %error, "reply dropped"),
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

@@ -37,14 +37,14 @@ pub(crate) enum Command {
         open: Vec<(Frontend, Sockets)>,
         /// Frontends whose last route went.
         close: Vec<Frontend>,
-        /// Answered when all of it holds.
+        /// Gets a message when all of it holds.
         done: oneshot::Sender<()>,
     },
     /// Let open requests finish for so long, then end.
     Drain {
         /// The longest to wait.
         grace: Duration,
-        /// Answered when nothing is open, or the time is over.
+        /// Gets a message when nothing is open, or the time is over.
         done: oneshot::Sender<()>,
     },
 }

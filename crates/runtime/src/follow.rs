@@ -1,4 +1,4 @@
-//! The loop of everything that is kept like World, other than routes: woken by changes, tried again with back-off.
+//! The loop of everything that is kept like World: woken by changes, retried with back-off.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -24,6 +24,9 @@ pub trait Follower: Send + 'static {
     /// back-off, what passes did not reach; all of World, the first time. It must be cheap where nothing differs, and may be dropped
     /// at any await when the agent ends or the handler goes.
     fn pass(&mut self, world: &World, changed: &BTreeSet<Change>) -> impl Future<Output = Passed> + Send;
+
+    /// The next pass comes after a back-off: what failed by itself is to be tried again.
+    fn retry(&mut self) {}
 
     /// Resolves when something other than World makes a pass necessary, with what that pass must look at besides what
     /// the follower knows of by itself. It pends for ever unless there is such a thing, and may be dropped at any await.
@@ -130,6 +133,9 @@ async fn follow<F: Follower>(
         let Some(world) = world.snapshot() else { continue };
         let Some(Turn { changed, cause }) = pending.take(Instant::now()) else { continue };
         reports.status.begin(cause);
+        if cause == Cause::Retry {
+            follower.retry();
+        }
         let passed = tokio::select! {
             () = stop.cancelled() => break,
             passed = follower.pass(&world, &changed) => passed,

@@ -14,12 +14,8 @@ pub enum Source {
     Docker,
     /// Containers that Docker refuses to show.
     Inspections,
-    /// The plan of routes, from labels.
-    Labels,
-    /// The balancer's frontends.
-    Frontends,
-    /// The balancer as a whole.
-    Balancer,
+    /// The routes: labels, frontends and the balancer as a whole.
+    Routes,
     /// The journal of deliveries.
     Journal,
     /// The files that define handlers.

@@ -17,6 +17,7 @@
 mod queue;
 mod run;
 pub mod session;
+mod signal;
 mod stream;
 pub mod summary;
 mod translate;

@@ -13,6 +13,7 @@ use longshore_model::{
 };
 use longshore_runtime::state::DockerEvent;
 
+use super::signal;
 use super::summary::Summary;
 
 /// An inspected container; `None` if the answer has no id or no name, which no engine gives.
@@ -45,7 +46,7 @@ pub(super) fn container(inspected: ContainerInspectResponse, include_env: bool) 
         networks: networks(settings.networks.unwrap_or_default()),
         published: published(settings.ports.unwrap_or_default()),
         exposed: exposed(&config.exposed_ports.unwrap_or_default()),
-        stop_signal: config.stop_signal,
+        stop_signal: config.stop_signal.as_deref().and_then(signal::number),
     })
 }
 

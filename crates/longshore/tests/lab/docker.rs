@@ -1,11 +1,13 @@
 //! Docker on its ordinary bad days.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_testkit::{Agent, ContainerSpec, EngineOptions, Lab, TestResult, certificates, eventually};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, copy_bidirectional};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::sync::{Notify, watch};
 
 use crate::engines::{answered_by, ask, served_by, status, who};
 
@@ -141,7 +143,8 @@ async fn deaf_relay(docker: PathBuf, listener: UnixListener) {
             let mut first = vec![0; 4096];
             let length = client.read(&mut first).await?;
             server.write_all(&first[..length]).await?;
-            if first.starts_with(b"GET /events") {
+            let line = first.split(|byte| *byte == b'\r').next().unwrap_or_default();
+            if String::from_utf8_lossy(line).contains("/events?") {
                 let mut answer = BufReader::new(&mut server);
                 let mut line = Vec::new();
                 while line != b"\r\n" {
@@ -156,6 +159,110 @@ async fn deaf_relay(docker: PathBuf, listener: UnixListener) {
             Ok::<_, std::io::Error>(())
         });
     }
+}
+
+/// What a relay spoils.
+#[derive(Clone, Default)]
+struct Spoils {
+    /// The container whose inspection is refused, if any.
+    refused: watch::Sender<Option<String>>,
+    /// Has something unreadable sent among the events.
+    unreadable: Arc<Notify>,
+}
+
+/// A relay to Docker that spoils some of its answers.
+async fn spoiling_relay(docker: PathBuf, listener: UnixListener, spoils: Spoils) {
+    while let Ok((mut client, _)) = listener.accept().await {
+        let (docker, spoils) = (docker.clone(), spoils.clone());
+        tokio::spawn(async move {
+            let mut server = UnixStream::connect(docker).await?;
+            let mut first = vec![0; 4096];
+            let length = client.read(&mut first).await?;
+            let request = String::from_utf8_lossy(&first[..length]).into_owned();
+            let path = request.split(' ').nth(1).unwrap_or_default().to_owned();
+            let refused = spoils.refused.borrow().clone();
+            if refused.is_some_and(|id| path.ends_with(&format!("/containers/{id}/json"))) {
+                let body = r#"{"message":"it has a cold"}"#;
+                let head = "HTTP/1.1 500 Internal Server Error\r\nContent-Type: application/json";
+                let answer = format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+                return client.write_all(answer.as_bytes()).await;
+            }
+            server.write_all(&first[..length]).await?;
+            if !path.contains("/events?") {
+                return copy_bidirectional(&mut client, &mut server).await.map(drop);
+            }
+            let (mut buffer, mut more) = (vec![0; 64 * 1024], [0; 64]);
+            loop {
+                tokio::select! {
+                    count = client.read(&mut more) => match count? {
+                        0 => return Ok(()),
+                        count => server.write_all(&more[..count]).await?,
+                    },
+                    count = server.read(&mut buffer) => match count? {
+                        0 => return Ok(()),
+                        count => client.write_all(&buffer[..count]).await?,
+                    },
+                    () = spoils.unreadable.notified() => {
+                        let line = "{\"Type\":\"container\",\"Action\":7}\n";
+                        client.write_all(format!("{:x}\r\n{line}\r\n", line.len()).as_bytes()).await?;
+                    }
+                }
+            }
+        });
+    }
+}
+
+#[tokio::test]
+async fn a_container_that_docker_refuses_to_show_costs_only_itself() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let host = lab.host(0);
+    let dir = tempfile::tempdir()?;
+    let socket = dir.path().join("docker.sock");
+    let spoils = Spoils::default();
+    let listener = UnixListener::bind(&socket)?;
+    let relay = tokio::spawn(spoiling_relay(host.docker_socket.clone(), listener, spoils.clone()));
+    let (sick, well) = (host.run(server()).await?, host.run(server()).await?);
+    spoils.refused.send_replace(Some(sick.id.clone()));
+    let agent = Agent::on(host).docker(format!("unix://{}", socket.display())).start().await?;
+    served_by(&agent, "d.test", &[&well.name]).await;
+    let problems = agent.cli(&["problems"]).await?;
+    assert!(problems.contains(&sick.name) && problems.contains("it has a cold"), "{problems}");
+    spoils.refused.send_replace(None);
+    served_by(&agent, "d.test", &[&sick.name, &well.name]).await;
+    eventually("the problem is over", async || {
+        agent.cli(&["problems"]).await.is_ok_and(|problems| problems.contains("no problems"))
+    })
+    .await;
+    relay.abort();
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_event_that_cannot_be_read_costs_only_itself() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let host = lab.host(0);
+    let dir = tempfile::tempdir()?;
+    let socket = dir.path().join("docker.sock");
+    let spoils = Spoils::default();
+    let listener = UnixListener::bind(&socket)?;
+    let relay = tokio::spawn(spoiling_relay(host.docker_socket.clone(), listener, spoils.clone()));
+    let agent = Agent::on(host)
+        .docker(format!("unix://{}", socket.display()))
+        .flags(&["--resync", "10m"])
+        .start()
+        .await?;
+    let first = host.run(server()).await?;
+    served_by(&agent, "d.test", &[&first.name]).await;
+    for n in 1..=3 {
+        spoils.unreadable.notify_one();
+        eventually("it is skipped", async || agent.log().matches("cannot be read; skipping").count() == n)
+            .await;
+    }
+    let second = host.run(server()).await?;
+    served_by(&agent, "d.test", &[&first.name, &second.name]).await;
+    assert_eq!(agent.log().matches("watching Docker").count(), 1, "the connection is kept");
+    relay.abort();
+    Ok(())
 }
 
 #[tokio::test]

@@ -36,7 +36,7 @@ pub(crate) struct ClientBody {
     broken: Cell<bool>,
     turn: Turn,
     shard: Rc<Shard>,
-    /// Of the upstream that it goes to.
+    /// The deadline of the upstream that it goes to.
     deadline: RefCell<Option<Rc<Deadline>>>,
 }
 
@@ -66,7 +66,7 @@ impl RequestBody {
         }
     }
 
-    /// Returns whether the client sent something else than a body.
+    /// Returns whether the client broke off or sent a malformed body.
     pub(super) fn is_broken(&self) -> bool {
         match self {
             Self::Empty => false,
@@ -74,12 +74,12 @@ impl RequestBody {
         }
     }
 
-    /// Returns whether there is one of a length that is not known.
+    /// Returns whether it has bytes whose number is not known yet.
     pub(super) fn is_unbounded(&self) -> bool {
         self.size_hint().exact().is_none()
     }
 
-    /// Has it go to the upstream with this deadline.
+    /// Sends it to the upstream with this deadline.
     pub(super) fn goes_to(&self, deadline: &Rc<Deadline>) {
         if let Self::Client(body) = self {
             *body.deadline.borrow_mut() = Some(Rc::clone(deadline));
@@ -196,7 +196,7 @@ impl UpstreamBody {
             }
             Poll::Ready(Some(Err(error))) => {
                 self.conn = None;
-                self.backend.log("the upstream broke off a response", &error);
+                self.backend.log("upstream broke off a response", &error);
                 // An error takes with it what was handed over and not written yet: that goes first.
                 self.broken = Some((error, self.guard.turn().client().flushes()));
                 cx.waker().wake_by_ref();
@@ -213,7 +213,7 @@ impl UpstreamBody {
         if polled.is_pending() {
             match &mut self.conn {
                 Some(conn) if conn.deadline().has_passed() => {
-                    return Poll::Ready(Some(Err("it fell silent".into())));
+                    return Poll::Ready(Some(Err("nothing came in time".into())));
                 }
                 Some(conn) => {
                     let ended = conn.poll_watched(cx);

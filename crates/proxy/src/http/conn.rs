@@ -19,6 +19,6 @@ pub(super) struct ClientConn {
     pub(super) frontend: Rc<FrontendState>,
     pub(super) shard: Rc<Shard>,
     pub(super) upstreams: Rc<UpstreamPool>,
-    /// Where an upgrade was agreed on: the upstream's side of it.
+    /// The upstream's side of an upgrade that was agreed on.
     pub(super) upgraded: RefCell<Option<Upgraded>>,
 }

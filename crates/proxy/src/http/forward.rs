@@ -1,6 +1,6 @@
 //! One request: its route, its upstream, its response.
 //!
-//! What may be tried again, and where: an upstream that cannot be connected to has seen nothing,
+//! What is repeated, and where: an upstream that cannot be connected to has seen nothing,
 //! so the next one is tried. A connection that ended without a byte of a response may have
 //! carried the request to a program that acted on it, so it is repeated only if its method is safe
 //! (RFC 9110, 9.2.1) and none of its body is gone. Other requests go over a connection that was used
@@ -24,7 +24,7 @@ use crate::backend::{Backend, MAX_RETRIES};
 use crate::request::RequestGuard;
 use crate::route::LocalRoute;
 
-/// Why the balancer answers itself.
+/// Why the balancer responds itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Refusal {
     BadHost,
@@ -141,7 +141,7 @@ fn is_safe(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
 
-/// What a request is made of a second time. A list costs a fraction of a map of headers, and most copies
+/// A copy of a request, to send it again. A list costs a fraction of a map of headers, and most copies
 /// are never used.
 struct RequestCopy {
     method: Method,
@@ -170,7 +170,7 @@ impl RequestCopy {
 
 type Sent = (Response<Incoming>, Box<UpstreamConn<RequestBody>>, Rc<Backend>);
 
-/// Sends a request until an upstream answers, as far as that is allowed.
+/// Sends a request to one upstream after the other until one responds, as far as repeating it is allowed.
 async fn send(
     conn: &ClientConn,
     route: &LocalRoute,
@@ -212,16 +212,16 @@ async fn send(
             Err(Failure::Silent) => match &spare {
                 Some(spare) if body.is_whole() => request = spare.again(body),
                 _ => {
-                    backend.log("the upstream closed the connection", &"a request got no response");
+                    backend.log("upstream closed the connection without a response", &"not repeated");
                     return Err(Refusal::Unreachable);
                 }
             },
             Err(Failure::Late) => {
-                backend.log("the upstream did not respond in time", &"timed out");
+                backend.log("upstream did not respond in time", &"timed out");
                 return Err(Refusal::Late);
             }
             Err(Failure::Broken(error)) => {
-                backend.log("the upstream sent no readable HTTP response", &error);
+                backend.log("invalid response from upstream", &error);
                 return Err(Refusal::Unreachable);
             }
         }

@@ -1,4 +1,4 @@
-//! What a proxy takes off a message and adds to it (RFC 9110, 7.6; RFC 9113, 8.2).
+//! The headers that a proxy removes and adds (RFC 9110, 7.6; RFC 9113, 8.2).
 
 use http::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
@@ -39,8 +39,7 @@ fn needs_care(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Takes off what is only for the next hop: what `Connection` names, and the headers that are so
-/// by definition.
+/// Removes hop-by-hop headers: those that `Connection` names, and those that are so by definition.
 fn strip_hop_by_hop(headers: &mut HeaderMap) {
     if headers.contains_key(CONNECTION) {
         let named: Vec<HeaderName> = listed(headers, &CONNECTION)
@@ -62,14 +61,14 @@ fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// The members of a comma-separated list, over all headers of the name.
+/// Returns the members of a comma-separated list, over all headers of the name.
 fn listed<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'h str> {
     let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).map(str::trim)
 }
 
-/// The protocol that a request asks to change to, if it may: HTTP/2 over an upgrade would carry
-/// requests past the routes.
+/// Returns the protocol that a request asks to upgrade to, if it may: HTTP/2 over an upgrade would
+/// carry requests past the routes.
 pub(super) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
     let protocol = headers.get(UPGRADE)?;
     let asked = listed(headers, &CONNECTION).any(|name| name.eq_ignore_ascii_case("upgrade"));
@@ -81,7 +80,7 @@ pub(super) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
     (asked && once && !is_http && protocol.to_str().is_ok()).then(|| protocol.clone())
 }
 
-/// Makes a client's headers those of the request to the upstream.
+/// Turns a client's headers into those of the request to the upstream.
 pub(super) fn to_upstream(
     headers: &mut HeaderMap,
     client: &Client,
@@ -110,7 +109,7 @@ pub(super) fn to_upstream(
     name_client(headers, client, port);
 }
 
-/// Takes off what this client may not say.
+/// Removes headers that this client may not set.
 fn drop_forged(headers: &mut HeaderMap, trusted: bool) {
     let is_forged = |name: &&HeaderName| !is_passed_header(name.as_str(), trusted);
     if headers.keys().any(|name| is_forged(&name)) {
@@ -121,7 +120,7 @@ fn drop_forged(headers: &mut HeaderMap, trusted: bool) {
     }
 }
 
-/// HTTP/2 may split a cookie header; HTTP/1.1 may not.
+/// Joins cookie headers: HTTP/2 may split them, HTTP/1.1 may not.
 fn join_cookies(headers: &mut HeaderMap) {
     let mut cookies = headers.get_all(COOKIE).iter();
     if cookies.next().is_none() || cookies.next().is_none() {
@@ -165,7 +164,7 @@ fn name_client(headers: &mut HeaderMap, client: &Client, port: &HeaderValue) {
     }
 }
 
-/// Makes an upstream's headers those of the response to the client.
+/// Turns an upstream's headers into those of the response to the client.
 pub(super) fn to_client(headers: &mut HeaderMap, upgraded: bool) {
     if !needs_care(headers) {
         return;

@@ -38,23 +38,23 @@ use conn::ClientConn;
 
 pub(crate) use conn::UpstreamPool;
 
-/// How an HTTP/2 client that knows beforehand begins.
+/// The first bytes of an HTTP/2 client with prior knowledge (RFC 9113, 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Longest request line and headers together, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
-/// Most bytes held of a message while it passes through.
-const BUFFER: usize = 128 * 1024;
-/// Requests of one HTTP/2 client at a time.
+/// Most bytes held of a message as it passes through.
+const BUFFER: usize = 64 * 1024;
+/// Most concurrent requests of one HTTP/2 client.
 const MAX_STREAMS: u32 = 128;
 /// Most bytes held of a response's body that an HTTP/2 client does not take, for each stream.
 const SEND_BUFFER: usize = 64 * 1024;
-/// A client that still sends a body when it has its answer is listened to for so long, as
-/// closing on it would take the answer away from it.
+/// How long a client that still sends a body after its response is read: closing on it would reset
+/// the connection, and the client might lose the response.
 const LINGER: Duration = Duration::from_secs(1);
-/// How long a connection on which nothing has come yet is kept when it is to leave.
+/// How long a connection without a request yet is kept once it is asked to leave.
 const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_millis(50);
-/// How long a connection that is to leave may bring one more request, which is answered with
-/// `Connection: close`: closed while it is idle, it could be closed on a request that is on its way.
+/// How long a connection that is asked to leave may bring one more request, which is answered with
+/// `Connection: close`. Closed at once, it could be closed on a request that is on its way.
 const LAST_REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Serves one connection of a frontend.
@@ -78,6 +78,12 @@ pub(crate) async fn serve(
 /// Returns whether the client's first bytes are those of HTTP/2; none if it has gone, or if it is to
 /// leave and sends nothing.
 async fn begins_as_http2(io: &mut ClientIo, client: &Client) -> Option<bool> {
+    // Nothing is held for a client that sends nothing.
+    tokio::select! {
+        biased;
+        readable = io.readable() => readable.ok()?,
+        () = has_to_leave(client) => return None,
+    }
     let mut start = BytesMut::with_capacity(8 * 1024);
     let is_http2 = loop {
         let count = tokio::select! {
@@ -99,8 +105,8 @@ async fn begins_as_http2(io: &mut ClientIo, client: &Client) -> Option<bool> {
     Some(is_http2)
 }
 
-/// Ends a moment after the client was asked to leave: it may be connected for so short a time that
-/// its request is here and has not been looked at.
+/// Waits until the client is asked to leave, and a moment longer: its request may be here already and
+/// not read yet.
 async fn has_to_leave(client: &Client) {
     let asked = |cx: &mut Context<'_>| {
         client.watch(cx.waker());
@@ -124,25 +130,26 @@ async fn serve_http1(io: ClientIo, conn: &Rc<ClientConn>) {
         .max_header_size(MAX_HEAD)
         .max_buf_size(BUFFER)
         .serve_connection(TokioIo::new(io), service);
-    let mut told = false;
-    let mut patience = None;
+    let mut announced = false;
+    let mut last_request = None;
     let result = poll_fn(|cx| {
         client.watch(cx.waker());
         loop {
             if let Poll::Ready(result) = Pin::new(&mut connection).poll(cx) {
                 return Poll::Ready(result);
             }
-            if told || !client.is_leaving() {
+            if announced || !client.is_leaving() {
                 return Poll::Pending;
             }
-            let patience = patience.get_or_insert_with(|| Box::pin(tokio::time::sleep(LAST_REQUEST_TIMEOUT)));
-            ready!(patience.as_mut().poll(cx));
-            told = true;
+            let last_request =
+                last_request.get_or_insert_with(|| Box::pin(tokio::time::sleep(LAST_REQUEST_TIMEOUT)));
+            ready!(last_request.as_mut().poll(cx));
+            announced = true;
             Pin::new(&mut connection).graceful_shutdown();
         }
     });
     if let Err(error) = result.await {
-        tracing::debug!(peer = %client.peer, %error, "an HTTP connection broke");
+        tracing::debug!(peer = %client.peer, %error, "HTTP/1 connection ended with an error");
     }
     let parts = connection.into_parts();
     let mut io = parts.io.into_inner();
@@ -178,21 +185,21 @@ async fn serve_http2(io: ClientIo, conn: &Rc<ClientConn>) {
         .max_concurrent_streams(MAX_STREAMS)
         .serve_connection(TokioIo::new(io), service);
     let mut connection = pin!(connection);
-    let mut told = false;
+    let mut announced = false;
     let result = poll_fn(|cx: &mut Context<'_>| {
         client.watch(cx.waker());
-        if !told && client.is_leaving() {
-            told = true;
+        if !announced && client.is_leaving() {
+            announced = true;
             connection.as_mut().graceful_shutdown();
         }
         connection.as_mut().poll(cx)
     });
     if let Err(error) = result.await {
-        tracing::debug!(peer = %client.peer, %error, "an HTTP/2 connection broke");
+        tracing::debug!(peer = %client.peer, %error, "HTTP/2 connection ended with an error");
     }
 }
 
-/// Runs the streams of an HTTP/2 connection on its worker's thread, each of which may be ended by itself.
+/// Runs the streams of an HTTP/2 connection on its worker's thread, so that each can be ended alone.
 #[derive(Clone)]
 struct StreamTasks(Rc<Client>);
 

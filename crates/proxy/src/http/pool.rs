@@ -103,8 +103,8 @@ where
     B: Body<Data = Bytes> + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    /// Takes the connection that was used last, if it is open and `lasts`, which is told since when it is idle and for how long
-    /// others were kept.
+    /// Takes the connection that was used last, if it is open and `lasts`, given since when it is idle and for how long others
+    /// were kept.
     fn take(&mut self, lasts: impl Fn(u64, u64) -> bool) -> Option<Box<UpstreamConn<B>>> {
         while self.idle.last().is_some_and(|last| lasts(last.since, self.lasting)) {
             let Idle { mut conn, .. } = self.idle.pop()?;

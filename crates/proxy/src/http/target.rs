@@ -35,7 +35,7 @@ pub(super) fn host<'r>(
     }
 }
 
-/// `Host` without its port and final dot, in lower case.
+/// Returns `host` without its port and final dot, in lower case.
 fn spelled(host: &[u8]) -> Result<Cow<'_, str>, BadHost> {
     let allowed = |b: &u8| b.is_ascii_alphanumeric() || b"-._~:[]%!$&'()*+;=".contains(b);
     if !host.iter().all(allowed) {

@@ -19,6 +19,6 @@ pub(super) async fn relay(mut io: ClientIo, client: &Rc<Client>, mut upstream: U
         io::relay(io, &mut upstream.io).await
     };
     if let Err(error) = relayed.await {
-        tracing::debug!(peer = %client.peer, %error, "an upgraded connection broke");
+        tracing::debug!(peer = %client.peer, %error, "upgraded connection ended with an error");
     }
 }

@@ -25,8 +25,8 @@ use crate::deadline::{Deadline, DeadlineGuard};
 use crate::io::write_gathered;
 use crate::shard::Shard;
 
-/// Most bytes held of a message while it passes through.
-const BUFFER: usize = 128 * 1024;
+/// Most bytes held of a message as it passes through.
+const BUFFER: usize = 64 * 1024;
 
 /// Why an exchange gave no response.
 pub(super) enum Failure<B> {
@@ -162,7 +162,7 @@ where
             Some(Err(mut error)) => match error.take_message() {
                 Some(request) => Err(Failure::Unsent(Box::new(request))),
                 None if self.received.get() == received => {
-                    tracing::debug!(error = %error.error(), "an upstream connection ended");
+                    tracing::debug!(error = %error.error(), "upstream connection ended without a response");
                     Err(Failure::Silent)
                 }
                 None => Err(Failure::Broken(error.into_error())),

@@ -158,7 +158,7 @@ impl State {
         let mut container = Container::clone(known);
         match event.kind {
             // For as long as this run lasts: how long it may take to end, only who stops it knows.
-            EventKind::Kill(signal) if stops(signal, container.stop_signal.as_deref()) => {
+            EventKind::Kill(signal) if stops(signal, container.stop_signal) => {
                 container.stopping = container.state.is_alive();
             }
             EventKind::Die => {
@@ -211,28 +211,8 @@ fn one(id: &ContainerRef) -> BTreeSet<Change> {
 }
 
 /// Returns whether a signal is meant to end the container: SIGKILL, SIGTERM, or the signal that its image names.
-fn stops(signal: Option<u32>, stop_signal: Option<&str>) -> bool {
-    let Some(signal) = signal else { return false };
-    matches!(signal, 9 | 15) || stop_signal.and_then(number) == Some(signal)
-}
-
-fn number(name: &str) -> Option<u32> {
-    if let Ok(number) = name.parse() {
-        return Some(number);
-    }
-    Some(match name.strip_prefix("SIG").unwrap_or(name) {
-        "HUP" => 1,
-        "INT" => 2,
-        "QUIT" => 3,
-        "ABRT" => 6,
-        "KILL" => 9,
-        "USR1" => 10,
-        "USR2" => 12,
-        "TERM" => 15,
-        "WINCH" => 28,
-        "PWR" => 30,
-        _ => return name.strip_prefix("SIGRTMIN+").and_then(|n| n.parse::<u32>().ok()).map(|n| 34 + n),
-    })
+fn stops(signal: Option<u32>, stop_signal: Option<u32>) -> bool {
+    signal.is_some_and(|signal| matches!(signal, 9 | 15) || stop_signal == Some(signal))
 }
 
 #[cfg(test)]

@@ -7,8 +7,12 @@ use super::*;
 const ME: HostId = HostId::from_u128(1);
 
 fn container(state: RunState, started: i64) -> Container {
-    let stop_signal = Some("SIGQUIT".to_owned());
-    Container { state, started, stop_signal, ..Container::new(ContainerId::new("ab"), "wp1", "wordpress") }
+    Container {
+        state,
+        started,
+        stop_signal: Some(3),
+        ..Container::new(ContainerId::new("ab"), "wp1", "wordpress")
+    }
 }
 
 fn named(id: &str) -> ContainerRef {

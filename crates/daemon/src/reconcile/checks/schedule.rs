@@ -21,7 +21,7 @@ const PAUSE_SHARE: u32 = 50;
 
 /// How many looks there are in a second at most, and how many of them may come at once.
 const MAX_RATE: u32 = 4_000;
-const MAX_BURST: u32 = 100;
+const MAX_BURST: u32 = 1_000;
 
 /// How many looks are under way at most, and how many of them at one container: a port that drops what it is sent takes up
 /// a whole time-out.
