@@ -27,8 +27,8 @@ const COUNTERS: &[(&str, &str)] = &[
     ("longshore_resync_repairs_total", "Changes that no event reported and the resync found."),
     ("longshore_route_apply_failures_total", "Failed attempts to apply routes to the balancer."),
     (
-        "longshore_made_up_events_total",
-        "Events that Docker did not report and that follow from the state of the containers.",
+        "longshore_synthetic_events_total",
+        "Synthetic events: Docker did not report them, and they follow from the state of the containers.",
     ),
     ("longshore_deliveries_total", "Attempts to deliver an event to a handler, by outcome."),
     ("longshore_dns_queries_total", "DNS queries answered, by response code."),
@@ -55,7 +55,7 @@ const GAUGES: &[(&str, &str)] = &[
 const UNLABELLED: &[&str] = &[
     "longshore_resync_repairs_total",
     "longshore_route_apply_failures_total",
-    "longshore_made_up_events_total",
+    "longshore_synthetic_events_total",
 ];
 
 /// Docker's actions that are counted by name.

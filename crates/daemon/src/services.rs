@@ -51,7 +51,7 @@ pub(crate) struct Seen {
     pub(crate) names: Option<Zones>,
     /// What Docker is asked for on the handlers' behalf.
     pub(crate) attention: signal::Receiver<Attention>,
-    /// The time of the last event that an earlier agent wrote down, in nanoseconds since 1970.
+    /// The time from which on Docker is listened to, in nanoseconds since 1970.
     pub(crate) heard: Option<i64>,
 }
 
@@ -74,12 +74,13 @@ impl Services {
         let (commands, commanded) = mpsc::unbounded_channel();
 
         let opened = (start == Start::Fresh).then(|| Opened::journal(&settings.data_dir, &context));
-        let heard = opened.as_ref().and_then(Opened::heard);
+        let heard = opened.as_ref().map(Opened::since);
         let parts = Parts {
             context: context.clone(),
             inspector: Arc::new(docker.inspections().clone()),
+            examiner: Arc::new(docker.clone()),
             handlers: handlers.clone(),
-            told,
+            events: told,
             commands: commanded,
             data_dir: settings.data_dir.clone(),
             docker_host: settings.docker.address.to_string(),

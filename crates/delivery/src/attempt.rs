@@ -1,11 +1,11 @@
 //! How one event reaches one handler: a program run, a process told, a request made.
 //!
 //! Each of these tries once and says how it went; when it is tried again, and in which order, is the delivery's
-//! business (`crate::run`).
+//! business (`crate::dispatcher`).
 
 use std::time::Duration;
 
-use longshore_model::{Handler, Occurrence, OccurrenceSubject};
+use longshore_model::{EventSubject, Handler, HandlerEvent};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -17,7 +17,7 @@ pub(crate) struct Attempt<'a> {
     /// To whom.
     pub(crate) handler: &'a Handler,
     /// What.
-    pub(crate) occurrence: &'a Occurrence,
+    pub(crate) event: &'a HandlerEvent,
     /// The container's inspection, as Docker gives it; the last one that is known where the container is gone, and
     /// nothing for an event of no container.
     pub(crate) inspection: Option<&'a RawValue>,
@@ -39,6 +39,8 @@ pub(crate) struct Message<'a> {
     pub(crate) handler: &'a str,
     pub(crate) attempt: u32,
     pub(crate) redelivered: bool,
+    pub(crate) synthetic: bool,
+    /// What `synthetic` was called first.
     pub(crate) made_up: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) container: Option<&'a longshore_model::ContainerFacts>,
@@ -58,28 +60,29 @@ pub(crate) struct NetworkFacts<'a> {
 impl<'a> Attempt<'a> {
     /// When it happened, in RFC 3339.
     pub(crate) fn at(&self) -> String {
-        jiff::Timestamp::from_nanosecond(self.occurrence.at.into()).unwrap_or_default().to_string()
+        jiff::Timestamp::from_nanosecond(self.event.at.into()).unwrap_or_default().to_string()
     }
 
     /// The JSON that plugins and webhooks get.
     pub(crate) fn message(&self) -> Message<'a> {
-        let occurrence = self.occurrence;
-        let network = match &occurrence.subject {
-            OccurrenceSubject::Network { id, name } => Some(NetworkFacts { id, name }),
-            OccurrenceSubject::Nothing | OccurrenceSubject::Container(_) => None,
+        let event = self.event;
+        let network = match &event.subject {
+            EventSubject::Network { id, name } => Some(NetworkFacts { id, name }),
+            EventSubject::Nothing | EventSubject::Container(_) => None,
         };
         Message {
-            id: &occurrence.id.0,
-            event: &occurrence.event,
+            id: &event.id.0,
+            event: &event.event,
             at: self.at(),
             node: self.node,
             handler: &self.handler.name,
             attempt: self.number,
             redelivered: self.redelivered,
-            made_up: occurrence.made_up,
-            container: occurrence.container(),
+            synthetic: event.synthetic,
+            made_up: event.synthetic,
+            container: event.container(),
             network,
-            attributes: &occurrence.attributes,
+            attributes: &event.attributes,
             inspection: self.inspection,
         }
     }
@@ -87,23 +90,47 @@ impl<'a> Attempt<'a> {
 
 /// Why an attempt failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Failure {
+pub struct Failure {
     /// In a sentence without a final dot: `it ended with exit status 3`.
-    pub(crate) why: String,
-    /// Whether trying again is of no use.
-    pub(crate) for_good: bool,
-    /// How long who failed wants to be left alone, at least.
-    pub(crate) not_before: Duration,
+    pub why: String,
+    /// What becomes of the delivery.
+    pub retry: Retry,
+    /// How long the handler wants to be left alone, at least.
+    pub not_before: Duration,
+}
+
+/// What becomes of a delivery after an attempt that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// It is tried again after a while, as often as the handler's rules say.
+    Later,
+    /// It would never succeed.
+    Never,
+    /// It is tried again at once, as if this attempt had not been: the agent broke it off.
+    Uncounted {
+        /// Whether the handler may have got the event.
+        told: bool,
+    },
 }
 
 impl Failure {
-    /// It may work another time.
-    pub(crate) fn passing(why: impl Into<String>) -> Self {
-        Self { why: why.into(), for_good: false, not_before: Duration::ZERO }
+    /// Returns whether no other attempt would change it.
+    pub fn is_permanent(&self) -> bool {
+        self.retry == Retry::Never
     }
 
-    /// It will never work.
-    pub(crate) fn for_good(why: impl Into<String>) -> Self {
-        Self { why: why.into(), for_good: true, not_before: Duration::ZERO }
+    /// A failure that may pass.
+    pub fn passing(why: impl Into<String>) -> Self {
+        Self { why: why.into(), retry: Retry::Later, not_before: Duration::ZERO }
+    }
+
+    /// A failure that no other attempt would change.
+    pub fn for_good(why: impl Into<String>) -> Self {
+        Self { why: why.into(), retry: Retry::Never, not_before: Duration::ZERO }
+    }
+
+    /// An attempt that the agent broke off; `told` says whether the handler may have got the event.
+    pub fn broken_off(why: impl Into<String>, told: bool) -> Self {
+        Self { why: why.into(), retry: Retry::Uncounted { told }, not_before: Duration::ZERO }
     }
 }

@@ -16,7 +16,7 @@ pub(crate) enum Deliverer {
 }
 
 impl Deliverer {
-    /// The one for a handler; `None` for a job that follows World.
+    /// Makes the one for a handler; `None` for a job that follows World.
     pub(crate) fn new(
         handler: &Handler,
         node: &str,
@@ -25,11 +25,12 @@ impl Deliverer {
         problems: &Problems,
     ) -> Option<Self> {
         match &handler.job {
-            Job::Script { program, ini } => Some(Self::Script(script::Script::new(
-                program.clone(),
-                ini.clone().unwrap_or_default(),
-                docker_host.to_owned(),
-            ))),
+            Job::Script { program, ini, ignore_status } => Some(Self::Script(script::Script {
+                program: program.clone(),
+                ini: ini.clone().unwrap_or_default(),
+                ignore_status: *ignore_status,
+                docker_host: docker_host.to_owned(),
+            })),
             Job::Plugin { command } => Some(Self::Plugin(plugin::Plugin::new(
                 handler,
                 command.clone(),
@@ -55,7 +56,7 @@ impl Deliverer {
         }
     }
 
-    /// What [`Deliverer::deliver`] would give the handler.
+    /// Returns what [`Deliverer::deliver`] would give the handler.
     pub(crate) fn describe(&self, attempt: &Attempt<'_>) -> longshore_api::HandlerCall {
         match self {
             Self::Script(script) => script.describe(attempt),
@@ -64,7 +65,7 @@ impl Deliverer {
         }
     }
 
-    /// Ends what goes on running, within a few seconds.
+    /// Ends what keeps running, within a few seconds.
     pub(crate) async fn stop(&self) {
         if let Self::Plugin(plugin) = self {
             plugin.stop().await;

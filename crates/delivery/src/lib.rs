@@ -1,36 +1,45 @@
-//! Delivery: each event to each handler that wants it, in order for each container, until it says that it has it.
+//! Delivery: each event to each handler that wants it, in order for each container, until it acknowledges it.
 //!
 //! ```text
-//! state::Writer ──told──► intake ──► journal (on the disk) ──► queue of each handler ──► act::deliver
-//!        World ──changes──► what nobody told                        ▲        │
-//!                                                                  └─ again, after a while
+//! state::Writer ──events──► dispatcher ──► journal (on the disk) ──► queue of each handler ──► deliverer
+//!        World ──changes──► what Docker did not report                    ▲        │
+//!                                                                        └─ retried, after a while
 //! ```
 //!
-//! One task owns it all and never waits: writing, delivering and inspecting are futures that it polls. An event is
-//! delivered once it is on the disk, and forgotten there once every handler has it or gave up; so an agent that is
-//! killed in between delivers it again, and says that it may be a repeat.
+//! [`Dispatcher`] decides everything, without a clock, a task or a disk: it is told what happened, and says what is to
+//! be done. `run` is the task that does it. An event is delivered once it is on the disk, and forgotten there once every
+//! handler has it or failed for good; so an agent that is killed in between delivers it again, marked as a possible
+//! repeat.
 //!
-//! Deliberately absent: what a script, a plugin or a webhook is (`act::deliver`), and which handlers there are
-//! (`handlers`).
+//! `script`, `plugin` and `webhook` each make one attempt and say how it went. Deliberately absent: which handlers there
+//! are, and what they are told of (`longshore-plan`).
 
 mod attempt;
 mod deliverer;
-mod hearing;
-mod held;
+mod dispatcher;
+mod doubts;
+mod events;
+mod handler_queue;
+mod handlers;
+mod ingest;
 mod inherited;
+mod inspections;
 mod intake;
 mod journal;
+mod options;
 mod plugin;
 mod queue;
 mod report;
-mod roster;
 mod run;
-mod runner;
 #[cfg(test)]
 mod sample;
 mod script;
 mod webhook;
 
+pub use attempt::{Failure, Retry};
+pub use dispatcher::{AttemptOrder, Dispatcher, Effect, Finished, Happening, Moment};
+pub use journal::{Batch, Inspection, Remembered};
+pub use queue::Entry;
 pub use report::outline_of;
 
 use std::path::{Path, PathBuf};
@@ -40,21 +49,23 @@ use longshore_api::{FailedDelivery, Handler, HandlerTest, HandlerTestReport};
 use longshore_model::{HandlerSet, Problem, Subject};
 use longshore_plan::handlers::nearest_event;
 use longshore_runtime::state::DockerEvent;
-use longshore_runtime::{FollowerContext, Inspect, Source, chain};
+use longshore_runtime::{Examine, FollowerContext, Inspect, Source, chain};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
+
+use self::journal::Journal;
 
 /// What a person asks of the deliveries.
 #[derive(Debug)]
 pub enum Command {
     /// All handlers.
     List(oneshot::Sender<Vec<Handler>>),
-    /// The deliveries that were given up.
+    /// The deliveries that failed permanently.
     Failed(oneshot::Sender<Vec<FailedDelivery>>),
-    /// Deliver one of those again, or all where none is named; how many.
+    /// Deliver one of those again, or all where none is named; answers how many.
     Replay(Option<String>, oneshot::Sender<usize>),
-    /// Forget one of those, or all where none is named; how many.
+    /// Forget one of those, or all where none is named; answers how many.
     Forget(Option<String>, oneshot::Sender<usize>),
     /// Try one event on one handler.
     Test(String, HandlerTest, oneshot::Sender<Result<HandlerTestReport, TestError>>),
@@ -103,10 +114,12 @@ pub struct Parts {
     pub context: FollowerContext,
     /// Shows containers whole.
     pub inspector: Arc<dyn Inspect>,
+    /// Finds out what became of containers that no event explains.
+    pub examiner: Arc<dyn Examine>,
     /// The handlers that are defined.
     pub handlers: watch::Receiver<Arc<HandlerSet>>,
     /// Every event, in order.
-    pub told: mpsc::UnboundedReceiver<DockerEvent>,
+    pub events: mpsc::UnboundedReceiver<DockerEvent>,
     /// What people ask.
     pub commands: mpsc::UnboundedReceiver<Command>,
     /// Where the INI files of handlers lie that have none of their own.
@@ -117,46 +130,48 @@ pub struct Parts {
 
 /// The journal, opened, and what an earlier agent left in it.
 pub struct Opened {
-    journal: Option<journal::Journal>,
-    remembered: journal::Remembered,
+    journal: Option<Journal>,
+    remembered: Remembered,
+    since: i64,
 }
 
 impl Opened {
     /// Opens the journal. Where that fails, deliveries are kept in memory only, and a problem says so.
     pub fn journal(data_dir: &Path, context: &FollowerContext) -> Self {
-        let subject =
-            || Subject::File { path: data_dir.join("journal.redb").display().to_string(), line: None };
-        let problem =
-            |message, hint: &str| Problem { subject: subject(), key: None, message, hint: Some(hint.into()) };
-        match journal::Journal::open(data_dir) {
-            Ok((journal, remembered, None)) => Self { journal: Some(journal), remembered },
-            Ok((journal, remembered, Some(aside))) => {
-                let message =
-                    format!("the journal could not be read, so what was not delivered yet is lost: {aside}");
-                context
-                    .problems
-                    .set(Source::Journal, [problem(message, "remove that file once it was looked at")]);
-                Self { journal: Some(journal), remembered }
+        match Journal::open(data_dir) {
+            Ok((journal, remembered)) => {
+                context.problems.set(Source::Journal, run::journal_problems(&journal.state().borrow()));
+                let since = remembered.heard.unwrap_or_else(run::now);
+                Self { journal: Some(journal), remembered, since }
             }
             Err(error) => {
-                let message =
-                    format!("events are not written down, so a restart loses them: {}", chain(&error));
-                context
-                    .problems
-                    .set(Source::Journal, [problem(message, "see to the disk, then restart the agent")]);
+                let problem = Problem {
+                    subject: Subject::File {
+                        path: data_dir.join("journal.redb").display().to_string(),
+                        line: None,
+                    },
+                    key: None,
+                    message: format!(
+                        "events are not written down, so a restart loses them: {}",
+                        chain(&error)
+                    ),
+                    hint: Some("check the disk, then restart the agent".to_owned()),
+                };
+                context.problems.set(Source::Journal, [problem]);
                 Self::memory()
             }
         }
     }
 
-    /// No journal: for a single pass.
+    /// Opens no journal: for a single pass.
     pub fn memory() -> Self {
-        Self { journal: None, remembered: journal::Remembered::default() }
+        Self { journal: None, remembered: Remembered::default(), since: run::now() }
     }
 
-    /// The time of the last event that was written down, in nanoseconds since 1970.
-    pub fn heard(&self) -> Option<i64> {
-        self.remembered.heard
+    /// Returns the time from which on Docker is to be listened to, in nanoseconds since 1970: that of the last event that
+    /// was written down, or now.
+    pub fn since(&self) -> i64 {
+        self.since
     }
 }
 

@@ -1,20 +1,19 @@
-//! One handler's deliveries: in order for each container, several containers at once, again after a while.
+//! One handler's deliveries: in order for each container, several containers at once, retried after a while.
 //!
 //! Pure: the caller says what time it is and how long to wait.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-
-use tokio::time::Instant;
+use std::time::Instant;
 
 /// A delivery that has not succeeded yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
+pub struct Entry {
     /// The event's number in the journal.
-    pub(super) seq: u64,
+    pub seq: u64,
     /// Attempts that failed.
-    pub(super) attempts: u32,
+    pub attempts: u32,
     /// Whether it may have been delivered before.
-    pub(super) redelivered: bool,
+    pub redelivered: bool,
 }
 
 /// The deliveries of what happened to one subject, oldest first.
@@ -27,7 +26,7 @@ struct Lane {
 
 /// Deliveries to one handler, in lanes by what the events happened to.
 #[derive(Debug, Default)]
-pub(super) struct Queue {
+pub(crate) struct Queue {
     lanes: BTreeMap<String, Lane>,
     /// Lanes whose first entry can be tried at once, in the order in which they became so.
     ready: VecDeque<String>,
@@ -38,29 +37,29 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// How many deliveries have not succeeded yet.
-    pub(super) fn len(&self) -> usize {
+    /// Returns how many deliveries have not succeeded yet.
+    pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    /// How many are under way.
-    pub(super) fn running(&self) -> usize {
+    /// Returns how many are under way.
+    pub(crate) fn running(&self) -> usize {
         self.running
     }
 
-    /// Whether something waits in this lane that has not begun.
-    pub(super) fn waits(&self, lane: &str) -> bool {
+    /// Returns whether something in this lane has not begun.
+    pub(crate) fn waits(&self, lane: &str) -> bool {
         self.lanes.get(lane).is_some_and(|lane| lane.entries.len() > usize::from(lane.running))
     }
 
-    /// Whether the delivery of this event is under way in this lane.
-    pub(super) fn is_under_way(&self, lane: &str, seq: u64) -> bool {
+    /// Returns whether the delivery of this event is under way in this lane.
+    pub(crate) fn is_under_way(&self, lane: &str, seq: u64) -> bool {
         let first = self.lanes.get(lane).filter(|lane| lane.running).and_then(|lane| lane.entries.front());
         first.is_some_and(|entry| entry.seq == seq)
     }
 
     /// Adds a delivery behind the others of its lane.
-    pub(super) fn push(&mut self, lane: &str, entry: Entry) {
+    pub(crate) fn push(&mut self, lane: &str, entry: Entry) {
         self.len += 1;
         let place = self.lanes.entry(lane.to_owned()).or_default();
         place.entries.push_back(entry);
@@ -69,8 +68,8 @@ impl Queue {
         }
     }
 
-    /// The next delivery to try, with its lane, while fewer than `limit` are under way.
-    pub(super) fn next(&mut self, now: Instant, limit: usize) -> Option<(String, Entry)> {
+    /// Begins the next delivery and returns it with its lane, while fewer than `limit` are under way.
+    pub(crate) fn next(&mut self, now: Instant, limit: usize) -> Option<(String, Entry)> {
         while let Some((due, lane)) = self.waiting.first().cloned()
             && due <= now
         {
@@ -88,18 +87,18 @@ impl Queue {
         Some((name, entry))
     }
 
-    /// The numbers of all events in it.
-    pub(super) fn seqs(&self) -> impl Iterator<Item = u64> + '_ {
-        self.lanes.values().flat_map(|lane| lane.entries.iter().map(|entry| entry.seq))
+    /// Returns all that is in it.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.lanes.values().flat_map(|lane| &lane.entries)
     }
 
-    /// When a waiting delivery is due.
-    pub(super) fn due(&self) -> Option<Instant> {
+    /// Returns when the next retry is due.
+    pub(crate) fn due(&self) -> Option<Instant> {
         self.waiting.first().map(|(due, _)| *due)
     }
 
-    /// The delivery of this lane that is under way is over: it succeeded, or is given up.
-    pub(super) fn done(&mut self, name: &str) {
+    /// The delivery of this lane that is under way is over: it succeeded, or failed permanently.
+    pub(crate) fn done(&mut self, name: &str) {
         let Some(lane) = self.lanes.get_mut(name) else { return };
         if !std::mem::replace(&mut lane.running, false) {
             return;
@@ -115,15 +114,27 @@ impl Queue {
     }
 
     /// The delivery of this lane that is under way failed, and is tried again at `due`.
-    pub(super) fn again(&mut self, name: &str, due: Instant) {
+    pub(crate) fn again(&mut self, name: &str, due: Instant) {
+        self.put_back(name, due, |entry| {
+            entry.attempts += 1;
+            entry.redelivered = true;
+        });
+    }
+
+    /// The delivery of this lane that is under way was broken off, which is not the handler's failure: it is due again
+    /// at once. `told` says whether the handler may have got it.
+    pub(crate) fn broken_off(&mut self, name: &str, now: Instant, told: bool) {
+        self.put_back(name, now, |entry| entry.redelivered |= told);
+    }
+
+    fn put_back(&mut self, name: &str, due: Instant, change: impl FnOnce(&mut Entry)) {
         let Some(lane) = self.lanes.get_mut(name) else { return };
         if !std::mem::replace(&mut lane.running, false) {
             return;
         }
         self.running -= 1;
         if let Some(entry) = lane.entries.front_mut() {
-            entry.attempts += 1;
-            entry.redelivered = true;
+            change(entry);
         }
         self.waiting.insert((due, name.to_owned()));
     }
@@ -159,6 +170,19 @@ mod tests {
         assert_eq!(queue.next(due, 4).unwrap().1, Entry { seq: 1, attempts: 1, redelivered: true });
         queue.done("a");
         assert_eq!(queue.next(due, 4).unwrap().1.seq, 2);
+    }
+
+    #[test]
+    fn a_delivery_that_was_broken_off_counts_no_attempt_and_is_marked_only_if_it_was_told() {
+        let now = Instant::now();
+        let mut queue = Queue::default();
+        queue.push("a", entry(1));
+        for told in [false, true, false] {
+            let (lane, begun) = queue.next(now, 4).unwrap();
+            assert_eq!(begun.attempts, 0);
+            queue.broken_off(&lane, now, told);
+        }
+        assert_eq!(queue.next(now, 4).unwrap().1, Entry { seq: 1, attempts: 0, redelivered: true });
     }
 
     #[derive(Clone, Debug)]

@@ -1,75 +1,83 @@
-//! What a person is told of the deliveries.
+//! What a person asks of the deliveries.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
 
 use longshore_api::{FailedDelivery, HandlerTest, HandlerTestReport};
-use longshore_model::{ContainerFacts, ContainerId, EventId, Handler, Occurrence, OccurrenceSubject};
+use longshore_model::{ContainerFacts, ContainerId, EventId, EventSubject, Handler, HandlerEvent};
 use longshore_plan::handlers::is_event;
 use tokio::sync::oneshot;
 
-use super::TestError;
-use super::held::{outline, without_values};
-use super::run::{Delivery, now};
+use crate::TestError;
 use crate::attempt::Attempt;
+use crate::dispatcher::Dispatcher;
+use crate::inspections::{outline, without_values};
+use crate::run::{Delivery, now};
 
-impl Delivery {
-    /// All handlers that are told of events.
-    pub(super) fn list(&self) -> Vec<longshore_api::Handler> {
-        let each = self.runners.values().map(|runner| longshore_api::Handler {
-            pending: runner.queue.len(),
-            running: runner.queue.running(),
-            delivered: runner.delivered,
-            failed: runner.failed.len(),
-            trouble: runner.trouble.clone(),
-            ..outline_of(&runner.handler)
+impl Dispatcher {
+    /// Returns all handlers that are told of events.
+    pub(crate) fn list(&self) -> Vec<longshore_api::Handler> {
+        let each = self.handlers.values().map(|handler| longshore_api::Handler {
+            pending: handler.queue.len(),
+            running: handler.queue.running(),
+            delivered: handler.delivered,
+            failed: handler.failed.len(),
+            trouble: handler.trouble.clone(),
+            ..outline_of(&handler.handler)
         });
         each.collect()
     }
 
-    /// All deliveries that were given up, oldest first.
-    pub(super) fn failed(&self) -> Vec<FailedDelivery> {
-        let mut failed = Vec::new();
-        for (name, runner) in &self.runners {
-            for (seq, given_up) in &runner.failed {
-                let Some(occurrence) = self.held.get(seq).map(|held| &held.occurrence) else { continue };
+    /// Returns all deliveries that failed permanently, oldest first.
+    pub(crate) fn failed(&self) -> Vec<FailedDelivery> {
+        let mut all = Vec::new();
+        for (name, handler) in &self.handlers {
+            for (seq, failed) in &handler.failed {
+                let Some(event) = self.events.get(seq).map(|pending| &pending.event) else { continue };
                 let one = FailedDelivery {
                     id: format!("{name}:{seq}"),
                     handler: name.clone(),
-                    event_id: occurrence.id.to_string(),
-                    event: occurrence.event.clone(),
-                    container: occurrence.container().map(|facts| facts.name.clone()),
-                    attempts: given_up.attempts,
-                    why: given_up.row.why.clone(),
-                    at: time(given_up.row.at),
+                    event_id: event.id.to_string(),
+                    event: event.event.clone(),
+                    container: event.container().map(|facts| facts.name.clone()),
+                    attempts: failed.attempts,
+                    why: failed.failure.why.clone(),
+                    at: time(failed.failure.at),
                 };
-                failed.push((*seq, one));
+                all.push((*seq, one));
             }
         }
-        failed.sort_by_key(|(seq, _)| *seq);
-        failed.into_iter().map(|(_, one)| one).collect()
+        all.sort_by_key(|(seq, _)| *seq);
+        all.into_iter().map(|(_, one)| one).collect()
     }
 
-    /// The delivery of this id that was given up, or all of them.
-    pub(super) fn find_failed(&self, id: Option<&str>) -> Vec<(String, u64)> {
+    /// Returns the delivery of this id that failed permanently, or all that did.
+    pub(crate) fn find_failed(&self, id: Option<&str>) -> Vec<(String, u64)> {
         let of = |name: &String, seq: u64| (name.clone(), seq);
         let Some(id) = id else {
-            let each = self.runners.iter();
-            return each.flat_map(|(name, runner)| runner.failed.keys().map(|seq| of(name, *seq))).collect();
+            let each = self.handlers.iter();
+            return each
+                .flat_map(|(name, handler)| handler.failed.keys().map(|seq| of(name, *seq)))
+                .collect();
         };
         let Some((name, seq)) = id.rsplit_once(':') else { return Vec::new() };
-        let known = |seq: &u64| self.runners.get(name).is_some_and(|runner| runner.failed.contains_key(seq));
+        let known =
+            |seq: &u64| self.handlers.get(name).is_some_and(|handler| handler.failed.contains_key(seq));
         seq.parse().ok().filter(known).map(|seq| (name.to_owned(), seq)).into_iter().collect()
     }
+}
 
-    /// Tries one event on one handler, beside all queues.
-    pub(super) fn test(
+impl Delivery {
+    /// Tries one event on one handler, past all queues.
+    pub(crate) fn test(
         &mut self,
         name: &str,
         test: HandlerTest,
         answer: oneshot::Sender<Result<HandlerTestReport, TestError>>,
     ) {
-        let Some(runner) = self.runners.get(name) else {
+        let (Some(queue), Some(deliverer)) =
+            (self.dispatcher.handlers.get(name), self.deliverers.get(name).cloned())
+        else {
             let follows = self.handlers.borrow().handlers.get(name).map(|handler| handler.job.word());
             let error = match follows {
                 Some(job) => TestError::Follows { name: name.to_owned(), job },
@@ -86,16 +94,16 @@ impl Delivery {
         };
         let at = now();
         let id = EventId(format!("{at}-test-{event}"));
-        let occurrence = Occurrence { id, event, at, made_up: true, subject, attributes };
-        let wanted = runner.wants(&occurrence);
-        let (handler, deliverer) = (runner.handler.clone(), runner.deliverer.clone());
+        let event = HandlerEvent { id, event, at, synthetic: true, subject, attributes };
+        let wanted = queue.wants(&event);
+        let handler = queue.handler.clone();
         let (node, inspector) = (self.context.node.clone(), self.inspector.clone());
         tokio::spawn(async move {
-            let inspection = match occurrence.container() {
+            let inspection = match event.container() {
                 Some(facts) => inspector.inspect(&facts.id).await.or_else(|| outline(facts)),
                 None => None,
             };
-            // Who may ask the API is not always who may see a container's secrets.
+            // Not everyone who may ask the API may see a container's secrets.
             let inspection = match test.dry_run {
                 true => inspection.and_then(|inspection| without_values(&inspection)),
                 false => inspection,
@@ -103,7 +111,7 @@ impl Delivery {
             let attempt = Attempt {
                 node: &node,
                 handler: &handler,
-                occurrence: &occurrence,
+                event: &event,
                 inspection: inspection.as_deref(),
                 number: 1,
                 redelivered: false,
@@ -115,22 +123,22 @@ impl Delivery {
             };
             let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
             let failure = outcome.err().map(|failure| failure.why);
-            // Nobody waiting for the answer any more is no failure.
+            // An answer that nobody waits for any more is no failure.
             drop(answer.send(Ok(HandlerTestReport { wanted, would, failure, took_ms })));
         });
     }
 
-    /// The container that a test names, by its id, the beginning of it, or its name.
-    fn test_subject(&self, test: &HandlerTest) -> Result<OccurrenceSubject, TestError> {
+    /// Returns the container that a test names, by its id, the beginning of it, or its name.
+    fn test_subject(&self, test: &HandlerTest) -> Result<EventSubject, TestError> {
         let text = match (&test.container, test.event.as_str()) {
-            (None, "none") => return Ok(OccurrenceSubject::Nothing),
+            (None, "none") => return Ok(EventSubject::Nothing),
             (None, event) => return Err(TestError::NoContainer(event.to_owned())),
             (Some(_), "none") => return Err(TestError::NoneHasNoContainer),
             (Some(text), _) => text.strip_prefix('/').unwrap_or(text),
         };
         let world = self.context.world.snapshot().ok_or_else(|| TestError::Container(text.to_owned()))?;
         let containers = &world.own().containers;
-        let of = |facts: ContainerFacts| Ok(OccurrenceSubject::Container(facts.into()));
+        let of = |facts: ContainerFacts| Ok(EventSubject::Container(facts.into()));
         let named = containers.values().find(|container| container.name == text);
         if let Some(container) = named {
             return of(longshore_plan::facts(container));
@@ -145,7 +153,7 @@ impl Delivery {
     }
 }
 
-/// An event as a person names it, and what follows its colon as Docker's attribute: `health_status: healthy`.
+/// Returns an event as a person names it, and what follows its colon as Docker's attribute: `health_status: healthy`.
 fn test_event(text: &str) -> Option<(String, BTreeMap<String, String>)> {
     let (event, detail) = text.split_once(':').map_or((text, None), |(event, detail)| (event, Some(detail)));
     let is_of_container = event == "none" || is_event(event) && !event.starts_with("network_");
@@ -153,7 +161,7 @@ fn test_event(text: &str) -> Option<(String, BTreeMap<String, String>)> {
     is_of_container.then(|| (event.to_owned(), attributes.into_iter().collect()))
 }
 
-/// A handler without what is known of its deliveries.
+/// Returns a handler without what is known of its deliveries.
 pub fn outline_of(handler: &Handler) -> longshore_api::Handler {
     let origin = &handler.origin;
     let file = origin.file.display();

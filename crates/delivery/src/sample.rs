@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use longshore_model::{
-    ContainerFacts, ContainerId, DeliveryRules, EventId, Filter, Handler, Job, Occurrence, OccurrenceSubject,
+    ContainerFacts, ContainerId, DeliveryRules, EventId, EventSubject, Filter, Handler, HandlerEvent, Job,
     Origin,
 };
 use serde_json::value::RawValue;
@@ -15,7 +15,7 @@ use crate::attempt::Attempt;
 #[derive(Debug)]
 pub(super) struct Sample {
     pub(super) handler: Handler,
-    pub(super) occurrence: Occurrence,
+    pub(super) event: HandlerEvent,
     pub(super) inspection: Option<Box<RawValue>>,
 }
 
@@ -29,7 +29,7 @@ impl Sample {
             triggers_none: false,
             filter: Filter::default(),
             delivery: DeliveryRules { timeout: Duration::from_secs(10), ..DeliveryRules::default() },
-            job: Job::Script { program: "/told".into(), ini: None },
+            job: Job::Script { program: "/told".into(), ini: None, ignore_status: false },
             params: BTreeMap::new(),
         };
         let facts = ContainerFacts {
@@ -38,16 +38,16 @@ impl Sample {
             image: "nginx:1".to_owned(),
             labels: labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
         };
-        let occurrence = Occurrence {
+        let event = HandlerEvent {
             id: EventId("17-c0c0-start".to_owned()),
             event: "start".to_owned(),
             at: 1_700_000_000_000_000_000,
-            made_up: false,
-            subject: OccurrenceSubject::Container(facts.into()),
+            synthetic: false,
+            subject: EventSubject::Container(facts.into()),
             attributes: BTreeMap::new(),
         };
         let inspection = serde_json::value::to_raw_value(&serde_json::json!({"Id": "c0c0"})).ok();
-        Self { handler, occurrence, inspection }
+        Self { handler, event, inspection }
     }
 
     /// The first attempt of it.
@@ -55,7 +55,7 @@ impl Sample {
         Attempt {
             node: "h1",
             handler: &self.handler,
-            occurrence: &self.occurrence,
+            event: &self.event,
             inspection: self.inspection.as_deref(),
             number: 1,
             redelivered: false,

@@ -8,6 +8,7 @@
 mod client;
 mod credentials;
 mod deafness;
+mod examiner;
 mod inspections;
 mod settings;
 pub mod steps;

@@ -47,6 +47,8 @@ pub enum Job {
         program: PathBuf,
         /// The INI file that is its first argument. A handler of the settings file has none: one is written for it.
         ini: Option<PathBuf>,
+        /// Whether the event counts as delivered however the program ends, as with Docker Glue.
+        ignore_status: bool,
     },
     /// Tells a process that goes on running.
     Plugin {

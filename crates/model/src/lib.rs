@@ -14,12 +14,13 @@ mod domain;
 mod event;
 mod forwarded;
 mod handler;
+mod handler_event;
 mod handler_set;
 mod host;
 mod image;
+mod last_reported;
 mod name;
 mod network;
-mod occurrence;
 mod path;
 mod problem;
 mod route;
@@ -35,12 +36,13 @@ pub use handler::{
     BalanceJob, DeliveryRules, EventFilter, Filter, FollowerJob, Handler, Job, OpenVswitchJob, Origin,
     PublishJob,
 };
+pub use handler_event::{ContainerFacts, EventId, EventSubject, HandlerEvent};
 pub use handler_set::HandlerSet;
 pub use host::{Host, HostId, HostIdError};
 pub use image::{ImageReference, ImageReferenceError};
+pub use last_reported::{LastReported, Phase};
 pub use name::{NameEntry, NameKey, NameTable, NamedContainer, NamedPort, Replica};
 pub use network::{Network, NetworkScope};
-pub use occurrence::{ContainerFacts, EventId, Occurrence, OccurrenceSubject};
 pub use path::{BadEscape, PathPrefix, merge_slashes, normalize_path};
 pub use problem::{Problem, Subject};
 pub use route::{

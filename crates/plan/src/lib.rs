@@ -27,7 +27,9 @@ pub mod sidecars;
 pub use claim::{Claim, claims};
 pub use explain::{Candidate, Explanation, Verdict, explain};
 pub use ledger::{KeyChange, Ledger, in_batches};
-pub use missed::{Missed, Phase, Told, before, facts, is_detail, missed};
+pub use missed::{
+    MissedEvent, all_reported, before, facts, first_report, is_detail, missed, report, report_missed,
+};
 pub use names::{NamePlan, NameSettings};
 pub use reach::BalancerLocation;
 pub use records::{RecordSettings, container_key, records};

@@ -1,52 +1,24 @@
-//! Events that nobody heard: what must have happened, from what was told last and what is.
+//! Events that Docker never reported: what must have happened, from what was last reported and what is.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use longshore_model::{Container, ContainerEvent, ContainerFacts, EventKind, Health, RunState};
-use serde::{Deserialize, Serialize};
+use longshore_model::{
+    Container, ContainerEvent, ContainerFacts, EventKind, Health, LastReported, Phase, RunState,
+};
 
-/// What handlers were told of a container, taken together.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Told {
-    /// What it is called and labelled.
-    pub facts: Arc<ContainerFacts>,
-    /// What it is doing.
-    pub phase: Phase,
-    /// When the last start that was told happened, in nanoseconds since 1970; zero if none was.
-    pub started: i64,
-    /// What its health check says.
-    pub health: Health,
-    /// The networks that it is in while it runs.
-    pub networks: BTreeSet<String>,
-}
-
-/// What a container is doing, as far as events tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Phase {
-    /// Never started.
-    Created,
-    /// Running.
-    Running,
-    /// Frozen.
-    Paused,
-    /// Ended.
-    Ended,
-}
-
-/// An event that was missed.
+/// An event that Docker did not report.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Missed {
+pub struct MissedEvent {
     /// As Docker names it.
     pub event: &'static str,
-    /// When, in nanoseconds since 1970, where Docker remembers.
+    /// When it happened, in nanoseconds since 1970, where Docker remembers.
     pub at: Option<i64>,
-    /// What Docker would say besides.
+    /// What else Docker would say.
     pub attributes: BTreeMap<String, String>,
 }
 
-impl Missed {
+impl MissedEvent {
     fn of(event: &'static str, at: Option<i64>) -> Self {
         Self { event, at, attributes: BTreeMap::new() }
     }
@@ -56,68 +28,91 @@ impl Missed {
     }
 }
 
-impl Told {
-    /// As if everything about a container had been told.
-    pub fn all_of(container: &Container) -> Self {
-        Self {
-            facts: Arc::new(facts(container)),
-            phase: phase(container),
-            started: container.started,
-            health: container.health,
-            networks: networks(container),
-        }
-    }
-
-    /// A container of which nothing but this event is known. Docker puts the image, the name and the labels among the
-    /// event's attributes.
-    ///
-    /// `before` is what must have happened to it.
-    pub fn of_stranger(event: &ContainerEvent, before: &[Missed]) -> Self {
-        let labels = event.attributes.iter().filter(|(key, _)| !is_detail(key));
-        let facts = ContainerFacts {
-            id: event.container.clone(),
-            name: event.name.clone(),
-            image: event.attributes.get("image").cloned().unwrap_or_default(),
-            labels: labels.map(|(key, value)| (key.clone(), value.clone())).collect(),
-        };
-        let start = before.iter().find(|missed| missed.event == "start");
-        let phase = if start.is_some() { Phase::Running } else { Phase::Created };
-        let started = start.map_or(0, |start| start.at.unwrap_or(event.at));
-        Self { facts: Arc::new(facts), phase, started, health: Health::None, networks: BTreeSet::new() }
-    }
-
-    /// Takes an event in that is told from here on.
-    pub fn take(&mut self, event: &ContainerEvent) {
-        if !event.name.is_empty() && self.facts.name != event.name {
-            Arc::make_mut(&mut self.facts).name.clone_from(&event.name);
-        }
-        let network = event.attributes.get("network");
-        match event.kind {
-            EventKind::Start => {
-                self.phase = Phase::Running;
-                self.started = event.at;
-            }
-            EventKind::Die => {
-                self.phase = Phase::Ended;
-                self.health = Health::None;
-            }
-            EventKind::Pause => self.phase = Phase::Paused,
-            EventKind::Unpause => self.phase = Phase::Running,
-            EventKind::Health => {
-                self.health = match event.attributes.get("health_status").map(String::as_str) {
-                    Some("healthy") => Health::Healthy,
-                    Some("unhealthy") => Health::Unhealthy,
-                    _ => self.health,
-                }
-            }
-            EventKind::Connect => self.networks.extend(network.cloned()),
-            EventKind::Disconnect => self.networks.retain(|name| Some(name) != network),
-            _ => {}
-        }
+/// Returns what would have been reported had every event of this container been.
+pub fn all_reported(container: &Container) -> LastReported {
+    LastReported {
+        facts: Arc::new(facts(container)),
+        phase: phase(container),
+        started: container.started,
+        health: container.health,
+        networks: networks(container),
+        complete_until: 0,
+        as_listed: false,
     }
 }
 
-/// What of an event's attributes is Docker's own word, and no label of the container's.
+/// Returns what is reported of a container of which nothing but this event is known, and that these events happened
+/// `before` it. Docker puts the image, the name and the labels among the event's attributes.
+pub fn first_report(event: &ContainerEvent, before: &[MissedEvent]) -> LastReported {
+    let labels = event.attributes.iter().filter(|(key, _)| !is_detail(key));
+    let facts = ContainerFacts {
+        id: event.container.clone(),
+        name: event.name.clone(),
+        image: event.attributes.get("image").cloned().unwrap_or_default(),
+        labels: labels.map(|(key, value)| (key.clone(), value.clone())).collect(),
+    };
+    let mut reported = LastReported {
+        facts: Arc::new(facts),
+        phase: Phase::Created,
+        started: 0,
+        health: Health::None,
+        networks: BTreeSet::new(),
+        complete_until: 0,
+        as_listed: false,
+    };
+    before.iter().for_each(|missed| report_missed(&mut reported, missed, event.at));
+    reported
+}
+
+/// Takes an event in that is reported from here on.
+pub fn report(reported: &mut LastReported, event: &ContainerEvent) {
+    // Docker may still tell of a `docker stop` after the container removed itself.
+    if reported.phase == Phase::Destroyed {
+        return;
+    }
+    if !event.name.is_empty() && reported.facts.name != event.name {
+        Arc::make_mut(&mut reported.facts).name.clone_from(&event.name);
+    }
+    use EventKind::{Create, Destroy, Die, Pause, Start, Unpause};
+    if reported.as_listed && matches!(event.kind, Create | Start | Die | Pause | Unpause | Destroy) {
+        reported.as_listed = false;
+        // It may have been listed in a later run than this event's.
+        if event.at < reported.started {
+            reported.started = 0;
+        }
+    }
+    let network = event.attributes.get("network");
+    match event.kind {
+        // At the first start, a container may be seen to run before its creation is heard.
+        EventKind::Create => {
+            (reported.phase, reported.started, reported.health) = (Phase::Created, 0, Health::None);
+            reported.networks.clear();
+        }
+        EventKind::Start => {
+            reported.phase = Phase::Running;
+            reported.started = event.at;
+        }
+        EventKind::Die => {
+            reported.phase = Phase::Ended;
+            reported.health = Health::None;
+        }
+        EventKind::Pause => reported.phase = Phase::Paused,
+        EventKind::Unpause => reported.phase = Phase::Running,
+        EventKind::Health => {
+            reported.health = match event.attributes.get("health_status").map(String::as_str) {
+                Some("healthy") => Health::Healthy,
+                Some("unhealthy") => Health::Unhealthy,
+                _ => reported.health,
+            }
+        }
+        EventKind::Connect => reported.networks.extend(network.cloned()),
+        EventKind::Disconnect => reported.networks.retain(|name| Some(name) != network),
+        EventKind::Destroy => reported.phase = Phase::Destroyed,
+        _ => {}
+    }
+}
+
+/// Returns whether a key of an event's attributes is Docker's own, rather than a label of the container.
 pub fn is_detail(key: &str) -> bool {
     const WORDS: &[&str] = &[
         "image",
@@ -142,7 +137,7 @@ pub fn is_detail(key: &str) -> bool {
     WORDS.contains(&key) || key.starts_with("exec_")
 }
 
-/// A container's facts.
+/// Returns what events say of a container.
 pub fn facts(container: &Container) -> ContainerFacts {
     ContainerFacts {
         id: container.id.clone(),
@@ -152,99 +147,156 @@ pub fn facts(container: &Container) -> ContainerFacts {
     }
 }
 
-/// What must have happened to a container between what was `told` and what `is`, in order. Neither means nothing.
-pub fn missed(told: Option<&Told>, is: Option<&Container>) -> Vec<Missed> {
+/// Returns what must have happened to a container between what was `reported` and what `is`, in order.
+///
+/// Exact only where no event that happened before `is` was seen is still on its way.
+pub fn missed(reported: Option<&LastReported>, is: Option<&Container>) -> Vec<MissedEvent> {
     let mut missed = Vec::new();
-    match (told, is) {
+    match (reported, is) {
         (None, None) => {}
-        (Some(told), None) => {
-            if alive(told.phase) {
-                missed.push(Missed::of("die", None));
+        // Docker never uses an id twice: whoever sees it still looks at the past.
+        (Some(reported), _) if reported.phase == Phase::Destroyed => {}
+        (Some(reported), None) => {
+            if reported.phase.is_alive() {
+                missed.push(MissedEvent::of("die", None));
             }
-            missed.push(Missed::of("destroy", None));
+            missed.push(MissedEvent::of("destroy", None));
         }
         (None, Some(is)) => {
-            missed.push(Missed::of("create", Some(is.created).filter(|at| *at > 0)));
+            missed.push(MissedEvent::of("create", Some(is.created).filter(|at| *at > 0)));
             since_created(is, &mut missed);
         }
-        (Some(told), Some(is)) => differences(told, is, &mut missed),
+        (Some(reported), Some(is)) => differences(reported, is, &mut missed),
     }
     missed
 }
 
-/// What must have happened to a container of which nothing was told before this event. `is` is what it is by now.
-pub fn before(event: &ContainerEvent, is: Option<&Container>) -> Vec<Missed> {
-    if event.kind == EventKind::Create {
-        return Vec::new();
-    }
-    let created = is.map(|is| is.created).filter(|at| *at > 0 && *at <= event.at);
-    let mut missed = vec![Missed::of("create", created)];
-    let ran = match &event.kind {
-        EventKind::Kill(_) | EventKind::Die | EventKind::Pause | EventKind::Unpause | EventKind::Health => {
-            true
+/// Returns what must have happened to a container between what was `reported` of it and this event, in order, where
+/// that cannot follow at once. `is` is the container as it is by now.
+pub fn before(
+    reported: Option<&LastReported>,
+    event: &ContainerEvent,
+    is: Option<&Container>,
+) -> Vec<MissedEvent> {
+    let mut missed = Vec::new();
+    let phase = match reported {
+        None if event.kind == EventKind::Create => return missed,
+        None => {
+            let created = is.map(|is| is.created).filter(|at| *at > 0 && *at <= event.at);
+            missed.push(MissedEvent::of("create", created));
+            Phase::Created
         }
-        EventKind::Other(action) => action.starts_with("exec_") || action == "oom",
-        _ => false,
+        Some(reported) => {
+            let old = &reported.facts.name;
+            let renamed = !event.name.is_empty() && event.name != *old && event.kind != EventKind::Rename;
+            if renamed && reported.phase != Phase::Destroyed {
+                missed.push(MissedEvent::with("rename", "oldName", format!("/{old}")));
+            }
+            reported.phase
+        }
     };
-    if ran {
-        // Of several runs, Docker remembers when the last began.
-        let started = is.map(|is| is.started).filter(|at| *at > 0 && *at <= event.at);
-        missed.push(Missed::of("start", started));
+    let stopped = matches!(phase, Phase::Created | Phase::Ended);
+    // Of several runs, Docker remembers when the last began.
+    let known_start = reported.map_or(0, |reported| reported.started);
+    let started = is.map(|is| is.started).filter(|at| *at > known_start && *at <= event.at);
+    let start = MissedEvent::of("start", started);
+    match &event.kind {
+        EventKind::Start | EventKind::Destroy if phase.is_alive() => {
+            missed.push(MissedEvent::of("die", None));
+        }
+        EventKind::Pause if phase == Phase::Paused => missed.push(MissedEvent::of("unpause", None)),
+        EventKind::Unpause if stopped => missed.extend([start, MissedEvent::of("pause", None)]),
+        EventKind::Unpause if phase == Phase::Running => missed.push(MissedEvent::of("pause", None)),
+        EventKind::Kill(_) | EventKind::Pause if stopped => missed.push(start),
+        // Engines report an end where a start failed, and health a moment late: only a start that was is missing.
+        EventKind::Die | EventKind::Health if stopped && started.is_some() => missed.push(start),
+        // A known container may report these a moment after its end.
+        EventKind::Die | EventKind::Health if reported.is_none() => missed.push(start),
+        EventKind::Other(action)
+            if reported.is_none() && (action.starts_with("exec_") || action == "oom") =>
+        {
+            missed.push(start);
+        }
+        _ => {}
     }
     missed
 }
 
-fn since_created(is: &Container, missed: &mut Vec<Missed>) {
+/// Takes a missed event in that is reported from here on; `latest` is its time where it has none of its own.
+pub fn report_missed(reported: &mut LastReported, missed: &MissedEvent, latest: i64) {
+    let kind = match missed.event {
+        "create" => EventKind::Create,
+        "start" => EventKind::Start,
+        "die" => EventKind::Die,
+        "pause" => EventKind::Pause,
+        "unpause" => EventKind::Unpause,
+        "health_status" => EventKind::Health,
+        "connect" => EventKind::Connect,
+        "disconnect" => EventKind::Disconnect,
+        "destroy" => EventKind::Destroy,
+        _ => return,
+    };
+    let event = ContainerEvent {
+        container: reported.facts.id.clone(),
+        name: String::new(),
+        kind,
+        at: missed.at.unwrap_or(latest),
+        attributes: missed.attributes.clone(),
+    };
+    report(reported, &event);
+}
+
+fn since_created(is: &Container, missed: &mut Vec<MissedEvent>) {
     if is.started == 0 {
         return;
     }
     join(&BTreeSet::new(), &networks(is), missed);
-    missed.push(Missed::of("start", Some(is.started)));
+    missed.push(MissedEvent::of("start", Some(is.started)));
     match phase(is) {
-        Phase::Paused => missed.push(Missed::of("pause", None)),
-        Phase::Ended => missed.push(Missed::of("die", None)),
-        Phase::Created | Phase::Running => {}
+        Phase::Paused => missed.push(MissedEvent::of("pause", None)),
+        Phase::Ended => missed.push(MissedEvent::of("die", None)),
+        Phase::Created | Phase::Running | Phase::Destroyed => {}
     }
     if matches!(is.health, Health::Healthy | Health::Unhealthy) && phase(is) == Phase::Running {
-        missed.push(Missed::with("health_status", "health_status", is.health.to_string()));
+        missed.push(MissedEvent::with("health_status", "health_status", is.health.to_string()));
     }
 }
 
-fn differences(told: &Told, is: &Container, missed: &mut Vec<Missed>) {
-    if told.facts.name != is.name {
-        missed.push(Missed::with("rename", "oldName", format!("/{}", told.facts.name)));
+fn differences(reported: &LastReported, is: &Container, missed: &mut Vec<MissedEvent>) {
+    if reported.facts.name != is.name {
+        missed.push(MissedEvent::with("rename", "oldName", format!("/{}", reported.facts.name)));
     }
-    // Docker writes the time of a start down before it tells of it.
-    if is.started > told.started {
-        if alive(told.phase) {
-            missed.push(Missed::of("die", None));
+    // Docker notes the time of a start before it reports it.
+    if is.started > reported.started {
+        if reported.phase.is_alive() {
+            missed.push(MissedEvent::of("die", None));
         }
         since_created(is, missed);
         return;
     }
-    match (told.phase, phase(is)) {
-        (Phase::Running, Phase::Paused) => missed.push(Missed::of("pause", None)),
-        (Phase::Paused, Phase::Running) => missed.push(Missed::of("unpause", None)),
+    match (reported.phase, phase(is)) {
+        (Phase::Running, Phase::Paused) => missed.push(MissedEvent::of("pause", None)),
+        (Phase::Paused, Phase::Running) => missed.push(MissedEvent::of("unpause", None)),
         (Phase::Running | Phase::Paused, Phase::Ended | Phase::Created) => {
-            missed.push(Missed::of("die", None));
+            missed.push(MissedEvent::of("die", None));
         }
         _ => {}
     }
     if phase(is) == Phase::Running {
-        if is.health != told.health && matches!(is.health, Health::Healthy | Health::Unhealthy) {
-            missed.push(Missed::with("health_status", "health_status", is.health.to_string()));
+        if is.health != reported.health && matches!(is.health, Health::Healthy | Health::Unhealthy) {
+            missed.push(MissedEvent::with("health_status", "health_status", is.health.to_string()));
         }
-        join(&told.networks, &networks(is), missed);
+        join(&reported.networks, &networks(is), missed);
     }
 }
 
 /// Networks left and joined. Those without addresses (`host`, `none`) are no networks to World.
-fn join(before: &BTreeSet<String>, after: &BTreeSet<String>, missed: &mut Vec<Missed>) {
+fn join(before: &BTreeSet<String>, after: &BTreeSet<String>, missed: &mut Vec<MissedEvent>) {
     let real = |name: &&String| !matches!(name.as_str(), "host" | "none");
     let left = before.difference(after).filter(real);
-    missed.extend(left.map(|name| Missed::with("disconnect", "network", name)));
+    missed.extend(left.map(|name| MissedEvent::with("disconnect", "network", name)));
     let joined = after.difference(before);
-    missed.extend(joined.map(|name| Missed::with("connect", "network", name)));
+    missed.extend(joined.map(|name| MissedEvent::with("connect", "network", name)));
 }
 
 fn phase(container: &Container) -> Phase {
@@ -256,12 +308,8 @@ fn phase(container: &Container) -> Phase {
     }
 }
 
-fn alive(phase: Phase) -> bool {
-    matches!(phase, Phase::Running | Phase::Paused)
-}
-
 fn networks(container: &Container) -> BTreeSet<String> {
-    match alive(phase(container)) {
+    match phase(container).is_alive() {
         true => container.networks.keys().cloned().collect(),
         false => BTreeSet::new(),
     }

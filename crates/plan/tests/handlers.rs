@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_model::{
-    ContainerFacts, ContainerId, DeliveryRules, EventFilter, EventId, Filter, Handler, Job, Occurrence,
-    OccurrenceSubject, OpenVswitchJob, PublishJob,
+    ContainerFacts, ContainerId, DeliveryRules, EventFilter, EventId, EventSubject, Filter, Handler,
+    HandlerEvent, Job, OpenVswitchJob, PublishJob,
 };
 use longshore_plan::handlers::{
     Definition, FollowerClass, FoundScript, Said, Value, attention, define, read_ini, wants,
@@ -83,11 +83,19 @@ fn the_documents_test_handler_runs_its_script_at_every_event() {
         handler.job,
         Job::Script {
             program: "/scripts/test-handler.sh".into(),
-            ini: Some("/etc/docker-glue.d/one.ini".into())
+            ini: Some("/etc/docker-glue.d/one.ini".into()),
+            ignore_status: true,
         }
     );
     assert_eq!(handler.params["demo-option"], "some value");
     assert_eq!(handler.delivery, DeliveryRules::default());
+}
+
+#[test]
+fn only_docker_glues_class_ignores_how_a_script_ends() {
+    let ignores = |text: &str| matches!(good(text).job, Job::Script { ignore_status: true, .. });
+    assert!(!ignores(&script("")));
+    assert!(ignores(&script("").replace("class=script", "class=DockerGlue.handlers.exec.ScriptHandler")));
 }
 
 #[test]
@@ -418,30 +426,30 @@ fn filter(text: &str) -> Filter {
     good(&script("").replace("events=start", text)).filter
 }
 
-fn occurrence(event: &str) -> Occurrence {
+fn occurrence(event: &str) -> HandlerEvent {
     let facts = ContainerFacts {
         id: ContainerId::new("a".repeat(64)),
         name: "web-1".to_owned(),
         image: "redis:7".to_owned(),
         labels: BTreeMap::from([("app".to_owned(), "web".to_owned()), ("empty".to_owned(), String::new())]),
     };
-    Occurrence {
+    HandlerEvent {
         id: EventId("1".to_owned()),
         event: event.to_owned(),
         at: 1,
-        made_up: false,
-        subject: OccurrenceSubject::Container(facts.into()),
+        synthetic: false,
+        subject: EventSubject::Container(facts.into()),
         attributes: BTreeMap::from([("health_status".to_owned(), "healthy".to_owned())]),
     }
 }
 
-fn of_network(event: &str) -> Occurrence {
-    let subject = OccurrenceSubject::Network { id: "n".to_owned(), name: "front".to_owned() };
-    Occurrence { subject, ..occurrence(event) }
+fn of_network(event: &str) -> HandlerEvent {
+    let subject = EventSubject::Network { id: "n".to_owned(), name: "front".to_owned() };
+    HandlerEvent { subject, ..occurrence(event) }
 }
 
-fn dummy() -> Occurrence {
-    Occurrence { subject: OccurrenceSubject::Nothing, ..occurrence("none") }
+fn dummy() -> HandlerEvent {
+    HandlerEvent { subject: EventSubject::Nothing, ..occurrence("none") }
 }
 
 #[test]
@@ -474,7 +482,7 @@ fn an_event_is_named_as_docker_names_it_and_may_be_told_apart_by_its_detail() {
 fn an_image_without_a_tag_is_every_tag_and_an_asterisk_any_text() {
     let wanted = |pattern: &str, image: &str| {
         let mut occurrence = occurrence("start");
-        let OccurrenceSubject::Container(facts) = &mut occurrence.subject else { unreachable!() };
+        let EventSubject::Container(facts) = &mut occurrence.subject else { unreachable!() };
         Arc::make_mut(facts).image = image.to_owned();
         wants(&filter(&format!("events=all\nimages={pattern}")), &occurrence)
     };
@@ -608,7 +616,7 @@ proptest! {
     #[test]
     fn an_asterisk_stands_for_any_text(name in "[ab]{0,6}", pattern in "[ab*]{0,6}") {
         let mut occurrence = occurrence("start");
-        let OccurrenceSubject::Container(facts) = &mut occurrence.subject else { unreachable!() };
+        let EventSubject::Container(facts) = &mut occurrence.subject else { unreachable!() };
         Arc::make_mut(facts).name = name.clone();
         let filter = Filter {
             events: EventFilter { all: true, ..EventFilter::default() },

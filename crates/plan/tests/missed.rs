@@ -1,13 +1,15 @@
-//! What is made up of events that nobody heard.
+//! Synthetic events, for those that Docker did not report.
 
 mod worlds;
 
-use longshore_model::{Container, ContainerEvent, ContainerId, EventKind, Health, RunState};
-use longshore_plan::{Told, missed};
+use longshore_model::{
+    Container, ContainerEvent, ContainerId, EventKind, Health, LastReported, Phase, RunState,
+};
+use longshore_plan::{all_reported, missed, report};
 use proptest::prelude::*;
 use worlds::container;
 
-fn names(told: Option<&Told>, is: Option<&Container>) -> Vec<&'static str> {
+fn names(told: Option<&LastReported>, is: Option<&Container>) -> Vec<&'static str> {
     missed(told, is).into_iter().map(|missed| missed.event).collect()
 }
 
@@ -20,7 +22,7 @@ fn like(change: impl FnOnce(&mut Container)) -> Container {
 #[test]
 fn nothing_is_missed_where_all_was_told() {
     let is = container(1, &[]);
-    assert_eq!(names(Some(&Told::all_of(&is)), Some(&is)), Vec::<&str>::new());
+    assert_eq!(names(Some(&all_reported(&is)), Some(&is)), Vec::<&str>::new());
     assert_eq!(names(None, None), Vec::<&str>::new());
 }
 
@@ -38,14 +40,14 @@ fn a_container_that_came_is_told_from_its_creation_on() {
 #[test]
 fn a_container_that_went_still_gets_its_end() {
     let ended = like(|is| is.state = RunState::Exited);
-    assert_eq!(names(Some(&Told::all_of(&container(1, &[]))), None), ["die", "destroy"]);
-    assert_eq!(names(Some(&Told::all_of(&ended)), None), ["destroy"]);
-    assert_eq!(names(Some(&Told::all_of(&container(1, &[]))), Some(&ended)), ["die"]);
+    assert_eq!(names(Some(&all_reported(&container(1, &[]))), None), ["die", "destroy"]);
+    assert_eq!(names(Some(&all_reported(&ended)), None), ["destroy"]);
+    assert_eq!(names(Some(&all_reported(&container(1, &[]))), Some(&ended)), ["die"]);
 }
 
 #[test]
 fn another_run_is_an_end_and_a_start_and_its_time_is_dockers() {
-    let told = Told::all_of(&container(1, &[]));
+    let told = all_reported(&container(1, &[]));
     let again = like(|is| is.started = 50);
     assert_eq!(names(Some(&told), Some(&again)), ["die", "connect", "start"]);
     let start = missed(Some(&told), Some(&again)).pop().unwrap();
@@ -55,7 +57,7 @@ fn another_run_is_an_end_and_a_start_and_its_time_is_dockers() {
 #[test]
 fn a_start_that_was_told_late_is_no_other_run() {
     let is = container(1, &[]);
-    let mut told = Told::all_of(&is);
+    let mut told = all_reported(&is);
     // Docker tells of a start after it wrote its time down.
     told.started = is.started + 5_000_000;
     assert_eq!(names(Some(&told), Some(&is)), Vec::<&str>::new());
@@ -63,7 +65,7 @@ fn a_start_that_was_told_late_is_no_other_run() {
 
 #[test]
 fn names_health_and_networks_are_compared() {
-    let told = Told::all_of(&container(1, &[]));
+    let told = all_reported(&container(1, &[]));
     let is = like(|is| {
         is.name = "other".to_owned();
         is.health = Health::Unhealthy;
@@ -81,6 +83,19 @@ fn names_health_and_networks_are_compared() {
             r#"connect {"network": "front"}"#,
         ]
     );
+}
+
+#[test]
+fn a_destroyed_container_is_never_told_of_again() {
+    let mut reported = all_reported(&container(1, &[]));
+    report(&mut reported, &event(EventKind::Destroy, 60));
+    assert_eq!(reported.phase, Phase::Destroyed);
+    // Whoever still sees it looks at the past; what Docker tells after that changes nothing.
+    assert_eq!(names(Some(&reported), Some(&container(1, &[]))), Vec::<&str>::new());
+    assert_eq!(names(Some(&reported), None), Vec::<&str>::new());
+    let before = reported.clone();
+    report(&mut reported, &event(EventKind::Start, 70));
+    assert_eq!(reported, before);
 }
 
 /// What can be done with a container, as Docker does it: its state changes, and events say so.
@@ -110,7 +125,7 @@ proptest! {
             (is.state, is.started) = (RunState::Created, 0);
             is.networks.clear();
         });
-        let mut told = Told::all_of(&is);
+        let mut told = all_reported(&is);
         let mut heard = Vec::new();
         for (at, (step, is_heard)) in (10..).step_by(10).zip(steps) {
             let kind = match (step, is.state) {
@@ -133,7 +148,7 @@ proptest! {
                 _ => continue,
             };
             if is_heard {
-                told.take(&event(kind.clone(), at + 1));
+                report(&mut told, &event(kind.clone(), at + 1));
                 heard.push(kind.to_string());
             }
         }
@@ -147,7 +162,7 @@ proptest! {
                 "unpause" => EventKind::Unpause,
                 other => EventKind::Other(other.to_owned()),
             };
-            after.take(&event(kind, missed.at.unwrap_or(i64::MAX)));
+            report(&mut after, &event(kind, missed.at.unwrap_or(i64::MAX)));
         }
         prop_assert_eq!(names(Some(&after), Some(&is)), Vec::<&str>::new(), "{:?} then {:?}", heard, made_up);
         let starts = made_up.iter().filter(|missed| missed.event == "start").count();

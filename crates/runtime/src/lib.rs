@@ -22,7 +22,7 @@ mod status;
 mod steps;
 
 pub use follow::{Follower, FollowerContext};
-pub use inspect::Inspect;
+pub use inspect::{Evidence, Examine, Inspect};
 pub use passed::{Passed, Reached};
 pub use problems::{Problems, Source, chain};
 pub use process_group::ProcessGroup;

@@ -39,8 +39,10 @@ class Event:
         self.attempt = message.get("attempt", 1)
         #: True where it may have been delivered before.
         self.redelivered = message.get("redelivered", False)
-        #: True where the event is synthetic: Docker did not send it, it follows from a difference.
-        self.made_up = message.get("made_up", False)
+        #: True where Docker never reported it, and it was derived from the container's state.
+        self.synthetic = message.get("synthetic", message.get("made_up", False))
+        #: What `synthetic` was called first.
+        self.made_up = self.synthetic
         #: `id`, `name`, `image` and `labels` of the container; None where it happened to none.
         self.container = message.get("container")
         #: `id` and `name` of the network; None where it happened to none.

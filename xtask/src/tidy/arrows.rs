@@ -11,7 +11,7 @@ const FLOORS: [&[&str]; 6] = [
     &["longshore-wire", "longshore-plan", "longshore-net", "longshore-api"],
     &["longshore-proxy", "longshore-haproxy", "longshore-runtime"],
     &["longshore-docker", "longshore-delivery", "longshore-dns", "longshore-store", "longshore-cluster"],
-    &["longshore-daemon"],
+    &["longshore-daemon", "longshore-simulation"],
     &["longshore"],
 ];
 

@@ -99,7 +99,7 @@ fn files_are_read_from_all_folders_and_others_are_left_alone() {
     let set = place.look(&HandlerSet::default());
     assert_eq!(names(&set), ["one", "two"]);
     assert_eq!(place.told(&set), "");
-    let Job::Script { program, ini } = &set.handlers["two"].job else { panic!() };
+    let Job::Script { program, ini, .. } = &set.handlers["two"].job else { panic!() };
     assert_eq!(program, &place.path("scripts/ok.sh"));
     assert_eq!(ini.as_deref(), Some(place.path("a/two.ini").as_path()));
 }

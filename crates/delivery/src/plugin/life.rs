@@ -33,6 +33,9 @@ const LONGEST_DELAY: Duration = Duration::from_secs(30);
 /// Most characters that are told of a plugin's reason.
 const REASON: usize = 500;
 
+/// Why a delivery was broken off that the plugin did not answer before its end.
+pub(super) const SHUT_DOWN: &str = "the plugin was shut down";
+
 /// Whom the outcome of a delivery is for.
 pub(super) type Answer = oneshot::Sender<Result<(), Failure>>;
 
@@ -127,6 +130,9 @@ async fn keep_running(recipe: &Recipe, mut orders: mpsc::UnboundedReceiver<Order
             match order {
                 Some(Order::Deliver(delivery)) => ledger.push(delivery),
                 Some(Order::Stop(done)) => {
+                    for answer in ledger.take_queue() {
+                        let _ = answer.send(Err(Failure::broken_off(SHUT_DOWN, false)));
+                    }
                     let _ = done.send(());
                     return;
                 }
@@ -239,7 +245,7 @@ impl<'a> Life<'a> {
         match self.stopping {
             Some((_, done)) => {
                 for answer in self.ledger.take_under_way() {
-                    let _ = answer.send(Err(Failure::passing("the plugin was told to end")));
+                    let _ = answer.send(Err(Failure::broken_off(SHUT_DOWN, true)));
                 }
                 End::Stopped(done)
             }
@@ -305,7 +311,7 @@ impl<'a> Life<'a> {
 
     fn stop(&mut self, done: oneshot::Sender<()>, now: Instant) {
         for answer in self.ledger.take_queue() {
-            let _ = answer.send(Err(Failure::passing("the plugin was told to end")));
+            let _ = answer.send(Err(Failure::broken_off(SHUT_DOWN, false)));
         }
         self.process.tell(wire::shutdown());
         self.process.hang_up();

@@ -29,7 +29,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
 use self::ledger::Delivery;
-use self::life::{Order, Recipe, keep};
+use self::life::{Order, Recipe, SHUT_DOWN, keep};
 use crate::attempt::{Attempt, Failure};
 
 /// A plugin. Dropped, its process is killed with all that it started.
@@ -88,11 +88,10 @@ impl Plugin {
         self.run();
         let line = wire::event(attempt.message()).map_err(Failure::for_good)?;
         let (answer, answered) = oneshot::channel();
-        let id = attempt.occurrence.id.0.clone();
+        let id = attempt.event.id.0.clone();
         let order = Order::Deliver(Delivery { id, attempt: attempt.number, line, answer });
-        let stopped = || Failure::passing("the plugin was told to end");
-        self.orders.send(order).map_err(|_| stopped())?;
-        answered.await.unwrap_or_else(|_| Err(stopped()))
+        self.orders.send(order).map_err(|_| Failure::broken_off(SHUT_DOWN, false))?;
+        answered.await.unwrap_or_else(|_| Err(Failure::broken_off(SHUT_DOWN, true)))
     }
 
     /// What an attempt would send, and to which program.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use longshore_model::{
-    ContainerFacts, ContainerId, DeliveryRules, EventId, Filter, Handler, Job, Occurrence, OccurrenceSubject,
+    ContainerFacts, ContainerId, DeliveryRules, EventId, EventSubject, Filter, Handler, HandlerEvent, Job,
     Origin,
 };
 use longshore_runtime::Problems;
@@ -81,12 +81,12 @@ impl Case {
     }
 
     async fn deliver(&self, id: &str, number: u32) -> Result<(), Failure> {
-        let occurrence = Occurrence {
+        let event = HandlerEvent {
             id: EventId(id.to_owned()),
             event: "start".to_owned(),
             at: 0,
-            made_up: false,
-            subject: OccurrenceSubject::Container(
+            synthetic: false,
+            subject: EventSubject::Container(
                 ContainerFacts {
                     id: ContainerId::new("c0ffee"),
                     name: "web".to_owned(),
@@ -100,7 +100,7 @@ impl Case {
         let attempt = Attempt {
             node: "n1",
             handler: &self.handler,
-            occurrence: &occurrence,
+            event: &event,
             inspection: None,
             number,
             redelivered: number > 1,
@@ -115,7 +115,7 @@ impl Case {
 
     async fn why(&self, id: &str) -> String {
         let failure = self.deliver(id, 1).await.expect_err("a failure");
-        assert!(!failure.for_good, "{failure:?}");
+        assert!(!failure.is_permanent(), "{failure:?}");
         failure.why
     }
 }
@@ -496,7 +496,7 @@ async fn a_plugin_that_reads_nothing_is_ended_and_one_that_closes_a_pipe_too() {
     let ids: Vec<String> = (0..400).map(|id| format!("{id:0>1000}")).collect();
     let began = Instant::now();
     for outcome in futures_util::future::join_all(ids.iter().map(|id| case.deliver(id, 1))).await {
-        assert!(outcome.is_err_and(|failure| !failure.for_good));
+        assert!(outcome.is_err_and(|failure| !failure.is_permanent()));
     }
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     let case =
@@ -526,7 +526,7 @@ open('$DIR/ended', 'w').close()
     let (outcome, ()) = tokio::join!(case.deliver("a", 1), stop);
     assert_eq!(outcome, Ok(()));
     assert!(case.path("ended").exists());
-    assert_eq!(case.why("b").await, "the plugin was told to end");
+    assert_eq!(case.why("b").await, "the plugin was shut down");
     case.plugin.stop().await;
 }
 
@@ -571,7 +571,7 @@ fn a_plugin_that_is_made_without_a_runtime_starts_with_its_first_delivery() {
     assert_eq!(runtime.block_on(case.deliver("a", 1)), Ok(()));
     let idle = Case::with(&sh("exit 0"));
     runtime.block_on(idle.plugin.stop());
-    assert_eq!(runtime.block_on(idle.why("a")), "the plugin was told to end");
+    assert_eq!(runtime.block_on(idle.why("a")), "the plugin was shut down");
 }
 
 #[tokio::test]

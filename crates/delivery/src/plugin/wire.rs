@@ -146,6 +146,7 @@ mod tests {
             handler: "demo",
             attempt: 2,
             redelivered: true,
+            synthetic: false,
             made_up: false,
             container: Some(facts),
             network: None,
@@ -186,7 +187,7 @@ mod tests {
         let told = read(&event(message(&facts, Some(&inspection))).unwrap());
         let expected = json!({
             "type": "event", "id": "7-c0ffee-start", "event": "start", "at": "2026-01-01T00:00:00Z", "node": "n1",
-            "handler": "demo", "attempt": 2, "redelivered": true, "made_up": false,
+            "handler": "demo", "attempt": 2, "redelivered": true, "synthetic": false, "made_up": false,
             "container": {"id": "c0ffee", "name": "web", "image": "nginx", "labels": {"k": "v"}},
             "attributes": {}, "inspection": {"Id": "c0ffee"},
         });

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use longshore_model::OccurrenceSubject;
+use longshore_model::EventSubject;
 
 use crate::attempt::Attempt;
 
@@ -14,32 +14,34 @@ const MOST_OF_ALL: usize = 80 * 1024;
 /// What happened, as variables. One that cannot be, for a NUL in it or for its length, is left out: the inspection has
 /// it. Where two labels come to the same name, the first in the order of their keys is told.
 pub(super) fn told(attempt: &Attempt<'_>) -> BTreeMap<String, String> {
-    let occurrence = attempt.occurrence;
+    let event = attempt.event;
     let mut told = Told::default();
-    told.put("LONGSHORE_EVENT".to_owned(), &occurrence.event);
-    told.put("LONGSHORE_EVENT_ID".to_owned(), &occurrence.id.0);
+    told.put("LONGSHORE_EVENT".to_owned(), &event.event);
+    told.put("LONGSHORE_EVENT_ID".to_owned(), &event.id.0);
     told.put("LONGSHORE_EVENT_AT".to_owned(), &attempt.at());
     told.put("LONGSHORE_HANDLER".to_owned(), &attempt.handler.name);
     told.put("LONGSHORE_NODE".to_owned(), attempt.node);
     told.put("LONGSHORE_ATTEMPT".to_owned(), &attempt.number.to_string());
     told.put("LONGSHORE_REDELIVERED".to_owned(), yes_or_no(attempt.redelivered));
-    told.put("LONGSHORE_MADE_UP".to_owned(), yes_or_no(occurrence.made_up));
-    match &occurrence.subject {
-        OccurrenceSubject::Nothing => {}
-        OccurrenceSubject::Container(facts) => {
+    told.put("LONGSHORE_SYNTHETIC".to_owned(), yes_or_no(event.synthetic));
+    // What it was called first.
+    told.put("LONGSHORE_MADE_UP".to_owned(), yes_or_no(event.synthetic));
+    match &event.subject {
+        EventSubject::Nothing => {}
+        EventSubject::Container(facts) => {
             told.put("LONGSHORE_CONTAINER_ID".to_owned(), facts.id.as_str());
             told.put("LONGSHORE_CONTAINER_NAME".to_owned(), &facts.name);
             told.put("LONGSHORE_CONTAINER_IMAGE".to_owned(), &facts.image);
         }
-        OccurrenceSubject::Network { id, name } => {
+        EventSubject::Network { id, name } => {
             told.put("LONGSHORE_NETWORK_ID".to_owned(), id);
             told.put("LONGSHORE_NETWORK_NAME".to_owned(), name);
         }
     }
-    for (key, value) in &occurrence.attributes {
+    for (key, value) in &event.attributes {
         told.put_key("LONGSHORE_ATTRIBUTE_", key, value);
     }
-    for (key, value) in occurrence.container().into_iter().flat_map(|facts| &facts.labels) {
+    for (key, value) in event.container().into_iter().flat_map(|facts| &facts.labels) {
         told.put_key("LONGSHORE_CONTAINER_LABEL_", key, value);
     }
     told.variables

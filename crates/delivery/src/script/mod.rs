@@ -35,16 +35,14 @@ const TEMPFAIL: i32 = 75;
 
 #[derive(Debug)]
 pub(crate) struct Script {
-    program: PathBuf,
-    ini: PathBuf,
-    docker_host: String,
+    pub(crate) program: PathBuf,
+    pub(crate) ini: PathBuf,
+    /// Whether the event counts as delivered however the program ends.
+    pub(crate) ignore_status: bool,
+    pub(crate) docker_host: String,
 }
 
 impl Script {
-    pub(crate) fn new(program: PathBuf, ini: PathBuf, docker_host: String) -> Self {
-        Self { program, ini, docker_host }
-    }
-
     pub(crate) async fn deliver(&self, attempt: &Attempt<'_>) -> Result<(), Failure> {
         let mut child = self.command(attempt).spawn().map_err(|error| self.not_started(&error))?;
         let stdin = child.stdin.take();
@@ -82,10 +80,20 @@ impl Script {
         out.finish();
         err.finish();
         let status = status.map_err(|error| Failure::passing(format!("cannot wait for its end: {error}")))?;
-        judge(status, err.last_line())
+        match judge(status, err.last_line()) {
+            Err(failure) if self.ignore_status => {
+                tracing::warn!(
+                    handler = name,
+                    "{}; Docker Glue's class of scripts ignores that",
+                    failure.why
+                );
+                Ok(())
+            }
+            outcome => outcome,
+        }
     }
 
-    /// What an attempt would run.
+    /// Returns what an attempt would run.
     pub(crate) fn describe(&self, attempt: &Attempt<'_>) -> HandlerCall {
         let program = self.program.display().to_string();
         let arguments = self.arguments(attempt).map(|argument| argument.to_string_lossy().into_owned());
@@ -97,8 +105,8 @@ impl Script {
     }
 
     fn arguments<'a>(&'a self, attempt: &'a Attempt<'_>) -> [&'a OsStr; 3] {
-        let occurrence = attempt.occurrence;
-        [self.ini.as_os_str(), OsStr::new(&occurrence.event), OsStr::new(occurrence.subject_id())]
+        let event = attempt.event;
+        [self.ini.as_os_str(), OsStr::new(&event.event), OsStr::new(event.subject_id())]
     }
 
     fn command(&self, attempt: &Attempt<'_>) -> Command {

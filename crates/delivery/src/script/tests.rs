@@ -2,7 +2,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use longshore_model::OccurrenceSubject;
+use longshore_model::EventSubject;
 use rustix::process::Pid;
 
 use super::*;
@@ -21,7 +21,8 @@ impl Bench {
         std::fs::write(&program, text).unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
         let ini = dir.path().join("told.ini");
-        Self { dir, script: Script::new(program, ini, "unix:///run/other.sock".to_owned()) }
+        let docker_host = "unix:///run/other.sock".to_owned();
+        Self { dir, script: Script { program, ini, ignore_status: false, docker_host } }
     }
 
     async fn run(&self, sample: &Sample) -> Result<(), Failure> {
@@ -76,8 +77,8 @@ async fn a_script_gets_ini_event_and_id_and_the_inspection_and_runs_in_its_own_f
 async fn the_dummy_event_has_an_empty_third_argument_and_an_empty_input() {
     let bench = Bench::of("#!/bin/sh\nprintf '[%s] ' \"$2\" \"$3\" \"$#\" > args\ncat > inspection\n");
     let mut sample = sample();
-    sample.occurrence.event = "none".to_owned();
-    sample.occurrence.subject = OccurrenceSubject::Nothing;
+    sample.event.event = "none".to_owned();
+    sample.event.subject = EventSubject::Nothing;
     sample.inspection = None;
     bench.run(&sample).await.unwrap();
     assert_eq!(bench.read("args"), "[none] [] [3] ");
@@ -97,8 +98,8 @@ async fn a_script_that_reads_half_of_a_long_inspection_or_none_of_it_is_done() {
 async fn the_main_facts_are_in_the_environment_and_the_agents_secrets_are_not() {
     let labels = [("com.example/a-b", "one"), ("com.example/a.b", "two"), ("é", "e"), ("longshore.x", "2 3")];
     let mut sample = Sample::with_labels(&labels);
-    sample.occurrence.attributes.insert("exitCode".to_owned(), "137".to_owned());
-    sample.occurrence.made_up = true;
+    sample.event.attributes.insert("exitCode".to_owned(), "137".to_owned());
+    sample.event.synthetic = true;
     let bench = Bench::of("#!/bin/sh\nenv | LC_ALL=C sort > env\n");
     let mut attempt = sample.attempt();
     (attempt.number, attempt.redelivered) = (3, true);
@@ -123,6 +124,7 @@ async fn the_main_facts_are_in_the_environment_and_the_agents_secrets_are_not() 
             "LONGSHORE_MADE_UP=1",
             "LONGSHORE_NODE=h1",
             "LONGSHORE_REDELIVERED=1",
+            "LONGSHORE_SYNTHETIC=1",
         ]
     );
     assert!(env.contains("DOCKER_HOST=unix:///run/other.sock\n"), "{env}");
@@ -154,11 +156,23 @@ async fn the_exit_status_says_whether_another_time_is_of_use() {
             assert_eq!(code, 0);
             continue;
         };
-        assert_eq!(failure.for_good, (64..=74).contains(&code) || (76..=78).contains(&code), "{code}");
+        assert_eq!(failure.is_permanent(), (64..=74).contains(&code) || (76..=78).contains(&code), "{code}");
         assert_eq!(failure.why, format!("it ended with exit status {code}: why"));
     }
     let killed = Bench::of("#!/bin/sh\nkill -9 $$\n").run(&sample()).await;
     assert_eq!(killed, Err(Failure::passing("signal 9 ended it")));
+}
+
+#[tokio::test]
+async fn how_a_script_of_docker_glues_class_ends_means_nothing() {
+    let mut bench = Bench::of("#!/bin/sh\necho Port already attached >&2\nexit 1\n");
+    let sample = Sample::with_labels(&[]);
+    assert!(bench.run(&sample).await.is_err());
+    bench.script.ignore_status = true;
+    assert_eq!(bench.run(&sample).await, Ok(()));
+    // One that does not run at all is not delivered.
+    bench.script.program = "/nowhere".into();
+    assert!(bench.run(&sample).await.is_err());
 }
 
 #[tokio::test]
@@ -167,7 +181,7 @@ async fn a_script_that_cannot_be_run_says_why_and_may_be_mended() {
     let program = bench.dir.path().join("handler.sh");
     let why = async || {
         let failure = bench.run(&sample()).await.unwrap_err();
-        assert!(!failure.for_good, "{failure:?}");
+        assert!(!failure.is_permanent(), "{failure:?}");
         failure.why
     };
     assert!(why().await.contains("the program that its first line names is not there"));
@@ -304,8 +318,8 @@ async fn the_documents_script_works_as_printed() {
     std::fs::write(bench.dir.path().join("told.ini"), ini).unwrap();
     bench.run(&sample()).await.unwrap();
     let mut none = sample();
-    none.occurrence.event = "none".to_owned();
-    none.occurrence.subject = OccurrenceSubject::Nothing;
+    none.event.event = "none".to_owned();
+    none.event.subject = EventSubject::Nothing;
     bench.run(&none).await.unwrap();
     let log = std::fs::read_to_string("/tmp/docker-glue-test.log").unwrap();
     let id = "c0".repeat(32);

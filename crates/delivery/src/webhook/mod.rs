@@ -113,7 +113,7 @@ fn request(
         .uri(url)
         .header(header::CONTENT_TYPE, "application/json")
         .header(header::USER_AGENT, concat!("longshore/", env!("CARGO_PKG_VERSION")))
-        .header("longshore-event", text(&attempt.occurrence.event))
+        .header("longshore-event", text(&attempt.event.event))
         .header("longshore-attempt", attempt.number)
         .header("longshore-redelivered", u16::from(attempt.redelivered))
         .header("webhook-id", text(&id))
@@ -128,7 +128,7 @@ fn request(
 /// what is signed.
 fn message_id(attempt: &Attempt<'_>) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
-    format!("{}-{}", attempt.occurrence.id, attempt.handler.name).chars().map(plain).collect()
+    format!("{}-{}", attempt.event.id, attempt.handler.name).chars().map(plain).collect()
 }
 
 /// Text as the value of a header; what cannot be in one is left out.

@@ -88,7 +88,7 @@ async fn the_event_is_posted_as_json_with_headers_that_say_what_it_is() {
         json,
         serde_json::json!({
             "id": "17-c0c0-start", "event": "start", "at": "2023-11-14T22:13:20Z", "node": "h1",
-            "handler": "töld.x", "attempt": 2, "redelivered": true, "made_up": false, "attributes": {},
+            "handler": "töld.x", "attempt": 2, "redelivered": true, "synthetic": false, "made_up": false, "attributes": {},
             "container": {"id": "c0".repeat(32), "name": "web", "image": "nginx:1", "labels": {"a": "b"}},
             "inspection": {"Id": "c0c0"},
         })
@@ -104,7 +104,7 @@ async fn a_request_is_signed_with_the_key_that_the_file_has_at_the_moment() {
         Webhook::new(format!("http://{}/", receiver.start().await), Some(path.clone()), &straight());
     let sample = Sample::with_labels(&[]);
     let missing = webhook.deliver(&sample.attempt()).await.unwrap_err();
-    assert!(!missing.for_good && missing.why.contains("No such file"), "{missing:?}");
+    assert!(!missing.is_permanent() && missing.why.contains("No such file"), "{missing:?}");
     assert_eq!(receiver.told().len(), 0, "nothing is sent unsigned");
     for key in ["the first key, of 24 bytes and more", "the second key, of 24 bytes and more"] {
         std::fs::write(&path, key).unwrap();
@@ -150,7 +150,7 @@ async fn the_answers_status_says_whether_another_time_is_of_use() {
         (599, false),
     ] {
         let failure = answered(status, "").await.unwrap_err();
-        assert_eq!(failure.for_good, for_good, "{status}");
+        assert_eq!(failure.is_permanent(), for_good, "{status}");
         assert!(failure.why.contains(&status.to_string()), "{failure:?}");
     }
 }
@@ -200,7 +200,7 @@ async fn a_failure_has_the_beginning_of_the_answer_and_not_the_urls_secrets() {
     assert!(failure.why.len() < 400);
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let failure = to(nobody).deliver(&Sample::with_labels(&[]).attempt()).await.unwrap_err();
-    assert!(!failure.for_good && failure.why.contains("refused"), "{failure:?}");
+    assert!(!failure.is_permanent() && failure.why.contains("refused"), "{failure:?}");
     assert!(!failure.why.contains("secret"), "{failure:?}");
 }
 
@@ -210,7 +210,7 @@ async fn a_redirect_is_not_followed() {
     let mut receiver = Receiver::answering(307, "");
     receiver.headers.push(("location", format!("http://{}/", other.start().await)));
     let failure = to(receiver.start().await).deliver(&Sample::with_labels(&[]).attempt()).await.unwrap_err();
-    assert!(failure.for_good && failure.why.contains("is not followed"), "{failure:?}");
+    assert!(failure.is_permanent() && failure.why.contains("is not followed"), "{failure:?}");
     assert_eq!(other.told().len(), 0);
 }
 
@@ -228,7 +228,7 @@ async fn a_url_that_nothing_can_be_sent_to_is_wrong_for_good() {
     for url in ["", "no url", "/path", "ftp://a/", "http://", "http://user:password@127.0.0.1/"] {
         let webhook = Webhook::new(url.to_owned(), None, &straight());
         let failure = webhook.deliver(&Sample::with_labels(&[]).attempt()).await.unwrap_err();
-        assert!(failure.for_good && failure.why.starts_with("its URL"), "{url:?}: {failure:?}");
+        assert!(failure.is_permanent() && failure.why.starts_with("its URL"), "{url:?}: {failure:?}");
         assert!(!failure.why.contains("password"));
     }
 }
@@ -308,11 +308,14 @@ async fn a_proxy_is_told_the_whole_url_and_passes_the_event_on() {
     let failure = through(Matcher::builder().all(format!("http://u:secret@{nobody}")).build());
     let failure = failure.deliver(&sample.attempt()).await.unwrap_err();
     let expected = format!("through the proxy http://{nobody}/: ");
-    assert!(!failure.for_good && failure.why.starts_with(&expected), "{failure:?}");
+    assert!(!failure.is_permanent() && failure.why.starts_with(&expected), "{failure:?}");
     assert!(failure.why.contains("refused") && !failure.why.contains("secret"), "{failure:?}");
     let failure = through(Matcher::builder().all("socks5://127.0.0.1:1").build());
     let failure = failure.deliver(&sample.attempt()).await.unwrap_err();
-    assert!(!failure.for_good && failure.why.contains("name one that begins with http://"), "{failure:?}");
+    assert!(
+        !failure.is_permanent() && failure.why.contains("name one that begins with http://"),
+        "{failure:?}"
+    );
 }
 
 /// An authority and a server's certificate of it.
@@ -365,7 +368,7 @@ async fn tls_is_spoken_with_a_server_whose_authority_is_trusted_and_with_no_othe
         (output.status.success(), String::from_utf8_lossy(&said).into_owned())
     };
     let (done, said) = again(&[]).await;
-    assert!(!done && said.contains("UnknownIssuer") && said.contains("for_good: false"), "{said}");
+    assert!(!done && said.contains("UnknownIssuer") && said.contains("retry: Later"), "{said}");
     assert_eq!(receiver.told().len(), 0);
     let ca = path("ca.pem");
     let trusted = ("SSL_CERT_FILE", ca.as_str());

@@ -20,7 +20,7 @@ pub mod session;
 mod signal;
 mod stream;
 pub mod summary;
-mod translate;
+pub(crate) mod translate;
 
 use std::collections::BTreeSet;
 use std::time::Duration;

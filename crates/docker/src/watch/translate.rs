@@ -17,7 +17,7 @@ use super::signal;
 use super::summary::Summary;
 
 /// An inspected container; `None` if the answer has no id or no name, which no engine gives.
-pub(super) fn container(inspected: ContainerInspectResponse, include_env: bool) -> Option<Container> {
+pub(crate) fn container(inspected: ContainerInspectResponse, include_env: bool) -> Option<Container> {
     let id = ContainerId::new(inspected.id?);
     let state = inspected.state.unwrap_or_default();
     let config = inspected.config.unwrap_or_default();
@@ -81,7 +81,7 @@ pub(super) fn network(network: bollard::models::Network) -> Option<(String, Netw
 }
 
 /// An event in the model's words; `None` for those that nothing depends on.
-pub(super) fn event(message: EventMessage) -> Option<DockerEvent> {
+pub(crate) fn event(message: EventMessage) -> Option<DockerEvent> {
     use bollard::models::EventMessageTypeEnum as Type;
     let at = message.time_nano.or(message.time.map(|s| s.saturating_mul(1_000_000_000))).unwrap_or(0);
     let actor = message.actor?;
@@ -205,7 +205,7 @@ fn port_and_transport(text: &str) -> Option<(u16, Transport)> {
 }
 
 /// Docker's times are RFC 3339; its zero is the year 1, which counts as never.
-pub(super) fn nanoseconds(text: &str) -> i64 {
+pub(crate) fn nanoseconds(text: &str) -> i64 {
     let time = text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_nanosecond);
     time.and_then(|time| i64::try_from(time).ok()).filter(|time| *time > 0).unwrap_or(0)
 }

@@ -26,7 +26,9 @@ impl Classes<'_> {
         };
         let class = reader.one("class", said)?.trim();
         match class {
-            "script" | "DockerGlue.handlers.exec.ScriptHandler" => self.script_job(reader, script),
+            "script" => self.script_job(reader, script, false),
+            // Docker Glue did not look at the exit status, and scripts written for it end with any.
+            "DockerGlue.handlers.exec.ScriptHandler" => self.script_job(reader, script, true),
             "plugin" => Some(Job::Plugin { command: command(reader)? }),
             "webhook" => webhook(reader),
             "balancer" | "DockerGlue.handlers.lb.HAProxyHandler" => Some(Job::Balance(balancer(reader))),
@@ -56,13 +58,18 @@ impl Classes<'_> {
         OTHERS.into_iter().chain(self.followers.iter().map(|class| class.name())).collect()
     }
 
-    fn script_job(&self, reader: &mut Reader<'_>, find: &dyn Fn(&str) -> FoundScript) -> Option<Job> {
+    fn script_job(
+        &self,
+        reader: &mut Reader<'_>,
+        find: &dyn Fn(&str) -> FoundScript,
+        ignore_status: bool,
+    ) -> Option<Job> {
         let name = reader.needed("script")?;
         let line = reader.param("script").and_then(|said| said.line);
         match find(name) {
             FoundScript::At(program) => {
                 let ini = reader.definition.is_ini.then(|| reader.definition.file.clone());
-                Some(Job::Script { program, ini })
+                Some(Job::Script { program, ini, ignore_status })
             }
             FoundScript::NotExecutable(path) => {
                 let message = format!("{} cannot be executed", shown(&path.to_string_lossy()));

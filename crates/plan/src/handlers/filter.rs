@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use longshore_model::{EventFilter, Filter, Handler, ImageReference, Occurrence, OccurrenceSubject};
+use longshore_model::{EventFilter, EventSubject, Filter, Handler, HandlerEvent, ImageReference};
 use wildmatch::WildMatch;
 
 /// Events that a handler can name, besides `all`, as the Engine names them; an engine may know more.
@@ -54,16 +54,16 @@ pub fn nearest_event(name: &str) -> Option<&'static str> {
 /// `all` is every event of a container, those of its networks, its health check and its execs among them. The dummy
 /// event and those of a network must be named. The dummy event happens to nothing, so only its name decides. A
 /// network has a name, and neither image nor labels.
-pub fn wants(filter: &Filter, occurrence: &Occurrence) -> bool {
-    if !wants_event(&filter.events, occurrence) {
+pub fn wants(filter: &Filter, event: &HandlerEvent) -> bool {
+    if !wants_event(&filter.events, event) {
         return false;
     }
-    match &occurrence.subject {
-        OccurrenceSubject::Nothing => true,
-        OccurrenceSubject::Network { name, .. } => {
+    match &event.subject {
+        EventSubject::Nothing => true,
+        EventSubject::Network { name, .. } => {
             filter.images.is_empty() && filter.labels.is_empty() && any_matches(&filter.names, name)
         }
-        OccurrenceSubject::Container(facts) => {
+        EventSubject::Container(facts) => {
             let has = |(key, value): &(String, Option<String>)| {
                 facts.labels.get(key).is_some_and(|found| value.as_ref().is_none_or(|value| value == found))
             };
@@ -94,18 +94,15 @@ pub(super) fn split_event(event: &str) -> (&str, Option<&str>) {
     }
 }
 
-fn wants_event(filter: &EventFilter, occurrence: &Occurrence) -> bool {
-    match &occurrence.subject {
-        OccurrenceSubject::Nothing => filter.none,
-        OccurrenceSubject::Container(_) if filter.all => true,
-        OccurrenceSubject::Container(_) | OccurrenceSubject::Network { .. } => {
-            filter.named.iter().any(|named| {
-                let (name, detail) = split_event(named);
-                let said = occurrence.attributes.get(name);
-                name == occurrence.event
-                    && detail.is_none_or(|detail| said.is_some_and(|said| said == detail))
-            })
-        }
+fn wants_event(filter: &EventFilter, event: &HandlerEvent) -> bool {
+    match &event.subject {
+        EventSubject::Nothing => filter.none,
+        EventSubject::Container(_) if filter.all => true,
+        EventSubject::Container(_) | EventSubject::Network { .. } => filter.named.iter().any(|named| {
+            let (name, detail) = split_event(named);
+            let said = event.attributes.get(name);
+            name == event.event && detail.is_none_or(|detail| said.is_some_and(|said| said == detail))
+        }),
     }
 }
 

@@ -64,3 +64,13 @@ pub enum DockerEvent {
     /// Of a network.
     Network(NetworkEvent),
 }
+
+impl DockerEvent {
+    /// Returns when it happened, in nanoseconds since 1970, by Docker's clock.
+    pub fn at(&self) -> i64 {
+        match self {
+            Self::Container(event) => event.at,
+            Self::Network(event) => event.at,
+        }
+    }
+}

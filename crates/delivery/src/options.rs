@@ -1,0 +1,32 @@
+//! The INI file that a script gets of a handler that the settings file defines.
+
+use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+
+use longshore_model::{Handler, Job};
+
+/// Returns the handler with a file for its options, which is written where it has none of its own.
+pub(crate) fn with_file(handler: &Handler, data_dir: &Path) -> Handler {
+    let mut handler = handler.clone();
+    if let Job::Script { ini: ini @ None, .. } = &mut handler.job {
+        *ini = Some(data_dir.join("handlers").join(format!("{}.ini", handler.name)));
+    }
+    if let Job::Script { ini: Some(ini), .. } = &handler.job
+        && ini.starts_with(data_dir)
+        && let Err(error) = write(ini, &longshore_plan::handlers::written(&handler))
+    {
+        tracing::error!(handler = handler.name, file = %ini.display(), %error, "cannot write the handler's options");
+    }
+    handler
+}
+
+/// Writes a file that nobody else can read, whole or not at all.
+fn write(path: &Path, text: &str) -> std::io::Result<()> {
+    let folder = path.parent().unwrap_or(path);
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(text.as_bytes())?;
+    file.persist(path)?;
+    Ok(())
+}
