@@ -152,7 +152,7 @@ fn a_file_that_cannot_be_a_definition_is_told_of_and_costs_only_itself() {
     assert_eq!(broken, ["broken", "everybodys", "folder", "latin", "long"]);
     let told = place.told(&set);
     for part in [
-        "a/broken.ini:1: it is no INI file",
+        "a/broken.ini:1: not an INI file",
         "a/everybodys.ini: not read: anyone can write to it",
         "a/folder.ini: not read: not a regular file",
         "a/latin.ini: not read: not UTF-8",
@@ -230,7 +230,7 @@ fn a_script_is_looked_for_in_order_and_one_that_cannot_be_executed_is_passed_ove
     assert_eq!(program(&discover(&settings, &HandlerSet::default())), place.path("more/ok.sh"));
     settings.script_paths.clear();
     let set = discover(&settings, &HandlerSet::default());
-    assert!(place.told(&set).contains("a/one.ini:5: script: there is no script \"ok.sh\""));
+    assert!(place.told(&set).contains("a/one.ini:5: script: no such script: \"ok.sh\""));
     place.write(
         "a/one.ini",
         &script("start").replace("ok.sh", &place.path("more/ok.sh").display().to_string()),
@@ -353,7 +353,7 @@ async fn a_script_outside_the_folders_that_comes_later_makes_its_handler_at_once
     fs::create_dir(place.path("outside")).unwrap();
     place.write("outside/late.sh", "#!/bin/sh\n", 0o644);
     // Sooner than files are read again without a change.
-    kept.until(|set| set.problems.iter().any(|problem| problem.to_string().contains("cannot be executed")))
+    kept.until(|set| set.problems.iter().any(|problem| problem.to_string().contains("is not executable")))
         .await;
     fs::set_permissions(place.path("outside/late.sh"), fs::Permissions::from_mode(0o755)).unwrap();
     kept.until(|set| names(set) == ["one"]).await;

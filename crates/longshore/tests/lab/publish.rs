@@ -449,7 +449,7 @@ async fn a_user_with_a_password_in_a_file_publishes_and_one_with_a_wrong_one_is_
     published(&etcd, &[&key(host, &web)]).await;
     eventually("what it may not write is a problem, and what it may is written", async || {
         let told = problems(&agent).await;
-        told.contains("refuses to write: etcdserver: permission denied (/skydns/")
+        told.contains("refuses to write: permission denied (/skydns/")
     })
     .await;
     assert!(!agent.log().contains("-secret"), "no password is in the log");
