@@ -234,7 +234,7 @@ fn heard(line: &[u8], log: &Log) -> Option<PluginMessage> {
         Err(error) => {
             let start = line.get(..400).unwrap_or(line);
             let text = plain(&String::from_utf8_lossy(start), 200);
-            log.say("warning", &format!("its standard output has what is no message ({error}): {text}"));
+            log.say("warning", &format!("ignoring an invalid message on standard output ({error}): {text}"));
         }
     }
     None
