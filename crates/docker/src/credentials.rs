@@ -20,9 +20,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
 /// Longest `config.json`, and longest answer of a helper, in bytes.
-const LONGEST: u64 = 1024 * 1024;
+const MAX_FILE: u64 = 1024 * 1024;
 /// How long a helper may take.
-const HELPER: Duration = Duration::from_secs(10);
+const HELPER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The name by which Docker's program keeps the login of Docker Hub.
 const HUB: &str = "https://index.docker.io/v1/";
 /// What a helper says that has no credentials of the registry, as Docker's program knows it.
@@ -33,13 +33,13 @@ const TOKEN: &str = "<token>";
 /// Why it is not known whether there are credentials. What the files and helpers say is in none of these: it is secret.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CredentialError {
-    #[error("{} cannot be read", path.display())]
+    #[error("cannot read {}", path.display())]
     Read { path: PathBuf, source: ReadError },
     #[error("{} is not as docker login writes it (line {line})", path.display())]
     Config { path: PathBuf, line: usize },
     #[error("the entry of {server} in {} is not as docker login writes it", path.display())]
     Entry { path: PathBuf, server: String },
-    #[error("the credential helper {program} cannot be run")]
+    #[error("cannot run the credential helper {program}")]
     Run { program: String, source: io::Error },
     #[error("the credential helper {program} {why}")]
     Helper { program: String, why: String },
@@ -82,7 +82,7 @@ pub(crate) async fn of_registry(registry: &str) -> Result<Option<DockerCredentia
 }
 
 async fn of_file(path: &Path, registry: &str) -> Result<Option<DockerCredentials>, CredentialError> {
-    let text = match read_soon(path, LONGEST, Guard::Writers).await {
+    let text = match read_soon(path, MAX_FILE, Guard::Writers).await {
         Ok(text) => text,
         Err(error) if error.is_absence() => return Ok(None),
         Err(source) => return Err(CredentialError::Read { path: path.to_owned(), source }),
@@ -158,13 +158,13 @@ async fn ask(program: &str, server: &str) -> Result<Option<DockerCredentials>, C
         }
         let mut said = Vec::new();
         if let Some(output) = output {
-            output.take(LONGEST).read_to_end(&mut said).await?;
+            output.take(MAX_FILE).read_to_end(&mut said).await?;
         }
         Ok((group.ended().await?, said))
     };
-    let (status, said) = tokio::time::timeout(HELPER, answering)
+    let (status, said) = tokio::time::timeout(HELPER_TIMEOUT, answering)
         .await
-        .map_err(|_| wrong(format!("did not answer within {} s", HELPER.as_secs())))?
+        .map_err(|_| wrong(format!("did not answer within {} s", HELPER_TIMEOUT.as_secs())))?
         .map_err(failed)?;
     if !status.success() {
         let has_none = String::from_utf8_lossy(&said).contains(NONE);

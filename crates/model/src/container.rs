@@ -163,7 +163,7 @@ pub struct Container {
     /// Labels, the image's among them.
     pub labels: BTreeMap<String, String>,
     /// Labels that ask for sidecars and are the image's own: who made the image is not always trusted by who runs it.
-    pub baked: BTreeSet<String>,
+    pub image_labels: BTreeSet<String>,
     /// What its process is doing.
     pub state: RunState,
     /// With which code its last run ended; absent while it runs, before it ever did, and until its end was looked into.
@@ -196,7 +196,7 @@ impl Container {
             name: name.into(),
             image: image.into(),
             labels: BTreeMap::new(),
-            baked: BTreeSet::new(),
+            image_labels: BTreeSet::new(),
             state: RunState::Created,
             health: Health::None,
             stopping: false,

@@ -36,7 +36,7 @@ pub struct NameSettings {
 
 /// What one container comes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Held {
+struct NameClaim {
     key: NameKey,
     container: Arc<NamedContainer>,
     created: i64,
@@ -46,11 +46,11 @@ struct Held {
 
 /// What is known of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Seen {
-    held: Option<Held>,
+struct ContainerEntry {
+    claim: Option<NameClaim>,
     problems: Vec<Problem>,
     /// The container whose network it uses.
-    lender: Option<ContainerRef>,
+    network_owner: Option<ContainerRef>,
 }
 
 /// Names as they follow from the containers seen so far.
@@ -58,11 +58,11 @@ struct Seen {
 pub struct NamePlan {
     settings: NameSettings,
     table: NameTable,
-    seen: BTreeMap<ContainerRef, Seen>,
+    containers: BTreeMap<ContainerRef, ContainerEntry>,
     /// Who asks for a name, the oldest first.
     claimants: BTreeMap<NameKey, BTreeSet<(i64, ContainerRef)>>,
     /// Containers that use another's network, by that other.
-    borrowers: BTreeMap<ContainerRef, BTreeSet<ContainerRef>>,
+    network_sharers: BTreeMap<ContainerRef, BTreeSet<ContainerRef>>,
     /// Containers whose name an older one has.
     losers: BTreeMap<ContainerRef, Problem>,
 }
@@ -73,9 +73,9 @@ impl NamePlan {
         Self {
             settings,
             table: NameTable::default(),
-            seen: BTreeMap::new(),
+            containers: BTreeMap::new(),
             claimants: BTreeMap::new(),
-            borrowers: BTreeMap::new(),
+            network_sharers: BTreeMap::new(),
             losers: BTreeMap::new(),
         }
     }
@@ -99,13 +99,13 @@ impl NamePlan {
 
     /// Every container that has not the names that it asks for, in order of the containers.
     pub fn problems(&self) -> impl Iterator<Item = &Problem> {
-        self.seen.values().flat_map(|seen| &seen.problems).chain(self.losers.values())
+        self.containers.values().flat_map(|entry| &entry.problems).chain(self.losers.values())
     }
 
     /// Looks again at what changed, and at the containers that use the network of one that did. Returns whether a name
     /// changed.
     pub fn update(&mut self, world: &World, change: &Change) -> bool {
-        self.look_at(world, reach::concerned(world, change, self.seen.keys()))
+        self.look_at(world, reach::concerned(world, change, self.containers.keys()))
     }
 
     fn look_at(&mut self, world: &World, mut queue: Vec<ContainerRef>) -> bool {
@@ -115,12 +115,12 @@ impl NamePlan {
             if !looked_at.insert(id.clone()) {
                 continue;
             }
-            queue.extend(self.borrowers.get(&id).into_iter().flatten().cloned());
-            let seen = see(&self.settings, world, &id);
-            if self.seen.get(&id) != seen.as_ref() {
+            queue.extend(self.network_sharers.get(&id).into_iter().flatten().cloned());
+            let entry = see(&self.settings, world, &id);
+            if self.containers.get(&id) != entry.as_ref() {
                 self.forget(&id, &mut touched);
-                if let Some(seen) = seen {
-                    self.keep(id, seen, &mut touched);
+                if let Some(entry) = entry {
+                    self.keep(id, entry, &mut touched);
                 }
             }
         }
@@ -131,38 +131,38 @@ impl NamePlan {
     }
 
     fn forget(&mut self, id: &ContainerRef, touched: &mut BTreeSet<NameKey>) {
-        let Some(Seen { held, lender, .. }) = self.seen.remove(id) else { return };
-        if let Some(lender) = lender
-            && let Some(others) = self.borrowers.get_mut(&lender)
+        let Some(ContainerEntry { claim, network_owner, .. }) = self.containers.remove(id) else { return };
+        if let Some(network_owner) = network_owner
+            && let Some(others) = self.network_sharers.get_mut(&network_owner)
         {
             others.remove(id);
             if others.is_empty() {
-                self.borrowers.remove(&lender);
+                self.network_sharers.remove(&network_owner);
             }
         }
-        let Some(held) = held else { return };
+        let Some(claim) = claim else { return };
         self.losers.remove(id);
-        if let Some((service, _)) = &held.service {
+        if let Some((service, _)) = &claim.service {
             self.table.leave(service, id);
         }
-        if let Some(claimants) = self.claimants.get_mut(&held.key) {
-            claimants.remove(&(held.created, id.clone()));
+        if let Some(claimants) = self.claimants.get_mut(&claim.key) {
+            claimants.remove(&(claim.created, id.clone()));
             if claimants.is_empty() {
-                self.claimants.remove(&held.key);
+                self.claimants.remove(&claim.key);
             }
         }
-        touched.insert(held.key);
+        touched.insert(claim.key);
     }
 
-    fn keep(&mut self, id: ContainerRef, seen: Seen, touched: &mut BTreeSet<NameKey>) {
-        if let Some(lender) = &seen.lender {
-            self.borrowers.entry(lender.clone()).or_default().insert(id.clone());
+    fn keep(&mut self, id: ContainerRef, entry: ContainerEntry, touched: &mut BTreeSet<NameKey>) {
+        if let Some(network_owner) = &entry.network_owner {
+            self.network_sharers.entry(network_owner.clone()).or_default().insert(id.clone());
         }
-        if let Some(held) = &seen.held {
-            self.claimants.entry(held.key.clone()).or_default().insert((held.created, id.clone()));
-            touched.insert(held.key.clone());
+        if let Some(claim) = &entry.claim {
+            self.claimants.entry(claim.key.clone()).or_default().insert((claim.created, id.clone()));
+            touched.insert(claim.key.clone());
         }
-        self.seen.insert(id, seen);
+        self.containers.insert(id, entry);
     }
 
     /// Gives a name to the oldest of those that ask for it.
@@ -172,19 +172,21 @@ impl NamePlan {
             return;
         };
         for (place, (_, id)) in claimants.iter().enumerate() {
-            let Some(held) = self.seen.get(id).and_then(|seen| seen.held.as_ref()) else { continue };
+            let Some(claim) = self.containers.get(id).and_then(|entry| entry.claim.as_ref()) else {
+                continue;
+            };
             if place == 0 {
                 self.losers.remove(id);
-                self.table.insert(key.clone(), held.container.clone());
+                self.table.insert(key.clone(), claim.container.clone());
             } else {
-                let message = format!("an older container is {} already", held.container.name.as_str());
-                let name = self.name_of(held);
+                let message = format!("an older container is {} already", claim.container.name.as_str());
+                let name = self.name_of(claim);
                 self.losers.insert(id.clone(), nameless(id, &name, None, &message));
             }
-            let Some((service, ready)) = &held.service else { continue };
+            let Some((service, ready)) = &claim.service else { continue };
             if place == 0 {
                 self.table
-                    .join(service.clone(), Replica { container: held.container.clone(), ready: *ready });
+                    .join(service.clone(), Replica { container: claim.container.clone(), ready: *ready });
             } else {
                 self.table.leave(service, id);
             }
@@ -192,8 +194,8 @@ impl NamePlan {
     }
 
     /// A container's name as DNS has it.
-    fn name_of(&self, held: &Held) -> String {
-        let whole = held.container.name.as_str();
+    fn name_of(&self, claim: &NameClaim) -> String {
+        let whole = claim.container.name.as_str();
         let node = self.settings.node.as_ref().map_or("", DomainName::as_str);
         let end = format!(".{node}.{}", self.settings.domain.as_str());
         whole.strip_suffix(&end).unwrap_or(whole).to_owned()
@@ -201,19 +203,23 @@ impl NamePlan {
 }
 
 /// What a container comes to by itself; only who lives and goes on living has names.
-fn see(settings: &NameSettings, world: &World, id: &ContainerRef) -> Option<Seen> {
+fn see(settings: &NameSettings, world: &World, id: &ContainerRef) -> Option<ContainerEntry> {
     let host = world.host(id.host)?;
     let container = host.containers.get(&id.id)?;
-    let lender = reach::lender(id.host, container);
+    let network_owner = reach::network_owner(id.host, container);
     let lives = container.state.is_alive() && !container.stopping;
     let Some(node) = settings.node.as_ref().filter(|_| lives) else {
         // Others may use its network, which is another's.
-        return lender.map(|lender| Seen { held: None, problems: Vec::new(), lender: Some(lender) });
+        return network_owner.map(|network_owner| ContainerEntry {
+            claim: None,
+            problems: Vec::new(),
+            network_owner: Some(network_owner),
+        });
     };
     let domain = settings.domain.as_str();
     let mut problems = Vec::new();
     let whole = format!("{}.{}.{domain}", container.name, node.as_str());
-    let held = match whole.parse::<DomainName>() {
+    let claim = match whole.parse::<DomainName>() {
         Ok(name) => {
             let lower = container.name.to_ascii_lowercase();
             let key = NameKey::new(lower.split('.').chain(node.as_str().split('.')));
@@ -221,7 +227,7 @@ fn see(settings: &NameSettings, world: &World, id: &ContainerRef) -> Option<Seen
             let addresses = addresses(settings, host, container);
             let service = service(settings, container, &mut problems);
             let named = NamedContainer { id: id.clone(), name, addresses, ports };
-            Some(Held { key, container: Arc::new(named), created: container.created, service })
+            Some(NameClaim { key, container: Arc::new(named), created: container.created, service })
         }
         Err(error) => {
             let hint = "give it a name of letters, digits and hyphens: docker rename";
@@ -230,7 +236,7 @@ fn see(settings: &NameSettings, world: &World, id: &ContainerRef) -> Option<Seen
             None
         }
     };
-    Some(Seen { held, problems, lender })
+    Some(ContainerEntry { claim, problems, network_owner })
 }
 
 /// Whether who asks for a container's service is told of it.
@@ -249,8 +255,8 @@ fn service(
         problems.push(Problem {
             subject: container.into(),
             key: Some(SERVICE.to_owned()),
-            message: format!("{} is no name of a service: it is one of none", quoted(value)),
-            hint: Some("write up to 63 letters, digits and hyphens".to_owned()),
+            message: format!("invalid service name {}: the container belongs to no service", quoted(value)),
+            hint: Some("expected up to 63 letters, digits and hyphens".to_owned()),
         });
         return None;
     }

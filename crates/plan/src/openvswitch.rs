@@ -170,11 +170,14 @@ impl OpenVswitchPlan {
             // The handler's own bridge is made if it is not there; a label must not make any.
             let is_made = text == self.job.bridge || bridges.contains(text);
             is_made.then_some(bridge).ok_or_else(|| {
-                (format!("there is no bridge {}", shown(text)), "ovs-vsctl add-br makes one".to_owned())
+                (format!("no such bridge: {}", shown(text)), "create it: ovs-vsctl add-br".to_owned())
             })
         });
         let interface = self.value(container, &INTERFACE, &self.job.interface, |text| match text {
-            "lo" => Err(("every container has a \"lo\" already".to_owned(), "usual is \"eth0\"".to_owned())),
+            "lo" => Err((
+                "every container already has a \"lo\"".to_owned(),
+                "the usual name is \"eth0\"".to_owned(),
+            )),
             _ => interface_name(text),
         });
         let options = self.value(container, &OPTIONS, &self.job.options.join(" "), |text| {
@@ -232,8 +235,8 @@ fn unknown_labels(container: &Container) -> impl Iterator<Item = Problem> {
     ours.filter(move |key| !known.contains(&key.as_str())).map(move |key| Problem {
         subject: container.into(),
         key: Some(key.chars().take(100).collect()),
-        message: "unknown label: it does nothing".to_owned(),
-        hint: Some(format!("known are {}", known.join(", "))),
+        message: "unknown label, ignored".to_owned(),
+        hint: Some(format!("expected {}", known.join(", "))),
     })
 }
 
@@ -247,8 +250,9 @@ fn interface_name(text: &str) -> Result<String, Wrong> {
         return Ok(text.to_owned());
     }
     Err((
-        format!("{} is no name of an interface", shown(text)),
-        "1 to 15 letters, digits, dots, underscores and hyphens, the first of them no hyphen".to_owned(),
+        format!("invalid interface name {}", shown(text)),
+        "expected 1 to 15 letters, digits, dots, underscores and hyphens, not starting with a hyphen"
+            .to_owned(),
     ))
 }
 
@@ -261,7 +265,7 @@ fn option(text: &str) -> Result<String, Wrong> {
         "--macaddress" => is_mac(value),
         "--mtu" => value.bytes().all(|b| b.is_ascii_digit()) && matches!(value.parse(), Ok(68..=65_535_u32)),
         _ => {
-            let hint = "known are --ipaddress=, --macaddress=, --gateway= and --mtu=".to_owned();
+            let hint = "expected --ipaddress=, --macaddress=, --gateway= and --mtu=".to_owned();
             return Err((format!("unknown option {}", shown(text)), hint));
         }
     };
@@ -269,7 +273,7 @@ fn option(text: &str) -> Result<String, Wrong> {
         return Ok(text.to_owned());
     }
     let hint = "--ipaddress=10.0.0.2/24 --macaddress=a2:c3:0d:49:7f:f8 --gateway=10.0.0.1 --mtu=1450";
-    Err((format!("{} has no good value", shown(text)), format!("values look like these: {hint}")))
+    Err((format!("invalid value in {}", shown(text)), format!("examples: {hint}")))
 }
 
 /// An address, with the length of its network's prefix or without.

@@ -73,7 +73,7 @@ fn job(reader: &mut Reader<'_>) -> Option<PublishJob> {
     }
     if endpoints.is_empty() {
         let hint = Some("endpoints=http://10.0.0.2:2379,http://10.0.0.3:2379".to_owned());
-        reader.wrong(line, "endpoints", "nothing says where etcd is".to_owned(), hint);
+        reader.wrong(line, "endpoints", "missing: the publisher needs the address of etcd".to_owned(), hint);
         return None;
     }
     let lease = match reader.param("lease") {
@@ -111,11 +111,11 @@ fn prefix(reader: &mut Reader<'_>, key: &str) -> Option<String> {
 
 /// A user has a password, and it stands in a file of its own.
 fn password(reader: &mut Reader<'_>, has_user: bool, has_file: bool, in_literal: bool) {
-    let hint = || Some("write it into a file of mode 600, and name that with password-file".to_owned());
+    let hint = || Some("write it to a file of mode 600, and name the file with password-file".to_owned());
     if !has_file && (in_literal || reader.param("password").is_some()) {
         let key = if in_literal { "clientparams" } else { "password" };
         let line = reader.param(key).and_then(|said| said.line);
-        reader.wrong(line, key, "a password is not taken from here".to_owned(), hint());
+        reader.wrong(line, key, "a password is not accepted here".to_owned(), hint());
     } else if has_user != has_file {
         let key = if has_user { "user" } else { "password-file" };
         let line = reader.param(key).and_then(|said| said.line);
@@ -144,11 +144,11 @@ fn client_params(reader: &mut Reader<'_>, text: &str) -> Option<Client> {
     };
     let text = text.replace('\n', " ");
     if text.len() > MAX_LENGTH || depth(&text) > MAX_DEPTH {
-        wrong("it is too long or too deep");
+        wrong("too long or too deeply nested");
         return None;
     }
     let Ok(Literal::Dict(pairs)) = text.trim().parse::<Literal>() else {
-        wrong("it is no Python dictionary of plain values");
+        wrong("not a Python dictionary of plain values");
         return None;
     };
     let get = |name: &str| {
@@ -159,7 +159,7 @@ fn client_params(reader: &mut Reader<'_>, text: &str) -> Option<Client> {
         None => 4001,
         Some(Some(port)) => port,
         Some(None) => {
-            wrong("its port is no number from 1 to 65535");
+            wrong("invalid port: expected 1 to 65535");
             return None;
         }
     };
@@ -167,7 +167,7 @@ fn client_params(reader: &mut Reader<'_>, text: &str) -> Option<Client> {
         None => "http",
         Some(Some(text)) if text == "http" || text == "https" => text,
         Some(_) => {
-            wrong("its protocol is neither \"http\" nor \"https\"");
+            wrong("invalid protocol: expected \"http\" or \"https\"");
             return None;
         }
     };
@@ -176,7 +176,7 @@ fn client_params(reader: &mut Reader<'_>, text: &str) -> Option<Client> {
         Some(value) => hosts(value, port),
     };
     let Some(hosts) = hosts.filter(|all| !all.is_empty() && all.iter().all(|(host, _)| is_host(host))) else {
-        wrong("its host is neither a name nor a tuple of pairs of a name and a port");
+        wrong("invalid host: expected a name or a tuple of pairs of a name and a port");
         return None;
     };
     let endpoints = hosts.into_iter().map(|(host, port)| endpoint(protocol, &host, port)).collect();
@@ -195,7 +195,7 @@ fn client_params(reader: &mut Reader<'_>, text: &str) -> Option<Client> {
         Some(_) => None,
     };
     if get("cert").is_some() && identity.is_none() {
-        let message = "clientParams' cert is neither a path nor a pair of paths".to_owned();
+        let message = "invalid cert in clientParams: expected a path or a pair of paths".to_owned();
         reader.wrong(line, "clientParams", message, None);
     }
     for (key, _) in &pairs {

@@ -52,7 +52,7 @@ impl BalancerLocation {
 }
 
 /// A `container:<id>` network mode leads to another container; no chain is longer than this.
-const MAX_BORROWING: usize = 4;
+const MAX_NETWORK_CHAIN: usize = 4;
 
 /// The containers that a change concerns, of those that World has and those that are `known` to a plan from before.
 pub(crate) fn concerned<'a>(
@@ -72,7 +72,7 @@ pub(crate) fn concerned<'a>(
 }
 
 /// The container whose network this one, of `host`, uses in place of one of its own.
-pub(crate) fn lender(host: HostId, container: &Container) -> Option<ContainerRef> {
+pub(crate) fn network_owner(host: HostId, container: &Container) -> Option<ContainerRef> {
     let id = container.network_mode.strip_prefix("container:")?;
     Some(ContainerRef::new(host, ContainerId::new(id)))
 }
@@ -84,7 +84,7 @@ pub(crate) fn holder<'a>(host: &'a Host, container: &'a Container) -> Option<&'a
     while let Some(id) = holder.network_mode.strip_prefix("container:") {
         holder = host.containers.get(&ContainerId::new(id))?;
         steps += 1;
-        if steps > MAX_BORROWING {
+        if steps > MAX_NETWORK_CHAIN {
             return None;
         }
     }

@@ -50,7 +50,7 @@ pub struct Decided {
 
 /// One claim with what decides between it and others.
 #[derive(Clone, Debug)]
-struct Held {
+struct RankedClaim {
     claim: Claim,
     address: Option<SocketAddr>,
     waiting: Option<WaitingReason>,
@@ -61,11 +61,11 @@ struct Held {
 struct Holding {
     name: String,
     created: i64,
-    held: Vec<Held>,
+    held: Vec<RankedClaim>,
     /// Addresses whose port decides whether they take traffic.
     checks: BTreeSet<SocketAddr>,
     /// The container whose network it uses.
-    lender: Option<ContainerRef>,
+    network_owner: Option<ContainerRef>,
 }
 
 /// A claim's place among those for its port: by age, then id, then container port.
@@ -80,7 +80,7 @@ pub struct RoutePlan {
     holdings: BTreeMap<ContainerRef, Holding>,
     by_port: BTreeMap<(Transport, u16), PortClaims>,
     /// Containers that use another's network, by that other.
-    borrowers: BTreeMap<ContainerRef, BTreeSet<ContainerRef>>,
+    network_sharers: BTreeMap<ContainerRef, BTreeSet<ContainerRef>>,
     /// Labels that cannot be met, by container.
     label_problems: BTreeMap<ContainerRef, Vec<Problem>>,
     /// Claims that lost against an older one, by route.
@@ -95,7 +95,7 @@ impl RoutePlan {
             table: RouteTable::default(),
             holdings: BTreeMap::new(),
             by_port: BTreeMap::new(),
-            borrowers: BTreeMap::new(),
+            network_sharers: BTreeMap::new(),
             label_problems: BTreeMap::new(),
             conflicts: BTreeMap::new(),
         }
@@ -149,7 +149,7 @@ impl RoutePlan {
             if containers.insert(id.clone()) {
                 self.release(&id, &mut touched);
                 self.hold(world, &id, &mut touched);
-                queue.extend(self.borrowers.get(&id).into_iter().flatten().cloned());
+                queue.extend(self.network_sharers.get(&id).into_iter().flatten().cloned());
             }
         }
         Decided { routes: self.decide(touched), containers }
@@ -158,12 +158,12 @@ impl RoutePlan {
     fn release(&mut self, id: &ContainerRef, touched: &mut BTreeSet<RouteKey>) {
         self.label_problems.remove(id);
         let Some(holding) = self.holdings.remove(id) else { return };
-        if let Some(lender) = &holding.lender
-            && let Some(others) = self.borrowers.get_mut(lender)
+        if let Some(network_owner) = &holding.network_owner
+            && let Some(others) = self.network_sharers.get_mut(network_owner)
         {
             others.remove(id);
             if others.is_empty() {
-                self.borrowers.remove(lender);
+                self.network_sharers.remove(network_owner);
             }
         }
         for held in holding.held {
@@ -192,13 +192,13 @@ impl RoutePlan {
             created: container.created,
             held: Vec::new(),
             checks: BTreeSet::new(),
-            lender: reach::lender(id.host, container),
+            network_owner: reach::network_owner(id.host, container),
         };
         if claims.is_empty() && problems.is_empty() {
             return;
         }
-        if let Some(lender) = &holding.lender {
-            self.borrowers.entry(lender.clone()).or_default().insert(id.clone());
+        if let Some(network_owner) = &holding.network_owner {
+            self.network_sharers.entry(network_owner.clone()).or_default().insert(id.clone());
         }
         if container.state.is_alive() {
             for claim in claims {
@@ -263,7 +263,7 @@ impl RoutePlan {
             .or_default()
             .insert((container.created, id.clone(), claim.port));
         touched.insert(claim.key.clone());
-        holding.held.push(Held { claim, address, waiting });
+        holding.held.push(RankedClaim { claim, address, waiting });
     }
 
     /// Makes the touched routes again, and the others of their port where its protocol changes hands.
@@ -295,7 +295,7 @@ impl RoutePlan {
         let mut first = None;
         for (_, id, port) in ranks {
             let Some(holding) = self.holdings.get(id) else { continue };
-            let of_port = |held: &&Held| held.claim.key == *key && held.claim.port == *port;
+            let of_port = |held: &&RankedClaim| held.claim.key == *key && held.claim.port == *port;
             let Some(held) = holding.held.iter().find(of_port) else { continue };
             if winner != key.frontend.protocol {
                 let message = format!(
@@ -344,7 +344,7 @@ impl RoutePlan {
     }
 }
 
-fn place(route: &mut Route, id: &ContainerRef, holding: &Holding, held: &Held) {
+fn place(route: &mut Route, id: &ContainerRef, holding: &Holding, held: &RankedClaim) {
     let (container, name, port) = (id.clone(), holding.name.clone(), held.claim.port);
     match (held.waiting.clone(), held.address) {
         (None, Some(address)) => {

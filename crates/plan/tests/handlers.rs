@@ -122,7 +122,7 @@ fn the_load_balancer_takes_docker_balancers_other_flags_too() {
     assert_eq!(job.socket, Some("/srv/admin.sock".into()));
     assert_eq!(job.reload.as_deref(), Some("sv reload haproxy"));
     assert!(job.include_env);
-    insta::assert_snapshot!(bad(&text.replace("include_env=1", "include_env=2")), @r#"/etc/docker-glue.d/one.ini:9: include-env: "2" is neither 1 nor 0"#);
+    insta::assert_snapshot!(bad(&text.replace("include_env=1", "include_env=2")), @r#"/etc/docker-glue.d/one.ini:9: include-env: invalid flag "2": expected 1 or 0"#);
 }
 
 #[test]
@@ -232,23 +232,23 @@ fn a_password_in_the_file_is_refused_and_never_repeated() {
         let told = bad(&publisher(params));
         assert!(!told.contains("hunter2"), "{told}");
     }
-    insta::assert_snapshot!(bad(&publisher(params[0])), @"/etc/docker-glue.d/one.ini:7: clientparams: a password is not taken from here (write it into a file of mode 600, and name that with password-file)");
+    insta::assert_snapshot!(bad(&publisher(params[0])), @"/etc/docker-glue.d/one.ini:7: clientparams: a password is not accepted here (write it to a file of mode 600, and name the file with password-file)");
 }
 
 #[test]
 fn what_cannot_be_published_to_is_told() {
     insta::assert_snapshot!(bad(&publisher("class=distconfig.backends.consul.ConsulBackend\nclientParams={'host': '127.0.0.1'}")), @r#"/etc/docker-glue.d/one.ini:7: class: containers are published to etcd only, not by "distconfig.backends.consul.ConsulBackend" (class=distconfig.backends.etcd.EtcdBackend, or endpoints)"#);
     insta::assert_snapshot!(bad(&publisher("class=distconfig.backends.zookeeper.ZooKeeperBackend")), @r#"/etc/docker-glue.d/one.ini:7: class: containers are published to etcd only, not by "distconfig.backends.zookeeper.ZooKeeperBackend" (class=distconfig.backends.etcd.EtcdBackend, or endpoints)"#);
-    insta::assert_snapshot!(bad(&publisher("clientParams={\"hosts\":\"10.0.0.2:2181\", auth_data:(\"digest\", \"x\")}")), @r#"/etc/docker-glue.d/one.ini:7: clientParams: it is no Python dictionary of plain values (write {"host": (("10.0.0.2", 2379), ("10.0.0.3", 2379))})"#);
-    insta::assert_snapshot!(bad(&publisher("")), @"/etc/docker-glue.d/one.ini: endpoints: nothing says where etcd is (endpoints=http://10.0.0.2:2379,http://10.0.0.3:2379)");
-    insta::assert_snapshot!(bad(&publisher("endpoints=10.0.0.2:2379")), @r#"/etc/docker-glue.d/one.ini:7: endpoints: "10.0.0.2:2379" is no URL with http: or https:"#);
-    insta::assert_snapshot!(bad(&publisher("clientParams={'host': 3}")), @r#"/etc/docker-glue.d/one.ini:7: clientParams: its host is neither a name nor a tuple of pairs of a name and a port (write {"host": (("10.0.0.2", 2379), ("10.0.0.3", 2379))})"#);
-    insta::assert_snapshot!(bad(&publisher("clientParams={'host': (('a', 70000),)}")), @r#"/etc/docker-glue.d/one.ini:7: clientParams: its host is neither a name nor a tuple of pairs of a name and a port (write {"host": (("10.0.0.2", 2379), ("10.0.0.3", 2379))})"#);
-    insta::assert_snapshot!(bad(&publisher("endpoints=http://a:1\nuser=u\ncert=c\nlease=1s")), @r#"
-    /etc/docker-glue.d/one.ini:10: lease: it is at least 2s and at most a day
-    /etc/docker-glue.d/one.ini:8: user: a user and a file with its password come together (write it into a file of mode 600, and name that with password-file)
+    insta::assert_snapshot!(bad(&publisher("clientParams={\"hosts\":\"10.0.0.2:2181\", auth_data:(\"digest\", \"x\")}")), @r#"/etc/docker-glue.d/one.ini:7: clientParams: not a Python dictionary of plain values (write {"host": (("10.0.0.2", 2379), ("10.0.0.3", 2379))})"#);
+    insta::assert_snapshot!(bad(&publisher("")), @"/etc/docker-glue.d/one.ini: endpoints: missing: the publisher needs the address of etcd (endpoints=http://10.0.0.2:2379,http://10.0.0.3:2379)");
+    insta::assert_snapshot!(bad(&publisher("endpoints=10.0.0.2:2379")), @r#"/etc/docker-glue.d/one.ini:7: endpoints: invalid URL "10.0.0.2:2379": expected http: or https:"#);
+    insta::assert_snapshot!(bad(&publisher("clientParams={'host': 3}")), @r#"/etc/docker-glue.d/one.ini:7: clientParams: invalid host: expected a name or a tuple of pairs of a name and a port (write {"host": (("10.0.0.2", 2379), ("10.0.0.3", 2379))})"#);
+    insta::assert_snapshot!(bad(&publisher("clientParams={'host': (('a', 70000),)}")), @r#"/etc/docker-glue.d/one.ini:7: clientParams: invalid host: expected a name or a tuple of pairs of a name and a port (write {"host": (("10.0.0.2", 2379), ("10.0.0.3", 2379))})"#);
+    insta::assert_snapshot!(bad(&publisher("endpoints=http://a:1\nuser=u\ncert=c\nlease=1s")), @r"
+    /etc/docker-glue.d/one.ini:10: lease: out of range: expected 2s to 1day
+    /etc/docker-glue.d/one.ini:8: user: a user and a file with its password come together (write it to a file of mode 600, and name the file with password-file)
     /etc/docker-glue.d/one.ini: cert: a certificate and its key come together
-    "#);
+    ");
     insta::assert_snapshot!(lenient(&publisher("clientParams={'hots': 'a'}")), @r#"/etc/docker-glue.d/one.ini:7: clientParams: unknown member "hots", which does nothing (did you mean "host"?)"#);
 }
 
@@ -305,16 +305,16 @@ fn what_a_class_lacks_is_told() {
     let of = |class: &str, params: &str| {
         bad(&format!("[handler]\nclass={class}\nevents=start\n[params]\n{params}\n"))
     };
-    insta::assert_snapshot!(of("scirpt", ""), @r#"/etc/docker-glue.d/one.ini:2: class: there is no class "scirpt" (did you mean "script"?)"#);
-    insta::assert_snapshot!(of("script", ""), @r#"/etc/docker-glue.d/one.ini: script: params need "script"; there is no such handler"#);
-    insta::assert_snapshot!(of("script", "script=absent.sh"), @r#"/etc/docker-glue.d/one.ini:5: script: there is no script "absent.sh" (put it into a folder of --script-paths, or write its absolute path)"#);
-    insta::assert_snapshot!(of("script", "script=plain.txt"), @r#"/etc/docker-glue.d/one.ini:5: script: "/scripts/plain.txt" cannot be executed (chmod +x)"#);
+    insta::assert_snapshot!(of("scirpt", ""), @r#"/etc/docker-glue.d/one.ini:2: class: unknown class "scirpt" (did you mean "script"?)"#);
+    insta::assert_snapshot!(of("script", ""), @r#"/etc/docker-glue.d/one.ini: script: params need "script": the handler does not run"#);
+    insta::assert_snapshot!(of("script", "script=absent.sh"), @r#"/etc/docker-glue.d/one.ini:5: script: no such script: "absent.sh" (put it into a folder of --script-paths, or write its absolute path)"#);
+    insta::assert_snapshot!(of("script", "script=plain.txt"), @r#"/etc/docker-glue.d/one.ini:5: script: "/scripts/plain.txt" is not executable (chmod +x)"#);
     insta::assert_snapshot!(of("plugin", "command=a 'b"), @"/etc/docker-glue.d/one.ini:5: command: a quote is not closed");
-    insta::assert_snapshot!(of("webhook", "url=ftp://a"), @r#"/etc/docker-glue.d/one.ini:5: url: "ftp://a" is no URL with http: or https:"#);
-    insta::assert_snapshot!(of("webhook", "url=http://a.b/secret path"), @r#"/etc/docker-glue.d/one.ini:5: url: "http://a.b…" is no URL with http: or https:"#);
-    insta::assert_snapshot!(of("webhook", "url=a.b/secret"), @r#"/etc/docker-glue.d/one.ini:5: url: "a.b…" is no URL with http: or https:"#);
+    insta::assert_snapshot!(of("webhook", "url=ftp://a"), @r#"/etc/docker-glue.d/one.ini:5: url: invalid URL "ftp://a": expected http: or https:"#);
+    insta::assert_snapshot!(of("webhook", "url=http://a.b/secret path"), @r#"/etc/docker-glue.d/one.ini:5: url: invalid URL "http://a.b…": expected http: or https:"#);
+    insta::assert_snapshot!(of("webhook", "url=a.b/secret"), @r#"/etc/docker-glue.d/one.ini:5: url: invalid URL "a.b…": expected http: or https:"#);
     insta::assert_snapshot!(of("webhook", "url=http://u:p@a"), @"/etc/docker-glue.d/one.ini:5: url: a name or a password in a URL would be shown in logs (name a file with it)");
-    insta::assert_snapshot!(bad("[handler]\nevents=start\n"), @"/etc/docker-glue.d/one.ini: class: it is missing; there is no such handler (one of script, plugin, webhook, balancer, publisher, openvswitch, or Docker Glue's name of a class)");
+    insta::assert_snapshot!(bad("[handler]\nevents=start\n"), @"/etc/docker-glue.d/one.ini: class: missing: the handler does not run (one of script, plugin, webhook, balancer, publisher, openvswitch, or Docker Glue's name of a class)");
     insta::assert_snapshot!(bad("[handler]\nclass=script\n[params]\nscript=a.sh\n"), @"/etc/docker-glue.d/one.ini: events: it names no event, so the handler would never be told anything (write all, none, or names of events with commas between: start,die)");
 }
 
@@ -369,11 +369,11 @@ fn filters_and_rules_of_delivery_are_read() {
 #[test]
 fn mistakes_are_told_all_at_once_with_their_lines() {
     insta::assert_snapshot!(bad(&script("enabled=maybe\nimages=UPPER\ntimeout=30\nretries=-1\nparallel=0")), @r#"
-    /etc/docker-glue.d/one.ini:4: enabled: "maybe" is neither 1 nor 0
-    /etc/docker-glue.d/one.ini:5: images: "UPPER" is no image (write redis, redis:7, registry.example/team/*)
-    /etc/docker-glue.d/one.ini:6: timeout: "30" is no time (write 30s or 2m)
-    /etc/docker-glue.d/one.ini:7: retries: "-1" is no whole number from 0 to 1000
-    /etc/docker-glue.d/one.ini:8: parallel: "0" is no whole number from 1 to 256
+    /etc/docker-glue.d/one.ini:4: enabled: invalid flag "maybe": expected 1 or 0
+    /etc/docker-glue.d/one.ini:5: images: invalid image "UPPER" (expected redis, redis:7 or registry.example/team/*)
+    /etc/docker-glue.d/one.ini:6: timeout: invalid time "30" (expected 30s or 2m)
+    /etc/docker-glue.d/one.ini:7: retries: invalid number "-1": expected 0 to 1000
+    /etc/docker-glue.d/one.ini:8: parallel: invalid number "0": expected 1 to 256
     "#);
     insta::assert_snapshot!(lenient(&script("trigger-none=1\nevent=die")), @r#"
     /etc/docker-glue.d/one.ini:5: [handler]: unknown key "event", which does nothing (did you mean "events"?)
@@ -384,8 +384,8 @@ fn mistakes_are_told_all_at_once_with_their_lines() {
     /etc/docker-glue.d/one.ini:1: "class" stands before the first section
     /etc/docker-glue.d/one.ini: it has no section [handler] (a handler's file has a section [handler] with class and events)
     "#);
-    insta::assert_snapshot!(bad("[handler]\nclass script\n"), @r#"/etc/docker-glue.d/one.ini:2: there is no = in "class script""#);
-    insta::assert_snapshot!(bad("[handler\nclass=script\n"), @"/etc/docker-glue.d/one.ini:1: it is no INI file: Found opening bracket for section name but no closing bracket");
+    insta::assert_snapshot!(bad("[handler]\nclass script\n"), @r#"/etc/docker-glue.d/one.ini:2: missing = in "class script""#);
+    insta::assert_snapshot!(bad("[handler\nclass=script\n"), @"/etc/docker-glue.d/one.ini:1: not an INI file: Found opening bracket for section name but no closing bracket");
     insta::assert_snapshot!(bad(""), @"/etc/docker-glue.d/one.ini: it has no section [handler] (a handler's file has a section [handler] with class and events)");
 }
 

@@ -138,7 +138,7 @@ fn what_dns_cannot_carry_is_a_problem_and_costs_only_itself() {
     ok.host1 -> 172.17.0.3
     ! container xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx (100000000000): DNS cannot carry its name, as "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx" is no part of a host name: it has no DNS name, and is not found by its service's either (give it a name of letters, digits and hyphens: docker rename)
     ! container a..b (200000000000): DNS cannot carry its name, as "" is no part of a host name: it has no DNS name, and is not found by its service's either (give it a name of letters, digits and hyphens: docker rename)
-    ! container ok (300000000000): longshore.service: "a.b\n" is no name of a service: it is one of none (write up to 63 letters, digits and hyphens)
+    ! container ok (300000000000): longshore.service: invalid service name "a.b\n": the container belongs to no service (expected up to 63 letters, digits and hyphens)
     "#);
 }
 
@@ -200,7 +200,7 @@ fn any_container() -> impl Strategy<Value = Container> {
             network_mode,
             created,
             labels: service.map(|s| ("longshore.service".to_owned(), s)).into_iter().collect(),
-            baked: Default::default(),
+            image_labels: Default::default(),
             state: match state {
                 0 => RunState::Paused,
                 1 => RunState::Exited,

@@ -115,19 +115,19 @@ fn a_label_that_asks_for_more_than_it_may_is_named_and_nothing_is_done() {
         told("longshore.ovs.interface", ""),
         told("longshore.ovs.briged", "br-other"),
     ].join("\n"), @r#"
-    ! longshore.ovs.options: unknown option "--help": it is not connected to Open vSwitch (known are --ipaddress=, --macaddress=, --gateway= and --mtu=)
-    ! ovs_options: "--ipaddress=$(reboot)/24" has no good value: it is not connected to Open vSwitch (values look like these: --ipaddress=10.0.0.2/24 --macaddress=a2:c3:0d:49:7f:f8 --gateway=10.0.0.1 --mtu=1450)
-    ! longshore.ovs.bridge: there is no bridge "br-new": it is not connected to Open vSwitch (ovs-vsctl add-br makes one)
-    ! longshore.ovs.bridge: "--db=tcp:1.2.3.4:6640" is no name of an interface: it is not connected to Open vSwitch (1 to 15 letters, digits, dots, underscores and hyphens, the first of them no hyphen)
-    ! longshore.ovs.interface: every container has a "lo" already: it is not connected to Open vSwitch (usual is "eth0")
-    ! ovs_interface: "a name\nof two lines" is no name of an interface: it is not connected to Open vSwitch (1 to 15 letters, digits, dots, underscores and hyphens, the first of them no hyphen)
-    ! longshore.ovs.interface: "" is no name of an interface: it is not connected to Open vSwitch (1 to 15 letters, digits, dots, underscores and hyphens, the first of them no hyphen)
+    ! longshore.ovs.options: unknown option "--help": it is not connected to Open vSwitch (expected --ipaddress=, --macaddress=, --gateway= and --mtu=)
+    ! ovs_options: invalid value in "--ipaddress=$(reboot)/24": it is not connected to Open vSwitch (examples: --ipaddress=10.0.0.2/24 --macaddress=a2:c3:0d:49:7f:f8 --gateway=10.0.0.1 --mtu=1450)
+    ! longshore.ovs.bridge: no such bridge: "br-new": it is not connected to Open vSwitch (create it: ovs-vsctl add-br)
+    ! longshore.ovs.bridge: invalid interface name "--db=tcp:1.2.3.4:6640": it is not connected to Open vSwitch (expected 1 to 15 letters, digits, dots, underscores and hyphens, not starting with a hyphen)
+    ! longshore.ovs.interface: every container already has a "lo": it is not connected to Open vSwitch (the usual name is "eth0")
+    ! ovs_interface: invalid interface name "a name\nof two lines": it is not connected to Open vSwitch (expected 1 to 15 letters, digits, dots, underscores and hyphens, not starting with a hyphen)
+    ! longshore.ovs.interface: invalid interface name "": it is not connected to Open vSwitch (expected 1 to 15 letters, digits, dots, underscores and hyphens, not starting with a hyphen)
     add br-int eth0 [] [1 br-int eth0]
-    ! longshore.ovs.briged: unknown label: it does nothing (known are longshore.ovs.bridge, longshore.ovs.interface, longshore.ovs.options)
+    ! longshore.ovs.briged: unknown label, ignored (expected longshore.ovs.bridge, longshore.ovs.interface, longshore.ovs.options)
     "#);
     let mut wrong = plan();
     wrong.job.options = vec!["--vlan=7".to_owned()];
-    insta::assert_snapshot!(shown(&wrong, Some(&bare(&[])), &[]), @r#"! handler ovs: ovs-options: unknown option "--vlan=7": containers without a label of their own are not connected to Open vSwitch (known are --ipaddress=, --macaddress=, --gateway= and --mtu=)"#);
+    insta::assert_snapshot!(shown(&wrong, Some(&bare(&[])), &[]), @r#"! handler ovs: ovs-options: unknown option "--vlan=7": containers without a label of their own are not connected to Open vSwitch (expected --ipaddress=, --macaddress=, --gateway= and --mtu=)"#);
 }
 
 #[test]

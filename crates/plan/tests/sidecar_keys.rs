@@ -175,14 +175,14 @@ other: 1
     /etc/sidecars.yml:9: sidecars.bad.ports: invalid port "eighty": expected 80, 8080:80 or 127.0.0.1:8080:80/tcp: the sidecar is not made
     /etc/sidecars.yml:12: sidecars.bare.command: it is required and missing; [] is the image's own: the sidecar is not made
     /etc/sidecars.yml:13: sidecars.worse: it is a number, not a map of its keys: the sidecar is not made
-    /etc/sidecars.yml:16: sidecars.both.command: "open \"quote" cannot be split into words: a quote is open: the sidecar is not made
-    /etc/sidecars.yml:19: sidecars.both.restart: "perhaps" is none of always, no, unless-stopped, on-failure[:times]: the sidecar is not made
+    /etc/sidecars.yml:16: sidecars.both.command: invalid command "open \"quote": a quote is not closed: the sidecar is not made
+    /etc/sidecars.yml:19: sidecars.both.restart: invalid restart policy "perhaps": expected always, no, unless-stopped or on-failure[:times]: the sidecar is not made
     /etc/sidecars.yml:20: sidecars.both.labels: "longshore.owner" is Longshore's own: the sidecar is not made
     /etc/sidecars.yml:21: sidecars.both.depends_on: "good": condition "service_finished": write service_started, service_healthy or service_completed_successfully: the sidecar is not made
-    /etc/sidecars.yml:15: sidecars.both.ports: with this network_mode, there is no network of its own to publish from: the sidecar is not made
+    /etc/sidecars.yml:15: sidecars.both.ports: with this network_mode, the sidecar has no network of its own to publish from: the sidecar is not made
     /etc/sidecars.yml:22: other: unknown key, which does nothing: there are services and sidecars
-    /etc/sidecars.yml:2: services.img: there is no sidecar "none"
-    /etc/sidecars.yml:3: services.Bad Image: "Bad Image" is no image reference: a part of its path is not lower-case letters, digits, '.', '_' and '-': no container is its
+    /etc/sidecars.yml:2: services.img: no such sidecar: "none"
+    /etc/sidecars.yml:3: services.Bad Image: invalid image reference "Bad Image": expected a path of lower-case letters and digits, separated by '.', '_', '__' or '-': no container is its
     "#);
     let mut bench = Bench::with(text);
     bench.put(main(1, "img"));
@@ -203,8 +203,8 @@ fn what_is_no_yaml_is_refused_with_its_line() {
     assert!(refused("a: 1\na: 2\n").starts_with("/etc/sidecars.yml:2: "), "{}", refused("a: 1\na: 2\n"));
     let bomb =
         format!("a: &a [{}]\nb: &b [{}]\nc: [{}]\n", "x,".repeat(200), "*a,".repeat(200), "*b,".repeat(200));
-    assert!(refused(&bomb).contains("no YAML"));
-    assert!(refused(&"[".repeat(10_000)).contains("no YAML"));
+    assert!(refused(&bomb).contains("invalid YAML"));
+    assert!(refused(&"[".repeat(10_000)).contains("invalid YAML"));
     assert!(refused(&" ".repeat(2_000_000)).contains("longer than"));
     assert!(refused("services: {{ data.x }}\n{% if %}").contains("/etc/sidecars.yml:2: the template fails"));
     assert!(refused("- a\n").contains("not a map"));
@@ -306,8 +306,8 @@ fn compose_reads_health_checks_and_so_do_we() {
     {test: [curl]} /etc/sidecars.yml:6: sidecars.s.healthcheck: test: write a text, or a list that begins with CMD, CMD-SHELL or NONE: the sidecar is not made
     {test: [CMD]} /etc/sidecars.yml:6: sidecars.s.healthcheck: test: write a text, or a list that begins with CMD, CMD-SHELL or NONE: the sidecar is not made
     {interval: 5us} /etc/sidecars.yml:6: sidecars.s.healthcheck: interval: it is less than 1ms: the sidecar is not made
-    {interval: soon} /etc/sidecars.yml:6: sidecars.s.healthcheck: interval: "soon" is no time: write 30s or 1m30s: the sidecar is not made
-    {retries: -1} /etc/sidecars.yml:6: sidecars.s.healthcheck: retries: it is no number: the sidecar is not made
+    {interval: soon} /etc/sidecars.yml:6: sidecars.s.healthcheck: interval: invalid time "soon": expected 30s or 1m30s: the sidecar is not made
+    {retries: -1} /etc/sidecars.yml:6: sidecars.s.healthcheck: retries: expected a number: the sidecar is not made
     {tets: x} /etc/sidecars.yml:6: sidecars.s.healthcheck.tets: unknown or unsupported key, which does nothing
     [x] /etc/sidecars.yml:6: sidecars.s.healthcheck: it is a list, not a map: the sidecar is not made
     "#);
@@ -335,9 +335,9 @@ fn files_of_variables_are_taken_and_what_the_sidecar_says_itself_counts() {
     assert!(bench.plan.env_unread().is_empty());
     assert_eq!(bench.plan.env_files().len(), 3);
     bench.plan.env_read("/etc/one.env".to_owned(), EnvText::Missing);
-    insta::assert_snapshot!(bench.shown(), @r#"! container c1 (100000000000): sidecar s: its env_file "/etc/one.env": there is no such file (it stays as it is until the file can be read)"#);
+    insta::assert_snapshot!(bench.shown(), @r#"! container c1 (100000000000): sidecar s: its env_file "/etc/one.env": no such file (the sidecar stays as it is until the file can be read)"#);
     bench.plan.env_read("/etc/one.env".to_owned(), text("A=1\nsecret words"));
-    insta::assert_snapshot!(bench.shown(), @r#"! container c1 (100000000000): sidecar s: its env_file "/etc/one.env": line 2: it does not begin with a variable's name and = (it stays as it is until the file can be read)"#);
+    insta::assert_snapshot!(bench.shown(), @r#"! container c1 (100000000000): sidecar s: its env_file "/etc/one.env": line 2: it does not begin with a variable's name and = (the sidecar stays as it is until the file can be read)"#);
     assert_eq!(bench.running(), 1, "it stays as it is");
     bench.forget();
     assert!(!bench.shown().contains("remove"), "before the files are read, too: {}", bench.shown());

@@ -327,7 +327,7 @@ fn labels_of_the_image_itself_ask_for_nothing() {
     {
         let label = format!("longshore.sidecar.{key}");
         web.labels.insert(label.clone(), value.to_owned());
-        web.baked.extend(is_baked.then_some(label));
+        web.image_labels.extend(is_baked.then_some(label));
     }
     bench.put(web);
     let shown = bench.shown();

@@ -21,13 +21,13 @@ use tokio::time::timeout;
 use crate::config::DockerSettings;
 
 /// How long one look or change may take.
-const CALL: Duration = Duration::from_secs(15);
+const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long `ovs-docker` may take, which makes several, and asks Docker.
-const ADD: Duration = Duration::from_secs(60);
+const ADD_TIMEOUT: Duration = Duration::from_secs(60);
 /// Most bytes that are read of what a program writes.
-const OUTPUT: u64 = 64 * 1024 * 1024;
+const MAX_OUTPUT: u64 = 64 * 1024 * 1024;
 /// Most characters of a program's complaint that are repeated.
-const SHOWN: usize = 300;
+const MAX_SHOWN: usize = 300;
 
 /// Says whose a port is: the agent's name for its host.
 const NODE: &str = "longshore";
@@ -121,7 +121,7 @@ impl OpenVswitch {
         self.vsctl(&["set", "Open_vSwitch", ".", &begun]).await?;
         let mut line = vec!["add-port", &attachment.bridge, interface, id.as_str()];
         line.extend(attachment.options.iter().map(String::as_str));
-        let made = self.run("ovs-docker", &line, ADD).await.and_then(|(_, complaint)| {
+        let made = self.run("ovs-docker", &line, ADD_TIMEOUT).await.and_then(|(_, complaint)| {
             if complaint.is_empty() { Ok(()) } else { Err(format!("ovs-docker: {}", short(&complaint))) }
         });
         let ports = self.look(Some(id)).await?.ports.remove(id).unwrap_or_default();
@@ -154,7 +154,7 @@ impl OpenVswitch {
     pub(crate) async fn remove(&self, port: &str) -> Result<(), String> {
         self.vsctl(&["--if-exists", "del-port", port]).await?;
         // The pair goes with the container's namespace, and is gone already if that is.
-        let _ = self.run("ip", &["link", "delete", port], CALL).await;
+        let _ = self.run("ip", &["link", "delete", port], CALL_TIMEOUT).await;
         Ok(())
     }
 
@@ -166,7 +166,7 @@ impl OpenVswitch {
 
     async fn vsctl(&self, line: &[&str]) -> Result<String, String> {
         let line: Vec<&str> = ["--timeout=10"].into_iter().chain(line.iter().copied()).collect();
-        self.run("ovs-vsctl", &line, CALL).await.map(|(output, _)| output)
+        self.run("ovs-vsctl", &line, CALL_TIMEOUT).await.map(|(output, _)| output)
     }
 
     /// Runs a program to its end; gives what it wrote to its output and what it complained of.
@@ -176,7 +176,7 @@ impl OpenVswitch {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|error| match error.kind() {
             ErrorKind::NotFound => {
-                format!("there is no {program} (on Debian: apt-get install openvswitch-switch)")
+                format!("{program} is not installed (on Debian: apt-get install openvswitch-switch)")
             }
             _ => format!("cannot run {program}: {error}"),
         })?;
@@ -205,14 +205,14 @@ async fn read(source: Option<impl AsyncRead + Unpin>) -> String {
     let mut bytes = Vec::new();
     if let Some(source) = source {
         // What cannot be read is missing, and is noticed as that.
-        let _ = source.take(OUTPUT).read_to_end(&mut bytes).await;
+        let _ = source.take(MAX_OUTPUT).read_to_end(&mut bytes).await;
     }
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// A program's words on one line, short.
 fn short(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ").escape_debug().take(SHOWN).collect()
+    text.split_whitespace().collect::<Vec<_>>().join(" ").escape_debug().take(MAX_SHOWN).collect()
 }
 
 /// A string as Open vSwitch's database reads it: as JSON has it.

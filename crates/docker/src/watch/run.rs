@@ -192,7 +192,7 @@ async fn inspect(
     let Some(mut container) = translate::container(inspected, include_env).map(Box::new) else {
         return Err(Failure { why: "its inspection has no id or no name".to_owned(), is_lost: false });
     };
-    container.baked = image_labels(docker, image, &container.labels).await;
+    container.image_labels = image_labels(docker, image, &container.labels).await;
     Ok(Some(Inspection { container, json: json.map(Arc::<RawValue>::from) }))
 }
 

@@ -35,7 +35,7 @@ pub(crate) fn container(inspected: ContainerInspectResponse, include_env: bool) 
         name: inspected.name?.trim_start_matches('/').to_owned(),
         image: config.image.unwrap_or_default(),
         labels,
-        baked: BTreeSet::new(),
+        image_labels: BTreeSet::new(),
         exit_code: state.exit_code.filter(|_| state.status == Some(ContainerStateStatusEnum::EXITED)),
         state: run_state(state.status),
         health: health(state.health.and_then(|health| health.status)),

@@ -505,6 +505,27 @@ async fn a_handler_that_goes_and_comes_again_costs_no_other_handler_its_events()
 }
 
 #[tokio::test]
+async fn a_handler_whose_script_is_missing_is_broken_until_it_is_there() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let folder = Folder::new()?;
+    let script = folder.path().join("greet.sh");
+    let ini = format!("[handler]\nclass=script\nevents=start\n[params]\nscript={}\n", script.display());
+    std::fs::write(folder.path().join("greet.ini"), ini)?;
+    let agent = folder.agent(lab.host(0)).start().await?;
+    let state = async |wanted: &str| {
+        let listed = agent.cli(&["handler", "ls"]).await.unwrap_or_default();
+        listed.lines().any(|line| line.starts_with("greet ") && line.contains(wanted))
+    };
+    eventually("it is listed as broken", async || state("broken: ").await && state("greet.sh").await).await;
+    let json = agent.api("/v1/handlers").await?;
+    assert!(json[0]["origin"].as_str().is_some_and(|origin| origin.ends_with("greet.ini:5")), "{json}");
+    std::fs::write(&script, "#!/bin/sh\n")?;
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    eventually("it is a handler like any other", async || state(" ok").await).await;
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_handler_is_tested_by_hand() -> TestResult {
     let lab = Lab::up(1).await?;
     let host = lab.host(0);

@@ -205,7 +205,7 @@ async fn replaced(balancer: &str) -> TestResult {
     published(&etcd, &[&key(host, &web)]).await;
     let born = created(&etcd, &key(host, &web)).await?;
     agent.sigusr2();
-    eventually("another agent runs", async || agent.log().matches("the agent runs").count() == 2).await;
+    eventually("another agent runs", async || agent.log().matches("agent started").count() == 2).await;
     let another = host.run(idle()).await?;
     published(&etcd, &[&key(host, &web), &key(host, &another)]).await;
     tokio::time::sleep(LEASE * 2).await;
@@ -449,7 +449,7 @@ async fn a_user_with_a_password_in_a_file_publishes_and_one_with_a_wrong_one_is_
     published(&etcd, &[&key(host, &web)]).await;
     eventually("what it may not write is a problem, and what it may is written", async || {
         let told = problems(&agent).await;
-        told.contains("refuses to write: etcdserver: permission denied (/skydns/")
+        told.contains("refuses to write: permission denied (/skydns/")
     })
     .await;
     assert!(!agent.log().contains("-secret"), "no password is in the log");

@@ -21,7 +21,7 @@ impl Classes<'_> {
     pub(super) fn job(&self, reader: &mut Reader<'_>, script: &dyn Fn(&str) -> FoundScript) -> Option<Job> {
         let Some(said) = reader.head("class").or_else(|| reader.head("kind")) else {
             let hint = format!("one of {}, or Docker Glue's name of a class", self.names().join(", "));
-            reader.wrong(None, "class", "it is missing; there is no such handler".to_owned(), Some(hint));
+            reader.wrong(None, "class", "missing: the handler does not run".to_owned(), Some(hint));
             return None;
         };
         let class = reader.one("class", said)?.trim();
@@ -39,7 +39,7 @@ impl Classes<'_> {
                     let names = self.names();
                     let hint =
                         nearest(other, &names).or_else(|| Some(format!("one of {}", names.join(", "))));
-                    reader.wrong(said.line, "class", format!("there is no class {}", shown(other)), hint);
+                    reader.wrong(said.line, "class", format!("unknown class {}", shown(other)), hint);
                     None
                 }
             },
@@ -72,7 +72,7 @@ impl Classes<'_> {
                 Some(Job::Script { program, ini, ignore_status })
             }
             FoundScript::NotExecutable(path) => {
-                let message = format!("{} cannot be executed", shown(&path.to_string_lossy()));
+                let message = format!("{} is not executable", shown(&path.to_string_lossy()));
                 reader.wrong(line, "script", message, Some("chmod +x".to_owned()));
                 None
             }
@@ -93,7 +93,7 @@ impl Classes<'_> {
                 } else {
                     "put it into a folder of --script-paths, or write its absolute path".to_owned()
                 };
-                reader.wrong(line, "script", format!("there is no script {}", shown(name)), Some(hint));
+                reader.wrong(line, "script", format!("no such script: {}", shown(name)), Some(hint));
                 None
             }
         }
@@ -122,7 +122,7 @@ fn command(reader: &mut Reader<'_>) -> Option<Vec<String>> {
     let words = reader.words("command")?;
     if words.first().is_none_or(|program| program.is_empty()) {
         let line = reader.param("command").and_then(|said| said.line);
-        reader.wrong(line, "command", "it names no program".to_owned(), None);
+        reader.wrong(line, "command", "the command is empty".to_owned(), None);
         return None;
     }
     Some(words)
@@ -148,7 +148,7 @@ fn python(reader: &mut Reader<'_>, class: &str) -> Option<Job> {
     let (Some(file), Some(folder)) =
         (definition.file.to_str(), definition.file.parent().and_then(Path::to_str))
     else {
-        reader.wrong(None, "class", "the file's path is no UTF-8".to_owned(), None);
+        reader.wrong(None, "class", "the file's path is not UTF-8".to_owned(), None);
         return None;
     };
     let rest = ["-m", "longshore_plugin.glue", "--ini", file, "--path", folder];

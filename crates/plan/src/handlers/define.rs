@@ -114,8 +114,8 @@ fn images(reader: &mut Reader<'_>) -> Vec<String> {
     for image in &images {
         // A wildcard may stand for anything that is allowed where it is.
         if image.replace(['*', '?'], "x").parse::<ImageReference>().is_err() {
-            let hint = Some("write redis, redis:7, registry.example/team/*".to_owned());
-            reader.wrong(line, "images", format!("{} is no image", shown(image)), hint);
+            let hint = Some("expected redis, redis:7 or registry.example/team/*".to_owned());
+            reader.wrong(line, "images", format!("invalid image {}", shown(image)), hint);
         }
     }
     images

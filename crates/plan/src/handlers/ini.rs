@@ -27,7 +27,7 @@ pub fn read_ini(name: &str, file: &Path, text: &str) -> Result<Definition, Vec<P
     };
     let sections = parser().read(without_remarks(text)).map_err(|why| {
         let (line, why) = line_and_reason(&why);
-        vec![problem(line, format!("it is no INI file: {why}"), None)]
+        vec![problem(line, format!("not an INI file: {why}"), None)]
     })?;
     let mut problems = Vec::new();
     for (section, keys) in &sections {
@@ -35,7 +35,7 @@ pub fn read_ini(name: &str, file: &Path, text: &str) -> Result<Definition, Vec<P
             let message = if section == NOWHERE {
                 format!("{} stands before the first section", shown(key))
             } else if value.is_none() {
-                format!("there is no = in {}", shown(key))
+                format!("missing = in {}", shown(key))
             } else {
                 continue;
             };

@@ -42,7 +42,7 @@ impl<'a> Reader<'a> {
         let before = self.broken;
         let text = self.text(key);
         if text.is_none() && self.broken == before {
-            self.wrong(None, key, format!("params need {key:?}; there is no such handler"), None);
+            self.wrong(None, key, format!("params need {key:?}: the handler does not run"), None);
         }
         text
     }
@@ -77,7 +77,7 @@ impl<'a> Reader<'a> {
         match &said.value {
             Value::One(text) => Some(text),
             Value::Many(_) => {
-                self.wrong(said.line, key, "it is one text, not a list".to_owned(), None);
+                self.wrong(said.line, key, "expected one text, not a list".to_owned(), None);
                 None
             }
         }
@@ -95,7 +95,7 @@ impl<'a> Reader<'a> {
             "1" | "yes" | "true" | "on" => true,
             "0" | "no" | "false" | "off" => false,
             _ => {
-                self.wrong(said.line, key, format!("{} is neither 1 nor 0", shown(text)), None);
+                self.wrong(said.line, key, format!("invalid flag {}: expected 1 or 0", shown(text)), None);
                 default
             }
         }
@@ -111,7 +111,7 @@ impl<'a> Reader<'a> {
         match text.trim().parse() {
             Ok(number) if (least..=most).contains(&number) => number,
             _ => {
-                let message = format!("{} is no whole number from {least} to {most}", shown(text));
+                let message = format!("invalid number {}: expected {least} to {most}", shown(text));
                 self.wrong(said.line, key, message, None);
                 default
             }
@@ -125,12 +125,12 @@ impl<'a> Reader<'a> {
             Ok(time) if time >= least && time <= Duration::from_secs(24 * 3600) => Some(time),
             Ok(_) => {
                 let least = humantime::format_duration(least);
-                self.wrong(said.line, key, format!("it is at least {least} and at most a day"), None);
+                self.wrong(said.line, key, format!("out of range: expected {least} to 1day"), None);
                 None
             }
             Err(_) => {
-                let hint = Some("write 30s or 2m".to_owned());
-                self.wrong(said.line, key, format!("{} is no time", shown(text)), hint);
+                let hint = Some("expected 30s or 2m".to_owned());
+                self.wrong(said.line, key, format!("invalid time {}", shown(text)), hint);
                 None
             }
         }

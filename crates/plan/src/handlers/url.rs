@@ -11,7 +11,7 @@ pub(crate) fn check_url(reader: &mut Reader<'_>, key: &str, line: Option<usize>,
         let end = url.len() - after_scheme(url).len() + authority(url).len();
         let begin = url.get(..end).unwrap_or_default();
         let more = if begin == url { "" } else { "…" };
-        let message = format!("{} is no URL with http: or https:", shown(&format!("{begin}{more}")));
+        let message = format!("invalid URL {}: expected http: or https:", shown(&format!("{begin}{more}")));
         reader.wrong(line, key, message, None);
     }
 }

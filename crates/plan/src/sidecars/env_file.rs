@@ -47,7 +47,7 @@ fn env_file(node: &Node, reader: &mut Reader<'_>) -> Result<EnvFile, String> {
         for (key, value) in reader.entries(node, "env_file") {
             match (key, value.scalar().as_deref()) {
                 ("path", Some(text)) => path = Some(text.to_owned()),
-                ("required", _) => required = flag(value).ok_or("required is neither true nor false")?,
+                ("required", _) => required = flag(value).ok_or("required: expected true or false")?,
                 ("format", Some("raw")) => raw = true,
                 ("format", _) => return Err("format: only raw is known".to_owned()),
                 _ => reader.unsupported(value.line, &format!("env_file.{key}")),
@@ -57,9 +57,9 @@ fn env_file(node: &Node, reader: &mut Reader<'_>) -> Result<EnvFile, String> {
         path = node.scalar();
     }
     let path = path.filter(|path| !path.is_empty() && !path.contains(['\0', '\n']));
-    let path = path.ok_or_else(|| "an entry is no path".to_owned())?;
+    let path = path.ok_or_else(|| "an entry is not a path".to_owned())?;
     if path.starts_with('~') {
-        return Err("~ is not understood: write the path from / on".to_owned());
+        return Err("~ is not expanded: write an absolute path".to_owned());
     }
     let dir = reader.dir.ok_or("it is for files only: what a label names is not read")?;
     Ok(EnvFile { path: normal(&dir.join(path)).display().to_string(), required, raw })

@@ -243,7 +243,7 @@ impl Parsing<'_> {
 
     fn definitions(&mut self, text: &str) -> Result<Definitions, Problem> {
         let root = yaml::read(text).map_err(|malformed| {
-            let message = format!("it is no YAML: {}", quoted(&malformed.message));
+            let message = format!("invalid YAML: {}", quoted(&malformed.message));
             self.problem(malformed.line, None, message)
         })?;
         let mut found = Definitions::default();
@@ -360,7 +360,7 @@ impl Parsing<'_> {
             }
             for (line, name) in &names {
                 if !found.sidecars.contains_key(name) && !lost.contains(name) {
-                    self.tell(*line, place.clone(), format!("there is no sidecar {}", quoted(name)));
+                    self.tell(*line, place.clone(), format!("no such sidecar: {}", quoted(name)));
                 }
             }
             let names = names.into_iter().map(|(_, name)| name).collect();

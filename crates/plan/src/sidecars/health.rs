@@ -29,10 +29,10 @@ pub(super) fn health_check(node: &Node, reader: &mut Reader<'_>) -> Result<Optio
             "start_interval" => found.start_interval = time()?,
             "retries" => {
                 let count = value.scalar().and_then(|text| text.parse().ok());
-                found.retries = Some(count.ok_or_else(|| within("it is no number".to_owned()))?);
+                found.retries = Some(count.ok_or_else(|| within("expected a number".to_owned()))?);
             }
             "disable" => {
-                disabled = flag(value).ok_or_else(|| within("it is neither true nor false".to_owned()))?;
+                disabled = flag(value).ok_or_else(|| within("expected true or false".to_owned()))?;
             }
             _ => reader.unsupported(value.line, &format!("healthcheck.{key}")),
         }

@@ -40,7 +40,7 @@ pub(super) fn sidecars(main: &Container) -> (BTreeMap<String, Definition>, Vec<P
             reading.problem(label, "it does nothing: write longshore.sidecar.NAME.KEY, as in …db.image");
             continue;
         };
-        if main.baked.contains(label) {
+        if main.image_labels.contains(label) {
             reading.problem(label, "it is the image's own: only who starts a container may ask for sidecars");
             lost.insert(name);
             continue;
@@ -82,7 +82,7 @@ fn node(key: &str, text: &str) -> Result<Node, String> {
     let may_be_yaml = !matches!(key, "image" | "user" | "working_dir") && KEYS.contains(&key);
     if may_be_yaml && text.starts_with(['[', '{']) {
         return yaml::read(text)
-            .map_err(|malformed| format!("it is no YAML: {}", crate::claim::quoted(&malformed.message)));
+            .map_err(|malformed| format!("invalid YAML: {}", crate::claim::quoted(&malformed.message)));
     }
     let Some((_, commas)) = LISTS.iter().find(|(list, _)| *list == key) else { return Ok(Node::text(text)) };
     let parts = text.split(|c| c == '\n' || (c == ',' && *commas));

@@ -87,7 +87,7 @@ fn bound(source: &str, node: &Node, reader: &mut Reader<'_>) -> Result<Volume, S
                         options.extend(mount_options(&value.scalar().unwrap_or_default())?)
                     }
                     "ro" => {
-                        if flag(value).ok_or("ro is neither true nor false")? {
+                        if flag(value).ok_or("ro: expected true or false")? {
                             options.push("ro".to_owned());
                         }
                     }
@@ -160,7 +160,7 @@ fn long(node: &Node, reader: &mut Reader<'_>) -> Result<Volume, String> {
             "source" | "src" => source = Some(text()?),
             "target" | "dst" | "destination" => target = Some(text()?),
             "read_only" => {
-                if flag(value).ok_or("read_only is neither true nor false")? {
+                if flag(value).ok_or("read_only: expected true or false")? {
                     options.push("ro".to_owned());
                 }
             }
@@ -175,7 +175,7 @@ fn long(node: &Node, reader: &mut Reader<'_>) -> Result<Volume, String> {
                             options.push(word);
                         }
                         "create_host_path" => {
-                            create = flag(value).ok_or("bind.create_host_path is neither true nor false")?;
+                            create = flag(value).ok_or("bind.create_host_path: expected true or false")?;
                         }
                         "selinux" => options.extend(value.scalar().filter(|word| word == "z" || word == "Z")),
                         _ => reader.unsupported(value.line, &format!("volumes.bind.{key}")),
@@ -250,7 +250,7 @@ fn outside(source: &str, dir: Option<&Path>) -> Result<String, String> {
     if source.chars().all(good) && source.starts_with(|c: char| c.is_ascii_alphanumeric()) {
         return Ok(source.to_owned());
     }
-    Err(format!("{} is neither a path nor a volume's name", quoted(source)))
+    Err(format!("invalid source {}: expected a path or a volume name", quoted(source)))
 }
 
 /// The path without `.` and `..`.

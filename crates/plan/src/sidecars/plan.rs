@@ -31,7 +31,7 @@ struct Facts {
     started: i64,
     image: String,
     labels: BTreeMap<String, String>,
-    baked: BTreeSet<String>,
+    image_labels: BTreeSet<String>,
     network_mode: String,
     networks: BTreeSet<String>,
     /// Which reading of the file.
@@ -229,7 +229,7 @@ impl SidecarPlan {
             started: main.started,
             image: main.image.clone(),
             labels: main.labels.clone(),
-            baked: main.baked.clone(),
+            image_labels: main.image_labels.clone(),
             network_mode: main.network_mode.clone(),
             networks: main.networks.keys().cloned().collect(),
             file: self.readings,

@@ -55,11 +55,15 @@ impl Reader<'_> {
             self.fatal(
                 line,
                 "ports",
-                "with this network_mode, there is no network of its own to publish from",
+                "with this network_mode, the sidecar has no network of its own to publish from",
             );
         }
         if has_none && !found.links.is_empty() {
-            self.fatal(line, "links", "with this network_mode, there is no network of its own to link on");
+            self.fatal(
+                line,
+                "links",
+                "with this network_mode, the sidecar has no network of its own for links",
+            );
         }
         if shares && found.hostname.is_some() {
             self.fatal(line, "hostname", "the network of another container has that container's host name");
@@ -77,7 +81,8 @@ impl Reader<'_> {
             "ports" => found.ports = ports(node, self)?,
             "expose" => {
                 for text in texts(node)? {
-                    let ports = exposed(&text).ok_or_else(|| format!("{} is no port", quoted(&text)))?;
+                    let ports = exposed(&text)
+                        .ok_or_else(|| format!("invalid port {}: expected 80 or 53/udp", quoted(&text)))?;
                     found.expose.extend(ports);
                 }
             }
@@ -112,7 +117,7 @@ impl Reader<'_> {
         let mut found = BTreeMap::new();
         for (name, value) in self.pairs(node, "environment")? {
             if name.is_empty() || name.contains(['=', '\0']) {
-                return Err(format!("{} is no name of a variable", quoted(&name)));
+                return Err(format!("invalid variable name {}", quoted(&name)));
             }
             let value = match value {
                 Some(value) => Some(value),
@@ -220,7 +225,7 @@ impl Reader<'_> {
             return Err("it names no network; leave it out for those of the main".to_owned());
         }
         if let Some(name) = found.keys().find(|name| matches!(name.as_str(), "host" | "none")) {
-            return Err(format!("{name} is no network: write network_mode: {name}"));
+            return Err(format!("{name} is not a network: write network_mode: {name}"));
         }
         Ok(found)
     }
@@ -229,7 +234,7 @@ impl Reader<'_> {
 fn image(node: &Node) -> Result<String, String> {
     let text = text(node)?;
     text.parse::<longshore_model::ImageReference>()
-        .map_err(|_| format!("{} is no image reference", quoted(&text)))?;
+        .map_err(|_| format!("invalid image reference {}", quoted(&text)))?;
     Ok(text)
 }
 
@@ -239,13 +244,13 @@ fn words(node: &Node) -> Result<Option<Vec<String>>, String> {
         Value::Null => Ok(None),
         Value::Text(text) => match shlex::split(text) {
             Some(words) => Ok(Some(words)),
-            None => Err(format!("{} cannot be split into words: a quote is open", quoted(text))),
+            None => Err(format!("invalid command {}: a quote is not closed", quoted(text))),
         },
         Value::Number(_) => Ok(node.scalar().map(|word| vec![word])),
         Value::List(items) => {
             let word = |item: &Node| item.scalar().filter(|word| !word.contains('\0'));
             let words: Option<Vec<String>> = items.iter().map(word).collect();
-            words.map(Some).ok_or_else(|| "an entry is no word".to_owned())
+            words.map(Some).ok_or_else(|| "an entry is not a text".to_owned())
         }
         Value::Bool(_) | Value::Map(_) => Err(format!("it is {}, not a text or a list", node.kind())),
     }
@@ -255,7 +260,7 @@ fn link(text: &str) -> Result<Link, String> {
     let (target, alias) = text.split_once(':').unwrap_or((text, text));
     let good = |name: &str| is_name(name) || name.strip_prefix('/').is_some_and(is_name);
     if !good(target) || !is_name(alias) {
-        return Err(format!("{} is no link: write NAME or NAME:ALIAS", quoted(text)));
+        return Err(format!("invalid link {}: expected NAME or NAME:ALIAS", quoted(text)));
     }
     Ok(Link { target: target.trim_start_matches('/').to_owned(), alias: alias.to_owned() })
 }
@@ -271,7 +276,7 @@ fn mode(node: &Node) -> Result<Mode, String> {
         }
         _ => {
             let known = "write service (the main's), service:NAME, host, none, bridge or container:NAME";
-            Err(format!("{} is no network mode: {known}", quoted(&text)))
+            Err(format!("invalid network mode {}: {known}", quoted(&text)))
         }
     }
 }
@@ -287,15 +292,18 @@ fn restart(node: &Node) -> Result<Restart, String> {
         ("no", "") => Ok(Restart::No),
         ("on-failure", "") => Ok(Restart::OnFailure(None)),
         ("on-failure", times) if times.parse::<u16>().is_ok() => Ok(Restart::OnFailure(times.parse().ok())),
-        _ => Err(format!("{} is none of always, no, unless-stopped, on-failure[:times]", quoted(&text))),
+        _ => Err(format!(
+            "invalid restart policy {}: expected always, no, unless-stopped or on-failure[:times]",
+            quoted(&text)
+        )),
     }
 }
 
 fn truthy(node: &Node) -> Result<bool, String> {
-    flag(node).ok_or_else(|| "it is neither true nor false".to_owned())
+    flag(node).ok_or_else(|| "expected true or false".to_owned())
 }
 
 fn address(node: &Node, name: &str) -> Result<IpAddr, String> {
     let text = node.scalar().unwrap_or_default();
-    text.parse().map_err(|_| format!("{}: {} is no address", quoted(name), quoted(&text)))
+    text.parse().map_err(|_| format!("{}: invalid address {}", quoted(name), quoted(&text)))
 }

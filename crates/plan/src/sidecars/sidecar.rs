@@ -161,7 +161,7 @@ fn network(name: &str, main: &Container, host: &Host) -> Result<String, String> 
     match of_project {
         _ if exists(name) => Ok(name.to_owned()),
         Some(of_project) if exists(&of_project) => Ok(of_project),
-        _ => Err(format!("there is no network {}", quoted(name))),
+        _ => Err(format!("no such network: {}", quoted(name))),
     }
 }
 

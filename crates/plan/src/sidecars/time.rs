@@ -7,12 +7,12 @@ use super::yaml::Node;
 use crate::claim::quoted;
 
 /// The longest time, in seconds, that any of compose's keys may sensibly have.
-const LONGEST: u64 = 24 * 3600;
+const MAX_SECONDS: u64 = 24 * 3600;
 
 pub(super) fn duration(node: &Node) -> Result<Duration, String> {
     let text = text(node)?;
-    let read = read(&text).ok_or_else(|| format!("{} is no time: write 30s or 1m30s", quoted(&text)))?;
-    if read.as_secs() > LONGEST { Err(format!("{} is more than a day", quoted(&text))) } else { Ok(read) }
+    let read = read(&text).ok_or_else(|| format!("invalid time {}: expected 30s or 1m30s", quoted(&text)))?;
+    if read.as_secs() > MAX_SECONDS { Err(format!("{} is more than a day", quoted(&text))) } else { Ok(read) }
 }
 
 /// Whole seconds, at least as long as what is written, and at most an hour.

@@ -60,7 +60,7 @@ impl Wanted {
                 let why = match texts.get(&file.path) {
                     None => None,
                     Some(EnvText::Missing) if !file.required => continue,
-                    Some(EnvText::Missing) => Some("there is no such file".to_owned()),
+                    Some(EnvText::Missing) => Some("no such file".to_owned()),
                     Some(EnvText::Unread(why)) => Some(why.clone()),
                     Some(EnvText::Text(text)) => match variables(text, file.raw, own) {
                         Ok(variables) => {
@@ -75,7 +75,7 @@ impl Wanted {
                     subject: main.into(),
                     key: Some(format!("sidecar {name}")),
                     message: format!("its env_file {}: {why}", quoted(&file.path)),
-                    hint: Some("it stays as it is until the file can be read".to_owned()),
+                    hint: Some("the sidecar stays as it is until the file can be read".to_owned()),
                 }));
             }
             found.append(&mut definition.environment);

@@ -98,7 +98,7 @@ pub fn unwatched(path: &str, key: &str, error: &notify::Error) -> Problem {
     Problem {
         subject: Subject::File { path: path.to_owned(), line: None },
         key: Some(key.to_owned()),
-        message: format!("changes cannot be watched for: {}", chain(error)),
+        message: format!("cannot watch for changes: {}", chain(error)),
         hint: Some(format!("it is read every {UNWATCHED_INTERVAL:?}, and at SIGHUP")),
     }
 }
