@@ -78,7 +78,7 @@ async fn machines_docker() -> Option<(Docker, String)> {
     Some((docker, address))
 }
 
-/// Where the demo takes place.
+/// The Docker that the demo runs on.
 struct Ground {
     docker: Docker,
     address: String,
@@ -109,7 +109,7 @@ impl Ground {
         }
     }
 
-    /// The first of these ports that nobody listens on. A host of the lab is empty.
+    /// Returns the first of these ports that is free. A host of the lab is empty.
     fn port(&self, mut wanted: std::ops::Range<u16>) -> anyhow::Result<u16> {
         let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::UNSPECIFIED, *port)).is_ok();
         match &self.lab {
@@ -124,7 +124,7 @@ impl Ground {
         self.lab.as_ref().map_or(Ipv4Addr::LOCALHOST.into(), |lab| lab.host(0).address)
     }
 
-    /// Removes what an earlier demo left that could not clean up.
+    /// Removes the containers of an earlier demo that could not clean up.
     async fn clear(&self) -> anyhow::Result<()> {
         let filters = HashMap::from([("label".to_owned(), vec![LABEL.to_owned()])]);
         let options = ListContainersOptions { all: true, filters: Some(filters), ..Default::default() };
@@ -143,7 +143,7 @@ async fn show(ground: &Ground, binary: &Path, once: bool) -> anyhow::Result<()> 
     let mut agent = ground.agent().binary(binary).listen(&api).start().await?;
     let shown = async {
         println!(
-            "\nThe agent runs. Three containers start, each with labels that say which traffic is its own:\n"
+            "\nThe agent is running. Three containers start, each with labels that claim its traffic:\n"
         );
         let mut containers = start(ground, port).await?;
         until_routed(ground, port).await?;
@@ -211,7 +211,7 @@ async fn until_routed(ground: &Ground, port: u16) -> anyhow::Result<()> {
 }
 
 async fn requests(ground: &Ground, port: u16) -> anyhow::Result<()> {
-    println!("\nRequests to http://{SITE}:{port}, and who answered:\n");
+    println!("\nRequests to http://{SITE}:{port}, and which container answered:\n");
     for path in ["/", "/", "/", "/", "/", "/", "/api/hello", "/api", "/apiary"] {
         let answer = ground.get(format!("127.0.0.1:{port}{path}")).host(SITE).send().await?;
         let echo =
@@ -233,10 +233,10 @@ fn next(ground: &Ground, binary: &Path, api: &str, port: u16) {
         None => relative(binary).display().to_string(),
     };
     let balancer = ground.balancer();
-    println!("It runs until Ctrl-C. In another terminal, try:\n");
+    println!("The demo runs until Ctrl-C. In another terminal, try:\n");
     println!("  curl -H 'Host: {SITE}' http://{balancer}:{port}/");
-    println!("  {docker} stop demo-shop-1      # and curl again: nobody waits for it");
-    println!("  {docker} start demo-shop-1     # it takes its share again");
+    println!("  {docker} stop demo-shop-1      # and curl again: no request waits for it");
+    println!("  {docker} start demo-shop-1     # it gets its share of requests again");
     println!("  {longshore} routes --agent {api}");
     println!("  {longshore} problems --agent {api}");
 }

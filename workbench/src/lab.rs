@@ -33,10 +33,10 @@ pub(crate) async fn run(what: Lab) -> anyhow::Result<()> {
     }
 }
 
-/// Ends the lab, unless somebody uses it.
+/// Ends the lab, unless it is in use.
 pub(crate) async fn down() -> anyhow::Result<()> {
     let in_use = longshore_testkit::Lab::down().await?;
-    ensure!(in_use.is_empty(), "somebody uses {}", in_use.join(", "));
+    ensure!(in_use.is_empty(), "still in use: {}", in_use.join(", "));
     Ok(())
 }
 

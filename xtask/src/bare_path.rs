@@ -35,7 +35,7 @@ pub(crate) fn cargo(arguments: &[&str]) -> anyhow::Result<Command> {
     Ok(command)
 }
 
-/// Makes the folder anew, so that nothing else is in it.
+/// Replaces the folder, so that nothing else is in it.
 fn lay_out(folder: &Path) -> anyhow::Result<()> {
     if folder.exists() {
         fs::remove_dir_all(folder).with_context(|| format!("clear {}", folder.display()))?;

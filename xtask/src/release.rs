@@ -135,6 +135,7 @@ impl Release {
         for part in ["CycloneDX", "longshore", "tokio", "rustls"] {
             ensure!(text.contains(part), "the bill of materials does not name {part}");
         }
+        ensure!(!text.contains("longshore-testkit"), "the bill of materials names what only tests need");
         let text = text.replace(&format!("{}/", root().display()), "");
         Ok(fs::write(self.folder.join(self.name(".cdx.json")), text)?)
     }

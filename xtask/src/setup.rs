@@ -46,7 +46,7 @@ const PACKAGES: [(&str, &str, Needs); 18] = [
     ("tinyproxy-bin", "tinyproxy", Needs::Test),
 ];
 
-/// Daemons that these packages would start at every boot, and nobody here asked for.
+/// Daemons that these packages would start at every boot, which no task needs.
 const DAEMONS: [&str; 3] = ["nginx", "haproxy", "docker-registry"];
 
 /// `cargo xtask setup`.

@@ -19,7 +19,7 @@ pub struct Client {
     current: Arc<Mutex<Current>>,
 }
 
-/// The endpoint that is talked to.
+/// The endpoint in use.
 #[derive(Debug, Default)]
 struct Current {
     /// Its place in the list.
@@ -35,7 +35,7 @@ pub(crate) struct Call {
     pub(crate) path: &'static str,
     /// What it does, to complete "cannot …".
     pub(crate) action: &'static str,
-    /// Whether it may be made twice.
+    /// When it may be made twice.
     pub(crate) repeat: Repeat,
 }
 
@@ -52,7 +52,7 @@ struct Failed {
     error: Error,
     /// The place of the endpoint that was asked.
     index: usize,
-    /// Whether etcd cannot have done what was asked.
+    /// True where etcd cannot have made a change.
     is_unsent: bool,
 }
 
@@ -150,7 +150,7 @@ impl Client {
         }
     }
 
-    /// The connection to the current endpoint, made where there is none.
+    /// Returns the connection to the current endpoint, opened where there is none.
     async fn connection(&self) -> Result<Connection, Failed> {
         let mut current = self.current.lock().await;
         if let Some(connection) = &current.connection {
@@ -167,13 +167,13 @@ impl Client {
         Ok(connection)
     }
 
-    /// Has the next call connect anew, unless somebody has already.
+    /// Drops this connection, so that the next call opens another one.
     pub(crate) async fn disconnect(&self, serial: u64) {
         let mut current = self.current.lock().await;
         current.connection.take_if(|connection| connection.serial == serial);
     }
 
-    /// Turns to the endpoint after this one, unless somebody has already.
+    /// Switches to the endpoint after this one, unless another call has already.
     async fn leave(&self, index: usize) {
         let mut current = self.current.lock().await;
         if current.index == index {
@@ -182,7 +182,7 @@ impl Client {
         }
     }
 
-    /// Turns to the next endpoint, after a stream over this connection broke.
+    /// Switches to the next endpoint, after a stream over this connection broke.
     pub(crate) async fn leave_broken(&self, connection: &Connection) {
         let is_current = {
             let current = self.current.lock().await;

@@ -44,7 +44,7 @@ pub enum Error {
     TimedOut {
         /// What was asked for.
         action: &'static str,
-        /// Who was asked.
+        /// The endpoint.
         endpoint: String,
         /// How long it had.
         limit: Duration,
@@ -54,7 +54,7 @@ pub enum Error {
     Unreachable {
         /// What was asked for.
         action: &'static str,
-        /// Who was asked.
+        /// The endpoint.
         endpoint: String,
         /// The cause.
         why: String,
@@ -64,7 +64,7 @@ pub enum Error {
     Unavailable {
         /// What was asked for.
         action: &'static str,
-        /// Who was asked.
+        /// The endpoint.
         endpoint: String,
         /// etcd's reason.
         why: String,
@@ -76,7 +76,7 @@ pub enum Error {
     NotEtcd {
         /// What was asked for.
         action: &'static str,
-        /// Who was asked.
+        /// The endpoint.
         endpoint: String,
         /// How it answered.
         why: String,
@@ -87,7 +87,7 @@ pub enum Error {
     Refused {
         /// What was asked for.
         action: &'static str,
-        /// Who was asked.
+        /// The endpoint.
         endpoint: String,
         /// etcd's reason.
         why: String,
@@ -95,7 +95,7 @@ pub enum Error {
     /// The lease has expired or was revoked.
     #[error("etcd does not know the lease: it has expired or was revoked")]
     LeaseNotFound,
-    /// The revision is no longer there: list again, and watch from there.
+    /// etcd no longer has that revision: list again, and watch from the listing's.
     #[error("etcd has compacted its history beyond revision {wanted}")]
     Compacted {
         /// The revision that was asked for.

@@ -60,7 +60,7 @@ impl Client {
     ///
     /// # Errors
     /// Where no endpoint answers, or etcd refuses; [`Error::OutcomeUnknown`] where etcd may have made it and it is not
-    /// [idempotent](Txn::idempotent); [`Error::LeaseNotFound`] where a key was put under a lease that is no more.
+    /// [idempotent](Txn::idempotent); [`Error::LeaseNotFound`] where a key was put under a lease that has expired.
     pub async fn txn(&self, txn: Txn) -> Result<TxnResult, Error> {
         let repeat = if txn.is_idempotent { Repeat::Always } else { Repeat::Unsent };
         let request: TxnRequest = txn.into();

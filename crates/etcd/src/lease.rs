@@ -9,7 +9,7 @@ use crate::message::{
     LeaseRevokeResponse, LeaseTimeToLiveRequest, LeaseTimeToLiveResponse,
 };
 
-/// A second lease that nobody keeps expires by itself, so even a grant may be repeated.
+/// A second lease that is never renewed expires by itself, so even a grant may be repeated.
 const GRANT: Call =
     Call { path: "/etcdserverpb.Lease/LeaseGrant", action: "grant a lease", repeat: Repeat::Always };
 const KEEP_ALIVE: Call =
@@ -82,7 +82,7 @@ impl Client {
         Ok(Some(status).filter(|_| granted > 0))
     }
 
-    /// Revokes a lease, and with it all keys under it. One that is gone already is no error.
+    /// Revokes a lease, and with it all keys under it. One that has expired is not an error.
     ///
     /// # Errors
     /// Where no endpoint answers, or etcd refuses.

@@ -152,7 +152,7 @@ impl Op {
 /// What came of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TxnResult {
-    /// Whether all comparisons held.
+    /// True where all comparisons held.
     pub succeeded: bool,
     /// etcd's revision after it.
     pub revision: i64,

@@ -12,7 +12,7 @@ use crate::message::{EventType, KeyValue, WatchCreateRequest, WatchRequest, Watc
 const ACTION: &str = "watch";
 const WATCH: Call = Call { path: "/etcdserverpb.Watch/Watch", action: ACTION, repeat: Repeat::Always };
 
-/// A watch. Where its connection breaks, it goes on at the next endpoint with the change after the last that it gave.
+/// A watch. Where its connection breaks, it resumes at the next endpoint after the last change that it returned.
 #[derive(Debug)]
 pub struct Watch {
     client: Client,
@@ -20,7 +20,7 @@ pub struct Watch {
     /// The revision of the next change that may be given.
     next: i64,
     stream: Option<Open>,
-    /// Whether etcd refused the watch, and a new token is being tried.
+    /// True where etcd refused the watch, and a new token is being tried.
     is_refused: bool,
 }
 
@@ -28,7 +28,7 @@ pub struct Watch {
 struct Open {
     connection: Connection,
     answers: Streaming<WatchResponse>,
-    /// Whether anything arrived since the watch was opened.
+    /// True once anything arrived on this stream.
     is_proven: bool,
 }
 

@@ -62,7 +62,8 @@ pub(crate) async fn pass(settings: Settings) -> anyhow::Result<ExitCode> {
         handlers = handlers.len(),
         "single pass done"
     );
-    let failed = handlers.iter().any(|(_, failure)| failure.is_some());
+    let is_balancer = |problem: &Problem| matches!(problem.subject, Subject::Balancer { .. });
+    let failed = handlers.iter().any(|(_, failure)| failure.is_some()) || problems.iter().any(is_balancer);
     Ok(if failed { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
 }
 

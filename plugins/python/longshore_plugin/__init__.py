@@ -8,7 +8,7 @@
     longshore_plugin.run(handle)
 
 `run` speaks the protocol with the agent that started this process, on standard input and output. What returns is
-acknowledged. What raises is logged and tried again; what raises `Refuse` is not. `print` and `logging` go to the
+acknowledged. What raises is logged and retried; what raises `Refuse` is not. `print` and `logging` go to the
 agent's log.
 """
 

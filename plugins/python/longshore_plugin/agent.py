@@ -51,7 +51,7 @@ class Agent(object):
         return self._docker
 
     def resolve_script(self, script):
-        """The path of a script, an absolute one as it is; None where there is no such program."""
+        """The path of a script, an absolute one as it is; None where it does not exist."""
         if os.path.isabs(script):
             return script
         for folder in self.script_paths:

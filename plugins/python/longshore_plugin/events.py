@@ -1,4 +1,4 @@
-"""What a plugin is told."""
+"""The events that a plugin receives."""
 
 
 class Refuse(Exception):
@@ -37,9 +37,9 @@ class Event:
         self.handler = message.get("handler", "")
         #: Counted from 1.
         self.attempt = message.get("attempt", 1)
-        #: Whether it may have been delivered before.
+        #: True where it may have been delivered before.
         self.redelivered = message.get("redelivered", False)
-        #: Whether Docker never reported it, and it was derived from the container's state.
+        #: True where Docker never reported it, and it was derived from the container's state.
         self.synthetic = message.get("synthetic", message.get("made_up", False))
         #: What `synthetic` was called first.
         self.made_up = self.synthetic
@@ -47,7 +47,7 @@ class Event:
         self.container = message.get("container")
         #: `id` and `name` of the network; None where it happened to none.
         self.network = message.get("network")
-        #: What Docker says besides, such as `exitCode`.
+        #: What else Docker says, such as `exitCode`.
         self.attributes = message.get("attributes") or {}
         #: The container's inspection, as Docker gives it, or the last one that is known; None where none is.
         self.inspection = message.get("inspection")

@@ -27,7 +27,7 @@ PACKAGE = "DockerGlue.handlers"
 
 
 class GlueError(Exception):
-    """The handler cannot be made, for a reason that its owner can mend."""
+    """The handler cannot be made, for a reason that its owner can fix."""
 
 
 def main(arguments=None):
@@ -91,7 +91,7 @@ def read_ini(path):
     except OSError as error:
         raise GlueError("%s cannot be read: %s" % (path, error.strerror))
     except configparser.Error as error:
-        raise GlueError("%s is no INI file: %s" % (path, error))
+        raise GlueError("%s is not an INI file: %s" % (path, error))
     return ini
 
 

@@ -44,7 +44,7 @@ class Wire:
         return cls(reader, writer)
 
     def tell(self, message):
-        """Writes a message. An agent that is gone is told nothing, and soon noticed by `messages`."""
+        """Writes a message. An agent that is gone gets nothing; `messages` notices soon."""
         # A file's name can have bytes that are no UTF-8, which JSON cannot have.
         line = json.dumps(message, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
         with self._lock:

@@ -203,7 +203,7 @@ class Glue(unittest.TestCase):
         folder = os.path.dirname(broken)
         for ini, why in [
             (os.path.join(self.folder, "none.ini"), "none.ini cannot be read: No such file or directory"),
-            (self.write("a.ini", "no section\n"), "a.ini is no INI file: File contains no section headers"),
+            (self.write("a.ini", "no section\n"), "a.ini is not an INI file: File contains no section headers"),
             (self.write("b.ini", "[handler]\nevents=all\n"), "has no class in its section [handler]"),
             (self.ini("DemoHandler"), "class=DemoHandler names no module"),
         ]:

@@ -134,7 +134,7 @@ async fn carry(host: &Host, agent: &Agent, routes: usize) -> anyhow::Result<Vec<
     bail!("{wanted} routes were not up within a minute: {}", agent.log())
 }
 
-/// How many routes have somebody who takes their traffic.
+/// Counts the routes with a container that takes their traffic.
 fn up(listed: &serde_json::Value) -> usize {
     let routes = listed.as_array().or_else(|| listed.get("routes")?.as_array());
     let has_upstream = |route: &&serde_json::Value| {
@@ -199,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_route_counts_when_somebody_takes_its_traffic() {
+    fn a_route_counts_when_a_container_takes_its_traffic() {
         let listed = serde_json::json!([{ "upstreams": [{}] }, { "upstreams": [] }, {}]);
         assert_eq!(up(&listed), 1);
         assert_eq!(up(&serde_json::json!({ "routes": listed })), 1);

@@ -13,7 +13,7 @@ use super::Bed;
 use super::p10::{AT_ONCE, CONTAINERS, containers, rename_all, until};
 use super::report::Report;
 
-/// Writes down when it was told of what, and says so.
+/// Records when each event arrived, and acknowledges it.
 const PLUGIN: &str = r#"
 import json, sys, time
 
@@ -91,7 +91,7 @@ pub(super) async fn run(bed: &Bed) -> anyhow::Result<Report> {
         ],
         rows,
         notes: vec![
-            "Every event is on the disk before a handler is told of it. Docker, the containers' renames, the agent and the \
+            "Every event is on the disk before a handler gets it. Docker, the containers' renames, the agent and the \
              handlers share the machine's two cores."
                 .into(),
         ],
@@ -151,7 +151,7 @@ async fn storm(
     };
     until(Duration::from_secs(300), || async { Ok(names.iter().all(|name| lines(name) >= made)) })
         .await
-        .context("not every handler was told of every event")?;
+        .context("not every handler got every event")?;
     Ok(Storm { made, took, all_after: last.elapsed() })
 }
 

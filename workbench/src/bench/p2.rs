@@ -16,7 +16,7 @@ const SOCKETS: usize = 10;
 /// A successor carries the routes within a tenth of this.
 const REPLACED: Duration = Duration::from_secs(2);
 
-/// What happens to the service meanwhile.
+/// What happens to the service during the load.
 #[derive(Clone, Copy, Debug)]
 enum Change {
     ScaleUp,

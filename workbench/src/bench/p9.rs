@@ -19,7 +19,7 @@ const SITE: &str = "bench.test";
 const BACKEND: u16 = 9000;
 const CONNECTIONS: usize = 64;
 
-/// Who is asked, on which port.
+/// The balancer under test, and its port.
 const CANDIDATES: [(&str, u16); 4] =
     [("HAProxy", 8001), ("nginx", 8002), ("longshore, built-in", 8000), ("the backend itself", BACKEND)];
 

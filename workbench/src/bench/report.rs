@@ -13,7 +13,7 @@ pub(super) struct Report {
     pub(super) name: &'static str,
     /// The section's heading.
     pub(super) title: String,
-    /// What was done, for somebody who wants to do it again.
+    /// What was done, so that it can be repeated.
     pub(super) method: String,
     /// The table's head.
     pub(super) columns: Vec<&'static str>,

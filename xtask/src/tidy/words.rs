@@ -37,6 +37,14 @@ const ANOTHERS: [(&str, &str); 18] = [
     ("ARCHITECTURE.md", concat!("no mas", "ter")),
 ];
 
+/// Phrases that read as translated, and what the field says. Written in halves, too.
+const TRANSLATED: [(&str, &str); 4] = [
+    (concat!("is no ", "domain"), "invalid domain x: expected …"),
+    (concat!("must not chang", "e anything here"), "cross-site request refused"),
+    (concat!("it does not answ", "er; what is known"), "not responding; keeping the last known state"),
+    (concat!("bring", "_about"), "converge"),
+];
+
 pub(super) fn check(source: &Source) -> Vec<Violation> {
     let mut found = Vec::new();
     for (number, line) in source.lines() {
@@ -45,6 +53,9 @@ pub(super) fn check(source: &Source) -> Vec<Violation> {
             found.push(Violation::new(&source.path, number, message));
         }
         let lower = line.to_lowercase();
+        if let Some((phrase, better)) = TRANSLATED.iter().find(|(phrase, _)| has_word(&lower, phrase)) {
+            found.push(Violation::new(&source.path, number, format!("{phrase:?}: write {better:?}")));
+        }
         let power = POWER.iter().find(|word| lower.contains(*word));
         if let Some(word) = power
             && !is_anothers(source, &lower)
@@ -83,6 +94,13 @@ mod tests {
     fn what_is_left_undone_is_found() {
         assert_eq!(lines(&format!("fine\n// {}: later\n", UNDONE[0])), [2]);
         assert_eq!(lines(&format!("/tmp/a.{0}{0}\n", UNDONE[2])), [0; 0]);
+    }
+
+    #[test]
+    fn a_phrase_that_reads_as_translated_is_found() {
+        for (phrase, _) in TRANSLATED {
+            assert_eq!(lines(&format!("fine\nso {phrase}, then\n")), [2], "{phrase}");
+        }
     }
 
     #[test]

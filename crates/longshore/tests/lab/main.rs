@@ -10,6 +10,7 @@
 
 mod agent;
 mod api;
+mod authorities;
 mod dns;
 mod docker;
 mod engines;

@@ -62,7 +62,7 @@ impl<'a> Etcd<'a> {
 }
 
 impl Etcd<'static> {
-    /// An etcd on this machine's loopback, at ports that nobody uses: for tests that need no Docker.
+    /// An etcd on this machine's loopback, at free ports: for tests that need no Docker.
     pub fn here() -> EtcdBuilder<'static> {
         EtcdBuilder { host: None, members: 1, tls: false, flags: Vec::new() }
     }
@@ -147,7 +147,7 @@ impl Etcd<'_> {
         self.until_listening(member).await
     }
 
-    /// Starts all of them anew.
+    /// Starts all of them.
     ///
     /// # Errors
     /// With the end of a log, where one does not listen, or does not answer.
@@ -182,7 +182,7 @@ impl Etcd<'_> {
         self.signal(member, Signal::STOP);
     }
 
-    /// Lets it go on.
+    /// Resumes it.
     pub fn thaw(&self, member: usize) {
         self.signal(member, Signal::CONT);
     }
@@ -203,7 +203,7 @@ impl Etcd<'_> {
         self.start_all().await
     }
 
-    /// Has it want a user: `root` with this password, and one more with a password who may read and write below these
+    /// Turns on authentication: `root` with this password, and another user with a password that may read and write below these
     /// prefixes.
     ///
     /// # Errors
