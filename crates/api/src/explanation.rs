@@ -51,7 +51,7 @@ pub struct Candidate {
     pub name: String,
     /// Its short id.
     pub id: String,
-    /// Whether it takes a share of the traffic.
+    /// It takes a share of the traffic.
     pub serves: bool,
     /// Why, or why not.
     pub why: String,

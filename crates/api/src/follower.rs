@@ -1,10 +1,10 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Something that the agent keeps like the containers: sidecars, DNS names, published keys, ports of Open vSwitch.
+/// Something that the agent keeps like the containers: routes, sidecars, DNS names, published keys, ports of Open vSwitch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Follower {
-    /// What it keeps: `sidecars`, `dns`, `publisher`, `openvswitch`.
+    /// What it keeps: `routes`, `sidecars`, `dns`, `publisher`, `openvswitch`.
     pub name: String,
     /// The handler that asks for it; absent where the settings do.
     pub handler: Option<String>,

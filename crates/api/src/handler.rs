@@ -26,6 +26,9 @@ pub struct Handler {
     pub failed: usize,
     /// Why the last failed attempt failed, if the last attempt did.
     pub trouble: Option<String>,
+    /// Why its definition is not valid, if it is not. It keeps its last valid one; where there was none, `job` is empty.
+    #[serde(default)]
+    pub broken: Option<String>,
 }
 
 /// A delivery that was given up.

@@ -2,6 +2,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use http::Uri;
+use longshore_model::normalize_path;
 
 /// The request that is asked about: `wp1.example.com/blog`, `[::1]:8080/`, or a URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,7 +11,7 @@ pub struct RequestTarget {
     pub host: String,
     /// The port that the request is sent to: the target's own, else that of its scheme, else 80.
     pub port: u16,
-    /// The path, with a leading slash and without the query.
+    /// The path in its normal form, with a leading slash and without the query.
     pub path: String,
 }
 
@@ -24,6 +25,7 @@ impl FromStr for RequestTarget {
 
     fn from_str(text: &str) -> Result<Self, RequestTargetError> {
         let error = || RequestTargetError(text.to_owned());
+        let normal = |path: &str| normalize_path(path).map(|path| path.into_owned()).map_err(|_| error());
         let (rest, scheme_port) = match text.split_once("://") {
             Some(("http" | "ws", rest)) => (rest, 80),
             Some(("https" | "wss", rest)) => (rest, 443),
@@ -35,7 +37,7 @@ impl FromStr for RequestTarget {
         if authority.is_empty() {
             let path = path.split('?').next().filter(|path| !path.is_empty());
             return match path {
-                Some(path) => Ok(Self { host: String::new(), port: scheme_port, path: path.to_owned() }),
+                Some(path) => Ok(Self { host: String::new(), port: scheme_port, path: normal(path)? }),
                 None => Err(error()),
             };
         }
@@ -47,7 +49,7 @@ impl FromStr for RequestTarget {
             return Err(error());
         }
         let port = authority.port_u16().unwrap_or(scheme_port);
-        Ok(Self { host: authority.host().to_owned(), port, path: uri.path().to_owned() })
+        Ok(Self { host: authority.host().to_owned(), port, path: normal(uri.path())? })
     }
 }
 
@@ -74,6 +76,7 @@ mod tests {
             ("[::1]/x", "[::1]", 80, "/x"),
             ("[::1]:8080/x", "[::1]", 8080, "/x"),
             ("/blog", "", 80, "/blog"),
+            ("a.example/pub/../%61dmin", "a.example", 80, "/admin"),
         ] {
             let expected = RequestTarget { host: host.to_owned(), port, path: path.to_owned() };
             assert_eq!(text.parse(), Ok(expected), "{text}");
@@ -82,7 +85,7 @@ mod tests {
 
     #[test]
     fn what_names_no_request_is_an_error() {
-        for text in ["", "ftp://a/b", "a b/c", "[::1/x", "a:99999/", "a:x/", "u@h/", "http://"] {
+        for text in ["", "ftp://a/b", "a b/c", "[::1/x", "a:99999/", "a:x/", "u@h/", "http://", "a/100%"] {
             assert!(text.parse::<RequestTarget>().is_err(), "{text:?}");
         }
     }

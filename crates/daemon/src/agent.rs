@@ -9,15 +9,17 @@ use longshore_docker::{DockerAddress, DockerClient, Watched, watch};
 use longshore_model::{ContainerId, ContainerRef, HostId, Problem, RouteTable, Subject, Transport};
 use longshore_plan::{BalancerLocation, Readiness, RoutePlan, RouteSettings};
 use longshore_runtime::state::{DockerState, State, Writer};
-use longshore_runtime::{FollowerContext, Problems, Source, StatusBoard};
+use longshore_runtime::{FollowerContext, OwnThread, Problems, Source, StatusBoard};
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc, watch as signal};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::act::{Engine, EngineError};
 use crate::config::{DockerSettings, EngineSettings, ReloadableSettings, Settings};
 use crate::data_dir::{self, DataDirError};
+use crate::dry_run::{DryRun, Plans};
 use crate::identity::{IdentityError, Keeping, host_id};
 use crate::metrics;
 use crate::reconcile::{Checks, RouteFeeds, RouteFollower, Routes};
@@ -25,11 +27,14 @@ use crate::serve::{self, About, Api, Feed, Started};
 use crate::services::Services;
 use crate::start::Start;
 
-/// How many route changes a slow reader of the events may be behind.
-const FEED: usize = 4096;
+/// How many route changes the feed of events may be behind.
+const MAX_ROUTE_EVENTS: usize = 4096;
 
 /// How long a predecessor may take to give up what cannot be shared.
-const HANDOVER: Duration = Duration::from_secs(20);
+const HANDOVER_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long open answers of the API may take when it ends.
+const LAST_ANSWERS: Duration = Duration::from_millis(200);
 
 /// Why an agent cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +45,7 @@ pub enum AgentError {
     /// The host's id, which is in the data directory, cannot be read or kept.
     #[error("the host has no id")]
     Identity(#[from] IdentityError),
-    /// The API's port is taken, say.
+    /// The API cannot listen: its port is taken, for example.
     #[error("cannot listen on {address} for the API: is another agent running?")]
     Listen {
         /// Where.
@@ -48,7 +53,7 @@ pub enum AgentError {
         /// Why.
         source: std::io::Error,
     },
-    /// The Docker host's name leads nowhere.
+    /// The Docker host's name cannot be resolved.
     #[error("cannot find the Docker host {host:?}")]
     DockerHost {
         /// The name.
@@ -56,10 +61,13 @@ pub enum AgentError {
         /// Why.
         source: std::io::Error,
     },
-    /// The balancer does not start.
+    /// The balancer cannot be started.
     #[error("cannot start the balancer")]
     Engine(#[from] EngineError),
-    /// Somebody else in this process counts already.
+    /// The system gives no thread.
+    #[error("cannot start a thread")]
+    Thread(#[source] std::io::Error),
+    /// This process has a metrics recorder already.
     #[error("cannot set up metrics")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
     /// A single pass needs a Docker that answers.
@@ -74,12 +82,12 @@ pub enum AgentError {
     },
 }
 
-/// What a single pass came to.
+/// The outcome of a single pass.
 #[derive(Debug)]
 pub struct Pass {
     /// The routes.
     pub routes: RouteTable,
-    /// What is asked for and not done.
+    /// What was asked for and is not done.
     pub problems: Vec<Problem>,
     /// The handlers that were told of the dummy event `none`, each with why it failed if it did.
     pub handlers: Vec<(String, Option<String>)>,
@@ -96,12 +104,17 @@ pub struct Agent {
     grace: Duration,
     live: signal::Sender<ReloadableSettings>,
     started: Settings,
+    location: BalancerLocation,
     balancing: AbortOnDropHandle<RouteFollower>,
     api: Api,
     serving: Option<AbortOnDropHandle<()>>,
+    /// Ends the API alone.
+    serving_stop: CancellationToken,
     lock: Option<std::fs::File>,
-    following: Services,
+    services: Services,
     _background: Vec<AbortOnDropHandle<()>>,
+    /// Drains Docker's events, which Docker drops where nobody takes them in time.
+    _docker_thread: OwnThread,
 }
 
 impl Agent {
@@ -137,7 +150,7 @@ impl Agent {
         let routes = Routes::default();
         let statuses = StatusBoard::default();
         let (live, live_settings) = signal::channel(settings.live());
-        let (route_events, _) = broadcast::channel(FEED);
+        let (route_events, _) = broadcast::channel(MAX_ROUTE_EVENTS);
         let (ready_set, ready) = signal::channel(false);
         let (tried_set, tried) = signal::channel(false);
         let (observations, observed) = mpsc::unbounded_channel();
@@ -165,7 +178,7 @@ impl Agent {
         };
         let client = DockerClient::new(settings.docker.clone());
         let (docker_version, ask_version) = serve::docker_version(client.clone(), docker.clone());
-        let (following, seen) = Services::start(
+        let (services, seen) = Services::start(
             &settings,
             start,
             context.clone(),
@@ -176,7 +189,7 @@ impl Agent {
             inherited,
         );
         let plan = RoutePlan::new(RouteSettings {
-            location,
+            location: location.clone(),
             reserved: reserved(&settings),
             readiness: readiness(&settings, start),
         });
@@ -189,10 +202,11 @@ impl Agent {
         };
         let follower = RouteFollower::new(plan, checks, engine, feeds, live_settings.clone());
         let balancing = context.follow(follower, Source::Routes, stop.clone());
+        let docker_thread = OwnThread::start("docker-events").map_err(AgentError::Thread)?;
         let background = vec![
             spawn(feed.clone().collect(container_events, route_events.subscribe(), world.clone())),
             spawn(writer.run(observed)),
-            spawn(watch(Watched {
+            docker_thread.spawn(watch(Watched {
                 docker: client,
                 live: live_settings,
                 attention: seen.attention,
@@ -204,7 +218,7 @@ impl Agent {
             })),
             spawn(ask_version),
             spawn(metrics::keep_up(metrics.clone())),
-            spawn(tell_of_docker(settings.docker.address.clone(), docker.clone(), problems.clone())),
+            spawn(report_docker(settings.docker.address.clone(), docker.clone(), problems.clone())),
         ];
         let api = Api {
             world,
@@ -223,7 +237,8 @@ impl Agent {
             metrics,
             token: settings.token.clone(),
         };
-        let serving = listener.map(|listener| spawn(api.clone().serve(listener, stop.clone())));
+        let serving_stop = stop.child_token();
+        let serving = listener.map(|listener| spawn(api.clone().serve(listener, serving_stop.clone())));
         Ok(Self {
             docker,
             ready,
@@ -234,12 +249,15 @@ impl Agent {
             grace: settings.grace,
             live,
             started: settings,
+            location,
             balancing,
             api,
             serving,
+            serving_stop,
             lock,
-            following,
+            services,
             _background: background,
+            _docker_thread: docker_thread,
         })
     }
 
@@ -255,7 +273,7 @@ impl Agent {
             tokio::select! {
                 done = self.tried.wait_for(|tried| *tried) => {
                     drop(done);
-                    let handlers = self.following.settled().await;
+                    let handlers = self.services.settled().await;
                     let routes = self.routes.applied().table.clone();
                     return Ok(Pass { routes, problems: self.problems.all(), handlers });
                 }
@@ -270,66 +288,105 @@ impl Agent {
         }
     }
 
-    /// For a successor whose routes are carried: tells the predecessor to end by `tell`, and takes the data directory
-    /// and the API's port over as soon as they are free.
+    /// Makes every plan for the containers that there are, carries none of them out, and ends: for an agent that was started
+    /// with [`Start::Dry`].
     ///
     /// # Errors
-    /// [`AgentError::DataDir`] or [`AgentError::Listen`] where they are not within 20 seconds.
-    pub async fn succeed(&mut self, tell: impl FnOnce()) -> Result<(), AgentError> {
+    /// As [`Agent::pass`], and [`AgentError::Engine`] where the balancer's configuration cannot be rendered.
+    pub async fn dry_run(mut self) -> Result<DryRun, AgentError> {
+        let Pass { routes, mut problems, .. } = self.pass().await?;
+        let handlers = self.api.handlers.borrow().clone();
+        let docker = DockerClient::new(self.started.docker.clone());
+        let plan = match self.api.world.snapshot() {
+            Some(world) => {
+                let (settings, location) = (&self.started, &self.location);
+                let plans = Plans { settings, world: &world, handlers: &handlers, location, docker: &docker };
+                plans.make().await
+            }
+            None => DryRun::default(),
+        };
+        problems.extend(plan.problems);
+        let configuration = self.leave().await?;
+        Ok(DryRun { routes, problems, configuration, ..plan })
+    }
+
+    /// For a successor: waits until its routes are applied, has the predecessor hand over by `ask`, and takes over what two
+    /// agents cannot share: the data directory, the deliveries and the API's port. The predecessor still carries its routes, and
+    /// takes all of it back if this fails or the process ends.
+    ///
+    /// # Errors
+    /// [`AgentError::DataDir`] or [`AgentError::Listen`] where they are not free within 20 seconds.
+    pub async fn succeed(&mut self, ask: impl FnOnce()) -> Result<(), AgentError> {
         let _ = self.ready.wait_for(|ready| *ready).await;
-        tell();
-        let deadline = tokio::time::Instant::now() + HANDOVER;
-        let listener = loop {
-            let taken = async {
-                let lock = data_dir::take(&self.started.data_dir)?;
-                Ok::<_, AgentError>((lock, listen(&self.started).await?))
-            };
-            match taken.await {
-                Ok((lock, listener)) => {
-                    self.lock = Some(lock);
-                    break listener;
-                }
-                Err(error) if tokio::time::Instant::now() > deadline => return Err(error),
+        ask();
+        let deadline = Instant::now() + HANDOVER_TIMEOUT;
+        loop {
+            match self.take_over().await {
+                Ok(()) => return Ok(()),
+                Err(error) if Instant::now() > deadline => return Err(error),
                 Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
             }
-        };
-        self.following.succeed(&self.started.data_dir);
-        let api = self.api.clone();
-        self.serving = listener.map(|listener| spawn(api.serve(listener, self.stop.clone())));
+        }
+    }
+
+    /// Gives up what two agents cannot share, for a successor, and goes on carrying the routes.
+    pub async fn hand_over(&mut self) {
+        self.serving_stop.cancel();
+        if let Some(serving) = self.serving.take() {
+            // An open event stream never ends by itself.
+            let _ = tokio::time::timeout(LAST_ANSWERS, serving).await;
+        }
+        self.services.hand_over().await;
+        self.lock = None;
+    }
+
+    /// Takes back what was handed over to a successor that failed.
+    ///
+    /// # Errors
+    /// [`AgentError::DataDir`] or [`AgentError::Listen`] while they are not free.
+    pub async fn take_over(&mut self) -> Result<(), AgentError> {
+        let lock = data_dir::take(&self.started.data_dir)?;
+        let listener = listen(&self.started).await?;
+        self.lock = Some(lock);
+        self.services.take_over(&self.started.data_dir);
+        self.serving_stop = self.stop.child_token();
+        let (api, stop) = (self.api.clone(), self.serving_stop.clone());
+        self.serving = listener.map(|listener| spawn(api.serve(listener, stop)));
         Ok(())
     }
 
-    /// The DNS server's open ports, for a successor that answers what is asked meanwhile.
+    /// Returns the DNS server's open ports, for a successor: queries wait in them until it answers.
     pub fn dns_ports(&self) -> Option<DnsPorts> {
-        self.following.dns_ports()
+        self.services.dns_ports()
     }
 
-    /// Whether the balancer goes on by itself when the agent ends without a drain: a HAProxy does.
+    /// Returns whether the balancer keeps running when the agent ends without a drain: a HAProxy does.
     pub fn outlived_by_balancer(&self) -> bool {
         matches!(self.started.balancer.engine, EngineSettings::Haproxy(_) | EngineSettings::None)
     }
 
-    /// Takes over what may change while the agent runs, and names, as a problem, what may not.
-    pub fn reload(&self, settings: &Settings) {
-        let fixed = self.started.differing(settings).into_iter().map(|name| Problem {
+    /// Takes over what may change while the agent runs. `fixed` are the settings, by their names, that changed and may not;
+    /// each becomes a problem.
+    pub fn reload(&self, settings: &Settings, fixed: &[String]) {
+        let fixed = fixed.iter().map(|name| Problem {
             subject: Subject::File { path: "settings".to_owned(), line: None },
-            key: Some(name.to_owned()),
-            message: "it changed, and what runs goes on with the old value".to_owned(),
-            hint: Some("restart the agent".to_owned()),
+            key: Some(name.clone()),
+            message: "changed, and the old value stays in use".to_owned(),
+            hint: Some("restart the agent to apply it".to_owned()),
         });
         self.problems.set(Source::Settings, fixed.chain(settings.ignored.iter().cloned()));
         self.live.send_replace(settings.live());
-        self.following.reload(settings);
-        tracing::info!("settings read again");
+        self.services.reload(settings);
+        tracing::info!("settings reloaded");
     }
 
-    /// Goes on with the settings that it has, as the others are wrong: in these ways.
-    pub fn stay(&self, mistakes: &[Problem]) {
-        let stays = |mistake: &Problem| {
-            let hint = Some("the settings stay as they were; mend it and send SIGHUP".to_owned());
-            Problem { hint, ..mistake.clone() }
+    /// Keeps the settings in use, because the new ones have these errors.
+    pub fn reject_settings(&self, errors: &[Problem]) {
+        let rejected = |error: &Problem| {
+            let hint = Some("the old settings stay in use; fix it and send SIGHUP".to_owned());
+            Problem { hint, ..error.clone() }
         };
-        self.problems.set(Source::Settings, mistakes.iter().map(stays));
+        self.problems.set(Source::Settings, errors.iter().map(rejected));
     }
 
     /// Ends, and leaves what was made as it is: after a single pass, a HAProxy goes on with its routes. Returns
@@ -339,7 +396,7 @@ impl Agent {
     /// [`AgentError::Engine`] where there is such a configuration and it cannot be rendered.
     pub async fn leave(self) -> Result<Option<String>, AgentError> {
         self.stop.cancel();
-        self.following.stop().await;
+        self.services.stop().await;
         match self.balancing.await {
             Ok(follower) => Ok(follower.into_engine().leave(&self.routes.applied().table).await?),
             Err(_) => Ok(None),
@@ -350,11 +407,11 @@ impl Agent {
     /// the data directory are given up at once.
     pub async fn stop(self, grace: Option<Duration>) {
         self.stop.cancel();
-        let (balancing, ()) = tokio::join!(self.balancing, self.following.stop());
+        let (balancing, ()) = tokio::join!(self.balancing, self.services.stop());
         drop(self.lock);
         if let Some(serving) = self.serving {
             // An open event stream never ends by itself.
-            let _ = tokio::time::timeout(Duration::from_millis(200), serving).await;
+            let _ = tokio::time::timeout(LAST_ANSWERS, serving).await;
         }
         if let Ok(follower) = balancing {
             follower.into_engine().drain(grace.unwrap_or(self.grace)).await;
@@ -420,8 +477,8 @@ fn reserved(settings: &Settings) -> std::collections::BTreeMap<(Transport, u16),
     reserved
 }
 
-/// Keeps the problem of an absent Docker: one from the first failure to the next success, with the first cause.
-async fn tell_of_docker(address: DockerAddress, mut docker: DockerState, problems: Problems) {
+/// Reports an absent Docker: one problem from the first failure to the next success, with the first cause.
+async fn report_docker(address: DockerAddress, mut docker: DockerState, problems: Problems) {
     let mut away = false;
     while docker.changed().await.is_ok() {
         let why = docker.borrow_and_update().clone();

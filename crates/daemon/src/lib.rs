@@ -19,15 +19,18 @@ pub mod handlers;
 
 mod agent;
 mod data_dir;
+mod dry_run;
 mod identity;
 mod metrics;
 mod reconcile;
+mod relay;
 mod serve;
 mod services;
 mod start;
 
 pub use agent::{Agent, AgentError, Pass};
 pub use data_dir::DataDirError;
+pub use dry_run::{DryRun, PlannedAction, Verb};
 pub use identity::IdentityError;
 pub use longshore_dns::DnsPorts;
 pub use start::Start;

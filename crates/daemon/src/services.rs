@@ -3,7 +3,7 @@
 //! A dry agent has none of it running; a successor leaves the deliveries to its predecessor until that one gave the
 //! journal up.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use longshore_delivery::{Command, Deliveries, Opened, Outcome, Parts};
@@ -12,26 +12,60 @@ use longshore_docker::{Attention, DockerClient};
 use longshore_model::HandlerSet;
 use longshore_plan::BalancerLocation;
 use longshore_runtime::state::DockerEvent;
-use longshore_runtime::{FollowerContext, Source};
+use longshore_runtime::{Examine, FollowerContext, Inspect, Source};
 use tokio::sync::{mpsc, watch as signal};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::{HandlerSettings, ReloadableSettings, Settings};
 use crate::handlers::{self, Supervisor};
 use crate::reconcile::{Publisher, SidecarFollower};
+use crate::relay::Relay;
 use crate::start::Start;
 
-/// All that follows, running.
+/// All of it, running.
 pub(crate) struct Services {
     context: FollowerContext,
     handler_settings: signal::Sender<HandlerSettings>,
     dns: Option<Dns>,
     deliveries: Option<Deliveries>,
-    /// What deliveries are made from, until the predecessor gave its journal up.
+    /// What deliveries are made from, while another agent has the journal.
     waiting: Option<Parts>,
+    /// What later deliveries are made from, beside the channels that are relayed.
+    spare: SpareParts,
     _publisher: Option<AbortOnDropHandle<Publisher>>,
     _sidecars: Option<AbortOnDropHandle<SidecarFollower>>,
     _handlers: [Option<AbortOnDropHandle<()>>; 2],
+}
+
+/// What deliveries are made from, as often as that is needed.
+struct SpareParts {
+    context: FollowerContext,
+    inspector: Arc<dyn Inspect>,
+    examiner: Arc<dyn Examine>,
+    handlers: signal::Receiver<Arc<HandlerSet>>,
+    told: Relay<DockerEvent>,
+    commands: Relay<Command>,
+    data_dir: PathBuf,
+    docker_host: String,
+}
+
+impl SpareParts {
+    fn parts(
+        &self,
+        told: mpsc::UnboundedReceiver<DockerEvent>,
+        commands: mpsc::UnboundedReceiver<Command>,
+    ) -> Parts {
+        Parts {
+            context: self.context.clone(),
+            inspector: Arc::clone(&self.inspector),
+            examiner: Arc::clone(&self.examiner),
+            handlers: self.handlers.clone(),
+            events: told,
+            commands,
+            data_dir: self.data_dir.clone(),
+            docker_host: self.docker_host.clone(),
+        }
+    }
 }
 
 /// The DNS server, and what others need of it.
@@ -41,15 +75,15 @@ struct Dns {
     task: AbortOnDropHandle<DnsServer>,
 }
 
-/// What others see of it.
-pub(crate) struct Seen {
+/// What others need of the services.
+pub(crate) struct Handles {
     /// The handlers that there are.
     pub(crate) handlers: signal::Receiver<Arc<HandlerSet>>,
-    /// Where the deliveries are asked.
+    /// Takes questions about the deliveries.
     pub(crate) deliveries: mpsc::UnboundedSender<Command>,
     /// The names that DNS has, where it is served.
     pub(crate) names: Option<Zones>,
-    /// What Docker is asked for on the handlers' behalf.
+    /// Which events the handlers need from Docker.
     pub(crate) attention: signal::Receiver<Attention>,
     /// The time from which on Docker is listened to, in nanoseconds since 1970.
     pub(crate) heard: Option<i64>,
@@ -66,7 +100,7 @@ impl Services {
         location: &BalancerLocation,
         told: mpsc::UnboundedReceiver<DockerEvent>,
         inherited: Option<DnsPorts>,
-    ) -> (Self, Seen) {
+    ) -> (Self, Handles) {
         let acts = start != Start::Dry;
         let (handler_settings, handlers_live) = signal::channel(settings.handlers.clone());
         let (handlers, reading) = handlers::watch(handlers_live, context.problems.clone());
@@ -75,23 +109,28 @@ impl Services {
 
         let opened = (start == Start::Fresh).then(|| Opened::journal(&settings.data_dir, &context));
         let heard = opened.as_ref().map(Opened::since);
-        let parts = Parts {
+        let (told, first_told) = Relay::new(told);
+        let (relayed, first_commands) = Relay::new(commanded);
+        let spare = SpareParts {
             context: context.clone(),
             inspector: Arc::new(docker.inspections().clone()),
             examiner: Arc::new(docker.clone()),
             handlers: handlers.clone(),
-            events: told,
-            commands: commanded,
+            told,
+            commands: relayed,
             data_dir: settings.data_dir.clone(),
             docker_host: settings.docker.address.to_string(),
         };
+        let parts = spare.parts(first_told, first_commands);
         let (deliveries, waiting) = match (start, opened) {
             (Start::Dry, _) => (None, None),
             (Start::Once, _) => (Some(Deliveries::once(parts)), None),
             (_, Some(opened)) => (Some(Deliveries::start(parts, opened)), None),
             (_, None) => (None, Some(parts)),
         };
-        let dns = settings.dns.clone().filter(|_| acts).map(|dns| {
+        // A single pass answers nobody.
+        let serves = matches!(start, Start::Fresh | Start::Successor);
+        let dns = settings.dns.clone().filter(|_| serves).map(|dns| {
             let server = DnsServer::new(dns, &settings.node, location.clone(), inherited);
             Dns {
                 zones: server.zones(),
@@ -126,11 +165,12 @@ impl Services {
             dns,
             deliveries,
             waiting,
+            spare,
             _publisher: publisher,
             _sidecars: sidecars,
             _handlers: [Some(reading), supervising],
         };
-        (following, Seen { handlers, deliveries: commands, names, attention, heard })
+        (following, Handles { handlers, deliveries: commands, names, attention, heard })
     }
 
     /// Waits until everything was looked at once, sidecars are as they should, as far as they can, and the handlers
@@ -143,8 +183,16 @@ impl Services {
         }
     }
 
-    /// Takes the deliveries over from a predecessor.
-    pub(crate) fn succeed(&mut self, data_dir: &Path) {
+    /// Ends the deliveries and closes the journal, for a successor that takes both over. What happens from here on waits, in
+    /// case that the successor fails.
+    pub(crate) async fn hand_over(&mut self) {
+        let Some(deliveries) = self.deliveries.take() else { return };
+        self.waiting = Some(self.spare.parts(self.spare.told.replace(), self.spare.commands.replace()));
+        deliveries.stop().await;
+    }
+
+    /// Takes the deliveries over from another agent.
+    pub(crate) fn take_over(&mut self, data_dir: &Path) {
         if let Some(parts) = self.waiting.take() {
             self.deliveries = Some(Deliveries::start(parts, Opened::journal(data_dir, &self.context)));
         }

@@ -1,14 +1,14 @@
-//! The ways in which an agent begins.
+//! How an agent starts.
 
-/// How an agent begins.
+/// How an agent starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// By itself.
+    /// By itself, until it is stopped.
     Fresh,
-    /// Beside an agent that carries the same routes, whose ports it shares; [`crate::Agent::succeed`] ends that.
+    /// Beside an agent that carries the same routes, whose ports it shares, until [`crate::Agent::succeed`] takes over.
     Successor,
     /// For a single pass.
     Once,
-    /// To see what it would do: nothing is changed anywhere.
+    /// To show what it would do: nothing is changed anywhere.
     Dry,
 }

@@ -1,6 +1,6 @@
 //! How one event reaches one handler: a program run, a process told, a request made.
 //!
-//! Each of these tries once and says how it went; when it is tried again, and in which order, is the delivery's
+//! Each of these tries once and says how it went; when it is retried, and in which order, is the delivery's
 //! business (`crate::dispatcher`).
 
 use std::time::Duration;

@@ -44,7 +44,7 @@ impl Dispatcher {
             self.effects.push(Effect::Deliverer { name: name.clone(), handler: Some(handler.clone()) });
         }
         let lost: BTreeSet<String> = self.orphans.keys().map(|(name, _)| name.clone()).collect();
-        for name in lost.into_iter().filter(|name| !set.broken.contains(name)) {
+        for name in lost.into_iter().filter(|name| !set.broken.contains_key(name)) {
             self.drop_deliveries(&name);
         }
         self.rest_or_begin(moment);

@@ -75,11 +75,11 @@ pub enum Command {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TestError {
     /// No handler has this name.
-    #[error("there is no handler {0:?}: see `longshore handlers`")]
+    #[error("unknown handler {0:?}: see `longshore handlers`")]
     Handler(String),
     /// The handler follows World and gets no events.
     #[error(
-        "handler {name:?} ({job}) follows the containers as they are and is told of no event, so none can be tried: \
+        "handler {name:?} ({job}) follows the containers' state and gets no events, so there is nothing to test: \
          `longshore problems` says what keeps it from its work"
     )]
     Follows {
@@ -92,16 +92,16 @@ pub enum TestError {
     #[error("unknown event {0:?}{hint}: expected none, or an event of a container by Docker's name, such as start", hint = nearest_event(.0).map(|near| format!(" (did you mean {near:?}?)")).unwrap_or_default())]
     NoEvent(String),
     /// `none` was combined with a container.
-    #[error("none happens to no container: leave --container out")]
+    #[error("event none has no container: leave out --container")]
     NoneHasNoContainer,
     /// No container has this name or id.
-    #[error("there is no container {0:?}")]
+    #[error("unknown container {0:?}")]
     Container(String),
     /// The prefix matches several ids.
-    #[error("{0:?} is the beginning of several containers' ids")]
+    #[error("ambiguous container id {0:?}: write more of it")]
     Ambiguous(String),
     /// The event needs a container.
-    #[error("{0:?} happens to a container: name one")]
+    #[error("event {0:?} needs a container: add --container")]
     NoContainer(String),
 }
 

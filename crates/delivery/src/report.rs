@@ -180,6 +180,7 @@ pub fn outline_of(handler: &Handler) -> longshore_api::Handler {
         delivered: 0,
         failed: 0,
         trouble: None,
+        broken: None,
     }
 }
 

@@ -15,6 +15,6 @@ mod udp;
 mod zones;
 
 pub use ports::DnsPorts;
-pub use server::{DnsServer, SharedPorts};
+pub use server::{DnsServer, SharedPorts, preview};
 pub use settings::DnsSettings;
 pub use zones::Zones;

@@ -13,10 +13,10 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use hickory_resolver::TlsConfig;
 use hickory_resolver::net::NetError;
-use longshore_model::{Change, Problem, Subject, World};
+use longshore_model::{Change, NameTable, Problem, Subject, World};
 use longshore_plan::dns::{Zone, ZoneParts};
 use longshore_plan::{BalancerLocation, NamePlan, NameSettings};
-use longshore_runtime::{Follower, Passed, Reached, local_addr};
+use longshore_runtime::{Follower, OwnThread, Passed, Reached, local_addr};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
@@ -44,6 +44,8 @@ pub struct DnsServer {
     serial: u32,
     /// Made with the ports, as it opens none before it is needed.
     responder: Option<Arc<Responder>>,
+    /// Answers, whatever else the agent does; started with the ports.
+    thread: Option<OwnThread>,
     forwarder: Arc<OnceLock<Forwarder>>,
     /// Makes what servers are asked with over TLS.
     tls: fn() -> Result<TlsConfig, NetError>,
@@ -75,6 +77,7 @@ impl DnsServer {
             plan,
             serial,
             responder: None,
+            thread: None,
             forwarder: Arc::default(),
             tls: TlsConfig::new,
             tasks: TaskTracker::new(),
@@ -132,12 +135,16 @@ impl DnsServer {
                 self.ports.get_or_init(|| opened)
             }
         };
+        let thread = OwnThread::start("dns")?;
+        let runtime = thread.runtime();
+        let in_thread = runtime.enter();
         let (datagrams, connections) = ports.watch()?;
         let responder = Arc::new(Responder::new(self.zones(), Arc::clone(&self.forwarder)));
         let (tasks, stop) = (&self.tasks, &self.stop);
-        tasks.spawn(udp::serve(datagrams, Arc::clone(&responder), tasks.clone(), stop.clone()));
-        tasks.spawn(tcp::serve(connections, Arc::clone(&responder), tasks.clone(), stop.clone()));
-        self.responder = Some(responder);
+        tasks.spawn_on(udp::serve(datagrams, Arc::clone(&responder), tasks.clone(), stop.clone()), runtime);
+        tasks.spawn_on(tcp::serve(connections, Arc::clone(&responder), tasks.clone(), stop.clone()), runtime);
+        drop(in_thread);
+        (self.responder, self.thread) = (Some(responder), Some(thread));
         tracing::info!(listen = %self.settings.listen, domain = self.settings.domain.as_str(), "answering DNS");
         Ok(())
     }
@@ -211,6 +218,20 @@ fn seconds(time: Duration) -> u32 {
 }
 
 /// The addresses by which others reach the containers' host.
+/// Returns the names that a server with these settings would answer, and what keeps others from being names.
+pub fn preview(
+    settings: &DnsSettings,
+    node: &str,
+    location: &BalancerLocation,
+    world: &World,
+) -> (NameTable, Vec<Problem>) {
+    let host = host_addresses(settings.listen.ip(), location, world);
+    let names = NameSettings { domain: settings.domain.clone(), node: node.parse().ok(), host };
+    let plan = NamePlan::of(world, names);
+    let problems = plan.problems().cloned().chain(plan.settings().node.is_none().then(|| no_node(node)));
+    (plan.table().clone(), problems.collect())
+}
+
 fn host_addresses(listen: IpAddr, location: &BalancerLocation, world: &World) -> Vec<IpAddr> {
     match location {
         BalancerLocation::Outside => return world.own().addresses.clone(),

@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use longshore_model::ContainerId;
 use longshore_runtime::Inspect;
 use serde_json::value::RawValue;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use crate::watch::Shown;
 
@@ -40,7 +40,6 @@ pub struct InspectionCache(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     known: Mutex<Known>,
-    changed: Notify,
     is_used: AtomicBool,
     asked: Notify,
 }
@@ -54,10 +53,10 @@ struct Known {
     wanted: BTreeSet<ContainerId>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 enum Entry {
-    /// It is being looked at, since something happened to it.
-    Pending,
+    /// It is being looked at, since something happened to it. Whoever waits is woken when this goes.
+    Pending(Vec<oneshot::Sender<()>>),
     As(Arc<RawValue>),
     Refused(String),
 }
@@ -65,7 +64,7 @@ enum Entry {
 /// What there is for one who asks.
 enum Found {
     Now(Result<Option<Arc<RawValue>>, InspectionError>),
-    Soon,
+    Soon(oneshot::Receiver<()>),
 }
 
 impl Default for InspectionCache {
@@ -74,7 +73,6 @@ impl Default for InspectionCache {
         let known = Known { away, entries: BTreeMap::new(), wanted: BTreeSet::new() };
         Self(Arc::new(Shared {
             known: Mutex::new(known),
-            changed: Notify::new(),
             is_used: AtomicBool::new(false),
             asked: Notify::new(),
         }))
@@ -92,12 +90,9 @@ impl InspectionCache {
         let found = async {
             let mut has_asked = false;
             loop {
-                let changed = self.0.changed.notified();
-                tokio::pin!(changed);
-                changed.as_mut().enable();
                 match self.look(id, &mut has_asked) {
                     Found::Now(found) => return found,
-                    Found::Soon => changed.await,
+                    Found::Soon(changed) => drop(changed.await),
                 }
             }
         };
@@ -105,25 +100,26 @@ impl InspectionCache {
     }
 
     fn look(&self, id: &ContainerId, has_asked: &mut bool) -> Found {
-        let mut known = self.known();
-        match known.entries.get(id) {
+        let Known { away, entries, wanted } = &mut *self.known();
+        let (wake, changed) = oneshot::channel();
+        match entries.get_mut(id) {
             Some(Entry::As(json)) => return Found::Now(Ok(Some(Arc::clone(json)))),
             Some(Entry::Refused(why)) => return Found::Now(Err(InspectionError::Refused(why.clone()))),
-            Some(Entry::Pending) | None => {}
-        }
-        if let Some(why) = &known.away {
-            return Found::Now(Err(InspectionError::Away(why.clone())));
-        }
-        if !known.entries.contains_key(id) {
-            if *has_asked {
-                return Found::Now(Ok(None));
+            Some(Entry::Pending(waiting)) => waiting.push(wake),
+            None => {
+                if let Some(why) = away {
+                    return Found::Now(Err(InspectionError::Away(why.clone())));
+                }
+                if *has_asked {
+                    return Found::Now(Ok(None));
+                }
+                entries.insert(id.clone(), Entry::Pending(vec![wake]));
+                wanted.insert(id.clone());
+                self.0.asked.notify_one();
             }
-            known.entries.insert(id.clone(), Entry::Pending);
-            known.wanted.insert(id.clone());
-            self.0.asked.notify_one();
         }
         *has_asked = true;
-        Found::Soon
+        Found::Soon(changed)
     }
 
     /// Waits until somebody wants a container of which nothing is known, and takes it.
@@ -147,15 +143,14 @@ impl InspectionCache {
         if !self.is_used() {
             return;
         }
-        let mut known = self.known();
+        let entries = &mut self.known().entries;
         match shown {
-            Shown::Pending => known.entries.insert(id, Entry::Pending),
-            Shown::As(json) => known.entries.insert(id, Entry::As(json)),
-            Shown::Refused(why) => known.entries.insert(id, Entry::Refused(why)),
-            Shown::Gone => known.entries.remove(&id),
-        };
-        drop(known);
-        self.0.changed.notify_waiters();
+            Shown::Pending if matches!(entries.get(&id), Some(Entry::Pending(_))) => {}
+            Shown::Pending => drop(entries.insert(id, Entry::Pending(Vec::new()))),
+            Shown::As(json) => drop(entries.insert(id, Entry::As(json))),
+            Shown::Refused(why) => drop(entries.insert(id, Entry::Refused(why))),
+            Shown::Gone => drop(entries.remove(&id)),
+        }
     }
 
     /// Docker is there, and about to be listed.
@@ -169,8 +164,6 @@ impl InspectionCache {
         known.away = Some(why.to_owned());
         known.entries.retain(|_, entry| matches!(entry, Entry::As(_)));
         known.wanted.clear();
-        drop(known);
-        self.0.changed.notify_waiters();
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {

@@ -1,7 +1,7 @@
-//! Whether a port can be listened on, tried the way HAProxy does it.
+//! Tests whether a port can be bound, in the way HAProxy binds it.
 //!
-//! One bind that fails makes HAProxy refuse its whole configuration, and pauses the listeners that it has while it
-//! tries: so each frontend is tried before it is written.
+//! One failed bind makes HAProxy refuse its whole configuration, and pauses its listeners while it tries: so each frontend is
+//! tested before it is written.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -11,7 +11,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with, soc
 
 use crate::template::parse_frontend_name;
 
-/// Binds and lets go. HAProxy's own listener on the same address is no obstacle, as both say `SO_REUSEPORT`.
+/// Binds and closes. HAProxy's own listener on the same address does not prevent it: both set `SO_REUSEPORT`.
 pub(crate) fn try_bind(address: SocketAddr) -> io::Result<()> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
@@ -23,8 +23,8 @@ pub(crate) fn try_bind(address: SocketAddr) -> io::Result<()> {
     Ok(bind(&socket, &address)?)
 }
 
-/// Why this port cannot be listened on at these addresses; none if it can.
-pub(crate) fn obstacle(addresses: &[IpAddr], port: u16) -> Option<String> {
+/// Returns why this port cannot be bound at one of these addresses, or `None` if it can.
+pub(crate) fn bind_error(addresses: &[IpAddr], port: u16) -> Option<String> {
     let fails = |ip: &IpAddr| {
         let address = SocketAddr::new(*ip, port);
         try_bind(address).err().map(|error| format!("cannot listen on {address}: {error}"))
@@ -32,14 +32,14 @@ pub(crate) fn obstacle(addresses: &[IpAddr], port: u16) -> Option<String> {
     addresses.iter().find_map(fails)
 }
 
-/// The addresses without those of a protocol that this host does not have.
-pub(crate) fn present(addresses: &[IpAddr]) -> Vec<IpAddr> {
-    let present = |ip: &&IpAddr| !ip.is_unspecified() || try_bind(SocketAddr::new(**ip, 0)).is_ok();
-    addresses.iter().filter(present).copied().collect()
+/// Returns the addresses without those of a protocol that this host does not have.
+pub(crate) fn supported(addresses: &[IpAddr]) -> Vec<IpAddr> {
+    let supported = |ip: &&IpAddr| !ip.is_unspecified() || try_bind(SocketAddr::new(**ip, 0)).is_ok();
+    addresses.iter().filter(supported).copied().collect()
 }
 
-/// The frontends that HAProxy complains it cannot bind: `Binding [f:41] for frontend http_80: cannot bind socket …`.
-pub(crate) fn complained_of(lines: &[String]) -> Vec<(Frontend, String)> {
+/// Returns the frontends that HAProxy reports it cannot bind: `Binding [f:41] for frontend http_80: cannot bind socket …`.
+pub(crate) fn bind_failures(lines: &[String]) -> Vec<(Frontend, String)> {
     let read = |line: &String| {
         let (_, rest) = line.split_once("frontend ")?;
         let (name, complaint) = rest.split_once(": cannot bind ")?;
@@ -59,22 +59,22 @@ mod tests {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = taken.local_addr().unwrap().port();
         let local = [IpAddr::from(Ipv4Addr::LOCALHOST)];
-        let reason = obstacle(&local, port).unwrap();
+        let reason = bind_error(&local, port).unwrap();
         assert!(reason.starts_with(&format!("cannot listen on 127.0.0.1:{port}: ")), "{reason}");
         drop(taken);
-        assert_eq!(obstacle(&local, port), None);
+        assert_eq!(bind_error(&local, port), None);
     }
 
     #[test]
     fn an_address_that_the_host_does_not_have_is_an_obstacle() {
-        assert!(obstacle(&["192.0.2.1".parse().unwrap()], 0).is_some());
+        assert!(bind_error(&["192.0.2.1".parse().unwrap()], 0).is_some());
     }
 
     #[test]
     fn haproxys_complaint_names_the_frontend() {
         let line = "[ALERT]    (25724) : Binding [h.cfg:41] for frontend http_18081: cannot bind socket (Address \
                     already in use) for [127.0.0.1:18081]";
-        let found = complained_of(&[line.to_owned(), "[ALERT] (1) : frontend x: cannot bind y".to_owned()]);
+        let found = bind_failures(&[line.to_owned(), "[ALERT] (1) : frontend x: cannot bind y".to_owned()]);
         let reason = "cannot bind socket (Address already in use) for [127.0.0.1:18081]".to_owned();
         assert_eq!(found, [("http:18081".parse().unwrap(), reason)]);
     }

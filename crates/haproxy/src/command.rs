@@ -1,8 +1,8 @@
 //! The commands that change an HAProxy while it runs: how each is written, what answer means success, and what it
 //! does to the [`State`].
 //!
-//! A command is written from parsed values only. The one kind of text that a stranger chooses is a path prefix: its
-//! characters are those of a URL's path, of which HAProxy's command line minds the semicolon and the backslash.
+//! A command is written from parsed values only. The one text that a container chooses is a path prefix. Of a URL path's
+//! characters, the semicolon and the backslash are special on HAProxy's command line.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -11,32 +11,32 @@ use std::path::Path;
 use crate::layout::{Backend, Map, Server, State, Target, WILDCARDS, bare};
 use crate::settings::Paths;
 
-/// One change.
+/// One change to a running HAProxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Command {
-    /// A server that is not there yet. It takes traffic at once.
+    /// Adds a server, which takes traffic at once.
     Add(Backend, String, SocketAddr, u16),
-    /// A server that is in maintenance takes traffic again, at once.
+    /// Takes a server out of maintenance.
     Serve(Backend, String),
-    /// A server's share.
+    /// Sets a server's weight.
     Weigh(Backend, String, u16),
-    /// A server gets no more traffic; what is under way goes on.
+    /// Puts a server into maintenance: open requests finish, and no others come.
     Withdraw(Backend, String),
-    /// A withdrawn server goes away. Refused while connections of it are open.
+    /// Deletes a server in maintenance. HAProxy refuses while it has open connections.
     Delete(Backend, String),
-    /// A key that the map on this port does not have.
-    Lead(u16, String, Target),
-    /// A key that it has leads elsewhere.
-    Relead(u16, String, Target),
-    /// A key leads nowhere any more.
-    Unlead(u16, String),
-    /// Says that the map has wildcards, or no longer.
-    Mark(u16, bool),
-    /// The whole map at once, with its mark.
+    /// Adds a key to the map of this port.
+    AddKey(u16, String, Target),
+    /// Sets the target of a key that the map has.
+    SetKey(u16, String, Target),
+    /// Deletes a key from the map.
+    DeleteKey(u16, String),
+    /// Marks the map as having wildcards, or not.
+    MarkWildcards(u16, bool),
+    /// Replaces the whole map at once, with its mark.
     Replace(u16, Map, bool),
 }
 
-/// A line for the socket.
+/// A line to send to the socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Line {
     /// As it is written, with its payload and the end of line.
@@ -45,11 +45,11 @@ pub(crate) struct Line {
     pub(crate) success: &'static str,
 }
 
-/// Most bytes of keys in one line: what HAProxy reads at once is its `tune.bufsize` of 16 KiB.
-const PAYLOAD: usize = 8 * 1024;
+/// Most bytes of keys in one line: HAProxy reads up to its `tune.bufsize` of 16 KiB at once.
+const MAX_PAYLOAD: usize = 8 * 1024;
 
 impl Command {
-    /// The lines that carry it out, in order. For [`Command::Replace`], `version` is the version of the map that was
+    /// Returns the lines that execute the command, in order. For [`Command::Replace`], `version` is the version of the map that was
     /// prepared ([`Command::prepare`]).
     pub(crate) fn lines(&self, paths: &Paths, version: u32) -> Vec<Line> {
         match self {
@@ -81,28 +81,28 @@ impl Command {
             Self::Delete(backend, name) => {
                 vec![line(format_args!("del server {backend}/{name}"), "Server deleted.")]
             }
-            Self::Lead(port, key, target) => {
+            Self::AddKey(port, key, target) => {
                 let map = paths.map(*port);
                 vec![line(format_args!("add map {} {} {target}", map.display(), escape(key)), "")]
             }
-            Self::Relead(port, key, target) => {
+            Self::SetKey(port, key, target) => {
                 let map = paths.map(*port);
                 vec![line(format_args!("set map {} {} {target}", map.display(), escape(key)), "")]
             }
-            Self::Unlead(port, key) => {
+            Self::DeleteKey(port, key) => {
                 vec![line(format_args!("del map {} {}", paths.map(*port).display(), escape(key)), "")]
             }
-            Self::Mark(port, true) => {
+            Self::MarkWildcards(port, true) => {
                 vec![line(format_args!("add map {} {WILDCARDS} yes", paths.map(*port).display()), "")]
             }
-            Self::Mark(port, false) => {
+            Self::MarkWildcards(port, false) => {
                 vec![line(format_args!("del map {} {WILDCARDS}", paths.map(*port).display()), "")]
             }
             Self::Replace(port, map, marked) => replace(&paths.map(*port), map, *marked, version),
         }
     }
 
-    /// The line that has to be asked first, and whose answer has the version.
+    /// Returns the line to send first, whose answer has the version.
     pub(crate) fn prepare(&self, paths: &Paths) -> Option<String> {
         match self {
             Self::Replace(port, _, _) => Some(format!("prepare map {}\n", paths.map(*port).display())),
@@ -110,8 +110,8 @@ impl Command {
         }
     }
 
-    /// What it does where it succeeds.
-    pub(crate) fn happen(self, state: &mut State) {
+    /// Makes the change to a state, as HAProxy does on success.
+    pub(crate) fn apply_to(self, state: &mut State) {
         match self {
             Self::Add(backend, name, address, weight) => {
                 let server = Server { address, weight, serving: true };
@@ -130,16 +130,16 @@ impl Command {
                     }
                 }
             }
-            Self::Lead(port, key, target) | Self::Relead(port, key, target) => {
+            Self::AddKey(port, key, target) | Self::SetKey(port, key, target) => {
                 state.maps.entry(port).or_default().insert(key, target);
             }
-            Self::Unlead(port, key) => {
+            Self::DeleteKey(port, key) => {
                 state.maps.entry(port).or_default().remove(&key);
             }
-            Self::Mark(port, true) => {
+            Self::MarkWildcards(port, true) => {
                 state.marked.insert(port);
             }
-            Self::Mark(port, false) => {
+            Self::MarkWildcards(port, false) => {
                 state.marked.remove(&port);
             }
             Self::Replace(port, map, marked) => {
@@ -160,12 +160,12 @@ fn with(state: &mut State, backend: Backend, name: &str, change: impl FnOnce(&mu
     }
 }
 
-/// The version in the answer to `prepare map`.
+/// Returns the version in the answer to `prepare map`.
 pub(crate) fn prepared_version(answer: &str) -> Option<u32> {
     answer.trim().strip_prefix("New version created: ")?.parse().ok()
 }
 
-/// A map as a file: a line a key, in order.
+/// Returns a map as a file: one line per key, in order.
 pub(crate) fn map_file(map: &Map, marked: bool) -> String {
     let mut text = if marked { format!("{WILDCARDS} yes\n") } else { String::new() };
     for (key, target) in map {
@@ -175,7 +175,7 @@ pub(crate) fn map_file(map: &Map, marked: bool) -> String {
     text
 }
 
-/// Otherwise the first check that fails takes a server down that has just begun to serve, instead of the third.
+/// Otherwise the first failed check, instead of the third, takes down a server that has just begun to serve.
 fn healthy(backend: Backend, name: &str) -> Line {
     line(format_args!("set server {backend}/{name} health up"), "")
 }
@@ -184,7 +184,7 @@ fn line(text: std::fmt::Arguments<'_>, success: &'static str) -> Line {
     Line { text: format!("{text}\n"), success }
 }
 
-/// A map's new contents, in lines that HAProxy reads at once, and the commit that puts them in force together.
+/// Returns the lines that fill a map's new version, each short enough for HAProxy's buffer, and commit it.
 fn replace(path: &Path, map: &Map, marked: bool, version: u32) -> Vec<Line> {
     let path = path.display();
     let contents = map_file(map, marked);
@@ -197,7 +197,7 @@ fn replace(path: &Path, map: &Map, marked: bool, version: u32) -> Vec<Line> {
         }
     };
     for entry in contents.lines() {
-        if payload.len() + entry.len() > PAYLOAD {
+        if payload.len() + entry.len() > MAX_PAYLOAD {
             flush(&mut payload);
         }
         payload.push_str(entry);
@@ -208,7 +208,7 @@ fn replace(path: &Path, map: &Map, marked: bool, version: u32) -> Vec<Line> {
     lines
 }
 
-/// A map's key for the command line, which splits at spaces and semicolons unless a backslash is before them.
+/// Escapes a map's key for the command line, which splits at spaces and semicolons.
 fn escape(key: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || ">*./-_".contains(c);
     let mut escaped = String::with_capacity(key.len());
@@ -239,7 +239,7 @@ mod tests {
     #[test]
     fn a_prefix_cannot_end_a_command() {
         let target = Target { slot: 7, strip: 1 };
-        let lines = texts(&Command::Lead(80, ">a.com/x;del/".to_owned(), target));
+        let lines = texts(&Command::AddKey(80, ">a.com/x;del/".to_owned(), target));
         assert_eq!(lines, ["add map /d/maps/http_80.map >a.com/x\\;del/ slot_0007:1\n"]);
     }
 

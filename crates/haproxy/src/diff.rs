@@ -1,8 +1,8 @@
-//! From what HAProxy has to what it is to have, as commands: pure, no IO.
+//! The commands that take HAProxy from one state to another. Pure, no IO.
 //!
-//! The order makes every moment between two commands a right one: servers come before the keys that lead to them,
-//! and go after. A slot that a route gave up is not given to another until it has cooled and is empty, as a request
-//! that found it just before may still pick a server there.
+//! The routes are right between any two commands: servers are added before the keys that point to them, and removed after. A
+//! slot that a route released is not reused until it is empty and has cooled down: a request that found it a moment ago may
+//! still be choosing a server there.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, VecDeque};
@@ -14,22 +14,22 @@ use crate::layout::{
     Backend, EXACT, Map, Server, Servers, State, Target, map_key, route_key, servers, strip,
 };
 
-/// From how many changed keys on a map is replaced whole: one key costs HAProxy a walk through the map.
-const BULK: usize = 32;
+/// The number of changed keys from which a map is replaced whole: HAProxy walks through the map for each key.
+const MIN_BULK_EDITS: usize = 32;
 
-/// What is to be done, in this order.
+/// What has to be done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Changes {
-    /// Commands; each is right only after those before it.
+    /// The commands, in order.
     pub(crate) commands: Vec<Command>,
-    /// Routes that found no slot: the pool has to grow.
-    pub(crate) homeless: usize,
-    /// Slots that nothing leads to once the commands are done.
-    pub(crate) given_up: Vec<u32>,
+    /// How many routes found no slot: the pool has to grow.
+    pub(crate) unplaced: usize,
+    /// Slots that no key points to once the commands are done.
+    pub(crate) released: Vec<u32>,
 }
 
-/// What takes these keys from `state` to `table`. Keys of frontends that the state's shape does not have are passed
-/// over, and so are UDP's. Slots that it uses are taken from `free`.
+/// Returns what takes these keys from `state` to `table`, with slots from `free`. Keys of UDP, and of frontends that the
+/// state's shape does not have, are skipped.
 pub(crate) fn changes(
     state: &State,
     free: &mut VecDeque<u32>,
@@ -53,12 +53,12 @@ pub(crate) fn changes(
                 let has = state.maps.get(&key.frontend.port).and_then(|map| map.get(&text)).copied();
                 let slot = has.map(|target| target.slot).or_else(|| route.and_then(|_| free.pop_front()));
                 let Some(slot) = slot else {
-                    changes.homeless += usize::from(route.is_some());
+                    changes.unplaced += usize::from(route.is_some());
                     continue;
                 };
                 let target = route.map(|route| Target { slot, strip: strip(route) });
                 if target.is_none() {
-                    changes.given_up.push(slot);
+                    changes.released.push(slot);
                 }
                 if has != target {
                     edits.push(Edit { key: key.clone(), text, has, target });
@@ -76,7 +76,7 @@ pub(crate) fn changes(
     changes
 }
 
-/// All keys that the table or the state has.
+/// Returns all keys of the table and the state.
 pub(crate) fn all_keys(state: &State, table: &RouteTable) -> BTreeSet<RouteKey> {
     let mut keys: BTreeSet<RouteKey> = table.iter().map(|route| route.key.clone()).collect();
     for (port, map) in &state.maps {
@@ -94,10 +94,10 @@ pub(crate) fn all_keys(state: &State, table: &RouteTable) -> BTreeSet<RouteKey> 
     keys
 }
 
-/// What withdraws the servers of slots that nothing leads to.
-pub(crate) fn withdraw_abandoned(state: &State) -> Vec<Command> {
+/// Returns the commands that withdraw the servers of slots that no key points to.
+pub(crate) fn withdraw_orphaned(state: &State) -> Vec<Command> {
     let mut commands = Vec::new();
-    for slot in state.abandoned_slots() {
+    for slot in state.orphaned_slots() {
         let backend = Backend::Slot(slot);
         if let Some(has) = state.servers.get(&backend) {
             close(backend, has, &Servers::new(), &mut commands);
@@ -106,7 +106,7 @@ pub(crate) fn withdraw_abandoned(state: &State) -> Vec<Command> {
     commands
 }
 
-/// What deletes the servers that are in maintenance.
+/// Returns the commands that delete the servers in maintenance.
 pub(crate) fn sweep(state: &State) -> Vec<Command> {
     let withdrawn = |(backend, servers): (&Backend, &Servers)| {
         let names = servers.iter().filter(|(_, server)| !server.serving);
@@ -115,7 +115,7 @@ pub(crate) fn sweep(state: &State) -> Vec<Command> {
     state.servers.iter().flat_map(withdrawn).collect()
 }
 
-/// A key of a map that leads, or is to lead, somewhere else.
+/// A change to a key of a map.
 struct Edit {
     key: RouteKey,
     text: String,
@@ -123,8 +123,8 @@ struct Edit {
     target: Option<Target>,
 }
 
-/// Servers that come, and shares. Those that grow come first: HAProxy plans a server's next turn when its weight is
-/// set, and one that was lowered before another was raised waits for thousands of requests.
+/// Adds servers and sets weights, higher ones first: HAProxy schedules a server's next turn when its weight is set, and one that
+/// is lowered before another is raised waits for thousands of requests.
 fn open(backend: Backend, has: &Servers, wanted: &Servers, commands: &mut Vec<Command>) {
     let mut lowered = Vec::new();
     for (name, server) in wanted {
@@ -146,7 +146,7 @@ fn open(backend: Backend, has: &Servers, wanted: &Servers, commands: &mut Vec<Co
     commands.append(&mut lowered);
 }
 
-/// Servers that go.
+/// Withdraws servers.
 fn close(backend: Backend, has: &Servers, wanted: &Servers, commands: &mut Vec<Command>) {
     let goes = |(name, server): &(&String, &Server)| server.serving && !wanted.contains_key(*name);
     commands.extend(has.iter().filter(goes).map(|(name, _)| Command::Withdraw(backend, name.clone())));
@@ -160,7 +160,7 @@ fn edit_maps(state: &State, edits: &[Edit], commands: &mut Vec<Command>) {
         let map = state.maps.get(&port).unwrap_or(&none);
         let marked = state.marked.contains(&port);
         let mark = needs_mark(map, &of_port, marked);
-        if of_port.len() >= BULK {
+        if of_port.len() >= MIN_BULK_EDITS {
             let mut map = map.clone();
             for edit in of_port {
                 match edit.target {
@@ -172,22 +172,22 @@ fn edit_maps(state: &State, edits: &[Edit], commands: &mut Vec<Command>) {
             continue;
         }
         if mark && !marked {
-            commands.push(Command::Mark(port, true));
+            commands.push(Command::MarkWildcards(port, true));
         }
         for Edit { text, has, target, .. } in of_port {
             commands.push(match (has, target) {
-                (None, Some(target)) => Command::Lead(port, text.clone(), *target),
-                (Some(_), Some(target)) => Command::Relead(port, text.clone(), *target),
-                (_, None) => Command::Unlead(port, text.clone()),
+                (None, Some(target)) => Command::AddKey(port, text.clone(), *target),
+                (Some(_), Some(target)) => Command::SetKey(port, text.clone(), *target),
+                (_, None) => Command::DeleteKey(port, text.clone()),
             });
         }
         if marked && !mark {
-            commands.push(Command::Mark(port, false));
+            commands.push(Command::MarkWildcards(port, false));
         }
     }
 }
 
-/// Whether the map has wildcards after the edits.
+/// Returns whether the map has wildcards after the edits.
 fn needs_mark(map: &Map, edits: &[&Edit], marked: bool) -> bool {
     let is_wildcard = |edit: &&&Edit| matches!(edit.key.host, HostPattern::Wildcard(_));
     let mut wildcards = edits.iter().filter(is_wildcard).peekable();
@@ -218,7 +218,7 @@ mod tests {
     fn run(state: &mut State, table: &RouteTable) -> Changes {
         let mut free = state.empty_slots();
         let done = changes(state, &mut free, table, &all_keys(state, table));
-        done.commands.iter().cloned().for_each(|command| command.happen(state));
+        done.commands.iter().cloned().for_each(|command| command.apply_to(state));
         done
     }
 
@@ -242,8 +242,8 @@ mod tests {
     fn a_slot_that_was_given_up_is_not_given_away_in_the_same_breath() {
         let mut state = State::lay_out(&shape(1), &table(&[("http:80 a.com/", &[1])]), None);
         let done = run(&mut state, &table(&[("http:80 b.com/", &[1])]));
-        assert_eq!(done.homeless, 1);
-        assert_eq!(done.given_up, [1]);
+        assert_eq!(done.unplaced, 1);
+        assert_eq!(done.released, [1]);
         let kinds: Vec<&str> = done.commands.iter().map(kind).collect();
         assert_eq!(kinds, ["unlead", "withdraw"]);
         assert_eq!(sweep(&state).len(), 1);
@@ -265,7 +265,7 @@ mod tests {
         let mut state = State::lay_out(&shape(2), &table(&[("http:80 a.com/p/q", &[1])]), None);
         let done = run(&mut state, &table(&[("http:80 a.com/p/q strip", &[1])]));
         let target = Target { slot: 1, strip: 2 };
-        assert_eq!(done.commands, [Command::Relead(80, ">a.com/p/q/".to_owned(), target)]);
+        assert_eq!(done.commands, [Command::SetKey(80, ">a.com/p/q/".to_owned(), target)]);
     }
 
     #[test]
@@ -295,10 +295,10 @@ mod tests {
             Command::Weigh(..) => "weigh",
             Command::Withdraw(..) => "withdraw",
             Command::Delete(..) => "delete",
-            Command::Lead(..) => "lead",
-            Command::Relead(..) => "relead",
-            Command::Unlead(..) => "unlead",
-            Command::Mark(..) => "mark",
+            Command::AddKey(..) => "lead",
+            Command::SetKey(..) => "relead",
+            Command::DeleteKey(..) => "unlead",
+            Command::MarkWildcards(..) => "mark",
             Command::Replace(..) => "replace",
         }
     }

@@ -1,29 +1,29 @@
-//! What can go wrong between a route table and an HAProxy that carries it.
+//! The errors of the HAProxy engine, one for each step.
 
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// A step that failed. Whatever the step, HAProxy goes on with the routes that it had.
+/// A step that failed. HAProxy keeps the routes that it had.
 #[derive(Debug, thiserror::Error)]
 pub enum HaproxyError {
-    /// A path of the settings has a character that HAProxy's configuration would need quoted.
-    #[error("{path:?} has {found:?} in it, which HAProxy cannot take in a path")]
+    /// A path of the settings has a character that would have to be quoted in HAProxy's configuration.
+    #[error("invalid path {path:?}: HAProxy's configuration does not take {found:?} in a path")]
     PathCharacter {
         /// The path as it was given.
         path: PathBuf,
         /// The first such character.
         found: char,
     },
-    /// A socket's path is longer than the kernel takes.
-    #[error("{path:?} is too long for a socket: {limit} bytes at most")]
+    /// A socket's path is longer than the kernel allows.
+    #[error("socket path {path:?} is too long: expected at most {limit} bytes")]
     PathLength {
         /// The path of the socket.
         path: PathBuf,
-        /// Most bytes that it may have.
+        /// The most bytes that it may have.
         limit: usize,
     },
-    /// The file of extra arguments says something that is no shell assignment.
+    /// The file of extra arguments has a line that is not an assignment.
     #[error("{path:?}, line {line}: {reason}")]
     Rc {
         /// The file.
@@ -33,12 +33,12 @@ pub enum HaproxyError {
         /// What is wrong there.
         reason: &'static str,
     },
-    /// A template is missing, is no Jinja2, or fails while it is rendered.
-    #[error("the template {name:?} cannot be rendered")]
+    /// A template is missing, has a syntax error, or fails to render.
+    #[error("cannot render the template {name:?}")]
     Template {
-        /// Its name, as it was searched for.
+        /// Its name.
         name: String,
-        /// What the template engine says, with the line.
+        /// The template engine's error, with the line.
         source: minijinja::Error,
     },
     /// A file or directory cannot be read or written.
@@ -59,33 +59,33 @@ pub enum HaproxyError {
         /// Why not.
         source: io::Error,
     },
-    /// A program did not end in time, and was killed.
-    #[error("{program:?} did not end within {limit:?}")]
+    /// A program did not exit in time, and was killed.
+    #[error("{program:?} did not exit within {limit:?}")]
     RunTimeout {
         /// The program.
         program: String,
         /// How long it was given.
         limit: Duration,
     },
-    /// `haproxy -c` refuses the configuration. The good one goes on.
-    #[error("haproxy refuses the configuration: {complaint}")]
+    /// `haproxy -c` rejected the configuration. The one before stays.
+    #[error("HAProxy rejects the configuration: {complaint}")]
     Rejected {
         /// What it wrote, line by line.
         complaint: String,
     },
-    /// HAProxy ended while it was starting.
-    #[error("haproxy did not start: {complaint}")]
+    /// HAProxy exited while it started.
+    #[error("HAProxy did not start: {complaint}")]
     Start {
-        /// What it wrote meanwhile.
+        /// Its output.
         complaint: String,
     },
-    /// A step failed before, and is not repeated before [`crate::Haproxy::retry`].
+    /// A step failed before, and is only repeated after [`crate::Haproxy::retry`].
     #[error("{reason}")]
-    Held {
+    RetryPending {
         /// How it failed.
         reason: String,
     },
-    /// The way to reload an HAProxy that runs already cannot be read.
+    /// The setting for reloading an HAProxy that is already running cannot be read.
     #[error(
         "invalid reload command {text:?}: expected a command, or the path of HAProxy's master socket; check the quotes"
     )]
@@ -93,30 +93,30 @@ pub enum HaproxyError {
         /// As it was given.
         text: String,
     },
-    /// The configuration is in its file, and the HAProxy that should take it over did not.
-    #[error("wrote {path:?}, but HAProxy did not take it over")]
-    NotTakenOver {
+    /// The configuration is in its file, and HAProxy could not be started or reloaded with it.
+    #[error("wrote {path:?}, but HAProxy does not run with it yet")]
+    NotLoaded {
         /// The configuration file.
         path: PathBuf,
         /// Why not.
         source: Box<HaproxyError>,
     },
-    /// A reload did not bring the written configuration into force. The one before goes on.
-    #[error("the reload failed: {reason}")]
+    /// A reload failed. The configuration before stays in force.
+    #[error("reload failed: {reason}")]
     Reload {
-        /// What is known of why.
+        /// The cause, as far as it is known.
         reason: String,
     },
-    /// A socket of HAProxy's cannot be talked to.
-    #[error("cannot talk to haproxy at {path:?}")]
+    /// A socket of HAProxy's does not answer.
+    #[error("cannot reach HAProxy at {path:?}")]
     Socket {
         /// The socket.
         path: PathBuf,
         /// Why not.
         source: io::Error,
     },
-    /// HAProxy answered a command with something else than success.
-    #[error("haproxy answers {answer:?} to {command:?}")]
+    /// HAProxy rejected a command.
+    #[error("HAProxy answered {answer:?} to {command:?}")]
     Refused {
         /// The command.
         command: String,

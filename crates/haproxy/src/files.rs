@@ -1,4 +1,4 @@
-//! Files that are whole or not there: written beside, then renamed.
+//! Atomic writes: a file is written beside its place, then renamed.
 
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -11,8 +11,8 @@ use crate::command::map_file;
 use crate::layout::{Map, State};
 use crate::settings::Paths;
 
-/// A file beside `path` with this text, with the permissions of the one that is there (else 0600). It goes when
-/// dropped, unless it is put in its place by [`put`].
+/// Writes this text to a temporary file beside `path`, with the permissions of the file at `path` (else 0600). The file is
+/// deleted when dropped, unless [`put`] moves it.
 pub(crate) fn beside(path: &Path, text: &str) -> Result<TempPath, HaproxyError> {
     let write = || {
         let dir = path.parent().unwrap_or(Path::new("/"));
@@ -27,12 +27,12 @@ pub(crate) fn beside(path: &Path, text: &str) -> Result<TempPath, HaproxyError> 
     write().map_err(HaproxyError::file("write", path))
 }
 
-/// Renames a file to its place.
+/// Moves a temporary file to its place.
 pub(crate) fn put(file: TempPath, path: &Path) -> Result<(), HaproxyError> {
     file.persist(path).map_err(|error| HaproxyError::file("write", path)(error.error))
 }
 
-/// Writes a file whole, unless it has this text.
+/// Writes a file atomically, unless it has this text.
 pub(crate) fn write(path: &Path, text: &str) -> Result<(), HaproxyError> {
     if std::fs::read(path).is_ok_and(|there| there == text.as_bytes()) {
         return Ok(());
@@ -48,7 +48,7 @@ pub(crate) fn write_maps(paths: &Paths, state: &State) -> Result<(), HaproxyErro
     Ok(())
 }
 
-/// Makes an empty map where there is none: `haproxy -c` wants every file that the configuration names.
+/// Creates missing maps, empty: `haproxy -c` needs every file that the configuration names.
 pub(crate) fn touch_maps(paths: &Paths, state: &State) -> Result<(), HaproxyError> {
     for port in state.maps.keys() {
         let path = paths.map(*port);
@@ -59,7 +59,7 @@ pub(crate) fn touch_maps(paths: &Paths, state: &State) -> Result<(), HaproxyErro
     Ok(())
 }
 
-/// Makes the directory that a file is to be in, if it is not there.
+/// Creates the directory of a file, if it is missing.
 pub(crate) fn parent_dir(path: &Path) -> Result<(), HaproxyError> {
     match path.parent().filter(|parent| !parent.is_dir()) {
         Some(parent) => std::fs::create_dir_all(parent).map_err(HaproxyError::file("create", parent)),
@@ -67,7 +67,7 @@ pub(crate) fn parent_dir(path: &Path) -> Result<(), HaproxyError> {
     }
 }
 
-/// Makes a directory that only its owner may enter, if it is not there.
+/// Creates a directory with mode 0700, if it is missing.
 pub(crate) fn private_dir(path: &Path) -> Result<(), HaproxyError> {
     let make = || {
         std::fs::create_dir_all(path)?;

@@ -2,11 +2,11 @@
 
 use longshore_model::{FORBIDDEN_HEADERS, TRUSTED_HEADER_PREFIX, TRUSTED_HEADERS};
 
-/// Request headers that are for the next hop only, beside `TE`, which HAProxy sees to, and `Upgrade`.
+/// Request headers that are for the next hop only, besides `TE`, which HAProxy handles, and `Upgrade`.
 const REQUEST_HOP_BY_HOP: [&str; 5] =
     ["connection", "http2-settings", "keep-alive", "proxy-authorization", "proxy-connection"];
 
-/// The same of responses. HAProxy sees to `Connection` and `Transfer-Encoding`.
+/// Response headers that are for the next hop only. HAProxy handles `Connection` and `Transfer-Encoding`.
 const RESPONSE_HOP_BY_HOP: [&str; 4] = ["keep-alive", "proxy-authenticate", "proxy-connection", "te"];
 
 /// Returns the pattern of what is dropped from every request.

@@ -1,7 +1,7 @@
-//! Bringing a whole configuration into force: by a reload of the HAProxy that runs, or by starting one.
+//! Installs a whole configuration: by a reload, or by starting HAProxy.
 //!
-//! Check, then write, then reload, then see that it serves: where a step fails, the files are put back and the worker
-//! before goes on.
+//! Check, write, reload, verify. If a step fails, the files are restored and the worker before stays; if there is no worker, the
+//! files stay for the next start.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,19 +13,19 @@ use crate::layout::{self, Shape, State};
 use crate::master::{self, Master};
 use crate::runtime::Identity;
 use crate::settings::{Mode, Paths, Reload};
-use crate::template::{Rendered, glue_lacks};
-use crate::{Haproxy, HaproxyError, Known, binding, files, frontends, program, upkeep};
+use crate::template::Rendered;
+use crate::{Haproxy, HaproxyError, Known, binding, docker_glue, files, frontends, program, upkeep};
 
 /// How long HAProxy may take from its start to its first answer.
-const START_LIMIT: Duration = Duration::from_secs(20);
+const START_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Between two looks at something that is about to happen.
-const LOOK: Duration = Duration::from_millis(2);
+/// The interval at which a starting HAProxy is polled.
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
-/// How often a configuration is written again without the frontends that HAProxy could not bind.
-const ATTEMPTS: usize = 4;
+/// How often a configuration is tried, each time without the frontends that HAProxy could not bind.
+const MAX_ATTEMPTS: usize = 4;
 
-/// Everything after the program's name.
+/// Returns the arguments that HAProxy is started with.
 pub(crate) fn arguments(paths: &Paths, extra: &[String]) -> Vec<String> {
     let mut arguments = vec!["-W".to_owned(), "-db".to_owned()];
     if let Some(master) = &paths.master {
@@ -36,12 +36,12 @@ pub(crate) fn arguments(paths: &Paths, extra: &[String]) -> Vec<String> {
     arguments
 }
 
-/// How many slots these frontends' routes need: `least`, doubled until they fit. Where routes were homeless for want
-/// of slots, some room is left.
-pub(crate) fn pool(least: u32, table: &RouteTable, frontends: &BTreeSet<Frontend>, homeless: usize) -> u32 {
+/// Returns how many slots these frontends' routes need: `least`, doubled until they fit, with room to spare if routes were
+/// unplaced.
+pub(crate) fn pool(least: u32, table: &RouteTable, frontends: &BTreeSet<Frontend>, unplaced: usize) -> u32 {
     let slotted = |frontend: Frontend| frontend.protocol == Protocol::Http && frontends.contains(&frontend);
     let routes = table.iter().filter(|route| slotted(route.key.frontend)).count();
-    let needed = if homeless > 0 { routes + routes / 4 } else { routes };
+    let needed = if unplaced > 0 { routes + routes / 4 } else { routes };
     let mut pool = least.max(1);
     while (pool as usize) < needed {
         pool = pool.saturating_mul(2);
@@ -57,17 +57,17 @@ impl Haproxy {
         }
     }
 
-    /// Takes note of a master that has ended.
+    /// Notices that the master process has exited.
     pub(crate) fn notice_end(&mut self) {
         if self.master.as_mut().is_some_and(Master::has_ended) {
-            tracing::warn!("HAProxy has ended: starting it again");
+            tracing::warn!("HAProxy exited, restarting it");
             self.master = None;
             self.known = None;
-            self.held = None;
+            self.last_failure = None;
         }
     }
 
-    /// Reloads, or starts HAProxy, if anything is wanted that takes that and it is time.
+    /// Reloads or starts HAProxy, if a change needs it and the debounce is over.
     pub(crate) async fn reload_if_due(&mut self) -> Result<(), HaproxyError> {
         let now = Instant::now();
         let shape = self.wanted_shape(now);
@@ -75,7 +75,7 @@ impl Haproxy {
             self.due.reload = None;
             return Ok(());
         }
-        if self.held.is_some() {
+        if self.last_failure.is_some() {
             self.due.reload = None;
             return Ok(());
         }
@@ -88,13 +88,13 @@ impl Haproxy {
         self.install_what_binds(now).await
     }
 
-    /// The shape that the table asks for, with the frontends that linger.
+    /// Returns the shape that the table needs, with the frontends that linger.
     fn wanted_shape(&mut self, now: Instant) -> Shape {
         let (mut wanted, _) = frontends(&self.table);
         wanted.retain(|frontend| !self.refused.contains_key(frontend));
         let mut stats = self.settings.stats.is_some() && !self.stats_refused;
         let mut least = self.settings.pool;
-        let mut homeless = 0;
+        let mut unplaced = 0;
         self.due.linger = None;
         if let Some(known) = &self.known {
             self.idle.retain(|frontend, _| known.state.shape.frontends.contains(frontend));
@@ -112,29 +112,29 @@ impl Haproxy {
             }
             stats = stats || known.state.shape.stats && self.settings.stats.is_some();
             least = least.max(known.state.shape.pool);
-            homeless = known.homeless;
+            unplaced = known.unplaced;
         }
-        let pool = pool(least, &self.table, &wanted, homeless);
+        let pool = pool(least, &self.table, &wanted, unplaced);
         let before = self.known.as_ref().map_or(0, |known| known.state.shape.wildcard_labels);
-        let wildcard_labels = layout::wildcard_labels_of(&self.table).max(before);
+        let wildcard_labels = layout::wildcard_labels_needed(&self.table).max(before);
         Shape { frontends: wanted, pool, stats, wildcard_labels }
     }
 
-    /// Whether what runs is not of this shape (or, with a layout that is not ours, not of this text).
+    /// Returns whether HAProxy does not have this shape (or, with a template of another layout, this text).
     fn differs(&self, shape: &Shape) -> Result<bool, HaproxyError> {
         let Some(known) = &self.known else { return Ok(true) };
         if self.has_layout {
-            return Ok(known.homeless > 0 || known.state.shape != *shape);
+            return Ok(known.unplaced > 0 || known.state.shape != *shape);
         }
         let state = State::lay_out(shape, &self.table, Some(&known.state));
         let text = self.templates.render(&state, &self.table)?.text;
         Ok(self.written.as_ref() != Some(&text))
     }
 
-    /// Installs the wanted shape, without the frontends that turn out not to bind.
+    /// Installs the wanted shape, without the frontends that cannot be bound.
     async fn install_what_binds(&mut self, now: Instant) -> Result<(), HaproxyError> {
         let mut last = Ok(());
-        for _ in 0..ATTEMPTS {
+        for _ in 0..MAX_ATTEMPTS {
             let shape = self.wanted_shape(now);
             if self.refuse_what_does_not_bind(&shape) {
                 continue;
@@ -150,7 +150,7 @@ impl Haproxy {
                 break;
             }
             let complaints = match &self.output {
-                Some(output) => binding::complained_of(&output.recent(position).await),
+                Some(output) => binding::bind_failures(&output.recent(position).await),
                 None => Vec::new(),
             };
             if complaints.is_empty() {
@@ -161,23 +161,23 @@ impl Haproxy {
         last
     }
 
-    /// Tries the ports that are not listened on yet; whether one of them failed.
+    /// Tests the ports that are not bound yet, and returns whether one of them failed.
     fn refuse_what_does_not_bind(&mut self, shape: &Shape) -> bool {
         if !self.shares_our_network() {
             return false;
         }
         let none = Shape::default();
         let has = self.known.as_ref().map_or(&none, |known| &known.state.shape);
-        let obstacle = |frontend: &Frontend| {
-            binding::obstacle(&self.settings.bind, frontend.port).map(|reason| (*frontend, reason))
+        let bind_error = |frontend: &Frontend| {
+            binding::bind_error(&self.settings.bind, frontend.port).map(|reason| (*frontend, reason))
         };
         let failed: Vec<(Frontend, String)> =
-            shape.frontends.difference(&has.frontends).filter_map(obstacle).collect();
+            shape.frontends.difference(&has.frontends).filter_map(bind_error).collect();
         let mut any = !failed.is_empty();
         if let Some(address) = self.settings.stats.filter(|_| shape.stats && !has.stats)
             && let Err(error) = binding::try_bind(address)
         {
-            tracing::warn!(%address, %error, "no statistics page: its address cannot be listened on");
+            tracing::warn!(%address, %error, "no statistics page: cannot listen on its address");
             self.stats_refused = true;
             any = true;
         }
@@ -189,7 +189,7 @@ impl Haproxy {
         self.refused.extend(failed);
     }
 
-    /// Whether HAProxy's ports are those of this process's network.
+    /// Returns whether HAProxy runs in this process's network namespace.
     pub(crate) fn shares_our_network(&self) -> bool {
         match self.settings.mode {
             Mode::Own { .. } => true,
@@ -206,14 +206,14 @@ impl Haproxy {
         }
     }
 
-    /// Check, write, reload or start, see.
+    /// Checks, writes, reloads or starts, and verifies.
     async fn install(&mut self, shape: Shape) -> Result<(), HaproxyError> {
         self.last_write().await;
         let state = State::lay_out(&shape, &self.table, self.known.as_ref().map(|known| &known.state));
         let rendered = self.templates.render(&state, &self.table)?;
-        if !self.has_layout && self.templates.speaks_docker_glue() {
-            for route in glue_lacks(&self.table) {
-                tracing::warn!(route = %route.key, "the template's variables cannot say the port of an upstream of this route: left out");
+        if !self.has_layout && self.templates.uses_docker_glue() {
+            for route in docker_glue::lacking(&self.table) {
+                tracing::warn!(route = %route.key, "skipping an upstream: the template's variables cannot express its port");
             }
         }
         let checked = {
@@ -241,17 +241,18 @@ impl Haproxy {
             if self.is_running() { self.reload(&rendered).await } else { self.start_own(&rendered).await };
         match in_force {
             Ok(identity) => {
-                self.known = Some(Known { whole: false, ..Known::new(state, identity) });
+                self.meter.lay_out(&state);
+                self.known = Some(Known { resync: false, ..Known::new(state, identity) });
                 self.written = Some(rendered.text);
                 self.last_reload = Some(Instant::now());
                 self.due.write = None;
                 self.unwritten = false;
                 Ok(())
             }
-            // What passed the check serves better at HAProxy's next start than a file without routes.
+            // HAProxy will have the routes at its next start.
             Err(error) if !was_running || !self.settings.retries => {
                 self.written = Some(rendered.text);
-                Err(HaproxyError::NotTakenOver { path: self.paths.config.clone(), source: Box::new(error) })
+                Err(HaproxyError::NotLoaded { path: self.paths.config.clone(), source: Box::new(error) })
             }
             Err(error) => {
                 self.put_back(before).await;
@@ -260,7 +261,7 @@ impl Haproxy {
         }
     }
 
-    /// After a reload that failed, the files say again what runs.
+    /// Restores the files after a failed reload.
     async fn put_back(&mut self, before: Option<String>) {
         let paths = self.paths.clone();
         let state = self.known.as_ref().map(|known| known.state.clone());
@@ -272,10 +273,7 @@ impl Haproxy {
             before.map_or(Ok(()), |text| files::write(&paths.config, &text))
         });
         if let Err(error) = put_back.await {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "the configuration before cannot be put back"
-            );
+            tracing::warn!(error = &error as &dyn std::error::Error, "cannot restore the configuration file");
         }
     }
 
@@ -284,12 +282,14 @@ impl Haproxy {
             Some(known) => known.identity.clone(),
             None => self.runtime.identity().await.ok(),
         };
+        // The next worker counts from zero.
+        self.meter.read().await;
         match (&self.paths.master, &self.settings.mode) {
             (Some(socket), _) => master::reload(socket).await?,
             (None, Mode::Attach { reload: Reload::Command(words), .. }) => run_reload(words).await?,
             (None, _) => {}
         }
-        let limit = Instant::now() + START_LIMIT;
+        let limit = Instant::now() + START_TIMEOUT;
         while self.has_layout {
             match self.runtime.identity().await {
                 Ok(identity)
@@ -301,12 +301,12 @@ impl Haproxy {
                 _ if Instant::now() > limit => {
                     self.known = None;
                     let reason = format!(
-                        "no worker with the configuration answers at {}",
+                        "no worker with the new configuration answers at {}",
                         self.paths.socket.display()
                     );
                     return Err(HaproxyError::Reload { reason });
                 }
-                _ => sleep(LOOK).await,
+                _ => sleep(POLL_INTERVAL).await,
             }
         }
         self.stats.reloads += 1;
@@ -321,7 +321,7 @@ impl Haproxy {
         if let Some(pid) = master.pid() {
             files::write(&dir.join("master.pid"), &format!("{pid}\n"))?;
         }
-        let limit = Instant::now() + START_LIMIT;
+        let limit = Instant::now() + START_TIMEOUT;
         let identity = loop {
             if master.has_ended() || Instant::now() > limit {
                 let complaint = output.recent(position).await.join("\n");
@@ -337,7 +337,7 @@ impl Haproxy {
             {
                 break None;
             }
-            sleep(LOOK).await;
+            sleep(POLL_INTERVAL).await;
         };
         self.master = Some(master);
         self.stats.starts += 1;
@@ -345,7 +345,7 @@ impl Haproxy {
     }
 }
 
-/// Runs the command that reloads an HAProxy that is not ours.
+/// Runs the reload command of an HAProxy that somebody else runs.
 async fn run_reload(words: &[String]) -> Result<(), HaproxyError> {
     let Some((name, arguments)) = words.split_first() else {
         return Err(HaproxyError::Reload { reason: "the reload command is empty".to_owned() });
@@ -354,5 +354,5 @@ async fn run_reload(words: &[String]) -> Result<(), HaproxyError> {
     if outcome.success {
         return Ok(());
     }
-    Err(HaproxyError::Reload { reason: format!("{name} failed: {}", outcome.lines.join("\n")) })
+    Err(HaproxyError::Reload { reason: format!("{name:?} failed: {}", outcome.lines.join("\n")) })
 }

@@ -1,8 +1,8 @@
-//! How a route table lies in an HAProxy that was configured once: pure, no IO.
+//! How a route table is laid out in an HAProxy that is configured once. Pure, no IO.
 //!
-//! An HTTP frontend looks a request up in its map and finds a *slot*, one of a pool of equal backends, and how many
-//! segments of the path to strip. Servers come and go in the slots at run time. A TCP frontend has one backend of its
-//! own. Only what [`Shape`] holds needs a reload.
+//! An HTTP frontend looks a request up in its map, which names a *slot*, one of a pool of equal backends, and how many segments
+//! to strip off the path. Servers are added to slots, and removed, at run time. A TCP frontend has a backend of its own. Only a
+//! change of the [`Shape`] needs a reload.
 //!
 //! A map's key is the host pattern, the prefix and a slash, marked so that one kind of pattern is never taken for
 //! another: `>example.com/p/`, `example.com/p/` (of `*.example.com`), `/p/`; no host name has the marks `>`, `?` and `/`. The
@@ -14,27 +14,27 @@ use std::net::SocketAddr;
 
 use longshore_model::{Frontend, HostPattern, Protocol, Route, RouteKey, RouteTable, Upstream};
 
-/// The key that says that the map has wildcards. No request begins with it.
+/// The key that marks a map with wildcards. No request begins with it.
 pub(crate) const WILDCARDS: &str = "?";
 
 /// How the key of an exact host name begins.
 pub(crate) const EXACT: char = '>';
 
 /// How many labels the names of wildcards may have (`*.example.com` has two): the layout has a rule for each number up to one
-/// of these, and the next is a reload away. A name has at most 127.
+/// of these, and a reload goes to the next. A name has at most 127.
 pub(crate) const WILDCARD_LABELS: [usize; 6] = [4, 8, 16, 32, 64, 128];
 
-/// A backend of ours.
+/// A backend of the layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Backend {
-    /// One of the pool, counted from 1.
+    /// A slot of the pool, counted from 1.
     Slot(u32),
-    /// That of the TCP frontend on this port.
+    /// The backend of the TCP frontend on this port.
     Tcp(u16),
 }
 
 impl Backend {
-    /// Reads what `Display` wrote.
+    /// Parses what `Display` writes.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (kind, number) = text.split_once('_')?;
         let backend = match kind {
@@ -55,29 +55,29 @@ impl fmt::Display for Backend {
     }
 }
 
-/// What can only be changed by a reload.
+/// What only a reload can change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Shape {
     /// The HTTP and TCP frontends.
     pub(crate) frontends: BTreeSet<Frontend>,
     /// How many slots there are.
     pub(crate) pool: u32,
-    /// Whether the statistics page is there.
+    /// There is a statistics page.
     pub(crate) stats: bool,
     /// How many labels the name of a wildcard may have: one of [`WILDCARD_LABELS`].
     pub(crate) wildcard_labels: usize,
 }
 
-/// Where the requests of a map's key go.
+/// Where a map's key points to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) slot: u32,
-    /// How many segments are taken off the path.
+    /// How many segments are stripped off the path.
     pub(crate) strip: usize,
 }
 
 impl Target {
-    /// Reads what `Display` wrote.
+    /// Parses what `Display` writes.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (backend, strip) = text.split_once(':')?;
         let Backend::Slot(slot) = Backend::parse(backend)? else { return None };
@@ -97,7 +97,7 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     /// 0 to 256.
     pub(crate) weight: u16,
-    /// Whether it takes traffic; if not, it is in maintenance and waits for its connections to end.
+    /// It takes traffic; otherwise it is in maintenance until its connections have ended.
     pub(crate) serving: bool,
 }
 
@@ -107,21 +107,21 @@ pub(crate) type Servers = BTreeMap<String, Server>;
 /// One HTTP frontend's map, without the mark for wildcards.
 pub(crate) type Map = BTreeMap<String, Target>;
 
-/// What an HAProxy has, or is to have.
+/// The state of an HAProxy, as it is or should be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct State {
     pub(crate) shape: Shape,
     /// By the port of an HTTP frontend.
     pub(crate) maps: BTreeMap<u16, Map>,
-    /// Maps that have the mark for wildcards.
+    /// The ports whose maps are marked as having wildcards.
     pub(crate) marked: BTreeSet<u16>,
-    /// A backend that is not here has no servers.
+    /// A backend without an entry has no servers.
     pub(crate) servers: BTreeMap<Backend, Servers>,
 }
 
 impl State {
-    /// The table laid out whole in this shape. A route keeps the slot that it has in `before`. Routes that find no
-    /// slot, and those of frontends that the shape does not have, are left out.
+    /// Lays the table out in this shape. A route keeps the slot that it has in `before`. Routes without a slot, and those of
+    /// frontends that the shape does not have, are left out.
     pub(crate) fn lay_out(shape: &Shape, table: &RouteTable, before: Option<&Self>) -> Self {
         let mut state = Self { shape: shape.clone(), ..Self::default() };
         let carried = |route: &&Route| shape.frontends.contains(&route.key.frontend);
@@ -158,7 +158,7 @@ impl State {
         state
     }
 
-    /// The slots that no map leads to and that have no servers, least first.
+    /// Returns the slots without a key and without servers, in order.
     pub(crate) fn empty_slots(&self) -> VecDeque<u32> {
         let led_to: BTreeSet<u32> =
             self.maps.values().flat_map(Map::values).map(|target| target.slot).collect();
@@ -167,8 +167,8 @@ impl State {
             .collect()
     }
 
-    /// The slots that no map leads to and that still have servers.
-    pub(crate) fn abandoned_slots(&self) -> Vec<u32> {
+    /// Returns the slots without a key that still have servers.
+    pub(crate) fn orphaned_slots(&self) -> Vec<u32> {
         let led_to: BTreeSet<u32> =
             self.maps.values().flat_map(Map::values).map(|target| target.slot).collect();
         let slot = |backend: &Backend| match backend {
@@ -179,7 +179,7 @@ impl State {
     }
 }
 
-/// The key of a route in its frontend's map.
+/// Returns a route's key in its frontend's map.
 pub(crate) fn map_key(key: &RouteKey) -> String {
     let mut text = match &key.host {
         HostPattern::Any => String::new(),
@@ -194,7 +194,7 @@ pub(crate) fn map_key(key: &RouteKey) -> String {
     text
 }
 
-/// The route that a map's key is of; none if the key is not one that [`map_key`] makes.
+/// Returns the route of a map's key, or `None` if [`map_key`] does not make such a key.
 pub(crate) fn route_key(port: u16, text: &str) -> Option<RouteKey> {
     let (host, prefix) = text.split_once('/')?;
     let host = match host {
@@ -218,17 +218,17 @@ pub(crate) fn wildcard_labels(key: &RouteKey) -> Option<usize> {
 }
 
 /// Returns the least of [`WILDCARD_LABELS`] with which every wildcard of the table is found.
-pub(crate) fn wildcard_labels_of(table: &RouteTable) -> usize {
+pub(crate) fn wildcard_labels_needed(table: &RouteTable) -> usize {
     let most = table.iter().filter_map(|route| wildcard_labels(&route.key)).max().unwrap_or(0);
     WILDCARD_LABELS.into_iter().find(|&labels| labels >= most).unwrap_or(most)
 }
 
-/// How many segments a route takes off the path.
+/// Returns how many segments a route strips off the path.
 pub(crate) fn strip(route: &Route) -> usize {
     if route.strip_prefix { route.key.prefix.segments() } else { 0 }
 }
 
-/// A route's upstreams as servers that take traffic.
+/// Returns a route's upstreams as servers that take traffic.
 pub(crate) fn servers(route: &Route) -> Servers {
     let mut servers = Servers::new();
     for upstream in &route.upstreams {
@@ -238,21 +238,20 @@ pub(crate) fn servers(route: &Route) -> Servers {
     servers
 }
 
-/// An upstream's weight in HAProxy, which sends nothing to a server of weight 0 even where there is no other.
+/// Returns an upstream's weight in HAProxy, which sends nothing to a server of weight 0 even if there is no other.
 pub(crate) fn weight(route: &Route, upstream: &Upstream) -> u16 {
     let all_zero = route.upstreams.iter().all(|upstream| upstream.weight.get() == 0);
     if all_zero { 1 } else { upstream.weight.get() }
 }
 
-/// A server's name has its address in it: an address that changes is another server, and what is under way to the
-/// old one is left alone.
+/// Returns a server's name. Its address is part of it: a new address is another server, and requests to the old one finish.
 fn server_name(upstream: &Upstream) -> String {
     let plain = |c: &char| c.is_ascii_alphanumeric();
     let id: String = upstream.container.id.as_str().chars().filter(plain).take(12).collect();
     format!("{id}-{}-{}", upstream.address.ip(), upstream.address.port())
 }
 
-/// An address without the scope of IPv6, which HAProxy does not know.
+/// Returns an address without the scope of IPv6, which HAProxy does not support.
 pub(crate) fn bare(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip(), address.port())
 }

@@ -1,4 +1,4 @@
-//! The HAProxy engine: carries a route table out with a real HAProxy, almost always without a reload.
+//! The HAProxy engine: keeps HAProxy's routes like a route table, almost always without a reload.
 //!
 //! ```text
 //! RouteTable ─► layout (pure) ─► diff (pure) ─► command ─► runtime ─► the worker's socket
@@ -6,28 +6,29 @@
 //!                  └─► template ─► check ─► files ─► master ──┘  only for a port that comes or goes
 //! ```
 //!
-//! HAProxy is configured once with a frontend a port and a pool of empty backends; routes are keys of maps, upstreams
-//! are servers that come and go at run time ([`layout`]). What HAProxy has is held as a [`layout::State`], in which
-//! only commands that were answered with success have happened; when anything is unclear it is read back from HAProxy,
-//! which is also how an agent that starts takes over an HAProxy that runs, without a reload.
+//! HAProxy is configured once, with a frontend per port and a pool of empty backends; routes are keys of maps, and upstreams are
+//! servers that are added and deleted at run time ([`layout`]). A [`layout::State`] records what HAProxy has: only commands that
+//! succeeded count. In doubt it is read back from HAProxy, which is also how an agent that starts takes over a running HAProxy
+//! without a reload.
 //!
-//! [`Haproxy::apply`] does all work and keeps no task of its own but the one that writes files behind a change;
-//! [`Haproxy::disturbed`] says when it is due again: a reload that was debounced, the sweep of servers whose
-//! connections have ended, HAProxy's death. What failed or was refused is only tried again when [`Haproxy::retry`] says so.
+//! [`Haproxy::apply`] does all the work; the one task beside it writes files after a change. [`Haproxy::disturbed`] resolves when
+//! it has to be called again: for a debounced reload, for the sweep of servers whose connections have ended, when HAProxy exits.
+//! What failed is only tried again after [`Haproxy::retry`]: the engine has no timer for that.
 //!
-//! Two levels of template: one with the built-in layout in it (the built-in one, or one that extends it) is driven as
-//! above. Any other is rendered whole at every change, checked, written and reloaded ([`template`]).
+//! A template with the built-in layout (the built-in one, or one that extends it) is driven as above. Any other is rendered at every
+//! change, checked, written and reloaded ([`template`]).
 //!
-//! A weight of 0 takes no new traffic while another upstream of its route has more; where all are 0 they share equally.
+//! An upstream of weight 0 takes no new traffic while another of its route has more; if all are 0, they share equally.
 //!
-//! Deliberately absent: UDP, which HAProxy does not relay (such routes are passed over), TLS, and any decision about
-//! which container takes traffic.
+//! Deliberately absent: UDP, which HAProxy does not relay (such routes are skipped), TLS, and any decision about which container
+//! takes traffic.
 
 #[cfg(test)]
 mod behaviour;
 mod binding;
 mod command;
 mod diff;
+mod docker_glue;
 mod error;
 mod files;
 #[cfg(test)]
@@ -36,8 +37,10 @@ mod headers;
 mod install;
 mod layout;
 mod master;
+mod meter;
 mod output;
 mod program;
+mod python;
 mod rc;
 mod runtime;
 mod settings;
@@ -53,6 +56,7 @@ use longshore_model::{Frontend, Protocol, RouteKey, RouteTable};
 use tokio::time::Instant;
 
 pub use error::HaproxyError;
+pub use meter::{FrontendTraffic, Meter};
 pub use settings::{Mode, Reload, Settings, template_dirs};
 
 use layout::{Shape, State};
@@ -63,47 +67,47 @@ use settings::Paths;
 use template::Templates;
 use upkeep::{Due, Writer};
 
-/// What [`Haproxy::apply`] could not bring about, or not yet. Every other HTTP and TCP route of the table is in force.
+/// What [`Haproxy::apply`] did not do, or not yet. Every other HTTP and TCP route of the table is in force.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
-    /// Frontends that cannot be listened on, and why. They are tried again after [`Haproxy::retry`].
+    /// Frontends that cannot be bound, and why. They are tried again after [`Haproxy::retry`].
     pub failed: Vec<(Frontend, String)>,
-    /// Frontends some of whose routes wait for a reload that is due soon.
+    /// Frontends with routes that wait for a reload.
     pub pending: BTreeSet<Frontend>,
 }
 
-/// What was done since the engine started.
+/// Counters since the engine started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Reloads that brought a configuration into force.
+    /// Successful reloads.
     pub reloads: u64,
-    /// Configurations that were refused, and reloads and starts that failed.
+    /// Rejected configurations, and failed reloads and starts.
     pub failures: u64,
-    /// How often HAProxy was started.
+    /// Successful starts of HAProxy.
     pub starts: u64,
-    /// Changes that were made at run time.
+    /// Changes at run time.
     pub commands: u64,
 }
 
 /// An HAProxy that carries a route table.
 ///
-/// Dropped, an HAProxy that it runs itself is ended at once; [`Haproxy::shutdown`] and [`Haproxy::leave`] are the
-/// polite ways.
+/// Dropping it stops an HAProxy of its own at once; [`Haproxy::shutdown`] drains it, and [`Haproxy::leave`] lets it run on.
 pub struct Haproxy {
     settings: Settings,
     paths: Paths,
     /// Arguments from the rc file.
     extra: Vec<String>,
     templates: Arc<Templates>,
-    /// Whether the templates have the built-in layout.
+    /// The templates have the built-in layout.
     has_layout: bool,
     runtime: Runtime,
+    meter: Meter,
     /// In own mode.
     output: Option<Output>,
     /// In own mode, while it runs.
     master: Option<Master>,
     table: RouteTable,
-    /// None while it is not known what HAProxy has.
+    /// `None` while HAProxy's state is unknown.
     known: Option<Known>,
     /// Frontends that could not be bound, until they are tried again.
     refused: BTreeMap<Frontend, String>,
@@ -115,50 +119,50 @@ pub struct Haproxy {
     writer: Option<Writer>,
     last_reload: Option<Instant>,
     due: Due,
-    /// Why a step failed that is not repeated before [`Haproxy::retry`].
-    held: Option<String>,
-    /// Whether the files are older than what was changed at run time, because writing them failed.
+    /// Why a step failed that is only repeated after [`Haproxy::retry`].
+    last_failure: Option<String>,
+    /// The files lack changes made at run time, because writing them failed.
     unwritten: bool,
     stats: Stats,
 }
 
-/// What a running HAProxy has.
+/// The state of a running HAProxy, and what follows from it.
 struct Known {
     state: State,
-    /// Who it was when it was asked; none for a template of a layout that is not ours.
+    /// The process that was asked; `None` with a template of another layout.
     identity: Option<Identity>,
     /// Empty slots.
     free: VecDeque<u32>,
-    /// Slots that were given up, since when.
+    /// Released slots, since when.
     cooling: Vec<(Instant, u32)>,
-    /// Routes that found no slot.
-    homeless: usize,
-    /// Whether keys beside those that are named may differ.
-    whole: bool,
+    /// How many routes found no slot.
+    unplaced: usize,
+    /// All keys have to be compared, not only those that changed.
+    resync: bool,
 }
 
 impl Known {
     fn new(state: State, identity: Option<Identity>) -> Self {
         let free = state.empty_slots();
-        Self { state, identity, free, cooling: Vec::new(), homeless: 0, whole: true }
+        Self { state, identity, free, cooling: Vec::new(), unplaced: 0, resync: true }
     }
 }
 
-/// Actions that HAProxy's own language cannot say.
+/// Actions that HAProxy's configuration language lacks.
 const LUA: &str = include_str!("longshore.lua");
 
 impl Haproxy {
-    /// Reads the templates and the rc file, and finds an HAProxy that an agent before left running in the same
-    /// directory. One that is to be started is started by the first [`Haproxy::apply`], with its routes.
+    /// Reads the templates and the rc file, and takes over an HAProxy that an earlier agent left running in the same directory.
+    /// Otherwise the first [`Haproxy::apply`] starts one, with its routes.
     ///
     /// # Errors
     ///
-    /// A mistake in the settings: a path that HAProxy cannot take, a template that does not render, an rc file that
-    /// cannot be read as data, a directory that cannot be made.
+    /// The settings are wrong: an invalid path, a template that does not render, an rc file that cannot be read, a directory that
+    /// cannot be created.
     pub async fn start(mut settings: Settings) -> Result<Self, HaproxyError> {
         let paths = Paths::of(&settings.mode)?;
         let extra = settings.rc_file.as_deref().map(rc::extra_arguments).transpose()?.unwrap_or_default();
-        settings.bind = binding::present(&settings.bind);
+        settings.bind = binding::supported(&settings.bind);
         let templates = Templates::new(&settings, &paths);
         let has_layout = templates
             .render(&State::default(), &RouteTable::default())
@@ -173,8 +177,10 @@ impl Haproxy {
         }
         files::private_dir(&paths.maps)?;
         files::write(&paths.lua, LUA)?;
+        let runtime = Runtime::new(&paths.socket);
         Ok(Self {
-            runtime: Runtime::new(&paths.socket),
+            meter: Meter::new(runtime.clone()),
+            runtime,
             written: std::fs::read_to_string(&paths.config).ok(),
             templates: Arc::new(templates),
             settings,
@@ -191,32 +197,32 @@ impl Haproxy {
             writer: None,
             last_reload: None,
             due: Due::default(),
-            held: None,
+            last_failure: None,
             unwritten: false,
             stats: Stats::default(),
         })
     }
 
-    /// Reads the templates again before the next table.
+    /// Reads the templates again, for the next table.
     ///
     /// # Errors
     ///
-    /// A template that does not render: the one before stays.
+    /// A template does not render: the one before stays.
     pub fn reread(&mut self) -> Result<(), HaproxyError> {
         let templates = Templates::new(&self.settings, &self.paths);
         let rendered = templates.render(&State::default(), &RouteTable::default())?;
         self.has_layout = rendered.has_layout;
         self.templates = Arc::new(templates);
-        // What runs is compared with what they make of the table.
+        // HAProxy is compared with what they make of the table.
         self.known = None;
         Ok(())
     }
 
-    /// The configuration that would be written for this table.
+    /// Returns the configuration that would be written for this table.
     ///
     /// # Errors
     ///
-    /// A path that HAProxy cannot take, or a template that does not render.
+    /// A path is invalid, or a template does not render.
     pub fn render(settings: &Settings, table: &RouteTable) -> Result<String, HaproxyError> {
         let paths = Paths::of(&settings.mode)?;
         let (frontends, _) = frontends(table);
@@ -225,14 +231,14 @@ impl Haproxy {
             frontends,
             pool,
             stats: settings.stats.is_some(),
-            wildcard_labels: layout::wildcard_labels_of(table),
+            wildcard_labels: layout::wildcard_labels_needed(table),
         };
         let state = State::lay_out(&shape, table, None);
         Ok(Templates::new(settings, &paths).render(&state, table)?.text)
     }
 
-    /// Carries the table. `changed` names every key that may differ since the last call that succeeded; all are
-    /// looked at where it is not known what HAProxy has.
+    /// Puts the table in force. `changed` names every key that may differ since the last call that succeeded; if HAProxy's state is
+    /// unknown, all are compared.
     ///
     /// # Errors
     ///
@@ -247,8 +253,8 @@ impl Haproxy {
         match self.converge(changed).await {
             Ok(()) => Ok(self.applied()),
             Err(error) => {
-                if self.held.is_none() {
-                    self.held = Some(chain(&error));
+                if self.last_failure.is_none() {
+                    self.last_failure = Some(chain(&error));
                 }
                 if self.known.is_none() {
                     // Nothing else is due while nothing can be done.
@@ -261,21 +267,21 @@ impl Haproxy {
 
     /// Has the next [`Haproxy::apply`] try again what failed and what was refused.
     pub fn retry(&mut self) {
-        self.held = None;
+        self.last_failure = None;
         if !self.shares_our_network() {
             self.refused.clear();
         }
         let addresses = &self.settings.bind;
         self.refused = std::mem::take(&mut self.refused)
             .into_keys()
-            .filter_map(|frontend| Some((frontend, binding::obstacle(addresses, frontend.port)?)))
+            .filter_map(|frontend| Some((frontend, binding::bind_error(addresses, frontend.port)?)))
             .collect();
     }
 
     async fn converge(&mut self, changed: &BTreeSet<RouteKey>) -> Result<(), HaproxyError> {
         self.notice_end();
-        if let Some(reason) = self.held.clone().filter(|_| self.known.is_none()) {
-            return Err(HaproxyError::Held { reason });
+        if let Some(reason) = self.last_failure.clone().filter(|_| self.known.is_none()) {
+            return Err(HaproxyError::RetryPending { reason });
         }
         if self.is_running() && self.known.is_none() {
             self.recognise().await?;
@@ -288,10 +294,10 @@ impl Haproxy {
         self.write_if_due().await
     }
 
-    /// Looks what a running HAProxy has. It stays unknown where it is not of the configuration that it should be.
+    /// Reads a running HAProxy's state, if it runs with our configuration; otherwise the state stays unknown.
     async fn recognise(&mut self) -> Result<(), HaproxyError> {
         if !self.has_layout {
-            // Its file tells all that can be known of it.
+            // Its file is all that is known of it.
             if self.written.is_some() {
                 self.known = Some(Known::new(State::default(), None));
             }
@@ -299,7 +305,7 @@ impl Haproxy {
         }
         let identity = match self.runtime.identity().await {
             Ok(identity) => identity,
-            // Somebody else's HAProxy may have had another configuration until now, without this socket.
+            // Somebody else's HAProxy may run with another configuration, without this socket.
             Err(_) if self.master.is_none() => return Ok(()),
             Err(error) => return Err(error),
         };
@@ -311,12 +317,9 @@ impl Haproxy {
             state.shape.stats = stats;
             state.shape.wildcard_labels = labels;
             if self.templates.description(&state.shape)? == identity.description {
-                tracing::info!(
-                    pid = identity.pid,
-                    "the running HAProxy has our configuration: going on with it"
-                );
-                let cooling =
-                    state.abandoned_slots().into_iter().map(|slot| (Instant::now(), slot)).collect();
+                tracing::info!(pid = identity.pid, "HAProxy already runs with this configuration");
+                let cooling = state.orphaned_slots().into_iter().map(|slot| (Instant::now(), slot)).collect();
+                self.meter.lay_out(&state);
                 let known = Known::new(state, Some(identity));
                 self.known = Some(Known { cooling, ..known });
                 return Ok(());
@@ -328,22 +331,23 @@ impl Haproxy {
     /// Makes the changes that need no reload.
     async fn change_at_run_time(&mut self, changed: &BTreeSet<RouteKey>) -> Result<(), HaproxyError> {
         let Some(known) = &mut self.known else { return Ok(()) };
-        let all = known.whole.then(|| diff::all_keys(&known.state, &self.table));
+        let all = known.resync.then(|| diff::all_keys(&known.state, &self.table));
         let keys = all.as_ref().unwrap_or(changed);
         let mut todo = diff::changes(&known.state, &mut known.free, &self.table, keys);
-        if known.whole {
-            todo.commands.extend(diff::withdraw_abandoned(&known.state));
+        if known.resync {
+            todo.commands.extend(diff::withdraw_orphaned(&known.state));
         }
         let now = Instant::now();
-        known.cooling.extend(todo.given_up.into_iter().map(|slot| (now, slot)));
-        known.homeless = todo.homeless;
-        known.whole = todo.homeless > 0;
+        known.cooling.extend(todo.released.into_iter().map(|slot| (now, slot)));
+        known.unplaced = todo.unplaced;
+        known.resync = todo.unplaced > 0;
         if todo.commands.is_empty() {
             return Ok(());
         }
         self.stats.commands += todo.commands.len() as u64;
         self.due.write.get_or_insert(now + self.settings.write_delay);
-        self.due.sweep.get_or_insert(now + upkeep::FIRST_SWEEP);
+        self.due.sweep.get_or_insert(now + upkeep::SWEEP_DELAY);
+        self.meter.follow(&todo.commands);
         if let Err(error) = self.runtime.carry_out(&self.paths, todo.commands, &mut known.state).await {
             self.known = None;
             return Err(error);
@@ -361,23 +365,28 @@ impl Haproxy {
             let deep = |key: &RouteKey| layout::wildcard_labels(key).is_some_and(|labels| labels > has);
             pending
                 .extend(self.table.iter().filter(|route| deep(&route.key)).map(|route| route.key.frontend));
-            if known.homeless > 0 {
+            if known.unplaced > 0 {
                 pending.extend(wanted.iter().filter(|frontend| frontend.protocol == Protocol::Http));
             }
-        } else if self.due.reload.is_some() || self.held.is_some() || self.known.is_none() {
+        } else if self.due.reload.is_some() || self.last_failure.is_some() || self.known.is_none() {
             pending.clone_from(&wanted);
         }
         pending.retain(|frontend| !self.refused.contains_key(frontend));
         Applied { failed, pending }
     }
 
-    /// What was done so far.
+    /// Returns a meter of HAProxy's traffic.
+    pub fn meter(&self) -> Meter {
+        self.meter.clone()
+    }
+
+    /// Returns the counters.
     pub fn stats(&self) -> Stats {
         self.stats
     }
 
-    /// Ends an HAProxy of our own: it takes no new connections at once, and what is under way has `grace` to end.
-    /// One that somebody else runs goes on.
+    /// Stops an HAProxy of its own: it takes no new connections from now on, and open requests have `grace` to finish. One that
+    /// somebody else runs is left alone.
     pub async fn shutdown(mut self, grace: Duration) {
         self.last_write().await;
         if let Some(mut master) = self.master.take() {
@@ -385,7 +394,7 @@ impl Haproxy {
         }
     }
 
-    /// Lets HAProxy run on with its routes, for the next agent to find.
+    /// Leaves HAProxy running with its routes, for the next agent.
     pub async fn leave(mut self) {
         if self.due.write.is_some() {
             self.last_write().await;
@@ -398,13 +407,13 @@ impl Haproxy {
     }
 }
 
-/// An error with its causes, in one line.
+/// Returns an error with its causes, in one line.
 fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<String>>().join(": ")
 }
 
-/// The frontends of a table that HAProxy is for, and those of them that cannot be: a port is HTTP or TCP.
+/// Returns the frontends of a table that HAProxy carries, and those that it cannot: a port is either HTTP or TCP.
 fn frontends(table: &RouteTable) -> (BTreeSet<Frontend>, Vec<(Frontend, String)>) {
     let mut wanted: BTreeSet<Frontend> = table.iter().map(|route| route.key.frontend).collect();
     wanted.retain(|frontend| frontend.protocol != Protocol::Udp);

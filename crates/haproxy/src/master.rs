@@ -1,5 +1,4 @@
-//! HAProxy's master process: starting one, finding one that an agent before left running, stopping it, and having a
-//! master read its configuration again.
+//! HAProxy's master process: starting it, taking over one that an earlier agent left running, stopping it, and reloading it.
 
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
@@ -17,42 +16,42 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::HaproxyError;
 use crate::output::Output;
 
-/// Between two looks at something that is about to happen.
-const LOOK: Duration = Duration::from_millis(5);
+/// The interval at which a master is polled for a change.
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Between two looks at whether a master that is not this process's child has ended.
-const ADOPTED_LOOK: Duration = Duration::from_millis(50);
+/// The interval at which a master that is not this process's child is checked.
+const ADOPTED_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How long a master that runs may leave its socket unanswered.
-const STATUS_LIMIT: Duration = Duration::from_secs(2);
+/// How long a running master may take to answer.
+const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long a reload may take until the new worker is there.
-const RELOAD_LIMIT: Duration = Duration::from_secs(20);
+/// How long a reload may take until the new worker serves.
+const RELOAD_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A running master that is ours. Dropped, it is told to end at once; see [`Master::leave`].
+/// A running master of our own. Dropping it sends SIGTERM, unless [`Master::leave`] was called.
 pub(crate) struct Master {
     pidfd: OwnedFd,
-    /// Where this process is its parent: to be reaped.
+    /// Set if it is this process's child, which has to be reaped.
     child: Option<Child>,
     left: bool,
 }
 
-/// What `show proc` tells.
+/// The answer to `show proc`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Status {
     pub(crate) master: u32,
-    /// How often it was reloaded.
+    /// Reloads so far.
     pub(crate) reloads: u32,
-    /// How many of those failed since the last that did not.
+    /// How many reloads have failed since the last that succeeded.
     pub(crate) failed: u32,
-    /// The worker that serves.
+    /// The serving worker.
     pub(crate) worker: Option<u32>,
-    /// Whether that one was started by the last reload.
+    /// That worker was started by the last reload.
     pub(crate) fresh: bool,
 }
 
 impl Master {
-    /// Starts one. It is only known to serve when its sockets answer.
+    /// Starts a master. It serves once its sockets answer.
     pub(crate) fn start(binary: &Path, arguments: &[String], output: &Output) -> Result<Self, HaproxyError> {
         let fail = |source| HaproxyError::Run { program: binary.display().to_string(), source };
         let child = Command::new(binary)
@@ -70,13 +69,13 @@ impl Master {
         Ok(Self { pidfd, child: Some(child), left: false })
     }
 
-    /// The one that runs already with this master socket and these arguments. One that runs with other arguments, or
-    /// does not answer and is known from the file with its pid, is stopped.
+    /// Returns the master that runs with this socket and these arguments. One with other arguments, or one from the pid file that
+    /// does not answer, is stopped.
     pub(crate) async fn find(socket: &Path, pid_file: &Path, arguments: &[String]) -> Option<Self> {
         let parse = |text: String| text.trim().parse().ok();
         let noted = std::fs::read_to_string(pid_file).ok().and_then(parse).and_then(|pid| open(pid, socket));
         let answering = match noted {
-            Some(_) => patient_status(socket).await,
+            Some(_) => status_of_running(socket).await,
             None => status(socket).await,
         };
         let (pid, pidfd, words) = match (noted, &answering) {
@@ -85,15 +84,15 @@ impl Master {
         };
         let mut found = Self { pidfd, child: None, left: false };
         if answering.is_some() && has_arguments(&words, arguments) {
-            tracing::info!(pid, "an HAProxy of ours is running: taking it over");
+            tracing::info!(pid, "taking over the running HAProxy");
             return Some(found);
         }
-        tracing::warn!(pid, "an HAProxy of ours runs otherwise than it should: stopping it");
+        tracing::warn!(pid, "stopping a running HAProxy: it has other arguments, or does not answer");
         found.stop(Duration::from_secs(2)).await;
         None
     }
 
-    /// Resolves when it has ended. Cancel-safe.
+    /// Resolves when it has exited. Cancel-safe.
     pub(crate) async fn ended(&mut self) {
         match &mut self.child {
             Some(child) => {
@@ -101,18 +100,18 @@ impl Master {
             }
             None => {
                 while !self.has_ended() {
-                    sleep(ADOPTED_LOOK).await;
+                    sleep(ADOPTED_POLL_INTERVAL).await;
                 }
             }
         }
     }
 
-    /// Whether it has ended.
+    /// Returns whether it has exited.
     pub(crate) fn has_ended(&mut self) -> bool {
         match &mut self.child {
             Some(child) => !matches!(child.try_wait(), Ok(None)),
             None => {
-                // A pidfd is readable from the process's end on.
+                // A pidfd becomes readable when the process exits.
                 let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
                 poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
             }
@@ -120,11 +119,11 @@ impl Master {
     }
 
     fn signal(&self, signal: Signal) {
-        // It may have ended a moment ago; then the signal is not wanted either.
+        // It may have exited a moment ago; then no signal is needed.
         let _ = pidfd_send_signal(self.pidfd.as_fd(), signal);
     }
 
-    /// Lets what is under way end for `grace`, then ends it. HAProxy takes no connections from the start.
+    /// Stops it: it takes no connections from now on, and open requests have `grace` to finish.
     pub(crate) async fn stop(&mut self, grace: Duration) {
         for (signal, wait) in [
             (Signal::USR1, grace),
@@ -144,7 +143,7 @@ impl Master {
         self.left = true;
     }
 
-    /// Its process.
+    /// Returns its process id.
     pub(crate) fn pid(&self) -> Option<u32> {
         self.child.as_ref().and_then(Child::id)
     }
@@ -158,58 +157,58 @@ impl Drop for Master {
     }
 }
 
-/// A process whose command line names this socket: its id, its descriptor, its command line.
+/// Opens a process whose command line names this socket. Returns its id, its descriptor and its command line.
 fn open(pid: u32, socket: &Path) -> Option<(u32, OwnedFd, Vec<u8>)> {
-    // Held before the command line is read, so that the pid is not another process's by then.
+    // RetryPending before the command line is read, so that the pid is not another process's by then.
     let pidfd = pidfd_open(Pid::from_raw(i32::try_from(pid).ok()?)?, PidfdFlags::empty()).ok()?;
     let words = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     let names = words.split(|byte| *byte == 0).any(|word| word == socket.as_os_str().as_bytes());
     names.then_some((pid, pidfd, words))
 }
 
-/// Whether a command line ends in these arguments: while a master reloads, others stand before them.
+/// Returns whether a command line ends with these arguments: a reload puts others before them.
 fn has_arguments(command_line: &[u8], arguments: &[String]) -> bool {
     let words: Vec<&[u8]> = command_line.split(|byte| *byte == 0).filter(|word| !word.is_empty()).collect();
     let arguments: Vec<&[u8]> = arguments.iter().map(String::as_bytes).collect();
     words.ends_with(&arguments)
 }
 
-/// What the master says of itself; none where none answers.
+/// Returns the master's status, or `None` if it does not answer.
 pub(crate) async fn status(socket: &Path) -> Option<Status> {
     parse_status(&ask(socket, "show proc\n").await.ok()?)
 }
 
-/// The same, of a master that is known to run: while it loads a configuration and once after, it executes itself anew
-/// and refuses or hangs up on whoever asks.
-async fn patient_status(socket: &Path) -> Option<Status> {
-    let limit = Instant::now() + STATUS_LIMIT;
+/// Returns the status of a master that is known to run: for a moment around a reload, it re-executes itself and refuses or
+/// drops connections.
+async fn status_of_running(socket: &Path) -> Option<Status> {
+    let limit = Instant::now() + STATUS_TIMEOUT;
     loop {
         match status(socket).await {
-            None if Instant::now() < limit => sleep(LOOK).await,
+            None if Instant::now() < limit => sleep(POLL_INTERVAL).await,
             status => return status,
         }
     }
 }
 
-/// Has a master read its configuration again, and waits until the worker with it is there. The worker before goes on
-/// where that fails.
+/// Reloads a master, and waits until the new worker serves. If that fails, the worker before stays.
 pub(crate) async fn reload(socket: &Path) -> Result<(), HaproxyError> {
     let fail = |reason: &str| HaproxyError::Reload { reason: reason.to_owned() };
-    let before = patient_status(socket).await.ok_or_else(|| fail("the master process does not answer"))?;
+    let before =
+        status_of_running(socket).await.ok_or_else(|| fail("HAProxy's master process does not answer"))?;
     ask(socket, "reload\n").await?;
-    let limit = Instant::now() + RELOAD_LIMIT;
+    let limit = Instant::now() + RELOAD_TIMEOUT;
     while Instant::now() < limit {
         match status(socket).await {
             Some(status) if status.reloads == before.reloads => {}
             Some(status) if status.failed > 0 => {
-                return Err(fail("haproxy could not start a worker with the configuration"));
+                return Err(fail("HAProxy could not start a worker with the new configuration"));
             }
             Some(Status { worker: Some(_), fresh: true, .. }) => return Ok(()),
             _ => {}
         }
-        sleep(LOOK).await;
+        sleep(POLL_INTERVAL).await;
     }
-    Err(fail("no worker with the configuration came up in time"))
+    Err(fail("no worker with the new configuration came up in time"))
 }
 
 /// Sends one line and reads the answer. After `reload` the master hangs up without one.
@@ -236,7 +235,7 @@ async fn ask(socket: &Path, line: &str) -> Result<String, HaproxyError> {
     }
 }
 
-/// Reads `show proc`:
+/// Parses `show proc`:
 ///
 /// ```text
 /// #<PID>          <type>          <reloads>       <uptime>        <version>

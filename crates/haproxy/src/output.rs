@@ -1,7 +1,7 @@
-//! What our HAProxy writes, line by line into the log.
+//! HAProxy's output, line by line into the log.
 //!
-//! It writes into a named pipe of its directory, so that an agent that takes a running HAProxy over hears it again.
-//! Its end of the pipe does not block: an agent that is stopped or gone costs lines, and never holds HAProxy up.
+//! It goes through a named pipe, so that an agent that takes over a running HAProxy reads it again. HAProxy's end of the pipe
+//! does not block: without a reading agent, lines are lost and HAProxy goes on.
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
@@ -16,10 +16,10 @@ use tokio::task::JoinHandle;
 
 use crate::HaproxyError;
 
-/// Lines that are kept for [`Output::recent`].
-const KEPT: usize = 200;
+/// How many lines are kept for [`Output::recent`].
+const MAX_LINES: usize = 200;
 
-/// The reading end.
+/// The reading end of the pipe.
 pub(crate) struct Output {
     writing_end: OwnedFd,
     lines: Arc<Mutex<Lines>>,
@@ -29,12 +29,12 @@ pub(crate) struct Output {
 #[derive(Default)]
 struct Lines {
     kept: VecDeque<String>,
-    /// How many were ever read.
+    /// How many were read so far.
     read: usize,
 }
 
 impl Output {
-    /// Opens the pipe, and makes it if it is not there.
+    /// Opens the pipe, and creates it if it is missing.
     pub(crate) fn open(path: &Path) -> Result<Self, HaproxyError> {
         let fail = |action| HaproxyError::file(action, path);
         let is_pipe =
@@ -45,7 +45,7 @@ impl Output {
             Err(_) => rustix::fs::mkfifoat(CWD, path, Mode::RUSR | Mode::WUSR)
                 .map_err(|errno| fail("create")(errno.into()))?,
         }
-        // Held for writing too, the pipe has no end when HAProxy has.
+        // Open for writing too, the pipe does not end when HAProxy exits.
         let receiver = pipe::OpenOptions::new().read_write(true).open_receiver(path).map_err(fail("read"))?;
         let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let writing_end =
@@ -55,17 +55,17 @@ impl Output {
         Ok(Self { writing_end, lines, reader })
     }
 
-    /// The end for HAProxy to write to.
+    /// Returns the end that HAProxy writes to.
     pub(crate) fn writing_end(&self) -> std::io::Result<OwnedFd> {
         self.writing_end.try_clone()
     }
 
-    /// How many lines were read so far.
+    /// Returns how many lines were read so far.
     pub(crate) fn position(&self) -> usize {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).read
     }
 
-    /// The lines since a position, once no more have come for a moment.
+    /// Returns the lines since a position, once none has come for a moment.
     pub(crate) async fn recent(&self, position: usize) -> Vec<String> {
         let mut before = usize::MAX;
         while before != self.position() {
@@ -93,7 +93,7 @@ async fn read(receiver: pipe::Receiver, lines: Arc<Mutex<Lines>>) {
             Ok(0) => return,
             Ok(_) => {}
             Err(error) => {
-                tracing::warn!(target: "longshore::haproxy", %error, "its output cannot be read any more");
+                tracing::warn!(target: "longshore::haproxy", %error, "cannot read HAProxy's output any more");
                 return;
             }
         }
@@ -102,14 +102,14 @@ async fn read(receiver: pipe::Receiver, lines: Arc<Mutex<Lines>>) {
         let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
         lines.read += 1;
         lines.kept.push_back(line);
-        if lines.kept.len() > KEPT {
+        if lines.kept.len() > MAX_LINES {
             lines.kept.pop_front();
         }
     }
 }
 
 fn log(line: &str) {
-    // Each of our own commands is told back as a warning, and so is each proxy that a reload stops.
+    // HAProxy reports each of our commands, and each proxy that a reload stops, as a warning.
     let echo = line.contains(" : CLI : ") || line.contains(" stopped (cumulated conns: ");
     if line.starts_with("[ALERT]") && !echo {
         tracing::warn!(target: "longshore::haproxy", "{line}");

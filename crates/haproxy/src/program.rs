@@ -1,4 +1,4 @@
-//! Programs that run to their end: `haproxy -c`, and the command that reloads an HAProxy that is not ours.
+//! Runs programs to their end: `haproxy -c`, and reload commands.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -10,25 +10,25 @@ use tokio::time::timeout;
 
 use crate::HaproxyError;
 
-/// What a program wrote, and whether it succeeded.
+/// A program's result.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) success: bool,
-    /// Both its outputs, without blank lines.
+    /// Its standard error and output, without blank lines.
     pub(crate) lines: Vec<String>,
 }
 
 /// How long a program may take. A check of ten thousand backends takes two seconds here.
-const LIMIT: Duration = Duration::from_secs(30);
+const PROGRAM_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Runs a program without a shell and without input.
 pub(crate) async fn run<S: AsRef<OsStr>>(program: &OsStr, arguments: &[S]) -> Result<Outcome, HaproxyError> {
     let name = || program.to_string_lossy().into_owned();
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
-    let output = match timeout(LIMIT, command.output()).await {
+    let output = match timeout(PROGRAM_TIMEOUT, command.output()).await {
         Ok(output) => output.map_err(|source| HaproxyError::Run { program: name(), source })?,
-        Err(_) => return Err(HaproxyError::RunTimeout { program: name(), limit: LIMIT }),
+        Err(_) => return Err(HaproxyError::RunTimeout { program: name(), limit: PROGRAM_TIMEOUT }),
     };
     let mut text = String::from_utf8_lossy(&output.stderr).into_owned();
     text.push('\n');
@@ -37,12 +37,12 @@ pub(crate) async fn run<S: AsRef<OsStr>>(program: &OsStr, arguments: &[S]) -> Re
     Ok(Outcome { success: output.status.success(), lines: lines.collect() })
 }
 
-/// Asks HAProxy whether it takes this configuration, and logs what it complains of.
+/// Has HAProxy check a configuration, and logs what it reports.
 pub(crate) async fn check(binary: &Path, config: &Path, extra: &[String]) -> Result<(), HaproxyError> {
     let mut arguments: Vec<&OsStr> = vec![OsStr::new("-c"), OsStr::new("-f"), config.as_os_str()];
     arguments.extend(extra.iter().map(OsStr::new));
     let outcome = run(binary.as_os_str(), &arguments).await?;
-    // NOTICE lines only tell the version.
+    // NOTICE lines only have the version.
     let complaint: Vec<String> =
         outcome.lines.into_iter().filter(|line| !line.starts_with("[NOTICE]")).collect();
     if outcome.success {
@@ -54,7 +54,7 @@ pub(crate) async fn check(binary: &Path, config: &Path, extra: &[String]) -> Res
     for line in &complaint {
         tracing::warn!(target: "longshore::haproxy", "{line}");
     }
-    // One line that is the same for the same mistake: without HAProxy's process number and the file's passing name.
+    // The same text for the same error: without HAProxy's process id and the temporary file's name.
     let file = config.display().to_string();
     let plain = |line: &String| {
         line.split_once(") : ").map_or(line.as_str(), |(_, rest)| rest).replace(&file, "haproxy.cfg")

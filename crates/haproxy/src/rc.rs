@@ -8,11 +8,11 @@ use std::path::Path;
 
 use crate::HaproxyError;
 
-/// Arguments that would take HAProxy out of our hands, and how many words follow each.
-const OURS: [(&str, usize); 7] =
+/// Arguments that are Longshore's to give, and how many words follow each.
+const RESERVED: [(&str, usize); 7] =
     [("-D", 0), ("-W", 0), ("-Ws", 0), ("-db", 0), ("-S", 1), ("-p", 1), ("-c", 0)];
 
-/// The extra arguments in the file; none where there is no such file.
+/// Returns the extra arguments in the file; none if there is no such file.
 pub(crate) fn extra_arguments(path: &Path) -> Result<Vec<String>, HaproxyError> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
@@ -21,11 +21,11 @@ pub(crate) fn extra_arguments(path: &Path) -> Result<Vec<String>, HaproxyError> 
     };
     let options =
         parse(&text).map_err(|(line, reason)| HaproxyError::Rc { path: path.to_owned(), line, reason })?;
-    Ok(keep_foreign(&options, path))
+    Ok(without_reserved(&options, path))
 }
 
-/// Characters that mean something to a shell that is not done here.
-const SHELLS: [char; 9] = ['$', '`', ';', '&', '|', '<', '>', '(', ')'];
+/// Characters that a shell would act on.
+const SHELL_CHARACTERS: [char; 9] = ['$', '`', ';', '&', '|', '<', '>', '(', ')'];
 
 /// Returns the words of the last `OPTIONS`.
 fn parse(text: &str) -> Result<Vec<String>, (usize, &'static str)> {
@@ -41,7 +41,7 @@ fn parse(text: &str) -> Result<Vec<String>, (usize, &'static str)> {
         };
         let (name, value) = assignment.split_once('=').ok_or(fail("expected NAME=value"))?;
         if name == "OPTIONS" {
-            if value.contains(SHELLS) {
+            if value.contains(SHELL_CHARACTERS) {
                 return Err(fail("nothing is expanded or run: write the value itself"));
             }
             options = value.split_whitespace().map(str::to_owned).collect();
@@ -50,14 +50,14 @@ fn parse(text: &str) -> Result<Vec<String>, (usize, &'static str)> {
     Ok(options)
 }
 
-/// Leaves out what Longshore says itself.
-fn keep_foreign(options: &[String], path: &Path) -> Vec<String> {
+/// Returns the arguments without those that Longshore gives itself.
+fn without_reserved(options: &[String], path: &Path) -> Vec<String> {
     let mut kept = Vec::new();
     let mut words = options.iter();
     while let Some(word) = words.next() {
-        match OURS.iter().find(|(ours, _)| ours == word) {
+        match RESERVED.iter().find(|(ours, _)| ours == word) {
             Some((ours, following)) => {
-                tracing::warn!(file = %path.display(), "{ours} in OPTIONS is left out: Longshore decides that");
+                tracing::warn!(file = %path.display(), "ignoring {ours} in OPTIONS: Longshore sets it");
                 for _ in 0..*following {
                     words.next();
                 }
@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn what_would_take_haproxy_out_of_our_hands_is_left_out() {
         let words = ["-D", "-n", "5", "-p", "/run/x.pid", "-V"].map(str::to_owned);
-        assert_eq!(keep_foreign(&words, Path::new("/rc")), ["-n", "5", "-V"]);
+        assert_eq!(without_reserved(&words, Path::new("/rc")), ["-n", "5", "-V"]);
     }
 
     #[test]

@@ -1,8 +1,7 @@
-//! HAProxy's sockets: commands in, answers out.
+//! The stats socket: commands in, answers out.
 //!
-//! A connection a batch: all lines are written at once in interactive mode, where each is answered by its output and
-//! a prompt, so the answers can be told apart. Answers are read while lines are still being written, as HAProxy stops
-//! reading when nobody takes its answers.
+//! Each batch has a connection: all lines are written at once in interactive mode, where each answer ends with a prompt, which
+//! separates them. Answers are read while lines are still being written: HAProxy stops reading while its answers are not read.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -19,23 +18,23 @@ use crate::command::{Command, prepared_version};
 use crate::layout::{Backend, Map, Server, Servers, Shape, State, Target, WILDCARDS};
 use crate::settings::Paths;
 
-/// How long a batch may take: HAProxy answers in microseconds, and a batch of thousands in tens of milliseconds.
-const LIMIT: Duration = Duration::from_secs(5);
+/// How long a batch may take. HAProxy answers a line in microseconds, and thousands in tens of milliseconds.
+const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(5);
 
 const PROMPT: &str = "\n> ";
 
-/// A socket that HAProxy listens on.
+/// HAProxy's stats socket.
 #[derive(Clone, Debug)]
 pub(crate) struct Runtime {
     path: PathBuf,
 }
 
-/// What a running process says of itself.
+/// What a running process reports of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Identity {
     /// The worker's process.
     pub(crate) pid: u32,
-    /// The `description` of its configuration: the built-in template puts its fingerprint there.
+    /// The `description` of its configuration, which the built-in layout sets to its fingerprint.
     pub(crate) description: String,
 }
 
@@ -44,10 +43,10 @@ impl Runtime {
         Self { path: path.to_owned() }
     }
 
-    /// The answers to these lines, in order. Each line has its end of line, and payload if any.
+    /// Sends these lines, each with its payload and line end, and returns the answers in order.
     pub(crate) async fn ask(&self, lines: &[String]) -> Result<Vec<String>, HaproxyError> {
         let fail = |source| HaproxyError::Socket { path: self.path.clone(), source };
-        match timeout(LIMIT, self.exchange(lines)).await {
+        match timeout(EXCHANGE_TIMEOUT, self.exchange(lines)).await {
             Ok(answers) => answers.map_err(fail),
             Err(_) => Err(fail(io::Error::new(io::ErrorKind::TimedOut, "no answer in time"))),
         }
@@ -84,12 +83,12 @@ impl Runtime {
         Ok(answers.into_iter().next().unwrap_or_default())
     }
 
-    /// Carries the commands out, in order, and makes each that succeeded happen to `state`.
+    /// Executes the commands in order, and applies each that succeeded to `state`.
     ///
     /// # Errors
     ///
-    /// The first command that was refused; commands after it were still sent, and `state` has those that succeeded.
-    /// If the socket broke, what happened is unknown.
+    /// A command was rejected: the others were still sent, and `state` has those that succeeded. If the socket failed, HAProxy's
+    /// state is unknown.
     pub(crate) async fn carry_out(
         &self,
         paths: &Paths,
@@ -126,13 +125,13 @@ impl Runtime {
                 }
             }
             if !failed {
-                command.happen(state);
+                command.apply_to(state);
             }
         }
         first_failure.map_or(Ok(()), Err)
     }
 
-    /// Tries to delete servers that are in maintenance; those with open connections stay.
+    /// Deletes servers in maintenance; those with open connections stay.
     pub(crate) async fn delete(
         &self,
         paths: &Paths,
@@ -145,7 +144,7 @@ impl Runtime {
         }
     }
 
-    /// Who answers.
+    /// Returns which process answers.
     pub(crate) async fn identity(&self) -> Result<Identity, HaproxyError> {
         let info = self.ask_one("show info").await?;
         let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
@@ -153,7 +152,7 @@ impl Runtime {
         Ok(Identity { pid, description: field("description: ").to_owned() })
     }
 
-    /// What HAProxy has. Of the shape, HAProxy does not tell `stats` and `wildcard_labels`.
+    /// Returns HAProxy's state. Of the shape, `stats` and `wildcard_labels` cannot be read.
     pub(crate) async fn state(&self, paths: &Paths) -> Result<State, HaproxyError> {
         let lines = ["show backend\n", "show servers state\n", "show map\n"].map(str::to_owned);
         let answers = self.ask(&lines).await?;
@@ -196,7 +195,7 @@ fn count(haystack: &[u8], needle: &[u8]) -> usize {
     haystack.windows(needle.len()).filter(|window| *window == needle).count()
 }
 
-/// The port of one of our maps in a line of `show map`: `2 (/dir/http_80.map) pattern loaded …`.
+/// Returns the port of one of our maps from a line of `show map`: `2 (/dir/http_80.map) pattern loaded …`.
 fn map_port(line: &str, paths: &Paths) -> Option<u16> {
     let (_, rest) = line.split_once('(')?;
     let (path, _) = rest.split_once(')')?;
@@ -204,8 +203,8 @@ fn map_port(line: &str, paths: &Paths) -> Option<u16> {
     name.strip_prefix("http_")?.strip_suffix(".map")?.parse().ok()
 }
 
-/// A map and whether it is marked, from the answer to `show map PATH`: `0x… key value` a line. A line that is none of
-/// ours keeps no route: the layout overwrites it.
+/// Parses a map and its mark from the answer to `show map PATH`, with `0x… key value` in each line. Other lines are skipped: the
+/// layout overwrites them.
 fn read_map(text: &str) -> (Map, bool) {
     let mut map = Map::new();
     let mut marked = false;
@@ -221,7 +220,7 @@ fn read_map(text: &str) -> (Map, bool) {
     (map, marked)
 }
 
-/// The servers of our backends, from the answer to `show servers state`.
+/// Parses the servers of our backends from the answer to `show servers state`.
 fn read_servers(text: &str) -> std::collections::BTreeMap<Backend, Servers> {
     let mut backends = std::collections::BTreeMap::new();
     for line in text.lines() {
@@ -241,7 +240,7 @@ fn read_servers(text: &str) -> std::collections::BTreeMap<Backend, Servers> {
 fn read_server(words: &[&str]) -> Option<Server> {
     let ip = words.get(4)?.parse().ok()?;
     let port = words.get(18)?.parse().ok()?;
-    // Bits of forced, inherited and resolver maintenance; drain is no state that we set.
+    // Bits of forced, inherited and resolver maintenance, and of drain, which we never set.
     let admin: u32 = words.get(6)?.parse().ok()?;
     let weight = words.get(7)?.parse().ok()?;
     Some(Server { address: std::net::SocketAddr::new(ip, port), weight, serving: admin == 0 })
@@ -339,7 +338,7 @@ mod tests {
         let error = runtime.carry_out(&paths(), commands, &mut state).await.unwrap_err();
         assert_eq!(
             error.to_string(),
-            "haproxy answers \"No such server.\" to \"set server tcp_2/s state maint\""
+            "HAProxy answered \"No such server.\" to \"set server tcp_2/s state maint\""
         );
         let serving: Vec<bool> = state.servers.values().map(|servers| servers["s"].serving).collect();
         assert_eq!(serving, [false, true, false]);

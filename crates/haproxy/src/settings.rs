@@ -1,4 +1,4 @@
-//! How HAProxy is to be run, and the paths that follow from it.
+//! The engine's settings, and the paths that follow from them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -11,45 +11,44 @@ use crate::{HaproxyError, socket};
 /// The built-in template's name.
 pub(crate) const BUILT_IN: &str = "haproxy.cfg.j2";
 
-/// Whose HAProxy it is.
+/// Who runs HAProxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Longshore runs it in master-worker mode, and starts it again when it dies.
+    /// Longshore runs it in master-worker mode, and restarts it when it exits.
     Own {
-        /// Where its configuration, maps, sockets and output go. Made with mode 0700. HAProxy outlives an agent
-        /// that is killed, and is found again here.
+        /// The directory of its configuration, maps, sockets and output. Created with mode 0700. HAProxy outlives an agent that is
+        /// killed, and the next one finds it here.
         dir: PathBuf,
     },
     /// Somebody else runs it. Longshore writes its whole configuration file and reloads it.
     Attach {
-        /// The configuration file, absolute. The maps go into a directory beside it, named like it with `.maps` at
-        /// the end.
+        /// The absolute path of the configuration file. The maps are in a directory beside it, whose name ends in `.maps`.
         config: PathBuf,
-        /// Its stats socket, whose folder is made if it is not there. If none is given: the one that the configuration file
+        /// Its stats socket, whose directory is created if missing. If `None`: the one that the configuration file
         /// declares, else the distribution's, else one beside the maps. The built-in template declares it with level
         /// `admin`; if the configuration before Longshore's first does not, the first update is a reload.
         socket: Option<PathBuf>,
-        /// How it is told to reload.
+        /// How it is reloaded.
         reload: Reload,
     },
 }
 
-/// How an HAProxy that somebody else runs is told to read its configuration again.
+/// How an HAProxy that somebody else runs is reloaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reload {
-    /// The socket of its master process (`haproxy -W -S PATH`).
+    /// By the socket of its master process (`haproxy -W -S PATH`).
     Master(PathBuf),
-    /// A program and its arguments, such as `systemctl reload haproxy`. It is run without a shell.
+    /// By a program and its arguments, such as `systemctl reload haproxy`. Run without a shell.
     Command(Vec<String>),
 }
 
 impl Reload {
-    /// Reads a flag: a command, with quotes as in a shell, or the absolute path of a master socket. A path alone is a
-    /// command where it is a file, and a socket where it is one or where nothing is there yet.
+    /// Parses a flag: a command, with quotes as in a shell, or the absolute path of a master socket. A path alone is a command if it
+    /// is a regular file; otherwise it is a socket, which may not exist yet.
     ///
     /// # Errors
     ///
-    /// A quote is not closed, or there is no word.
+    /// A quote is not closed, or the text is empty.
     pub fn parse(text: &str) -> Result<Self, HaproxyError> {
         let words = shlex::split(text).filter(|words| !words.is_empty());
         let words = words.ok_or_else(|| HaproxyError::ReloadCommand { text: text.to_owned() })?;
@@ -60,51 +59,49 @@ impl Reload {
     }
 }
 
-/// Everything that [`crate::Haproxy`] is told once.
+/// The settings of [`crate::Haproxy`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Whose HAProxy it is.
+    /// Who runs HAProxy.
     pub mode: Mode,
-    /// The program; looked for in `PATH` unless it has a slash. Attach mode needs it too, for `-c`. Default `haproxy`.
+    /// The program, looked up in `PATH` unless it has a slash. Attach mode needs it too, for `-c`. Default: `haproxy`.
     pub binary: PathBuf,
-    /// The addresses that frontends listen on. Default: all, IPv4 and (where the host has it) IPv6.
+    /// The addresses that frontends listen on. Default: all, IPv4 and, if the host has it, IPv6.
     pub bind: Vec<IpAddr>,
-    /// Proxies before this one, whose word on where a request came from is believed. Default: none.
+    /// Proxies in front of this one, whose forwarding headers are trusted. Default: none.
     pub trusted: Vec<IpNet>,
-    /// Directories that templates are searched in, in this order, before the built-in one.
+    /// Directories with templates, searched in this order before the built-in one.
     pub template_dirs: Vec<PathBuf>,
-    /// The template. Default `haproxy.cfg.j2`, which is built in.
+    /// The name of the template. Default: `haproxy.cfg.j2`, which is built in.
     pub template_file: Option<String>,
     /// Where HAProxy sends its access log, in the words of its `log` directive. Default: `/dev/log local0` for an HAProxy
     /// that runs already, where the host has `/dev/log`, else none.
     pub log: Option<String>,
-    /// Where the statistics page is. Default 127.0.0.1:5000.
+    /// The address of the statistics page. Default: 127.0.0.1:5000.
     pub stats: Option<SocketAddr>,
-    /// Least time between two reloads: whatever asks for one meanwhile shares the next. Default 100 ms.
+    /// The least time between two reloads: changes in between share the next. Default: 100 ms.
     pub reload_debounce: Duration,
-    /// Whether the caller tries again what failed. If not, a configuration that passed `haproxy -c` stays in its file where
-    /// the reload fails, for HAProxy's next start. Default true.
+    /// The caller retries. If it does not, a configuration that passed `haproxy -c` stays in its file when the reload fails, for
+    /// HAProxy's next start. Default: true.
     pub retries: bool,
-    /// How long a frontend without routes is left listening (it answers 404) before a reload takes it away, as a
-    /// container that restarts brings it back. Default 5 s.
+    /// How long a frontend without routes goes on listening (it answers 404) before a reload removes it: a container that restarts
+    /// brings it back. Default: 5 s.
     pub linger: Duration,
-    /// How long after a change at run time the files on disk follow, for an HAProxy that somebody else starts again.
-    /// Default 1 s.
+    /// How long after a change at run time the files are written, for an HAProxy that somebody else restarts. Default: 1 s.
     pub write_delay: Duration,
-    /// A shell-style file whose `OPTIONS="…"` are extra arguments for HAProxy (the old `--rc`). Read as data, never
-    /// run. Where it does not exist, there are none.
+    /// A file of shell assignments, whose `OPTIONS="…"` are extra arguments for HAProxy (the old `--rc`). Read as data, never run. It
+    /// may be missing.
     pub rc_file: Option<PathBuf>,
-    /// How many empty backends stand ready for routes to come. Doubled when they run out. Default 128.
+    /// How many backends there are for routes. Doubled when they run out. Default: 128.
     pub pool: u32,
-    /// HAProxy's threads. Default: HAProxy's, one a core.
+    /// HAProxy's threads. Default: HAProxy's, one per core.
     pub threads: Option<u16>,
-    /// The user and group that the workers run as. Default: `haproxy` where Longshore is root and such a user and
-    /// group exist.
+    /// The user and group that the workers run as. Default: `haproxy` if Longshore is root and they exist.
     pub run_as: Option<(String, String)>,
 }
 
 impl Settings {
-    /// The defaults for this mode.
+    /// Returns the defaults for this mode.
     pub fn new(mode: Mode) -> Self {
         let log = match mode {
             Mode::Attach { .. } => Path::new("/dev/log").exists().then(|| "/dev/log local0".to_owned()),
@@ -130,21 +127,20 @@ impl Settings {
         }
     }
 
-    /// The template's name.
+    /// Returns the template's name.
     pub fn template(&self) -> &str {
         self.template_file.as_deref().unwrap_or(BUILT_IN)
     }
 }
 
-/// Splits a `--template-dir` of the old tool: directories with colons between them. An empty part (a colon at an
-/// end) stands for `defaults`.
+/// Splits a `--template-dir`: directories separated by colons. An empty part (a colon at an end) stands for `defaults`.
 pub fn template_dirs(list: &str, defaults: &[PathBuf]) -> Vec<PathBuf> {
     list.split(':')
         .flat_map(|part| if part.is_empty() { defaults.to_vec() } else { vec![PathBuf::from(part)] })
         .collect()
 }
 
-/// `haproxy:haproxy`, where this process may give up root for it.
+/// Returns `haproxy:haproxy`, if this process may switch to it.
 fn default_user() -> Option<(String, String)> {
     let listed = |file: &str| {
         std::fs::read_to_string(file).is_ok_and(|text| text.lines().any(|line| line.starts_with("haproxy:")))
@@ -153,7 +149,7 @@ fn default_user() -> Option<(String, String)> {
     able.then(|| ("haproxy".to_owned(), "haproxy".to_owned()))
 }
 
-/// Where everything is.
+/// The paths of files and sockets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Paths {
     /// The configuration.
@@ -164,11 +160,11 @@ pub(crate) struct Paths {
     pub(crate) lua: PathBuf,
     /// The stats socket.
     pub(crate) socket: PathBuf,
-    /// The master's socket, where it is ours.
+    /// The master's socket, if it is known.
     pub(crate) master: Option<PathBuf>,
 }
 
-/// The kernel takes 107 bytes, and HAProxy binds a name with its pid and `.tmp` at the end first.
+/// The kernel allows 107 bytes, and HAProxy first binds a name that ends with its pid and `.tmp`.
 const SOCKET_PATH_LIMIT: usize = 90;
 
 impl Paths {
@@ -206,13 +202,13 @@ impl Paths {
         Ok(paths)
     }
 
-    /// The map of the HTTP frontend on this port.
+    /// Returns the path of the map of the HTTP frontend on this port.
     pub(crate) fn map(&self, port: u16) -> PathBuf {
         self.maps.join(format!("http_{port}.map"))
     }
 }
 
-/// The configuration and the socket's commands name these paths bare, so nothing in them may need a quote.
+/// Refuses a path that would have to be quoted in the configuration or in the socket's commands.
 fn check_characters(path: &Path) -> Result<(), HaproxyError> {
     let text = path.to_string_lossy();
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@=".contains(c);

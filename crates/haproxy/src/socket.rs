@@ -1,12 +1,12 @@
-//! Which stats socket an HAProxy that runs already is driven by.
+//! Finds the stats socket of an HAProxy that somebody else runs.
 
 use std::path::{Path, PathBuf};
 
-/// Where distributions have it, in this order, if the folder is there.
+/// Where distributions have it, in order of preference.
 const USUAL: [&str; 2] = ["/run/haproxy/admin.sock", "/var/lib/haproxy/stats"];
 
-/// Returns the socket that this configuration file declares, else the usual one of this host, else one in `fallback`: a
-/// folder that is still there after a restart of the host.
+/// Returns the socket that this configuration file declares, else a usual one whose directory exists, else one in `fallback`, a
+/// directory that survives a restart of the host.
 pub(crate) fn choose(config: &Path, fallback: &Path) -> PathBuf {
     let declared = std::fs::read_to_string(config).ok().and_then(|text| declared(&text));
     let usual = || USUAL.map(PathBuf::from).into_iter().find(|path| path.parent().is_some_and(Path::is_dir));

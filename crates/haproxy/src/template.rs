@@ -1,7 +1,8 @@
-//! The configuration as text, from Jinja2 templates.
+//! Renders the configuration from Jinja2 templates.
 //!
 //! A template is looked for in the settings' directories first, then among the built-in ones, of which there is one:
-//! `haproxy.cfg.j2`. A template of one's own may extend it, or stand alone. What may be used in it:
+//! `haproxy.cfg.j2`. A template of one's own may extend it (also one of the same name), or stand alone. What may be used in
+//! it:
 //!
 //! | variable | what it is |
 //! |---|---|
@@ -22,41 +23,43 @@
 //!
 //! Docker Glue's three know no port but the frontend's: an upstream on another port (`listen`, or a published port of
 //! another host) is left out of them, with a warning, and as ever a route without upstreams is not in them. `re_escape` is a filter, and strings, maps and lists have
-//! Python's methods (`format`, `items`, `get`, …). Nothing is escaped: every value was parsed, and has no character
+//! Python's methods (`format`, `items`, `has_key`, `append`, …). Nothing is escaped: every value was parsed, and has no character
 //! that ends a word of the configuration.
 //!
 //! A template whose output does not have the built-in layout's `description` is taken as it is: every change of its
 //! text is checked, written and reloaded.
 
-use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
-use longshore_model::{Frontend, HostPattern, Protocol, Route, RouteTable};
+use longshore_model::{Frontend, Protocol, Route, RouteTable};
 use minijinja::value::Value;
 use minijinja::{AutoEscape, Environment, ErrorKind, context};
 
 use crate::HaproxyError;
-use crate::headers;
 use crate::layout::{Backend, Shape, State, Target, bare, map_key, weight};
 use crate::settings::{BUILT_IN, Paths, Settings};
+use crate::{docker_glue, headers, python};
+
+/// The built-in template's other name, which no template of one's own hides.
+const BUILT_IN_ALWAYS: &str = "built-in/haproxy.cfg.j2";
 
 const BUILT_IN_TEXT: &str = include_str!("haproxy.cfg.j2");
 
-/// The templates, and what of the settings goes into them.
+/// The templates, with the settings that they use.
 pub(crate) struct Templates {
     environment: Environment<'static>,
     settings: Settings,
     paths: Paths,
 }
 
-/// A configuration as text.
+/// A rendered configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Rendered {
     pub(crate) text: String,
-    /// The fingerprint of the shape. HAProxy tells it as its `description`.
+    /// The fingerprint of the shape, which HAProxy reports as its `description`.
     pub(crate) description: String,
-    /// Whether it has the built-in layout, so that routes can change without a reload.
+    /// It has the built-in layout, so that routes can change without a reload.
     pub(crate) has_layout: bool,
 }
 
@@ -64,21 +67,26 @@ impl Templates {
     pub(crate) fn new(settings: &Settings, paths: &Paths) -> Self {
         let mut environment = Environment::new();
         environment.set_auto_escape_callback(|_| AutoEscape::None);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.set_path_join_callback(|name, parent| match name {
+            // A template of one's own with the default name extends the built-in one, not itself.
+            BUILT_IN if parent == BUILT_IN => BUILT_IN_ALWAYS.into(),
+            name => name.into(),
+        });
+        python::install(&mut environment);
         environment.add_filter("re_escape", re_escape);
         let dirs = settings.template_dirs.clone();
         environment.set_loader(move |name| {
             for dir in &dirs {
                 if let Some(source) = read(dir, name)? {
-                    return Ok(Some(source));
+                    return Ok(Some(python::rewrite(&source)));
                 }
             }
-            Ok((name == BUILT_IN).then(|| BUILT_IN_TEXT.to_owned()))
+            Ok([BUILT_IN, BUILT_IN_ALWAYS].contains(&name).then(|| BUILT_IN_TEXT.to_owned()))
         });
         Self { environment, settings: settings.clone(), paths: paths.clone() }
     }
 
-    /// The configuration of this state, with the routes of its frontends.
+    /// Renders the configuration of this state, with the routes of its frontends.
     pub(crate) fn render(&self, state: &State, table: &RouteTable) -> Result<Rendered, HaproxyError> {
         let description = self.description(&state.shape)?;
         let text = self.text(state, table, &description)?;
@@ -86,13 +94,13 @@ impl Templates {
         Ok(Rendered { text, description, has_layout })
     }
 
-    /// Whether the template uses Docker Glue's variables.
-    pub(crate) fn speaks_docker_glue(&self) -> bool {
+    /// Returns whether the template uses Docker Glue's variables.
+    pub(crate) fn uses_docker_glue(&self) -> bool {
         let template = self.environment.get_template(self.settings.template());
         template.is_ok_and(|template| template.source().contains("_mapping"))
     }
 
-    /// The fingerprint of everything that only a reload changes: the text without routes.
+    /// Returns the fingerprint of everything that only a reload changes: the text without routes.
     pub(crate) fn description(&self, shape: &Shape) -> Result<String, HaproxyError> {
         let empty = State::lay_out(shape, &RouteTable::default(), None);
         let mut hasher = DefaultHasher::new();
@@ -126,8 +134,9 @@ impl Templates {
             routes => routes.iter().map(|route| route_value(route, state)).collect::<Vec<Value>>(),
         };
         let template = self.environment.get_template(name).map_err(fail)?;
-        let mut text = template.render(context! { ..own, ..glue(&routes) }).map_err(fail)?;
-        // HAProxy takes a last line without an end for a file that was cut off.
+        let mut text =
+            template.render(context! { ..own, ..docker_glue::variables(&routes) }).map_err(fail)?;
+        // HAProxy takes a last line without a line end for a truncated file.
         if !text.ends_with('\n') {
             text.push('\n');
         }
@@ -151,17 +160,17 @@ impl Templates {
     }
 }
 
-/// The name of a frontend in the built-in layout.
+/// Returns the name of a frontend in the built-in layout.
 pub(crate) fn frontend_name(frontend: &Frontend) -> String {
     format!("{}_{}", frontend.protocol, frontend.port)
 }
 
-/// Reads what [`frontend_name`] wrote.
+/// Parses what [`frontend_name`] writes.
 pub(crate) fn parse_frontend_name(text: &str) -> Option<Frontend> {
     text.replacen('_', ":", 1).parse().ok()
 }
 
-/// A template's text in a directory; a name that leaves the directory is not there.
+/// Returns a template's text from a directory. A name that leaves the directory is not found.
 fn read(dir: &std::path::Path, name: &str) -> Result<Option<String>, minijinja::Error> {
     let hostile = |part: &str| part.is_empty() || part == "." || part == ".." || part.contains('\\');
     if name.split('/').any(hostile) {
@@ -229,78 +238,6 @@ fn route_value(route: &Route, state: &State) -> Value {
         backend => backend.map(|backend| backend.to_string()),
         upstreams => route.upstreams.iter().map(upstream).collect::<Vec<Value>>(),
     }
-}
-
-type Hosts = BTreeMap<String, BTreeMap<String, Value>>;
-
-/// Docker Glue's variables.
-fn glue(routes: &[&Route]) -> Value {
-    let mut http: BTreeMap<String, Hosts> = BTreeMap::new();
-    let mut tcp: BTreeMap<String, Value> = BTreeMap::new();
-    for route in routes {
-        let Frontend { port, protocol } = route.key.frontend;
-        let strip = if route.strip_prefix { "1" } else { "0" };
-        let upstreams = route.upstreams.iter().filter(|upstream| on_port(upstream.address, port));
-        let mut upstreams = upstreams.peekable();
-        if upstreams.peek().is_none() {
-            continue;
-        }
-        let pair = |upstream: &longshore_model::Upstream| {
-            (upstream.address.ip().to_string(), weight(route, upstream).to_string())
-        };
-        match protocol {
-            Protocol::Udp => {}
-            Protocol::Tcp => {
-                let list = upstreams.map(|upstream| {
-                    let (ip, weight) = pair(upstream);
-                    Value::from(vec![ip, weight])
-                });
-                tcp.insert(port.to_string(), Value::from(list.collect::<Vec<_>>()));
-            }
-            Protocol::Http => {
-                let host = match &route.key.host {
-                    HostPattern::Any => String::new(),
-                    host => host.to_string(),
-                };
-                let list = upstreams.map(|upstream| {
-                    let (ip, weight) = pair(upstream);
-                    Value::from(vec![ip, weight, strip.to_owned()])
-                });
-                let list = Value::from(list.collect::<Vec<_>>());
-                let hosts = http.entry(port.to_string()).or_default();
-                hosts.entry(host).or_default().insert(route.key.prefix.as_str().to_owned(), list);
-            }
-        }
-    }
-    let sorted = |(port, hosts): (&String, &Hosts)| (port.clone(), Value::from(sort(hosts)));
-    let sorted: BTreeMap<String, Value> = http.iter().map(sorted).collect();
-    context! { sorted_config_by_port => sorted, http_mapping => http, tcp_mapping => tcp }
-}
-
-/// Docker Glue's templates say the frontend's port where the container's is meant.
-fn on_port(address: SocketAddr, port: u16) -> bool {
-    address.port() == port
-}
-
-/// Hosts and their prefixes, the longest first.
-fn sort(hosts: &Hosts) -> Vec<Value> {
-    let mut names: Vec<&String> = hosts.keys().collect();
-    names.sort_by_key(|name| std::cmp::Reverse(name.len()));
-    let host = |name: &String| {
-        let mut prefixes: Vec<String> =
-            hosts.get(name).into_iter().flat_map(BTreeMap::keys).cloned().collect();
-        prefixes.sort_by_key(|prefix| std::cmp::Reverse(prefix.len()));
-        Value::from(vec![Value::from(name.as_str()), Value::from(prefixes)])
-    };
-    names.into_iter().map(host).collect()
-}
-
-/// Frontends whose routes Docker Glue's variables cannot say whole.
-pub(crate) fn glue_lacks(table: &RouteTable) -> Vec<&Route> {
-    let lacks = |route: &&Route| {
-        route.upstreams.iter().any(|upstream| !on_port(upstream.address, route.key.frontend.port))
-    };
-    table.iter().map(AsRef::as_ref).filter(lacks).collect()
 }
 
 /// Python's `re.escape`.
@@ -410,7 +347,33 @@ mod tests {
                 "T 5432 10.0.0.2 7",
             ]
         );
-        assert_eq!(glue_lacks(&table).len(), 1);
+        assert_eq!(docker_glue::lacking(&table).len(), 1);
+    }
+
+    #[test]
+    fn a_template_of_the_default_name_may_extend_the_built_in_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let text =
+            "{% extends 'haproxy.cfg.j2' %}{% block defaults_extra %}\n    option contstats{% endblock %}";
+        std::fs::write(dir.path().join("haproxy.cfg.j2"), text).unwrap();
+        let rendered =
+            render(&templates(Some(dir.path()), None), &table(&[("http:80 a.com/", &[1])])).unwrap();
+        assert!(rendered.has_layout);
+        assert!(rendered.text.contains("\n    option contstats\n"));
+    }
+
+    #[test]
+    fn a_template_for_python_2_renders_before_there_is_any_route_and_after() {
+        let text = "{% set lines = [] %}{% for port, hosts in http_mapping.iteritems() %}\
+            {% for host in hosts.iterkeys() %}{% if lines.append('%s/%s' % (port, host)) %}{% endif %}{% endfor %}\
+            {% endfor %}{% for host, prefixes in http_mapping['80'].items() %}\
+            {% for ip, weight, strip in prefixes[''] %}{{ '%s=%s' % (host, weight) }} {% endfor %}{% endfor %}\
+            {{ lines|join(',') }} {{ http_mapping.has_key('80') }} {{ tcp_mapping['1']|length }}";
+        let empty = with_template(text, &RouteTable::default()).unwrap();
+        assert_eq!(empty.text, " False 0\n");
+        let up = at("10.0.0.1:80".parse().unwrap(), "7");
+        let table: RouteTable = [route("http:80 a.com/", vec![up])].into_iter().collect();
+        assert_eq!(with_template(text, &table).unwrap().text, "a.com=7 80/a.com True 0\n");
     }
 
     #[test]

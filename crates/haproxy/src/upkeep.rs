@@ -1,4 +1,4 @@
-//! What is due by itself: reloads that were debounced, the sweep, and files that follow changes at run time.
+//! What is due without a change of routes: debounced reloads, the sweep, and files after changes at run time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,17 +8,17 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::{Haproxy, HaproxyError, Known, diff, files, program};
 
-/// How long a withdrawn server is left alone before it is deleted, and a slot before it is given to another route: a
-/// request that was on its way there is somewhere by then.
-pub(crate) const FIRST_SWEEP: Duration = Duration::from_secs(2);
+/// How long a withdrawn server is kept before it is deleted, and a slot before it is reused: a request that was on its way there
+/// has arrived by then.
+pub(crate) const SWEEP_DELAY: Duration = Duration::from_secs(2);
 
-/// Between two tries to delete servers that still had connections.
-const NEXT_SWEEP: Duration = Duration::from_secs(5);
+/// The interval at which deleting servers with open connections is tried again.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How often a running HAProxy is asked whether it is still the same.
-const POLL: Duration = Duration::from_secs(1);
+/// The interval at which a running HAProxy's identity is checked: nothing reports that somebody else reloaded it.
+const IDENTITY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// When what is due.
+/// When each step is due.
 #[derive(Debug, Default)]
 pub(crate) struct Due {
     /// A reload that was debounced.
@@ -29,7 +29,7 @@ pub(crate) struct Due {
     pub(crate) sweep: Option<Instant>,
     /// Files that do not say what runs.
     pub(crate) write: Option<Instant>,
-    /// A look at whether HAProxy is the same. Kept, so that a caller who is never idle does not put it off for ever.
+    /// The check of HAProxy's identity. Kept, so that a busy caller does not postpone it for ever.
     pub(crate) poll: Option<Instant>,
 }
 
@@ -39,16 +39,16 @@ impl Due {
     }
 }
 
-/// Files being written behind a change.
+/// The task that writes the files after a change.
 pub(crate) type Writer = JoinHandle<Result<String, HaproxyError>>;
 
 impl Haproxy {
-    /// Resolves when [`Haproxy::apply`] has to be called although no route changed. Cancel-safe. Does not resolve again
-    /// for what `apply` has seen.
+    /// Resolves when [`Haproxy::apply`] has to be called although no route changed. Cancel-safe. Does not resolve again for what
+    /// `apply` has handled.
     pub async fn disturbed(&mut self) {
         loop {
             let next = self.due.next();
-            let poll = *self.due.poll.get_or_insert_with(|| Instant::now() + POLL);
+            let poll = *self.due.poll.get_or_insert_with(|| Instant::now() + IDENTITY_INTERVAL);
             let polled = self.has_layout && self.known.is_some();
             let master = self.master.as_mut();
             tokio::select! {
@@ -58,7 +58,7 @@ impl Haproxy {
                     self.writer = None;
                     match written {
                         Ok(text) => self.written = Some(text),
-                        // The next pass writes them itself, and says why that fails.
+                        // The next call of `apply` writes them itself, and reports why that fails.
                         Err(_) => {
                             self.unwritten = true;
                             return;
@@ -66,9 +66,9 @@ impl Haproxy {
                     }
                 }
                 () = sleep_until(poll), if polled => {
-                    if self.is_another().await {
+                    if self.was_replaced().await {
                         self.known = None;
-                        self.held = None;
+                        self.last_failure = None;
                         return;
                     }
                     self.due.poll = None;
@@ -77,17 +77,13 @@ impl Haproxy {
         }
     }
 
-    /// Whether HAProxy is not the one that it was.
-    async fn is_another(&self) -> bool {
+    /// Returns whether another worker answers, or none.
+    async fn was_replaced(&self) -> bool {
         let Some(Known { identity: Some(was), .. }) = &self.known else { return false };
         match self.runtime.identity().await {
             Ok(is) if is == *was => false,
             Ok(is) => {
-                tracing::warn!(
-                    was = was.pid,
-                    is = is.pid,
-                    "HAProxy was restarted or reloaded by somebody else"
-                );
+                tracing::warn!(was = was.pid, is = is.pid, "HAProxy was restarted or reloaded externally");
                 true
             }
             Err(error) => {
@@ -97,7 +93,7 @@ impl Haproxy {
         }
     }
 
-    /// Deletes withdrawn servers whose connections have ended, and frees slots that are empty.
+    /// Deletes withdrawn servers whose connections have ended, and frees empty slots.
     pub(crate) async fn sweep_if_due(&mut self) -> Result<(), HaproxyError> {
         let now = Instant::now();
         if self.due.sweep.is_none_or(|at| at > now) {
@@ -112,23 +108,23 @@ impl Haproxy {
             self.known = None;
             return Err(error);
         }
-        let abandoned = known.state.abandoned_slots();
+        let abandoned = known.state.orphaned_slots();
         let (still, cooled): (Vec<_>, Vec<_>) = std::mem::take(&mut known.cooling)
             .into_iter()
-            .partition(|(since, slot)| *since + FIRST_SWEEP > now || abandoned.contains(slot));
+            .partition(|(since, slot)| *since + SWEEP_DELAY > now || abandoned.contains(slot));
         known.cooling = still;
         known.free.extend(cooled.into_iter().map(|(_, slot)| slot));
         let left = known.state.servers.values().flatten().any(|(_, server)| !server.serving);
         if left || !known.cooling.is_empty() {
-            self.due.sweep = Some(now + NEXT_SWEEP);
+            self.due.sweep = Some(now + SWEEP_INTERVAL);
         }
         Ok(())
     }
 
-    /// Has the files follow what runs, beside the traffic of commands.
+    /// Writes the files after changes at run time, in a task of its own.
     pub(crate) async fn write_if_due(&mut self) -> Result<(), HaproxyError> {
         let now = Instant::now();
-        if self.unwritten && self.held.is_none() {
+        if self.unwritten && self.last_failure.is_none() {
             self.start_writer();
             self.settle_writer().await?;
             self.unwritten = false;
@@ -172,7 +168,7 @@ impl Haproxy {
         }));
     }
 
-    /// Waits for the files that are being written.
+    /// Waits for the files to be written.
     pub(crate) async fn settle_writer(&mut self) -> Result<(), HaproxyError> {
         let Some(mut writer) = self.writer.take() else { return Ok(()) };
         match finished(Some(&mut writer)).await {
@@ -187,18 +183,18 @@ impl Haproxy {
         }
     }
 
-    /// The same where nobody can be given an error any more.
+    /// Waits for the files to be written, and logs an error that nobody is there to get.
     pub(crate) async fn last_write(&mut self) {
         if let Err(error) = self.settle_writer().await {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
-                "HAProxy's files are older than its routes"
+                "HAProxy's files lack its latest routes"
             );
         }
     }
 }
 
-/// What the writer came to; never, where there is none.
+/// Returns the writer's result; never resolves without a writer.
 async fn finished(writer: Option<&mut Writer>) -> Result<String, HaproxyError> {
     match writer {
         Some(writer) => match writer.await {
@@ -209,7 +205,7 @@ async fn finished(writer: Option<&mut Writer>) -> Result<String, HaproxyError> {
     }
 }
 
-/// Runs what blocks on a disk beside the tasks.
+/// Runs blocking work on a thread of its own.
 pub(crate) async fn off_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, HaproxyError> + Send + 'static,
 ) -> Result<T, HaproxyError> {

@@ -13,9 +13,9 @@ pub(crate) async fn run(arguments: Balancer) -> anyhow::Result<ExitCode> {
     log::start("info", LogFormat::Text)?;
     let settings = settings(&arguments);
     if arguments.once {
-        return run::pass(settings, false).await;
+        return run::pass(settings).await;
     }
-    run::watch(settings.clone(), || Ok(settings.clone()), std::future::pending()).await
+    run::watch(settings.clone(), || Ok(settings.clone().into()), std::future::pending()).await
 }
 
 fn settings(arguments: &Balancer) -> Settings {

@@ -15,13 +15,13 @@ use crate::given::{Given, settings};
 /// Where the settings file is looked for when none is named.
 pub(crate) const DEFAULT: &str = "/etc/longshore/longshore.toml";
 
-/// The key of handlers: the one that is no flag.
+/// The key of handlers, which is the only one that is not a flag.
 const HANDLER: &str = "handler";
 
 /// How long a file may be, in bytes.
 const MAX_LENGTH: u64 = 1024 * 1024;
 
-/// What a file says.
+/// What a file contains.
 #[derive(Debug, Default)]
 pub(crate) struct File {
     /// Its settings, in order of its keys.
@@ -66,7 +66,7 @@ pub(crate) fn read(path: &Path, command: &clap::Command) -> Result<File, ConfigE
     if errors.is_empty() { Ok(file) } else { Err(ConfigErrors([errors, file.unknown].concat())) }
 }
 
-/// The text of one key, for those who need no more of the file and leave its errors to the agent.
+/// Returns the text of one key, for commands that need no more of the file and leave its errors to the agent.
 pub(crate) fn text(path: &Path, key: &str) -> Option<String> {
     let text = files::read(path, MAX_LENGTH, Guard::Writers).ok()?;
     let document = Document::parse(text.as_str()).ok()?;
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_handler_that_is_no_handler_is_told_with_its_line() {
+    fn an_invalid_handler_is_reported_with_its_line() {
         let errors = read_text(
             "[[handler]]\nclass = \"plugin\"\n\n[[handler]]\nname = \"two\"\nevents = [[1]]\nimages = 2020-01-01\n\
              params = 3\n\n[[handler]]\nname = \"a\\nb\"\n[handler.filter]\nx = 1\n\n[[handler]]\nname = \"two\"\n",
@@ -221,10 +221,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_of_settings_is_refused_and_holds_nobody_up() {
+    fn what_is_not_a_settings_file_is_refused_at_once() {
         let dir = tempfile::tempdir().unwrap();
         let command = crate::cli::command();
-        let told = |name: &str| {
+        let error = |name: &str| {
             let path = dir.path().join(name);
             read(&path, command.find_subcommand("run").unwrap()).unwrap_err().to_string()
         };
@@ -232,15 +232,15 @@ mod tests {
         assert!(std::process::Command::new("mkfifo").arg(pipe).status().unwrap().success());
         std::fs::write(dir.path().join("long"), "#".repeat(1024 * 1024 + 1)).unwrap();
         std::fs::write(dir.path().join("latin"), b"node = \"caf\xe9\"").unwrap();
-        assert!(told("pipe").ends_with("pipe: cannot be read: not a regular file"));
-        assert!(told("").ends_with("cannot be read: not a regular file"));
-        assert!(told("long").ends_with("longer than 1048576 bytes"));
-        assert!(told("latin").contains("UTF-8"));
-        assert!(told("none").contains("No such file"));
+        assert!(error("pipe").ends_with("pipe: cannot be read: not a regular file"));
+        assert!(error("").ends_with("cannot be read: not a regular file"));
+        assert!(error("long").ends_with("longer than 1048576 bytes"));
+        assert!(error("latin").contains("UTF-8"));
+        assert!(error("none").contains("No such file"));
     }
 
     #[test]
-    fn a_file_that_is_no_toml_is_refused_with_its_line() {
+    fn a_file_that_is_not_toml_is_refused_with_its_line() {
         assert!(read_text("node = \"a\"\nnode = = 1\n").unwrap_err().contains("longshore.toml:2: "));
     }
 }

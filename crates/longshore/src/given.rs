@@ -1,4 +1,4 @@
-//! A setting as it was given, in the file or the environment: the argument that says the same, and where it was written.
+//! A setting as it was given, in the file or the environment: the equivalent argument, and where it was written.
 
 use std::error::Error;
 use std::ffi::{OsStr, OsString};

@@ -13,6 +13,7 @@ use longshore_model::BalanceJob;
 
 use crate::cli::Glue;
 use crate::flags::{LogFormat, folders};
+use crate::legacy::program_folder;
 use crate::{legacy, log, run};
 
 /// Where docker-glue looked for INI files, seen from the program.
@@ -51,7 +52,7 @@ async fn begin(arguments: &Glue, settings: Settings, job: Option<BalanceJob>) ->
         tracing::info!("the handler of the balancer is another now: starting again with it");
     };
     let again = settings.clone();
-    run::watch(settings, || Ok(again.clone()), outdated).await
+    run::watch(settings, || Ok(again.clone().into()), outdated).await
 }
 
 fn is_of_engine(error: &anyhow::Error) -> bool {
@@ -105,14 +106,6 @@ fn is_own(folder: &Path) -> bool {
         tracing::warn!(%folder, "ignored: another user can decide what it holds; name it with a flag to use it");
     }
     is_own
-}
-
-/// The folder of the program as it was called: of a link, the link's. Called by its bare name, that of the program.
-pub(crate) fn program_folder(program: Option<&OsString>) -> PathBuf {
-    let called = program.map(Path::new).filter(|path| path.components().count() > 1);
-    let called =
-        called.and_then(|path| std::path::absolute(path).ok()).or_else(|| std::env::current_exe().ok());
-    called.as_deref().and_then(Path::parent).unwrap_or(Path::new("/")).to_owned()
 }
 
 /// A path without `.` and `..`, by its text alone: what is not there yet has no links to follow.

@@ -1,6 +1,7 @@
 //! The settings that the old tools' commands share: one job, no API, and no other follower.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use longshore_daemon::config::{
@@ -9,7 +10,13 @@ use longshore_daemon::config::{
 use longshore_haproxy::{Mode, Reload, template_dirs};
 use longshore_model::BalanceJob;
 
-use crate::glue::program_folder;
+/// The folder of the program as it was called: of a link, the link's. Called by its bare name, that of the program.
+pub(crate) fn program_folder(program: Option<&OsString>) -> PathBuf {
+    let called = program.map(Path::new).filter(|path| path.components().count() > 1);
+    let called =
+        called.and_then(|path| std::path::absolute(path).ok()).or_else(|| std::env::current_exe().ok());
+    called.as_deref().and_then(Path::parent).unwrap_or(Path::new("/")).to_owned()
+}
 
 /// Returns where docker-balancer looked for templates: its `./templates` was beside the program.
 fn template_folders() -> Vec<PathBuf> {

@@ -3,17 +3,36 @@
 use std::io::IsTerminal;
 
 use anyhow::Context;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 
 use crate::flags::LogFormat;
 
+/// The log, whose filter can be replaced.
+pub(crate) struct Log(reload::Handle<EnvFilter, Registry>);
+
 /// Sends the log to standard error from here on.
-pub(crate) fn start(filter: &str, format: LogFormat) -> anyhow::Result<()> {
+pub(crate) fn start(filter: &str, format: LogFormat) -> anyhow::Result<Log> {
     let filter = EnvFilter::try_new(filter).with_context(|| format!("invalid log filter {filter:?}"))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let (filter, handle) = reload::Layer::new(filter);
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    let registry = tracing_subscriber::registry().with(filter);
     match format {
-        LogFormat::Json => builder.json().init(),
-        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).with_target(false).init(),
+        LogFormat::Json => registry.with(lines.json()).init(),
+        LogFormat::Text => {
+            registry.with(lines.with_ansi(std::io::stderr().is_terminal()).with_target(false)).init();
+        }
     }
-    Ok(())
+    Ok(Log(handle))
+}
+
+impl Log {
+    /// Replaces the filter. The settings have checked it.
+    pub(crate) fn reload(&self, filter: &str) {
+        let replaced = EnvFilter::try_new(filter).map(|filter| self.0.reload(filter));
+        if let Err(error) = replaced {
+            tracing::warn!(%error, "invalid log filter {filter:?}: the old one stays in use");
+        }
+    }
 }

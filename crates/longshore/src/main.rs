@@ -5,6 +5,7 @@ mod cli;
 mod config_check;
 mod config_error;
 mod descriptors;
+mod dry_run;
 mod environment;
 mod file;
 mod flags;
@@ -44,16 +45,22 @@ const NO_AGENT: u8 = 3;
 /// `route explain`: no container receives the request.
 const NOT_ROUTED: u8 = 4;
 
+/// How many threads the agent's own work has; the balancer, the DNS server and Docker's events have theirs beside them.
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 4)
+}
+
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let command = match cli::parse(&arguments) {
         Ok(command) => command,
         Err(error) => return explained(&error),
     };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return failed(&anyhow::Error::new(error).context("cannot start")),
-    };
+    let runtime =
+        match tokio::runtime::Builder::new_multi_thread().worker_threads(threads()).enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => return failed(&anyhow::Error::new(error).context("cannot start")),
+        };
     let outcome = runtime.block_on(execute(command, &arguments));
     // A blocking file or name look-up that hangs must not hold the end up.
     runtime.shutdown_background();

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 
-/// Nobody reads standard output any more, as after `| head`: the rest is not wanted, which is no failure.
+/// Standard output is closed, as by `| head`: the reader has enough, which is not a failure.
 #[derive(Debug)]
 pub(crate) struct ClosedPipe;
 

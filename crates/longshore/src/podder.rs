@@ -20,7 +20,7 @@ const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 pub(crate) async fn run(arguments: Podder) -> anyhow::Result<ExitCode> {
     log::start(level(arguments.verbose, arguments.quiet), LogFormat::Text)?;
     let settings = settings(&arguments)?;
-    run::watch(settings.clone(), || Ok(settings.clone()), std::future::pending()).await
+    run::watch(settings.clone(), || Ok(settings.clone().into()), std::future::pending()).await
 }
 
 fn level(verbose: u8, quiet: u8) -> &'static str {

@@ -2,8 +2,8 @@
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use longshore_api::Route;
 use longshore_daemon::config::Settings;
 use longshore_daemon::{Agent, AgentError, Pass, Start};
 use longshore_model::{Problem, Subject};
@@ -11,58 +11,67 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config_error::ConfigErrors;
 use crate::output::{Terminal, print};
-use crate::settings::{Resolved, resolve};
-use crate::{FAILED, descriptors, log, query, succession};
+use crate::settings::{Resolved, Started, resolve};
+use crate::succession::Succession;
+use crate::{FAILED, descriptors, dry_run, log, succession};
+
+/// The pause between attempts to take over again from a successor that failed.
+const TAKE_BACK_PAUSE: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(flags: &[OsString]) -> anyhow::Result<ExitCode> {
-    let Resolved { run, settings, .. } = resolve(flags)?;
-    log::start(&run.log.log, run.log.log_format)?;
-    if run.once || run.dry_run {
-        return pass(settings, run.dry_run).await;
+    let Resolved { run, settings, values, .. } = resolve(flags)?;
+    let log = log::start(&run.log.log, run.log.log_format)?;
+    if run.dry_run {
+        return dry_run(settings).await;
     }
-    let reread = || resolve(flags).map(|resolved| resolved.settings);
+    if run.once {
+        return pass(settings).await;
+    }
+    let started = Started { values, settings: settings.clone() };
+    let reread = || {
+        let Resolved { run, settings, values, .. } = resolve(flags)?;
+        log.reload(&run.log.log);
+        let fixed = started.fixed(&values, &settings);
+        Ok(Reread { settings, fixed })
+    };
     watch(settings, reread, std::future::pending()).await
 }
 
-/// One pass: what Docker has, what follows from it, done or only shown.
-pub(crate) async fn pass(settings: Settings, dry: bool) -> anyhow::Result<ExitCode> {
-    let settings = Settings { listen: None, dns: None, ..settings };
-    let mut agent = Agent::start(settings, if dry { Start::Dry } else { Start::Once }, None).await?;
-    let outcome = until_signalled(agent.pass()).await;
-    let configuration = agent.leave().await?;
-    let Pass { routes, problems, handlers } = outcome?;
-    if dry {
-        let routes: Vec<Route> = routes.iter().map(|route| Route::from(&**route)).collect();
-        let problems: Vec<_> = problems.iter().map(longshore_api::Problem::from).collect();
-        print_plan(&routes, &problems, configuration.as_deref())?;
-    } else {
-        tracing::info!(
-            routes = routes.len(),
-            problems = problems.len(),
-            handlers = handlers.len(),
-            "one pass made"
-        );
+/// The settings, read again.
+pub(crate) struct Reread {
+    pub(crate) settings: Settings,
+    /// Those that changed and need a restart, by name.
+    pub(crate) fixed: Vec<String>,
+}
+
+impl From<Settings> for Reread {
+    fn from(settings: Settings) -> Self {
+        Self { settings, fixed: Vec::new() }
     }
-    let unapplied = |problem: &Problem| matches!(problem.subject, Subject::Balancer { .. });
-    let failed = handlers.iter().any(|(_, failure)| failure.is_some()) || problems.iter().any(unapplied);
+}
+
+/// Makes one pass: what Docker has, and what follows from it.
+pub(crate) async fn pass(settings: Settings) -> anyhow::Result<ExitCode> {
+    let mut agent = Agent::start(settings, Start::Once, None).await?;
+    let outcome = until_signalled(agent.pass()).await;
+    agent.leave().await?;
+    let Pass { routes, problems, handlers } = outcome?;
+    tracing::info!(
+        routes = routes.len(),
+        problems = problems.len(),
+        handlers = handlers.len(),
+        "single pass done"
+    );
+    let failed = handlers.iter().any(|(_, failure)| failure.is_some());
     Ok(if failed { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
 }
 
-/// Prints what a dry run would do: the routes, and the configuration where one would be written.
-fn print_plan(
-    routes: &[Route],
-    problems: &[longshore_api::Problem],
-    configuration: Option<&str>,
-) -> anyhow::Result<()> {
-    let terminal = Terminal::of_output();
-    print(&query::routes_table(routes).render(terminal))?;
-    if !problems.is_empty() {
-        print(&format!("\n{}", query::problems_table(problems).render(terminal)))?;
-    }
-    match configuration {
-        Some(configuration) => print(&format!("\n{configuration}")),
-        None => Ok(()),
-    }
+/// Prints what an agent would do.
+async fn dry_run(settings: Settings) -> anyhow::Result<ExitCode> {
+    let agent = Agent::start(settings, Start::Dry, None).await?;
+    let plan = until_signalled(agent.dry_run()).await?;
+    print(&dry_run::text(&plan, Terminal::of_output()))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// One pass for the sake of its handlers: it fails if one of them did, or if its file is broken.
@@ -76,12 +85,12 @@ pub(crate) async fn once(settings: Settings) -> anyhow::Result<ExitCode> {
     };
     let failed = handlers.iter().filter(|(_, failure)| failure.is_some()).count();
     let failed = failed + problems.iter().filter(is_handlers).count();
-    tracing::info!(ran = handlers.len(), failed, "the handlers of the event none have run");
+    tracing::info!(ran = handlers.len(), failed, "handlers of the event none have run");
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
 }
 
 /// A pass that a signal ends, with the handlers that it runs.
-async fn until_signalled(pass: impl Future<Output = Result<Pass, AgentError>>) -> anyhow::Result<Pass> {
+async fn until_signalled<T>(pass: impl Future<Output = Result<T, AgentError>>) -> anyhow::Result<T> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::select! {
@@ -95,7 +104,7 @@ async fn until_signalled(pass: impl Future<Output = Result<Pass, AgentError>>) -
 /// the process is replaced by another run of its program.
 pub(crate) async fn watch(
     settings: Settings,
-    reread: impl Fn() -> Result<Settings, ConfigErrors>,
+    reread: impl Fn() -> Result<Reread, ConfigErrors>,
     outdated: impl Future<Output = ()>,
 ) -> anyhow::Result<ExitCode> {
     descriptors::raise_limit();
@@ -103,37 +112,44 @@ pub(crate) async fn watch(
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
+    let mut hand_over = signal(SignalKind::user_defined1())?;
     let mut replace = signal(SignalKind::user_defined2())?;
     let (node, listen) = (settings.node.clone(), settings.listen);
-    let agent = begin(settings).await?;
-    tracing::info!(node, listen = listen.map(tracing::field::display), "the agent runs");
+    let mut agent = begin(settings).await?;
+    tracing::info!(node, listen = listen.map(tracing::field::display), "agent started");
     sd_notify::notify(&[sd_notify::NotifyState::Ready])?;
-    let mut successor = None;
+    let mut successor = Succession::default();
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = hangup.recv() => match reread() {
-                Ok(settings) => agent.reload(&settings),
-                Err(errors) => agent.stay(&errors.0.iter().map(Problem::from).collect::<Vec<_>>()),
+                Ok(Reread { settings, fixed }) => agent.reload(&settings, &fixed),
+                Err(errors) => agent.reject_settings(&errors.0.iter().map(Problem::from).collect::<Vec<_>>()),
             },
             () = &mut outdated => return Err(begin_anew(agent).await),
             _ = replace.recv() => match reread() {
                 Err(errors) => tracing::error!("{errors}; no successor is started"),
                 Ok(_) if agent.outlived_by_balancer() => match succession::try_out().await {
                     Ok(()) => return Err(begin_anew(agent).await),
-                    Err(error) => tracing::error!("cannot start a successor: {error:#}; this agent goes on"),
+                    Err(error) => tracing::error!("cannot start a successor: {error:#}; this agent stays"),
                 },
-                Ok(_) => successor = succession::spawn(agent.dns_ports()),
+                Ok(_) => successor.start(agent.dns_ports()),
             },
-            status = succession::ended(&mut successor) => {
-                tracing::error!(%status, "the successor ended before it took over; this agent goes on");
-                successor = None;
+            _ = hand_over.recv(), if successor.is_awaited() => {
+                tracing::info!("handing over to the successor");
+                agent.hand_over().await;
+                successor.handed_over();
+            }
+            Some(lost) = successor.failed() => {
+                if lost {
+                    take_back(&mut agent).await;
+                }
             }
         }
     }
-    tracing::info!("ending: open requests are let finish; a second signal ends at once");
-    let grace = match successor.as_ref().and_then(tokio::process::Child::id) {
+    tracing::info!("shutting down: draining open requests (signal again to exit now)");
+    let grace = match successor.pid() {
         Some(pid) => {
             sd_notify::notify(&[sd_notify::NotifyState::MainPid(pid)])?;
             Some(succession::GRACE)
@@ -150,6 +166,19 @@ pub(crate) async fn watch(
     }
 }
 
+/// Takes back what a successor was to have and lost. Its process has ended, so that nothing but a third one can be in the way.
+async fn take_back(agent: &mut Agent) {
+    loop {
+        match agent.take_over().await {
+            Ok(()) => return tracing::info!("took over again from the successor that failed"),
+            Err(error) => {
+                tracing::error!("cannot take over again from the successor that failed: {error}; retrying")
+            }
+        }
+        tokio::time::sleep(TAKE_BACK_PAUSE).await;
+    }
+}
+
 /// Starts by itself, or takes over from the agent that started this one, or that this process was.
 async fn begin(settings: Settings) -> Result<Agent, AgentError> {
     let inherited = succession::inherited();
@@ -157,7 +186,8 @@ async fn begin(settings: Settings) -> Result<Agent, AgentError> {
         return Agent::start(settings, Start::Fresh, inherited).await;
     };
     let mut agent = Agent::start(settings, Start::Successor, inherited).await?;
-    agent.succeed(|| predecessor.end()).await?;
+    agent.succeed(|| predecessor.ask()).await?;
+    predecessor.end();
     Ok(agent)
 }
 

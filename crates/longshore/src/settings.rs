@@ -1,6 +1,7 @@
 //! From flags, environment and file to the agent's settings, with every error found on the way.
 
-use std::ffi::OsString;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use clap::parser::ValueSource;
@@ -31,6 +32,39 @@ pub(crate) struct Resolved {
     pub(crate) file: Option<PathBuf>,
     /// The settings as the agent takes them.
     pub(crate) settings: Settings,
+    /// The value of each setting, as it was written or is by default.
+    pub(crate) values: Values,
+}
+
+/// The values of settings, by their names.
+pub(crate) type Values = BTreeMap<String, Vec<OsString>>;
+
+/// Settings in which another value counts at once, or at the next reload of what they name.
+const RELOADABLE: &[&str] = &["resync", "check-interval", "log", "handler-paths", "script-paths"];
+
+/// What an agent was started with.
+#[derive(Debug)]
+pub(crate) struct Started {
+    pub(crate) values: Values,
+    pub(crate) settings: Settings,
+}
+
+impl Started {
+    /// Returns the settings, by their names, in which these differ and that need a restart.
+    pub(crate) fn fixed(&self, values: &Values, settings: &Settings) -> Vec<String> {
+        let keys: BTreeSet<&String> = self.values.keys().chain(values.keys()).collect();
+        let differs = |key: &&String| self.values.get(*key) != values.get(*key);
+        let is_fixed = |key: &&String| !RELOADABLE.contains(&key.as_str());
+        let mut fixed: Vec<String> = keys.into_iter().filter(differs).filter(is_fixed).cloned().collect();
+        if self.settings.token != settings.token && !fixed.iter().any(|key| key == "token-file") {
+            fixed.push("token-file".to_owned());
+        }
+        // A handler's file may ask for another balancer.
+        if self.settings.balancer.engine != settings.balancer.engine && fixed.is_empty() {
+            fixed.push("balancer".to_owned());
+        }
+        fixed
+    }
 }
 
 /// Resolves the flags of `longshore run`, the environment and the file that either names. A flag goes before the
@@ -54,14 +88,14 @@ pub(crate) fn resolve(flags: &[OsString]) -> Result<Resolved, ConfigErrors> {
     let is_variable = |key: &str| environment.iter().any(|given| given.key == key);
     let of_file = file.given.iter().filter(|given| !is_variable(&given.key));
     let given: Vec<&Given> = of_file.chain(&environment).filter(|given| !is_flag(&given.key)).collect();
-    let run = merge(command, &given, flags)?;
+    let (run, values) = merge(command, &given, flags)?;
     let place = |key: &str| match given.iter().find(|given| given.key == key) {
         Some(given) => given.source.clone(),
         None => Source::Flag(key.to_owned()),
     };
     let ignored = file.unknown.iter().map(Problem::from).collect();
     let settings = Settings { ignored, ..settings(&run, file.handlers, place)? };
-    Ok(Resolved { run, file: path, settings })
+    Ok(Resolved { run, file: path, settings, values })
 }
 
 /// Both, or the errors of both.
@@ -77,11 +111,20 @@ fn both<A, B>(a: Result<A, ConfigErrors>, b: Result<B, ConfigErrors>) -> Result<
 }
 
 /// The flags, after what stands in for those that are not there.
-fn merge(command: clap::Command, given: &[&Given], flags: &[OsString]) -> Result<Run, ConfigErrors> {
+fn merge(
+    command: clap::Command,
+    given: &[&Given],
+    flags: &[OsString],
+) -> Result<(Run, Values), ConfigErrors> {
     let program = OsString::from("longshore");
     let given = given.iter().map(|given| &given.argument);
-    let matches = command.try_get_matches_from(std::iter::once(&program).chain(given).chain(flags));
-    matches.and_then(|matches| Run::from_arg_matches(&matches)).map_err(|error| of_flags(&error))
+    let all = std::iter::once(&program).chain(given).chain(flags);
+    let matches = command.clone().try_get_matches_from(all).map_err(|error| of_flags(&error))?;
+    let run = Run::from_arg_matches(&matches).map_err(|error| of_flags(&error))?;
+    let value =
+        |flag: &clap::Arg| matches.get_raw(flag.get_id().as_str()).into_iter().flatten().map(OsStr::to_owned);
+    let values = crate::given::settings(&command).map(|(key, flag)| (key.to_owned(), value(flag).collect()));
+    Ok((run, values.collect()))
 }
 
 fn of_flags(error: &clap::Error) -> ConfigErrors {

@@ -1,8 +1,11 @@
 //! SIGUSR2: the agent is replaced by another run of its program (a newer one, say) without losing a request.
 //!
-//! With the built-in balancer the successor is started beside its predecessor, shares its ports, and ends it with a
-//! SIGTERM once it carries the same routes; the predecessor's open connections live on in it until they end. A
-//! HAProxy carries the traffic by itself meanwhile, so the agent simply becomes its successor. Either way the successor gets
+//! With the built-in balancer the successor is started beside its predecessor and shares its ports. Once it carries the same
+//! routes, it asks its predecessor (SIGUSR1) for what two agents cannot share: the data directory, the deliveries and the API's
+//! port. When it has them, it ends its predecessor (SIGTERM), whose open connections live on in it until they end. A successor
+//! that fails before that leaves everything as it was: the predecessor takes back what it gave away.
+//!
+//! A HAProxy carries the traffic by itself meanwhile, so the agent simply becomes its successor. Either way the successor gets
 //! the DNS ports open, as systemd hands sockets over: what is asked before it can answer waits in them.
 
 use std::os::fd::OwnedFd;
@@ -17,13 +20,16 @@ use listenfd::ListenFd;
 use longshore_daemon::DnsPorts;
 use rustix::process::{Pid, Signal, getppid, kill_process};
 use tokio::process::Child;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 
 /// How long a predecessor's connections, websockets among them, may live on.
 pub(crate) const GRACE: Duration = Duration::from_secs(24 * 3600);
 
 /// How long a program may take to show that it runs.
 const TRIAL: Duration = Duration::from_secs(10);
+
+/// How long a successor may take to end its predecessor once it was handed what it asked for.
+const HANDOVER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Names the predecessor to the successor.
 const SUCCEEDS: &str = "LONGSHORE_SUCCEEDS";
@@ -35,22 +41,32 @@ const FIRST: i32 = 100;
 /// The agent that started this one to be replaced by it.
 pub(crate) struct Predecessor(Pid);
 
-/// The predecessor, where there is one: it must be the parent of this process.
+/// Returns the predecessor, where there is one: it must be the parent of this process.
 pub(crate) fn predecessor() -> Option<Predecessor> {
     let named = std::env::var(SUCCEEDS).ok()?.parse().ok().and_then(Pid::from_raw)?;
     (getppid() == Some(named)).then_some(Predecessor(named))
 }
 
 impl Predecessor {
-    /// Tells it to end, unless it has.
+    /// Asks it to hand over.
+    pub(crate) fn ask(&self) {
+        self.signal(Signal::USR1);
+    }
+
+    /// Tells it to end.
     pub(crate) fn end(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// Sends it a signal, unless it has ended.
+    fn signal(&self, signal: Signal) {
         if getppid() == Some(self.0) {
-            let _ = kill_process(self.0, Signal::TERM);
+            let _ = kill_process(self.0, signal);
         }
     }
 }
 
-/// The DNS ports that a predecessor left open, the first time that it is asked.
+/// Returns the DNS ports that a predecessor left open; nothing when it is called again.
 pub(crate) fn inherited() -> Option<DnsPorts> {
     let mut all = ListenFd::from_env();
     let datagrams = all.take_udp_socket(0).ok()??;
@@ -58,25 +74,25 @@ pub(crate) fn inherited() -> Option<DnsPorts> {
     Some(DnsPorts::new(datagrams, connections))
 }
 
-/// The path of the running program, where a newer one may lie by now.
+/// Returns the path of the running program, where a newer one may be by now.
 fn program() -> PathBuf {
     let path =
         std::env::current_exe().unwrap_or_else(|_| std::env::args_os().next().unwrap_or_default().into());
-    // Of a program that was replaced, the kernel says so after its path.
+    // The kernel appends this to the path of a program that was replaced.
     path.to_str().and_then(|path| path.strip_suffix(" (deleted)")).map_or(path.clone(), Into::into)
 }
 
-/// Whether the program runs at all. Who becomes another cannot go back.
+/// Checks that the program runs at all: an agent that has become another program cannot go back.
 pub(crate) async fn try_out() -> anyhow::Result<()> {
     let path = program();
     let mut command = tokio::process::Command::new(&path);
     command.arg("--help").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
-    let status = timeout(TRIAL, command.status()).await.context("it does not end")??;
+    let status = timeout(TRIAL, command.status()).await.context("it does not exit")??;
     anyhow::ensure!(status.success(), "{} --help fails: {status}", path.display());
     Ok(())
 }
 
-/// The same program with the same arguments, and with these ports.
+/// Returns a command that runs the same program with the same arguments, and hands it these ports.
 fn again(ports: Option<DnsPorts>) -> Command {
     let mut arguments = std::env::args_os();
     let name = arguments.next().unwrap_or_default();
@@ -95,19 +111,66 @@ fn again(ports: Option<DnsPorts>) -> Command {
     command
 }
 
-/// Starts a successor beside this agent.
-pub(crate) fn spawn(ports: Option<DnsPorts>) -> Option<Child> {
-    let mut command = tokio::process::Command::from(again(ports));
-    command.env(SUCCEEDS, std::process::id().to_string());
-    match command.spawn() {
-        Ok(child) => {
-            tracing::info!(pid = child.id(), "a successor was started");
-            Some(child)
+/// A successor of this agent, where one was started.
+#[derive(Default)]
+pub(crate) struct Succession {
+    child: Option<Child>,
+    /// When it must be done, once it was handed what it asked for.
+    deadline: Option<Instant>,
+}
+
+impl Succession {
+    /// Starts a successor beside this agent; there may be one already.
+    pub(crate) fn start(&mut self, ports: Option<DnsPorts>) {
+        if self.child.is_some() {
+            return tracing::warn!("a successor is starting already");
         }
-        Err(error) => {
-            tracing::error!(%error, "cannot start a successor; this agent goes on");
-            None
+        let mut command = tokio::process::Command::from(again(ports));
+        command.env(SUCCEEDS, std::process::id().to_string());
+        match command.spawn() {
+            Ok(child) => {
+                tracing::info!(pid = child.id(), "successor started");
+                self.child = Some(child);
+            }
+            Err(error) => tracing::error!(%error, "cannot start a successor; this agent stays"),
         }
+    }
+
+    /// Returns whether there is a successor that was handed nothing yet.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.child.is_some() && self.deadline.is_none()
+    }
+
+    /// The successor has been handed what it asked for.
+    pub(crate) fn handed_over(&mut self) {
+        self.deadline = Some(Instant::now() + HANDOVER_TIMEOUT);
+    }
+
+    /// The successor's process.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.child.as_ref().and_then(Child::id)
+    }
+
+    /// Resolves when the successor failed: whether something was handed to it. Pends while there is none.
+    pub(crate) async fn failed(&mut self) -> Option<bool> {
+        let Some(child) = &mut self.child else { return std::future::pending().await };
+        let late = async {
+            match self.deadline {
+                Some(deadline) => sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        let why = tokio::select! {
+            status = child.wait() => status.as_ref().map_or_else(ToString::to_string, ExitStatus::to_string),
+            () = late => {
+                // Until it has ended, it may have the data directory.
+                let _ = child.kill().await;
+                format!("it did not take over within {} s", HANDOVER_TIMEOUT.as_secs())
+            }
+        };
+        tracing::error!(why, "the successor failed; this agent stays");
+        self.child = None;
+        Some(self.deadline.take().is_some())
     }
 }
 
@@ -116,12 +179,4 @@ pub(crate) fn exec(ports: Option<DnsPorts>) -> anyhow::Error {
     let mut command = again(ports);
     command.env_remove(SUCCEEDS);
     anyhow::Error::new(command.exec()).context("cannot start the successor")
-}
-
-/// The end of a successor; pends while there is none.
-pub(crate) async fn ended(successor: &mut Option<Child>) -> String {
-    match successor {
-        Some(child) => child.wait().await.as_ref().map_or_else(ToString::to_string, ExitStatus::to_string),
-        None => std::future::pending().await,
-    }
 }

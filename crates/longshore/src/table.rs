@@ -9,7 +9,7 @@ const LAST_COLUMN: u16 = 24;
 /// Spaces between two columns.
 const GAP: u16 = 3;
 
-/// How well it stands with what a cell says.
+/// The colour of a cell, by its meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tone {
     Good,

@@ -37,7 +37,7 @@ pub use handler::{
     PublishJob,
 };
 pub use handler_event::{ContainerFacts, EventId, EventSubject, HandlerEvent};
-pub use handler_set::HandlerSet;
+pub use handler_set::{BrokenHandler, HandlerSet};
 pub use host::{Host, HostId, HostIdError};
 pub use image::{ImageReference, ImageReferenceError};
 pub use last_reported::{LastReported, Phase};

@@ -1,4 +1,4 @@
-//! The grammar of the labels that ask for traffic: which key says what.
+//! The grammar of the labels that ask for traffic: what each key means.
 //!
 //! | Docker Glue's spelling | Longshore's | value |
 //! |---|---|---|
@@ -16,7 +16,7 @@ use longshore_model::Protocol;
 /// One property of a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Attribute {
-    /// The route is asked for, and nothing else said.
+    /// The route is wanted, with defaults.
     Enabled,
     Host,
     Prefix,
@@ -25,14 +25,14 @@ pub(crate) enum Attribute {
     Listen,
 }
 
-/// Whose spelling a label has; of two labels that say the same thing, ours counts.
+/// Whose spelling a label has; of two labels for the same property, ours wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Spelling {
     Glue,
     Longshore,
 }
 
-/// What a label's key says.
+/// The meaning of a label's key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Key {
     /// A property of the route to one port.
@@ -135,7 +135,7 @@ fn unknown_word(word: &str) -> Key {
     Key::Unknown(UNKNOWN, hint)
 }
 
-/// A key without a port where one belongs, between `start` and what it says of it.
+/// A key without a port where one belongs, after `start`.
 fn without_port(start: &str, separator: &str, rest: &str) -> Key {
     let (first, after) = rest.split_once(separator).unwrap_or((rest, ""));
     if !first.is_empty() && first.bytes().all(|b| b.is_ascii_digit()) {
@@ -217,7 +217,7 @@ fn nearest(word: &str, known: &[&'static str]) -> Option<&'static str> {
 mod tests {
     use super::*;
 
-    /// What is said of a key that looks like one of ours.
+    /// The error of a key that looks like one of ours.
     fn hint(key: &str) -> String {
         match read(key) {
             Some(Key::Unknown(message, hint)) => format!("{message}; {}", hint.unwrap_or_default()),

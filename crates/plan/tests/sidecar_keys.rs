@@ -182,7 +182,7 @@ other: 1
     /etc/sidecars.yml:15: sidecars.both.ports: with this network_mode, the sidecar has no network of its own to publish from: the sidecar is not made
     /etc/sidecars.yml:22: other: unknown key, which does nothing: there are services and sidecars
     /etc/sidecars.yml:2: services.img: no such sidecar: "none"
-    /etc/sidecars.yml:3: services.Bad Image: "Bad Image" is no image reference: a part of its path is not lower-case letters, digits, '.', '_' and '-': no container is its
+    /etc/sidecars.yml:3: services.Bad Image: invalid image reference "Bad Image": expected a path of lower-case letters and digits, separated by '.', '_', '__' or '-': no container is its
     "#);
     let mut bench = Bench::with(text);
     bench.put(main(1, "img"));

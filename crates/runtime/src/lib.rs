@@ -13,6 +13,7 @@ pub mod files;
 mod follow;
 mod inspect;
 pub mod local_addr;
+mod own_thread;
 mod passed;
 mod problems;
 mod process_group;
@@ -23,6 +24,7 @@ mod steps;
 
 pub use follow::{Follower, FollowerContext};
 pub use inspect::{Evidence, Examine, Inspect};
+pub use own_thread::OwnThread;
 pub use passed::{Passed, Reached};
 pub use problems::{Problems, Source, chain};
 pub use process_group::ProcessGroup;

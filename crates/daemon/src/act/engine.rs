@@ -11,13 +11,13 @@ use super::Traffic;
 use crate::config::{BalancerSettings, EngineSettings};
 use crate::start::Start;
 
-/// Why an engine does not carry the routes.
+/// Why the routes are not in force.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// The built-in balancer has no threads or no timers.
     #[error("cannot start the built-in balancer")]
     BuiltIn(#[source] std::io::Error),
-    /// HAProxy is absent, refuses its configuration or does not answer.
+    /// HAProxy is missing, rejects its configuration, or does not answer.
     #[error(transparent)]
     Haproxy(#[from] HaproxyError),
 }
@@ -51,13 +51,13 @@ pub(crate) struct Engine {
     /// Frontends that the built-in one could not open when they were last tried.
     closed: BTreeMap<Frontend, String>,
     haproxy: Option<Haproxy>,
-    /// Nothing is done: only what would be is of interest, or not even that.
+    /// Set if nothing is done: for a dry run, or without a balancer.
     idle: Option<EngineSettings>,
 }
 
 impl Engine {
-    /// Starts what the settings name. A dry engine listens nowhere and accepts every table; a successor's listens
-    /// beside its predecessor's.
+    /// Starts the engine of the settings. A dry one listens nowhere and accepts every table; a successor's shares its
+    /// predecessor's ports.
     pub(crate) async fn start(settings: &BalancerSettings, start: Start) -> Result<Self, EngineError> {
         let dry = start == Start::Dry;
         let defaults = longshore_proxy::Settings::default();
@@ -82,7 +82,7 @@ impl Engine {
         Ok(Self { built_in, observations, closed: BTreeMap::new(), haproxy, idle })
     }
 
-    /// Its name, as `--balancer` has it.
+    /// Returns its name, as `--balancer` has it.
     pub(crate) fn name(&self) -> &'static str {
         match (&self.haproxy, &self.idle) {
             (Some(_), _) => "haproxy",
@@ -91,14 +91,14 @@ impl Engine {
         }
     }
 
-    /// Whether nobody wants routes.
+    /// Returns whether there is no balancer, so that no routes are wanted.
     pub(crate) fn is_absent(&self) -> bool {
         self.idle == Some(EngineSettings::None)
     }
 
-    /// What flows through it.
+    /// Returns what flows through it.
     pub(crate) fn traffic(&self) -> Traffic {
-        Traffic::new(self.built_in.clone())
+        Traffic::new(self.built_in.clone(), self.haproxy.as_ref().map(Haproxy::meter))
     }
 
     /// Puts `table` in force; `changed` names the routes that may differ since they were last applied. The built-in data
@@ -142,7 +142,7 @@ impl Engine {
         }
     }
 
-    /// Reads the engine's own files (the template) again before the next table.
+    /// Reads the engine's own files (HAProxy's template) again, for the next table.
     pub(crate) fn reread(&mut self) -> Result<(), EngineError> {
         match &mut self.haproxy {
             Some(haproxy) => Ok(haproxy.reread()?),
@@ -167,7 +167,7 @@ impl Engine {
         }
     }
 
-    /// Ends without ending a HAProxy; for a dry engine, what would have been written for `table`.
+    /// Ends without stopping HAProxy. Returns, for a dry engine, what would have been written for `table`.
     pub(crate) async fn leave(self, table: &RouteTable) -> Result<Option<String>, EngineError> {
         if let Some(haproxy) = self.haproxy {
             haproxy.leave().await;
@@ -178,7 +178,7 @@ impl Engine {
         }
     }
 
-    /// Takes no new work, lets open work finish for as long as `grace`, and ends.
+    /// Takes no new connections, gives open requests `grace` to finish, and ends.
     pub(crate) async fn drain(self, grace: Duration) {
         let haproxy = async {
             if let Some(haproxy) = self.haproxy {

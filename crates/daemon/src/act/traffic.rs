@@ -1,30 +1,53 @@
 use std::fmt::{self, Write};
 
+use longshore_haproxy::{FrontendTraffic, Meter};
 use longshore_model::{Frontend, Protocol};
 use longshore_proxy::{Balancer, DURATION_BOUNDS, FrontendStats};
 
 /// The histogram of how long requests take.
 const DURATION: &str = "longshore_request_duration_seconds";
 
-/// What flows through the built-in data plane, as figures.
+/// What flows through the engine, as metrics.
 #[derive(Clone)]
-pub(crate) struct Traffic(Balancer);
+pub(crate) struct Traffic {
+    built_in: Balancer,
+    haproxy: Option<Meter>,
+}
 
 impl Traffic {
-    pub(crate) fn new(balancer: Balancer) -> Self {
-        Self(balancer)
+    pub(crate) fn new(built_in: Balancer, haproxy: Option<Meter>) -> Self {
+        Self { built_in, haproxy }
     }
 
     /// Brings the figures up to date; done when they are asked for, so that a request pays nothing for them. Returns the
     /// durations of requests as text in Prometheus's format: the workers count into buckets themselves, and no recorder takes
     /// over a histogram that was counted elsewhere.
-    pub(crate) fn publish(&self) -> String {
-        let stats = self.0.stats();
+    pub(crate) async fn publish(&self) -> String {
+        if let Some(meter) = &self.haproxy {
+            for (frontend, traffic) in meter.read().await {
+                figures(frontend, &of_haproxy(&traffic));
+            }
+        }
+        let stats = self.built_in.stats();
         for (frontend, stats) in &stats.frontends {
             figures(*frontend, stats);
         }
         let http = stats.frontends.iter().filter(|(frontend, _)| frontend.protocol == Protocol::Http);
         durations(http).unwrap_or_default()
+    }
+}
+
+/// HAProxy's counters mean what the built-in data plane's do. It has no durations.
+fn of_haproxy(traffic: &FrontendTraffic) -> FrontendStats {
+    FrontendStats {
+        responses: traffic.responses,
+        connections: traffic.connections,
+        open: traffic.open,
+        bytes_in: traffic.bytes_in,
+        bytes_out: traffic.bytes_out,
+        retries: traffic.retries,
+        upstream_failures: traffic.upstream_failures,
+        ..FrontendStats::default()
     }
 }
 

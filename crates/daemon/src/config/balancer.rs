@@ -2,12 +2,12 @@ use std::net::IpAddr;
 
 use longshore_net::IpNet;
 
-/// How the balancer is run.
+/// How the balancer runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BalancerSettings {
     /// The addresses that its frontends listen on; empty means all.
     pub bind: Vec<IpAddr>,
-    /// Proxies before this one, whose word on where a request came from is believed by the built-in engine.
+    /// Proxies before this one that the built-in engine trusts to say where a request came from.
     pub trusted: Vec<IpNet>,
     /// Threads of the built-in engine.
     pub workers: usize,
@@ -18,7 +18,7 @@ pub struct BalancerSettings {
 /// An engine and what only it needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EngineSettings {
-    /// Nobody: labels of routes mean nothing.
+    /// No balancer; routing labels are ignored.
     None,
     /// The agent's own data plane.
     BuiltIn,

@@ -18,16 +18,16 @@ pub use longshore_net::IpNet;
 pub use longshore_runtime::ReloadableSettings;
 pub use sidecars::SidecarSettings;
 
-/// Everything that an agent is told.
+/// All settings of an agent.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// This host's name, as others see it.
     pub node: String,
-    /// Where state that must survive a restart lies; made if it is not there.
+    /// Directory for persistent state; created if it does not exist.
     pub data_dir: PathBuf,
-    /// Where the API listens; absent for the commands that need none.
+    /// Address of the API; `None` for commands that serve none.
     pub listen: Option<SocketAddr>,
-    /// The bearer token that the API wants, if it wants one.
+    /// Bearer token that the API requires, if any.
     pub token: Option<String>,
     /// The Docker Engine.
     pub docker: DockerSettings,
@@ -35,7 +35,7 @@ pub struct Settings {
     pub balancer: BalancerSettings,
     /// Where handlers are defined.
     pub handlers: HandlerSettings,
-    /// The sidecars, if they are kept.
+    /// How sidecars are kept, if they are.
     pub sidecars: Option<SidecarSettings>,
     /// Where containers are published, if they are.
     pub publish: Option<PublishJob>,
@@ -43,34 +43,17 @@ pub struct Settings {
     pub dns: Option<DnsSettings>,
     /// How often all containers are listed again to repair what was missed.
     pub resync: Duration,
-    /// How often a port that takes traffic is looked at.
+    /// How often a port that takes traffic is checked.
     pub check_interval: Duration,
-    /// How long open requests may go on once the agent was told to end.
+    /// How long open requests may take to finish when the agent shuts down.
     pub grace: Duration,
-    /// What was said besides and does nothing.
+    /// Problems of the settings that keep nothing from running, such as an unknown key.
     pub ignored: Vec<Problem>,
 }
 
 impl Settings {
-    /// The part that may change while the agent runs.
+    /// Returns the part that may change while the agent runs.
     pub(crate) fn live(&self) -> ReloadableSettings {
         ReloadableSettings { resync: self.resync, check_interval: self.check_interval }
-    }
-
-    /// The settings, by their names, in which another value needs a restart.
-    pub(crate) fn differing(&self, other: &Self) -> Vec<&'static str> {
-        let same = [
-            ("node", self.node == other.node),
-            ("data-dir", self.data_dir == other.data_dir),
-            ("listen", self.listen == other.listen),
-            ("token-file", self.token == other.token),
-            ("docker", self.docker == other.docker),
-            ("balancer", self.balancer == other.balancer),
-            ("sidecars", self.sidecars == other.sidecars),
-            ("publish", self.publish == other.publish),
-            ("dns", self.dns == other.dns),
-            ("grace", self.grace == other.grace),
-        ];
-        same.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
     }
 }

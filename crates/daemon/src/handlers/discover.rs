@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use longshore_model::{BalanceJob, Handler, HandlerSet, Job, Problem, Subject};
+use longshore_model::{BalanceJob, BrokenHandler, Handler, HandlerSet, Job, Origin, Problem, Subject};
 use longshore_plan::handlers::{Definition, FollowerClass, define, read_ini};
 use longshore_runtime::files::{self, Guard};
 
@@ -114,6 +114,7 @@ impl Discovery<'_> {
             self.tell(file, message, Some("give it another name"));
             return;
         }
+        let known = self.found.set.problems.len();
         let handler = match read(file) {
             Ok(definition) => {
                 let script_paths = self.settings.script_paths.clone();
@@ -149,7 +150,8 @@ impl Discovery<'_> {
                 _ => Arc::new(handler),
             }),
             Err(()) => {
-                self.found.set.broken.insert(name.to_owned());
+                let broken = broken(file, self.found.set.problems.get(known));
+                self.found.set.broken.insert(name.to_owned(), broken);
                 let old = old.filter(|old| old.origin.file == file).cloned();
                 if old.is_some() {
                     self.tell(file, format!("handler {name:?} keeps its last good definition"), None);
@@ -159,6 +161,17 @@ impl Discovery<'_> {
         };
         self.found.set.handlers.extend(counts.map(|handler| (name.to_owned(), handler)));
     }
+}
+
+/// A handler that is defined in this file, and what is wrong with it.
+fn broken(file: &Path, problem: Option<&Problem>) -> BrokenHandler {
+    let line = match problem.map(|problem| &problem.subject) {
+        Some(Subject::File { line, .. }) => *line,
+        _ => None,
+    };
+    let error =
+        problem.map_or_else(|| "its folder cannot be listed".to_owned(), |problem| problem.message.clone());
+    BrokenHandler { origin: Origin { file: file.to_owned(), line }, error }
 }
 
 /// Why there is no definition.

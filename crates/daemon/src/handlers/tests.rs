@@ -148,7 +148,7 @@ fn a_file_that_cannot_be_a_definition_is_told_of_and_costs_only_itself() {
     symlink("/nowhere", place.path("a/dangling.ini")).unwrap();
     let set = place.look(&HandlerSet::default());
     assert_eq!(names(&set), ["good"]);
-    let broken: Vec<_> = set.broken.iter().map(String::as_str).collect();
+    let broken: Vec<_> = set.broken.keys().map(String::as_str).collect();
     assert_eq!(broken, ["broken", "everybodys", "folder", "latin", "long"]);
     let told = place.told(&set);
     for part in [
@@ -181,7 +181,7 @@ fn a_handler_whose_file_breaks_goes_on_as_it_was_until_the_file_is_good_again_or
     place.write("a/one.ini", "[handler]\nclass=script\nevents=die\n", 0o644);
     let second = place.look(&first);
     assert_eq!(events(&second), [("one".to_owned(), vec!["start".to_owned()])]);
-    assert!(second.broken.contains("one"));
+    assert!(second.broken.contains_key("one"));
     assert!(Arc::ptr_eq(&first.handlers["one"], &second.handlers["one"]));
     assert!(place.told(&second).contains("a/one.ini: handler \"one\" keeps its last good definition"));
     place.handler("a/one", "die");
@@ -302,7 +302,7 @@ async fn problems_of_files_show_and_go() {
     let place = Place::new();
     let mut kept = Kept::of(place.settings());
     place.write("a/one.ini", "nonsense", 0o644);
-    kept.until(|set| set.broken.contains("one")).await;
+    kept.until(|set| set.broken.contains_key("one")).await;
     let told: Vec<_> = kept.problems.all().iter().map(ToString::to_string).collect();
     assert!(told.iter().any(|line| line.contains("a/one.ini:1: ")), "{told:?}");
     place.handler("a/one", "start");
@@ -338,7 +338,7 @@ async fn a_script_that_comes_later_makes_its_handler() {
     let place = Place::new();
     place.write("a/one.ini", &script("start").replace("ok.sh", "late.sh"), 0o644);
     let mut kept = Kept::of(place.settings());
-    assert!(kept.sets.borrow().broken.contains("one"));
+    assert!(kept.sets.borrow().broken.contains_key("one"));
     place.script("late.sh");
     kept.until(|set| names(set) == ["one"]).await;
 }
@@ -349,7 +349,7 @@ async fn a_script_outside_the_folders_that_comes_later_makes_its_handler_at_once
     let outside = place.path("outside/late.sh").display().to_string();
     place.write("a/one.ini", &script("start").replace("ok.sh", &outside), 0o644);
     let mut kept = Kept::of(place.settings());
-    assert!(kept.sets.borrow().broken.contains("one"));
+    assert!(kept.sets.borrow().broken.contains_key("one"));
     fs::create_dir(place.path("outside")).unwrap();
     place.write("outside/late.sh", "#!/bin/sh\n", 0o644);
     // Sooner than files are read again without a change.
@@ -358,7 +358,7 @@ async fn a_script_outside_the_folders_that_comes_later_makes_its_handler_at_once
     fs::set_permissions(place.path("outside/late.sh"), fs::Permissions::from_mode(0o755)).unwrap();
     kept.until(|set| names(set) == ["one"]).await;
     fs::remove_file(place.path("outside/late.sh")).unwrap();
-    kept.until(|set| set.broken.contains("one")).await;
+    kept.until(|set| set.broken.contains_key("one")).await;
 }
 
 /// A mount whose file system never answers, for as long as this is kept: nobody reads what the kernel asks of it.

@@ -3,7 +3,7 @@
 mod checks;
 mod handler;
 mod openvswitch;
-mod publish;
+pub(crate) mod publish;
 mod route_log;
 mod routes;
 mod sidecars;
@@ -13,4 +13,4 @@ pub(crate) use handler::{FollowerParts, HandlerFollower};
 pub(crate) use openvswitch::OpenVswitch;
 pub(crate) use publish::Publisher;
 pub(crate) use routes::{AppliedRoutes, RouteFeeds, RouteFollower, Routes};
-pub(crate) use sidecars::SidecarFollower;
+pub(crate) use sidecars::{MAX_ENV_FILE, MAX_FILE, SidecarFollower};

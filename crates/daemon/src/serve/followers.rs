@@ -9,8 +9,6 @@ use longshore_runtime::{Cause, FollowerStatus, Reached};
 use super::Api;
 
 /// Lists what is kept like the containers, and how the last pass over it went.
-///
-/// Routes are not among them: `/v1/routes` and `/v1/status` show those.
 #[utoipa::path(
     get,
     path = "/v1/followers",

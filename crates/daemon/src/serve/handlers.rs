@@ -4,6 +4,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use longshore_api::{Affected, FailedDelivery, Failure, Handler, HandlerTest, HandlerTestReport};
 use longshore_delivery::{Command, TestError, outline_of};
+use longshore_model::BrokenHandler;
 use tokio::sync::oneshot;
 
 use super::body::Body;
@@ -23,8 +24,32 @@ pub(super) async fn handlers(State(api): State<Api>) -> Response {
     let following = set.handlers.values().filter(|handler| !handler.job.counts_events());
     let mut all: Vec<Handler> =
         told.into_iter().chain(following.map(|handler| outline_of(handler))).collect();
+    for (name, broken) in &set.broken {
+        match all.iter_mut().find(|handler| handler.name == *name) {
+            Some(handler) => handler.broken = Some(broken.error.clone()),
+            None => all.push(outline_of_broken(name, broken)),
+        }
+    }
     all.sort_by(|a, b| a.name.cmp(&b.name));
     Json(all).into_response()
+}
+
+/// Describes a handler that has never had a valid definition.
+fn outline_of_broken(name: &str, broken: &BrokenHandler) -> Handler {
+    let file = broken.origin.file.display();
+    Handler {
+        name: name.to_owned(),
+        job: String::new(),
+        origin: broken.origin.line.map_or_else(|| file.to_string(), |line| format!("{file}:{line}")),
+        enabled: true,
+        events: Vec::new(),
+        pending: 0,
+        running: 0,
+        delivered: 0,
+        failed: 0,
+        trouble: None,
+        broken: Some(broken.error.clone()),
+    }
 }
 
 /// Lists the deliveries that failed permanently.

@@ -51,7 +51,7 @@ pub(super) async fn readyz(State(api): State<Api>) -> Response {
     responses((status = 200, description = "The metrics.", body = String, content_type = "text/plain"))
 )]
 pub(super) async fn metrics(State(api): State<Api>) -> Response {
-    let durations = api.traffic.publish();
+    let durations = api.traffic.publish().await;
     let docker = f64::from(u8::from(api.docker.borrow().is_none()));
     metrics::gauge!("longshore_docker_connected").set(docker);
     let kind = "text/plain; version=0.0.4; charset=utf-8";

@@ -28,10 +28,15 @@ pub(super) async fn routes(State(api): State<Api>) -> Json<Vec<Route>> {
 #[into_params(parameter_in = Query)]
 pub(super) struct RouteQuery {
     /// The request's host and path, or its URL: `wp1.example.com/blog`. Its port is the frontend's.
-    #[serde(default)]
+    #[serde(default = "any_host")]
     target: String,
     /// The frontend: `http:80` (the default), `tcp:5432`, `udp:53`.
     frontend: Option<String>,
+}
+
+/// The target where none is named: a frontend that is not HTTP needs none.
+fn any_host() -> String {
+    "/".to_owned()
 }
 
 /// Explains where a request goes, and why.

@@ -13,25 +13,25 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::ledger::{Delivery, Ledger};
 use super::log::{Log, plain};
 use super::process::{Act, Process};
-use super::wire::{self, PROTOCOL, Said};
+use super::wire::{self, PROTOCOL, PluginMessage};
 use crate::attempt::Failure;
 
 /// How long a plugin may take to answer the hello, unless it has longer for an event: it may have something to prepare.
-const HELLO: Duration = Duration::from_secs(10);
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long it may take to end once it is told to.
-const SHUTDOWN: Duration = Duration::from_secs(5);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long it may take to end once it got SIGTERM.
-const TERM: Duration = Duration::from_secs(2);
+const TERM_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a plugin that closed a pipe may take to end by itself.
-const DEAF: Duration = Duration::from_secs(1);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often the log is told what was dropped.
-const FLUSH: Duration = Duration::from_secs(5);
+const FLUSH_INTERVAL: Duration = Duration::from_secs(5);
 /// When it is started again: soon at first, then every half a minute. A plugin that ends at once costs little, and one
 /// that ended once is back before its next event.
 const FIRST_DELAY: Duration = Duration::from_millis(200);
-const LONGEST_DELAY: Duration = Duration::from_secs(30);
+const MAX_DELAY: Duration = Duration::from_secs(30);
 /// Most characters that are told of a plugin's reason.
-const REASON: usize = 500;
+const MAX_REASON: usize = 500;
 
 /// Why a delivery was broken off that the plugin did not answer before its end.
 pub(super) const SHUT_DOWN: &str = "the plugin was shut down";
@@ -71,9 +71,10 @@ impl Recipe {
         let problem = why.map(|why| Problem {
             subject: Subject::Handler { name: self.handler.clone() },
             key: None,
-            message: format!("its plugin does not start: {why}"),
+            message: format!("the plugin does not start: {why}"),
             hint: Some(
-                "it is tried again; the log has what it says, docs/plugins.md what it needs".to_owned(),
+                "retrying; see its messages in the log, and docs/plugins.md for what a plugin must do"
+                    .to_owned(),
             ),
         });
         self.problems.set(Source::Plugin(self.handler.clone()), problem);
@@ -89,7 +90,7 @@ pub(super) async fn keep(recipe: Recipe, orders: mpsc::UnboundedReceiver<Order>)
 async fn keep_running(recipe: &Recipe, mut orders: mpsc::UnboundedReceiver<Order>) {
     let log = Arc::new(Log::new(&recipe.handler));
     let mut ledger = Ledger::new(recipe.patience);
-    let mut delays = backoff::exponential(FIRST_DELAY, LONGEST_DELAY);
+    let mut delays = backoff::exponential(FIRST_DELAY, MAX_DELAY);
     loop {
         let began = Instant::now();
         let end = match Life::begin(recipe, &log, &mut ledger) {
@@ -115,11 +116,11 @@ async fn keep_running(recipe: &Recipe, mut orders: mpsc::UnboundedReceiver<Order
                 let _ = answer.send(Err(failure.clone()));
             }
         }
-        if began.elapsed() > LONGEST_DELAY {
-            delays = backoff::exponential(FIRST_DELAY, LONGEST_DELAY);
+        if began.elapsed() > MAX_DELAY {
+            delays = backoff::exponential(FIRST_DELAY, MAX_DELAY);
         }
-        let delay = delays.next().unwrap_or(LONGEST_DELAY);
-        tracing::warn!(handler = recipe.handler, retry_in = ?delay, "the plugin is to be started again: {why}");
+        let delay = delays.next().unwrap_or(MAX_DELAY);
+        tracing::warn!(handler = recipe.handler, retry_in = ?delay, "plugin exited, restarting: {why}");
         let again = sleep(delay);
         tokio::pin!(again);
         loop {
@@ -210,8 +211,8 @@ impl<'a> Life<'a> {
             ledger,
             process,
             parallel: None,
-            greet_by: now + recipe.patience.max(HELLO),
-            flush_at: now + FLUSH,
+            greet_by: now + recipe.patience.max(HELLO_TIMEOUT),
+            flush_at: now + FLUSH_INTERVAL,
             stopping: None,
         })
     }
@@ -279,22 +280,22 @@ impl<'a> Life<'a> {
     }
 
     fn act(&mut self, act: Act, now: Instant) -> Result<(), Over> {
-        let closed = |why: &str| Over { why: why.to_owned(), grace: DEAF };
+        let closed = |why: &str| Over { why: why.to_owned(), grace: CLOSE_TIMEOUT };
         match act {
-            Act::Said(Said::Hello { protocol, .. }) if protocol != PROTOCOL => {
+            Act::Wrote(PluginMessage::Hello { protocol, .. }) if protocol != PROTOCOL => {
                 let why =
                     format!("it speaks version {protocol} of the protocol, this agent version {PROTOCOL}");
                 Err(Over::at_once(why))
             }
-            Act::Said(Said::Hello { name, parallel, .. }) if self.parallel.is_none() => {
+            Act::Wrote(PluginMessage::Hello { name, parallel, .. }) if self.parallel.is_none() => {
                 let most = parallel.map_or(usize::MAX, std::num::NonZeroUsize::get);
                 self.parallel = Some(self.recipe.parallel.clamp(1, most));
                 let name = plain(&name.unwrap_or_default(), 100);
-                tracing::info!(handler = self.recipe.handler, plugin = name, "the plugin is there");
+                tracing::info!(handler = self.recipe.handler, plugin = name, "plugin ready");
                 self.recipe.tell(None);
                 Ok(())
             }
-            Act::Said(said) => {
+            Act::Wrote(said) => {
                 settle(self.ledger, self.log, said, now);
                 Ok(())
             }
@@ -315,25 +316,25 @@ impl<'a> Life<'a> {
         }
         self.process.tell(wire::shutdown());
         self.process.hang_up();
-        self.stopping = Some((Farewell::Term(now + SHUTDOWN), done));
+        self.stopping = Some((Farewell::Term(now + SHUTDOWN_TIMEOUT), done));
     }
 
     fn time(&mut self, now: Instant) -> Result<(), Over> {
         if now >= self.flush_at {
             self.log.flush();
-            self.flush_at = now + FLUSH;
+            self.flush_at = now + FLUSH_INTERVAL;
         }
         if let Some((farewell, _)) = &mut self.stopping {
             match *farewell {
                 Farewell::Term(at) if now >= at => {
                     self.process.signal(Signal::TERM);
-                    *farewell = Farewell::Kill(now + TERM);
+                    *farewell = Farewell::Kill(now + TERM_TIMEOUT);
                 }
                 Farewell::Kill(at) if now >= at => return Err(Over::at_once("it did not end")),
                 Farewell::Term(_) | Farewell::Kill(_) => {}
             }
         } else if self.parallel.is_none() && now >= self.greet_by {
-            let limit = self.recipe.patience.max(HELLO);
+            let limit = self.recipe.patience.max(HELLO_TIMEOUT);
             return Err(Over::at_once(format!("it did not answer the hello within {limit:?}")));
         }
         let overdue = self.ledger.overdue(now);
@@ -351,18 +352,18 @@ impl<'a> Life<'a> {
 }
 
 /// Gives an answer to whom it is for.
-fn settle(ledger: &mut Ledger<Answer>, log: &Log, said: Said, now: Instant) {
+fn settle(ledger: &mut Ledger<Answer>, log: &Log, said: PluginMessage, now: Instant) {
     let (id, attempt, outcome) = match said {
-        Said::Ack { id, attempt } => (id, attempt, Ok(())),
-        Said::Nack { id, attempt, reason, retry } => {
-            let why = match plain(&reason.replace('\n', " "), REASON) {
+        PluginMessage::Ack { id, attempt } => (id, attempt, Ok(())),
+        PluginMessage::Nack { id, attempt, reason, retry } => {
+            let why = match plain(&reason.replace('\n', " "), MAX_REASON) {
                 reason if reason.is_empty() => "it refused".to_owned(),
                 reason => format!("it refused: {reason}"),
             };
             (id, attempt, Err(if retry { Failure::passing(why) } else { Failure::for_good(why) }))
         }
-        Said::Hello { .. } | Said::Log { .. } | Said::Unknown => {
-            log.say("warning", "it said what was not asked for, or what this agent does not know");
+        PluginMessage::Hello { .. } | PluginMessage::Log { .. } | PluginMessage::Unknown => {
+            log.say("warning", "ignoring an unexpected or unknown message");
             return;
         }
     };
@@ -371,7 +372,10 @@ fn settle(ledger: &mut Ledger<Answer>, log: &Log, said: Said, now: Instant) {
             let _ = answer.send(outcome);
         }
         None => {
-            log.say("debug", &format!("it answered {}, which nobody waits for: too late?", plain(&id, 100)));
+            log.say(
+                "debug",
+                &format!("ignoring an answer to {}, which is not pending: too late?", plain(&id, 100)),
+            );
         }
     }
 }

@@ -16,7 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::log::{Log, plain};
 use super::python::search_path;
-use super::wire::{self, Said};
+use super::wire::{self, PluginMessage};
 use crate::inherited::inherited;
 
 /// How long its last words are waited for once it has ended.
@@ -29,7 +29,7 @@ const ERROR_LINE: u64 = 8 * 1024;
 /// What a plugin did.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Act {
-    Said(Said),
+    Wrote(PluginMessage),
     /// It wrote a line that is longer than the protocol's, of which nothing more is read.
     TooLong,
     /// It will say nothing more.
@@ -161,7 +161,7 @@ impl Process {
 
     /// Ends what is left of it, after `grace` for its own end, and hears its last words. Gives what they were, and how
     /// it ended if it did so by itself.
-    pub(super) async fn end(mut self, grace: Duration) -> (Vec<Said>, Option<ExitStatus>) {
+    pub(super) async fn end(mut self, grace: Duration) -> (Vec<PluginMessage>, Option<ExitStatus>) {
         // Who writes to it would otherwise wait for more to write, and its last words for who writes.
         self.hang_up();
         let by_itself = timeout(grace, self.group.ended()).await.is_ok();
@@ -170,8 +170,8 @@ impl Process {
         let listen = async {
             while let Some(act) = self.acts.recv().await {
                 match act {
-                    Act::Said(said) if words.len() < MOST_WORDS => words.push(said),
-                    Act::Said(_) | Act::TooLong | Act::Silent | Act::Ended => break,
+                    Act::Wrote(said) if words.len() < MOST_WORDS => words.push(said),
+                    Act::Wrote(_) | Act::TooLong | Act::Silent | Act::Ended => break,
                     Act::Unheard(_) => {}
                 }
             }
@@ -212,7 +212,7 @@ async fn read_acts(stdout: impl AsyncRead + Unpin, tell: mpsc::Sender<Act>, log:
             Ok(0) | Err(_) => Act::Silent,
             Ok(_) if line.len() as u64 == limit && !line.ends_with(b"\n") => Act::TooLong,
             Ok(_) => match heard(&line, &log) {
-                Some(said) => Act::Said(said),
+                Some(said) => Act::Wrote(said),
                 None => continue,
             },
         };
@@ -226,15 +226,15 @@ async fn read_acts(stdout: impl AsyncRead + Unpin, tell: mpsc::Sender<Act>, log:
 }
 
 /// What of a line is not for the log alone.
-fn heard(line: &[u8], log: &Log) -> Option<Said> {
+fn heard(line: &[u8], log: &Log) -> Option<PluginMessage> {
     match wire::parse(line) {
-        Ok(Said::Log { level, message }) => log.say(&level, &message),
+        Ok(PluginMessage::Log { level, message }) => log.say(&level, &message),
         Ok(said) => return Some(said),
         Err(_) if line.trim_ascii().is_empty() => {}
         Err(error) => {
             let start = line.get(..400).unwrap_or(line);
             let text = plain(&String::from_utf8_lossy(start), 200);
-            log.say("warning", &format!("its standard output has what is no message ({error}): {text}"));
+            log.say("warning", &format!("ignoring an invalid message on standard output ({error}): {text}"));
         }
     }
     None

@@ -388,8 +388,8 @@ def said(event):
     assert_eq!(slow, Err(Failure::passing("it did not answer the event within 700ms")));
     assert_eq!(case.deliver("slow", 2).await, Err(Failure::passing("it refused: the second attempt")));
     let text = logged.text();
-    assert!(text.contains("it answered slow, which nobody waits for"), "{text}");
-    assert_eq!(text.matches("the plugin is there").count(), 1, "{text}");
+    assert!(text.contains("ignoring an answer to slow, which is not pending"), "{text}");
+    assert_eq!(text.matches("plugin ready").count(), 1, "{text}");
 }
 
 #[tokio::test]
@@ -409,10 +409,10 @@ sys.stdin.read()
     ));
     assert_eq!(case.deliver("a", 1).await, Ok(()));
     let text = logged.text();
-    assert!(text.contains("its standard output has what is no message"), "{text}");
+    assert!(text.contains("ignoring an invalid message on standard output"), "{text}");
     assert!(text.contains(r"Traceback? \u{1b}[2J"), "{text}");
     assert!(text.contains("missing field `id`"), "{text}");
-    assert!(text.contains("what this agent does not know"), "{text}");
+    assert!(text.contains("ignoring an unexpected or unknown message"), "{text}");
     assert!(!text.contains('\u{1b}'), "{text}");
 }
 

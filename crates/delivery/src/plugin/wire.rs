@@ -1,7 +1,7 @@
 //! The protocol's lines: what is written to a plugin, and what is read from it. `docs/plugins.md` specifies them.
 //!
-//! One JSON object a line, in UTF-8. Who reads ignores keys that it does not know, so that either side can say more
-//! without a new version.
+//! One JSON object a line, in UTF-8. A reader ignores keys that it does not know, so that either side can add
+//! some without a new version.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -17,10 +17,10 @@ pub(super) const PROTOCOL: u32 = 1;
 /// Most bytes of a line, its end not counted, in either direction.
 pub(super) const LONGEST: usize = 1024 * 1024;
 
-/// What a plugin is told.
+/// What the agent writes.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-enum Told<'a> {
+enum AgentMessage<'a> {
     Hello {
         protocol: u32,
         node: &'a str,
@@ -32,11 +32,11 @@ enum Told<'a> {
     Shutdown,
 }
 
-/// What a plugin says.
+/// What a plugin writes.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub(super) enum Said {
-    /// Its answer to ours.
+pub(super) enum PluginMessage {
+    /// The answer to the agent's.
     Hello {
         /// The version that it speaks.
         protocol: u32,
@@ -45,14 +45,14 @@ pub(super) enum Said {
         /// How many events it takes at once; as many as the handler's rules allow where it does not say.
         parallel: Option<NonZeroUsize>,
     },
-    /// The event is dealt with.
+    /// The event is handled.
     Ack {
         /// The event's id.
         id: String,
         /// Which attempt this answers; the last where it does not say.
         attempt: Option<u32>,
     },
-    /// The event could not be dealt with.
+    /// The event could not be handled.
     Nack {
         /// The event's id.
         id: String,
@@ -61,7 +61,7 @@ pub(super) enum Said {
         /// Why, for a person.
         #[serde(default)]
         reason: String,
-        /// Whether it may work another time.
+        /// Whether a retry may help.
         #[serde(default = "yes")]
         retry: bool,
     },
@@ -82,25 +82,25 @@ fn yes() -> bool {
     true
 }
 
-/// What a plugin is told first.
+/// Returns the line that greets a plugin.
 pub(super) fn hello(
     node: &str,
     handler: &str,
     params: &BTreeMap<String, String>,
     ini: Option<&Path>,
 ) -> Vec<u8> {
-    let hello = Told::Hello { protocol: PROTOCOL, node, handler, params, ini };
+    let hello = AgentMessage::Hello { protocol: PROTOCOL, node, handler, params, ini };
     // A path that is no UTF-8 cannot be told; the rest still can.
-    let without = || Told::Hello { protocol: PROTOCOL, node, handler, params, ini: None };
+    let without = || AgentMessage::Hello { protocol: PROTOCOL, node, handler, params, ini: None };
     line(&hello).or_else(|_| line(&without())).unwrap_or_default()
 }
 
 /// An event. An inspection that makes the line too long is left out; where it is too long even so, says how long.
 pub(super) fn event(message: Message<'_>) -> Result<Vec<u8>, String> {
-    let mut told = Told::Event(message);
+    let mut told = AgentMessage::Event(message);
     let mut text = line(&told).map_err(|error| format!("the event cannot be written as JSON: {error}"))?;
     if text.len() > LONGEST + 1
-        && let Told::Event(message) = &mut told
+        && let AgentMessage::Event(message) = &mut told
     {
         message.inspection = None;
         text = line(&told).map_err(|error| format!("the event cannot be written as JSON: {error}"))?;
@@ -111,19 +111,19 @@ pub(super) fn event(message: Message<'_>) -> Result<Vec<u8>, String> {
     Ok(text)
 }
 
-/// What a plugin is told last.
+/// Returns the line that asks a plugin to end.
 pub(super) fn shutdown() -> Vec<u8> {
-    line(&Told::Shutdown).unwrap_or_default()
+    line(&AgentMessage::Shutdown).unwrap_or_default()
 }
 
-fn line(told: &Told<'_>) -> serde_json::Result<Vec<u8>> {
+fn line(told: &AgentMessage<'_>) -> serde_json::Result<Vec<u8>> {
     let mut text = serde_json::to_vec(told)?;
     text.push(b'\n');
     Ok(text)
 }
 
-/// Reads a line of a plugin.
-pub(super) fn parse(line: &[u8]) -> serde_json::Result<Said> {
+/// Parses a line of a plugin.
+pub(super) fn parse(line: &[u8]) -> serde_json::Result<PluginMessage> {
     serde_json::from_slice(line)
 }
 
@@ -209,12 +209,16 @@ mod tests {
     #[test]
     fn what_a_plugin_leaves_out_has_a_default_and_what_it_adds_is_ignored() {
         let said = |text: &str| parse(text.as_bytes()).unwrap();
-        let hello = Said::Hello { protocol: 1, name: None, parallel: None };
+        let hello = PluginMessage::Hello { protocol: 1, name: None, parallel: None };
         assert_eq!(said(r#"{"type":"hello","protocol":1,"colour":"red"}"#), hello);
-        assert_eq!(said(r#"{"id":"a","type":"ack"}"#), Said::Ack { id: "a".to_owned(), attempt: None });
-        let nack = Said::Nack { id: "a".to_owned(), attempt: Some(3), reason: String::new(), retry: true };
+        assert_eq!(
+            said(r#"{"id":"a","type":"ack"}"#),
+            PluginMessage::Ack { id: "a".to_owned(), attempt: None }
+        );
+        let nack =
+            PluginMessage::Nack { id: "a".to_owned(), attempt: Some(3), reason: String::new(), retry: true };
         assert_eq!(said(r#"{"type":"nack","id":"a","attempt":3}"#), nack);
-        assert_eq!(said(r#"{"type":"dance"}"#), Said::Unknown);
+        assert_eq!(said(r#"{"type":"dance"}"#), PluginMessage::Unknown);
         assert!(parse(br#"{"type":"hello","protocol":1,"parallel":0}"#).is_err());
         assert!(parse(br#"{"type":"ack"}"#).is_err());
         assert!(parse(b"[1]").is_err());

@@ -189,7 +189,7 @@ async fn one_that_is_down_finds_the_routes_in_its_file_when_it_is_started() {
     let (mut lab, port, a) =
         (Lab { engine, table: Default::default(), dir }, free_port(), Upstream::new("a").await);
     let error = lab.try_set(&[to(format!("http:{port} x/"), &[&a])]).await.unwrap_err();
-    assert!(matches!(error, HaproxyError::NotTakenOver { .. }), "{error}");
+    assert!(matches!(error, HaproxyError::NotLoaded { .. }), "{error}");
     let _foreign = Foreign::start(lab.dir.path());
     while get(port, "x", "/").await != "a /" {
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -228,6 +228,6 @@ async fn a_reload_command_that_fails_leaves_the_file_as_it_was() {
     let config: PathBuf = lab.dir.path().join("haproxy.cfg");
     let before = std::fs::read_to_string(&config).unwrap();
     let error = lab.try_set(&[to(format!("http:{} x/", free_port()), &[])]).await.unwrap_err();
-    assert_eq!(error.to_string(), "the reload failed: false failed: ");
+    assert_eq!(error.to_string(), "reload failed: \"false\" failed: ");
     assert_eq!(std::fs::read_to_string(&config).unwrap(), before);
 }

@@ -43,7 +43,7 @@ async fn an_haproxy_that_cannot_start_is_started_again_when_the_agent_says_so() 
     for _ in 0..3 {
         let held = lab.try_set(&routes).await.unwrap_err();
         assert!(
-            matches!(&held, HaproxyError::Held { reason } if reason.starts_with(&first.to_string())),
+            matches!(&held, HaproxyError::RetryPending { reason } if reason.starts_with(&first.to_string())),
             "{held}"
         );
     }

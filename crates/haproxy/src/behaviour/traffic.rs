@@ -156,6 +156,58 @@ async fn a_websocket_lives_through_changes_of_its_route_and_a_reload() {
 }
 
 #[tokio::test]
+async fn requests_bytes_and_failures_are_counted_by_frontend_across_a_reload() {
+    let mut lab = Lab::new().await;
+    let (http, tcp, other) = (free_port(), free_port(), free_port());
+    let (a, gone) = (Upstream::new("a").await, Upstream::new("gone").await);
+    let mut routes = vec![
+        to(format!("http:{http} x/"), &[&a]),
+        to(format!("http:{http} gone/"), &[&gone]),
+        to(format!("tcp:{tcp}"), &[&a]),
+    ];
+    lab.set(&routes[..1]).await;
+    lab.set(&routes).await;
+    // Asked for before HAProxy's checks find out.
+    drop(gone);
+    assert_eq!(get(http, "gone", "/").await, "503");
+    for _ in 0..3 {
+        assert_eq!(get(http, "x", "/").await, "a /");
+    }
+    assert_eq!(get(http, "y", "/").await, "404");
+    assert_eq!(get(tcp, "x", "/").await, "a /");
+    let mut open = Client::connect(http).await.unwrap();
+    open.get("x", "/").await.unwrap();
+    let meter = lab.engine.meter();
+    let of =
+        async |protocol: &str, port: u16| meter.read().await[&format!("{protocol}:{port}").parse().unwrap()];
+    // HAProxy counts a response and a closed connection a moment after its client has seen them.
+    let settled = async |responses: [u64; 5], open: u64| {
+        for _ in 0..200 {
+            let traffic = of("http", http).await;
+            if (traffic.responses, traffic.open) == (responses, open) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        of("http", http).await
+    };
+    let first = settled([0, 4, 0, 1, 1], 1).await;
+    assert_eq!((first.responses, first.connections, first.open), ([0, 4, 0, 1, 1], 6, 1));
+    assert!(first.bytes_in > 5 * 20 && first.bytes_out > 5 * 20, "{first:?}");
+    assert!(first.upstream_failures > 0, "{first:?}");
+    let relayed = of("tcp", tcp).await;
+    assert_eq!((relayed.connections, relayed.responses), (1, [0; 5]));
+    routes.push(to(format!("http:{other} x/"), &[&a]));
+    let reloads = lab.engine.stats().reloads;
+    lab.set(&routes).await;
+    assert_eq!(lab.engine.stats().reloads, reloads + 1);
+    assert_eq!(get(http, "x", "/").await, "a /");
+    let after = settled([0, 5, 0, 1, 1], 0).await;
+    assert_eq!((after.responses, after.connections), ([0, 5, 0, 1, 1], 7));
+    assert!(after.upstream_failures >= first.upstream_failures);
+}
+
+#[tokio::test]
 async fn an_idle_connection_is_not_cut_by_a_reload() {
     let mut lab = Lab::new().await;
     let (port, other) = (free_port(), free_port());

@@ -1,5 +1,5 @@
-//! The flags of `longshore run`. Each is also a key of the settings file and an environment variable, so what a flag means
-//! is said here once for all three.
+//! The flags of `longshore run`. Each is also a key of the settings file and an environment variable, so these types define
+//! all three.
 
 use std::path::PathBuf;
 

@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_is_wrong_is_told_what_is_expected() {
+    fn an_invalid_value_is_answered_with_what_is_expected() {
         assert!(duration("soon").unwrap_err().contains("30s"));
         assert!(socket("localhost").unwrap_err().contains("127.0.0.1:7051"));
         assert!(ip("x").unwrap_err().contains("192.0.2.10"));

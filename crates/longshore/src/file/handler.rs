@@ -74,8 +74,8 @@ impl Reader<'_> {
                     Some(table) => params = self.all(table),
                     None => self.error(self.line(table, key), "params: expected a table"),
                 }
-            } else if let Some(said) = self.said(table, key, item) {
-                head.insert(key.to_lowercase(), said);
+            } else if let Some(setting) = self.setting(table, key, item) {
+                head.insert(key.to_lowercase(), setting);
             }
         }
         let name = match head.remove("name") {
@@ -100,13 +100,14 @@ impl Reader<'_> {
     }
 
     fn all(&mut self, table: &dyn TableLike) -> BTreeMap<String, Said> {
-        let said =
-            table.iter().filter_map(|(key, item)| Some((key.to_lowercase(), self.said(table, key, item)?)));
-        said.collect()
+        let settings = table
+            .iter()
+            .filter_map(|(key, item)| Some((key.to_lowercase(), self.setting(table, key, item)?)));
+        settings.collect()
     }
 
-    /// What a key says.
-    fn said(&mut self, table: &dyn TableLike, key: &str, item: &Item) -> Option<Said> {
+    /// The value of a key.
+    fn setting(&mut self, table: &dyn TableLike, key: &str, item: &Item) -> Option<Said> {
         let line = self.line(table, key);
         let value = match item.as_value() {
             Some(Value::Array(values)) => {

@@ -3,14 +3,14 @@ use std::path::PathBuf;
 use clap::Args;
 use longshore_daemon::config::HandlerSettings;
 
-/// Where handlers are looked for.
+/// The handlers' files.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Handlers")]
 pub(crate) struct HandlerFlags {
-    /// Folders with handlers' INI files, with colons between them.
+    /// Directories with handlers' INI files, separated by colons.
     #[arg(long, value_name = "DIRS", default_value = "/etc/longshore/handlers.d:/etc/docker-glue.d")]
     pub(crate) handler_paths: String,
-    /// Folders with the scripts that those files name, with colons between them.
+    /// Directories with the scripts that those files name, separated by colons.
     #[arg(long, value_name = "DIRS", default_value = "/usr/libexec/longshore:/usr/libexec/docker-glue")]
     pub(crate) script_paths: String,
 }
@@ -25,7 +25,7 @@ impl HandlerFlags {
     }
 }
 
-/// Folders with colons between them.
+/// Directories, separated by colons.
 pub(crate) fn folders(text: &str) -> Vec<PathBuf> {
     text.split(':').filter(|folder| !folder.is_empty()).map(PathBuf::from).collect()
 }

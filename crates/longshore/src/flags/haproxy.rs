@@ -12,29 +12,29 @@ use crate::cli::values;
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "HAProxy")]
 pub(crate) struct HaproxyFlags {
-    /// The program that the agent runs.
+    /// HAProxy's program, which the agent runs.
     #[arg(long, value_name = "FILE", default_value = "haproxy")]
     pub(crate) haproxy_binary: PathBuf,
-    /// The configuration file of a HAProxy that runs already: it is driven, and none is started.
+    /// Configuration file of a HAProxy that is already running; the agent configures it, and starts none.
     #[arg(long, value_name = "FILE")]
     pub(crate) haproxy_config: Option<PathBuf>,
-    /// That HAProxy's stats socket [default: the one in its configuration file, else the distribution's].
+    /// Stats socket of that HAProxy [default: the one in its configuration file, else the distribution's].
     #[arg(long, value_name = "SOCKET")]
     pub(crate) haproxy_socket: Option<PathBuf>,
-    /// How it is reloaded: a command (quotes as in a shell), or the path of its master socket.
+    /// Command that reloads it (quotes as in a shell), or path of its master socket.
     #[arg(long, value_name = "COMMAND", default_value = "systemctl reload haproxy", value_parser = values::reload)]
     pub(crate) haproxy_reload: String,
     /// HAProxy's access log, as in its `log` directive; `none` for no log [default: `/dev/log local0` with --haproxy-config,
     /// where /dev/log exists].
     #[arg(long, value_name = "TARGET")]
     pub(crate) haproxy_log: Option<String>,
-    /// Where HAProxy shows its statistics page; `none` for nowhere.
+    /// Address of HAProxy's statistics page; `none` for no page.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:5000")]
     pub(crate) haproxy_stats: String,
-    /// Folders with templates, with colons between them.
+    /// Template directories, separated by colons.
     #[arg(long, value_name = "DIRS")]
     pub(crate) template_dir: Option<String>,
-    /// The template's name in those folders.
+    /// Name of the template in those directories.
     #[arg(long, value_name = "NAME", default_value = "haproxy.cfg.j2")]
     pub(crate) template_file: String,
 }

@@ -40,7 +40,7 @@ struct Writer<'a> {
 impl Writer<'_> {
     fn take(&mut self, event: Event<'_>) {
         match event {
-            Event::Start(tag) => self.start(tag),
+            Event::Start(tag) => self.start(&tag),
             Event::End(tag) => self.end(tag),
             Event::Text(text) => match self.style {
                 Style::Listing => {
@@ -56,7 +56,7 @@ impl Writer<'_> {
         }
     }
 
-    fn start(&mut self, tag: Tag<'_>) {
+    fn start(&mut self, tag: &Tag<'_>) {
         match tag {
             Tag::Paragraph if self.items.is_empty() => {
                 self.page.control("PP", []);
@@ -65,7 +65,7 @@ impl Writer<'_> {
                 self.page.control("PP", []).control("RS", ["4"]).control("nf", []);
                 self.style = Style::Listing;
             }
-            Tag::List(first) => self.items.push(first),
+            Tag::List(first) => self.items.push(*first),
             Tag::Item => {
                 let mark = match self.items.last_mut() {
                     Some(Some(number)) => {

@@ -25,7 +25,7 @@ fn find(connection: &Connection, variable_of: impl Fn(&str) -> Option<String>) -
     let set = |key: &str| variable_of(&variable(key)).filter(|value| !value.is_empty());
     let listen = set("listen").or_else(|| file::text(path, "listen"));
     let address = listen.map_or_else(|| DEFAULT_LISTEN.to_owned(), |listen| reachable(&listen));
-    // Who may not read the token may still ask an agent that has none, and is told otherwise.
+    // A user who may not read the token may still ask an agent that requires none.
     let of_file = || file::text(path, "token-file").map(PathBuf::from);
     let readable = |path: &PathBuf| std::fs::File::open(path).is_ok();
     (address, connection.token_file.clone().or_else(|| of_file().filter(readable)))

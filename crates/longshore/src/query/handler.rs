@@ -46,14 +46,15 @@ async fn test(asked: TestHandler) -> anyhow::Result<ExitCode> {
 
 fn table(handlers: &[Handler]) -> Table {
     let rows = handlers.iter().map(|handler| {
-        let state = match (&handler.trouble, handler.enabled) {
-            (_, false) => cell("disabled"),
-            (Some(trouble), true) => toned(format!("failing: {trouble}"), Tone::Bad),
-            (None, true) => toned("ok", Tone::Good),
+        let state = match (&handler.broken, &handler.trouble, handler.enabled) {
+            (Some(error), ..) => toned(format!("broken: {error}"), Tone::Bad),
+            (None, _, false) => cell("disabled"),
+            (None, Some(trouble), true) => toned(format!("failing: {trouble}"), Tone::Bad),
+            (None, None, true) => toned("ok", Tone::Good),
         };
         [
             cell(&handler.name),
-            cell(&handler.job),
+            cell(if handler.job.is_empty() { "-" } else { &handler.job }),
             words(&handler.events),
             cell(handler.pending.to_string()),
             cell(handler.delivered.to_string()),

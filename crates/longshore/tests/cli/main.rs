@@ -3,6 +3,7 @@
 //! The agents that are asked are real ones, without a Docker to watch.
 
 #![allow(
+    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
     reason = "a test may stop at the first thing that is not as expected"

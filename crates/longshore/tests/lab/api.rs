@@ -297,7 +297,7 @@ async fn the_status_says_what_runs_and_how_much_there_is() -> TestResult {
         let status = agent.api("/v1/status").await.unwrap_or_default();
         status["docker"]["connected"] == false
             && status["docker"]["error"].is_string()
-            && status["counts"]["routes"] == 1
+            && status["counts"]["containers"] == 2
     })
     .await;
     host.start_dockerd().await?;

@@ -474,7 +474,7 @@ async fn replaced_while_asked(balancer: &str) -> TestResult {
         agent.sigusr2();
         eventually("another agent answers", async || {
             let log = agent.log();
-            ["the agent runs", "answering DNS"].iter().all(|words| log.matches(words).count() == 2)
+            ["agent started", "answering DNS"].iter().all(|words| log.matches(words).count() == 2)
         })
         .await;
         let so_far = *counted.borrow();

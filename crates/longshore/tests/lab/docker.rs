@@ -193,7 +193,7 @@ async fn spoiling_relay(docker: PathBuf, listener: UnixListener, spoils: Spoils)
             if !path.contains("/events?") {
                 return copy_bidirectional(&mut client, &mut server).await.map(drop);
             }
-            let (mut buffer, mut more) = (vec![0; 64 * 1024], [0; 64]);
+            let (mut buffer, mut more, mut is_open) = (vec![0; 64 * 1024], [0; 64], false);
             loop {
                 tokio::select! {
                     count = client.read(&mut more) => match count? {
@@ -202,9 +202,13 @@ async fn spoiling_relay(docker: PathBuf, listener: UnixListener, spoils: Spoils)
                     },
                     count = server.read(&mut buffer) => match count? {
                         0 => return Ok(()),
-                        count => client.write_all(&buffer[..count]).await?,
+                        count => {
+                            client.write_all(&buffer[..count]).await?;
+                            is_open = true;
+                        }
                     },
-                    () = spoils.unreadable.notified() => {
+                    // After the head of the answer.
+                    () = spoils.unreadable.notified(), if is_open => {
                         let line = "{\"Type\":\"container\",\"Action\":7}\n";
                         client.write_all(format!("{:x}\r\n{line}\r\n", line.len()).as_bytes()).await?;
                     }

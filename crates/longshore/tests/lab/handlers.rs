@@ -325,7 +325,7 @@ async fn a_failed_delivery_is_repeated_given_up_kept_and_replayed() -> TestResul
     folder.handler("for-good", "start", "retries=5", &format!("{RECORD}; exit 65"))?;
     let agent = folder.agent(host).start().await?;
     let _web = host.run(ContainerSpec::server().named("web")).await?;
-    eventually("both are given up", async || {
+    eventually("both fail permanently", async || {
         agent
             .api("/v1/handlers/failed")
             .await
@@ -341,7 +341,7 @@ async fn a_failed_delivery_is_repeated_given_up_kept_and_replayed() -> TestResul
     let told = agent.cli(&["handlers", "failed"]).await?;
     assert!(told.contains("sick") && told.contains("exit status 1") && told.contains("web"), "{told}");
     let problems = agent.cli(&["problems"]).await?;
-    assert!(problems.contains("handler sick") && problems.contains("given up"), "{problems}");
+    assert!(problems.contains("handler sick") && problems.contains("failed permanently"), "{problems}");
     let failed = agent.api("/v1/handlers/failed").await?;
     let of_sick = failed.as_array().into_iter().flatten().find(|one| one["handler"] == "sick");
     let id = of_sick.and_then(|one| one["id"].as_str()).ok_or("no id")?.to_owned();
@@ -358,7 +358,7 @@ async fn a_failed_delivery_is_repeated_given_up_kept_and_replayed() -> TestResul
     assert!(agent.cli(&["handlers", "replay", &id]).await.is_err(), "it is no longer there");
     agent.cli(&["handlers", "forget", "all"]).await?;
     eventually("a forgotten delivery is no problem", async || {
-        agent.cli(&["problems"]).await.is_ok_and(|problems| !problems.contains("given up"))
+        agent.cli(&["problems"]).await.is_ok_and(|problems| !problems.contains("failed permanently"))
     })
     .await;
     let listed = agent.cli(&["handlers"]).await?;
@@ -377,7 +377,7 @@ async fn a_script_that_never_ends_is_ended_and_holds_up_no_other_container() -> 
     let _stuck = host.run(ContainerSpec::server().named("stuck")).await?;
     let _free = host.run(ContainerSpec::server().named("free")).await?;
     folder.hears("slow", "free", &["start"]).await;
-    eventually("it is given up", async || {
+    eventually("it fails permanently", async || {
         agent.cli(&["handlers", "failed"]).await.is_ok_and(|told| told.contains("did not end within 2s"))
     })
     .await;
@@ -501,6 +501,27 @@ async fn a_handler_that_goes_and_comes_again_costs_no_other_handler_its_events()
     std::fs::write(folder.path().join("mended"), "")?;
     folder.hears("late", "web", &["start"]).await;
     assert_eq!(folder.heard("slow").len(), 1, "who comes again begins anew");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_handler_whose_script_is_missing_is_broken_until_it_is_there() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let folder = Folder::new()?;
+    let script = folder.path().join("greet.sh");
+    let ini = format!("[handler]\nclass=script\nevents=start\n[params]\nscript={}\n", script.display());
+    std::fs::write(folder.path().join("greet.ini"), ini)?;
+    let agent = folder.agent(lab.host(0)).start().await?;
+    let state = async |wanted: &str| {
+        let listed = agent.cli(&["handler", "ls"]).await.unwrap_or_default();
+        listed.lines().any(|line| line.starts_with("greet ") && line.contains(wanted))
+    };
+    eventually("it is listed as broken", async || state("broken: ").await && state("greet.sh").await).await;
+    let json = agent.api("/v1/handlers").await?;
+    assert!(json[0]["origin"].as_str().is_some_and(|origin| origin.ends_with("greet.ini:5")), "{json}");
+    std::fs::write(&script, "#!/bin/sh\n")?;
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    eventually("it is a handler like any other", async || state(" ok").await).await;
     Ok(())
 }
 

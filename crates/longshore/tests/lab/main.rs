@@ -8,6 +8,7 @@
     reason = "a test may stop at the first thing that is not as expected"
 )]
 
+mod agent;
 mod api;
 mod dns;
 mod docker;

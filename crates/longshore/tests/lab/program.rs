@@ -33,6 +33,58 @@ async fn each_command_prints_a_table_for_people_and_json_for_programs() -> TestR
 }
 
 #[tokio::test]
+async fn events_are_followed_across_a_restart_of_the_agent() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let host = lab.host(0);
+    let agent = Agent::on(host).start().await?;
+    let data = tempfile::tempdir()?;
+    let log = data.path().join("events");
+    let mut events = host.command(env!("CARGO_BIN_EXE_longshore"));
+    let _events = events
+        .args(["events", "--follow"])
+        .stdout(std::fs::File::create(&log)?)
+        .kill_on_drop(true)
+        .spawn()?;
+    let shown = |part: &str| std::fs::read_to_string(&log).is_ok_and(|log| log.contains(part));
+    // What happens before the connection is open is not shown: so until one is.
+    let first = host.run(server("first.test")).await?;
+    eventually("an event is shown", async || {
+        let _ = first.pause().await;
+        let _ = first.unpause().await;
+        shown(&format!("container pause {}", first.name))
+    })
+    .await;
+    drop(agent);
+    let _agent = Agent::on(host).start().await?;
+    eventually("events are shown again", async || {
+        let _ = first.pause().await;
+        let _ = first.unpause().await;
+        shown("events were missed") && shown("route http:80 first.test/")
+    })
+    .await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_container_is_inspected_by_its_name_or_the_beginning_of_its_id() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let host = lab.host(0);
+    let agent = Agent::on(host).start().await?;
+    let web = host.run(server("p.test").named("web")).await?;
+    served_by(&agent, "p.test", &[&web.name]).await;
+    for name in ["web", &web.id[..8]] {
+        let shown: serde_json::Value =
+            serde_json::from_str(&agent.cli(&["container", "inspect", name]).await?)?;
+        assert_eq!(shown[0]["id"], web.id, "{name}");
+        assert_eq!(shown[0]["labels"]["longshore.http.80.host"], "p.test");
+    }
+    let names = agent.cli(&["container", "ls", "--format", "{{ name }} {{ state }}"]).await?;
+    assert_eq!(names, "web running\n");
+    assert_eq!(agent.cli(&["route", "ls", "-q"]).await?, "http:80 p.test/\n");
+    Ok(())
+}
+
+#[tokio::test]
 async fn explain_names_the_container_and_the_reason_and_ends_with_a_code_that_means_it() -> TestResult {
     let lab = Lab::up(1).await?;
     let host = lab.host(0);
@@ -308,7 +360,7 @@ async fn a_program_that_does_not_run_replaces_no_agent() -> TestResult {
         std::fs::write(&program, "#!/bin/sh\nexit 3\n")?;
         std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
         agent.sigusr2();
-        eventually("the agent says so", async || agent.log().contains("this agent goes on")).await;
+        eventually("the agent says so", async || agent.log().contains("this agent stays")).await;
         let problems = agent.api("/v1/problems").await?;
         assert_eq!(problems.as_array().map(Vec::len), Some(0), "{problems}");
     }

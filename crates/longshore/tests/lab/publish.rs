@@ -205,7 +205,7 @@ async fn replaced(balancer: &str) -> TestResult {
     published(&etcd, &[&key(host, &web)]).await;
     let born = created(&etcd, &key(host, &web)).await?;
     agent.sigusr2();
-    eventually("another agent runs", async || agent.log().matches("the agent runs").count() == 2).await;
+    eventually("another agent runs", async || agent.log().matches("agent started").count() == 2).await;
     let another = host.run(idle()).await?;
     published(&etcd, &[&key(host, &web), &key(host, &another)]).await;
     tokio::time::sleep(LEASE * 2).await;

@@ -87,7 +87,7 @@ async fn an_agent_is_replaced_without_a_failed_request(host: &Host, agent: &mut 
         host.load("http://127.0.0.1:80/slow?ms=2").host("t.test").requests(1_000_000).clients(8).start()?;
     load.until_sent(500).await;
     agent.sigusr2();
-    eventually("another agent runs", async || agent.log().matches("the agent runs").count() == 2).await;
+    eventually("another agent runs", async || agent.log().matches("agent started").count() == 2).await;
     let sent = load.sent();
     load.until_sent(sent + 500).await;
     let second = host.run(server()).await?;

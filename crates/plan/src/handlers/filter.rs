@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use longshore_model::{EventFilter, EventSubject, Filter, Handler, HandlerEvent, ImageReference};
 use wildmatch::WildMatch;
 
-/// Events that a handler can name, besides `all`, as the Engine names them; an engine may know more.
+/// Events that a handler can name in addition to `all`, by the Engine's names; a newer engine may know more.
 pub(super) const EVENTS: [&str; 30] = [
     "attach",
     "checkpoint",
@@ -49,7 +49,7 @@ pub fn nearest_event(name: &str) -> Option<&'static str> {
     near.filter(|(distance, _)| name.len() <= 32 && *distance <= 2).map(|(_, event)| event)
 }
 
-/// Whether a handler with this filter is told of it.
+/// Tells whether a handler with this filter gets an event.
 ///
 /// `all` is every event of a container, those of its networks, its health check and its execs among them. The dummy
 /// event and those of a network must be named. The dummy event happens to nothing, so only its name decides. A
@@ -86,7 +86,7 @@ pub fn attention<'a>(handlers: impl IntoIterator<Item = &'a Handler>) -> (bool, 
     (all, named)
 }
 
-/// Of `health_status: healthy`, the event and what it must say besides.
+/// Splits `health_status: healthy` into the event and the value that its attribute must have.
 pub(super) fn split_event(event: &str) -> (&str, Option<&str>) {
     match event.split_once(':') {
         Some((name, detail)) => (name.trim(), Some(detail.trim())),

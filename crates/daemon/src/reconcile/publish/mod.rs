@@ -84,22 +84,15 @@ impl Publisher {
         job: PublishJob,
     ) -> Self {
         let etcd = Etcd::new(&job);
-        let domain = dns.map(|dns| dns.domain.clone()).or_else(|| DOMAIN.parse().ok());
         let node = context.node.parse::<DomainName>().ok();
-        let ttl = dns.map_or(TTL, |dns| dns.ttl).as_secs().max(1);
-        let records = job.skydns.zip(domain.zip(node)).map(|(prefix, (domain, node))| RecordSettings {
-            prefix,
-            domain,
-            node,
-            ttl,
-            host: Vec::new(),
-        });
+        let records = record_settings(&job, dns, node, Vec::new());
+        let prefix = container_prefix(&job, &context.node);
         let who = name.unwrap_or(OWN);
         Self {
             name: who.to_owned(),
             is_own: name.is_none(),
             inspections,
-            prefix: job.prefix.unwrap_or_else(|| format!("/longshore/containers/{}", context.node)),
+            prefix,
             env: job.env,
             records,
             length: job.lease,
@@ -399,6 +392,23 @@ async fn inspect(
 }
 
 /// The addresses that containers on the host's network have.
-fn own_addresses() -> Vec<IpAddr> {
+pub(crate) fn own_addresses() -> Vec<IpAddr> {
     local_addr::addresses().filter(|ip| !ip.is_loopback() && !ip.is_unspecified()).collect()
+}
+
+/// Returns what the keys of containers begin with.
+pub(crate) fn container_prefix(job: &PublishJob, node: &str) -> String {
+    job.prefix.clone().unwrap_or_else(|| format!("/longshore/containers/{node}"))
+}
+
+/// Returns how records for DNS are made, where the job asks for them and the host has a name.
+pub(crate) fn record_settings(
+    job: &PublishJob,
+    dns: Option<&DnsSettings>,
+    node: Option<DomainName>,
+    host: Vec<IpAddr>,
+) -> Option<RecordSettings> {
+    let domain = dns.map(|dns| dns.domain.clone()).or_else(|| DOMAIN.parse().ok())?;
+    let ttl = dns.map_or(TTL, |dns| dns.ttl).as_secs().max(1);
+    Some(RecordSettings { prefix: job.skydns.clone()?, domain, node: node?, ttl, host })
 }

@@ -2,6 +2,8 @@
 
 mod source;
 
+pub(crate) use self::source::MAX_FILE;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::path::Path;
@@ -20,7 +22,7 @@ use self::source::Source;
 use crate::config::{ReloadableSettings, SidecarSettings};
 
 /// Longest file of variables, in bytes: Linux gives a process no more.
-const MAX_ENV_FILE: u64 = 2 * 1024 * 1024;
+pub(crate) const MAX_ENV_FILE: u64 = 2 * 1024 * 1024;
 /// How many containers are inspected, and how many files of variables read, at once.
 const MAX_LOOKS: usize = 16;
 /// How long World may take to show what was done.

@@ -11,7 +11,7 @@ use tokio::sync::watch as signal;
 use crate::config::ReloadableSettings;
 
 /// Longest file that is read, in bytes; the plan refuses what is longer.
-const MAX_FILE: u64 = 2 * 1024 * 1024;
+pub(crate) const MAX_FILE: u64 = 2 * 1024 * 1024;
 
 /// The file, if there is one.
 pub(super) struct Source {
