@@ -60,8 +60,12 @@ fn lenient(text: &str) -> String {
 
 /// What a follower's handler asks for.
 fn asked<S: Clone + 'static>(job: &Job) -> S {
-    let Job::Follow(job) = job else { panic!("{job:?}") };
-    job.settings::<S>().unwrap().clone()
+    let settings = match job {
+        Job::Follow(job) => job.settings::<S>().cloned(),
+        _ => None,
+    };
+    let Some(settings) = settings else { unreachable!("another job: {job:?}") };
+    settings
 }
 
 fn script(more: &str) -> String {

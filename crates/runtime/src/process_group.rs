@@ -70,7 +70,7 @@ impl ProcessGroup {
         self.asked = true;
         let _ = timeout_at(deadline, async {
             while matches!(self.status(), Ok(None)) {
-                self.next_ending().await
+                self.next_ending().await;
             }
         })
         .await;

@@ -84,7 +84,7 @@ fn bound(source: &str, node: &Node, reader: &mut Reader<'_>) -> Result<Volume, S
                 match key {
                     "bind" => target = value.scalar(),
                     "mode" | "propagation" => {
-                        options.extend(mount_options(&value.scalar().unwrap_or_default())?)
+                        options.extend(mount_options(&value.scalar().unwrap_or_default())?);
                     }
                     "ro" => {
                         if flag(value).ok_or("ro: expected true or false")? {
