@@ -94,14 +94,15 @@ async fn once_writes_the_file_and_fails_where_haproxy_is_down() -> TestResult {
     let lab = Lab::up(1).await?;
     let host = lab.host(0);
     let old = Old::start(host)?;
-    host.run(ContainerSpec::server().label("glue_http_80_host", "down.test")).await?;
+    let _web = host.run(ContainerSpec::server().label("glue_http_80_host", "down.test")).await?;
     let path = old.path("another.cfg");
     let mut command = old.of_config(host, "-1", &path, "sh -c 'echo no such unit >&2; exit 5'");
     let output = tokio::time::timeout(std::time::Duration::from_secs(60), command.output()).await??;
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success(), "{told}");
     assert!(told.contains(&path) && told.contains("no such unit"), "{told}");
-    assert!(std::fs::read_to_string(&path)?.contains("frontend http_80"), "it is there for the next start");
+    let written = std::fs::read_to_string(&path)?;
+    assert!(written.contains("frontend http_80"), "it is there for the next start: {told}");
     assert!(std::fs::read_to_string(old.path("another.maps/http_80.map"))?.contains(">down.test/ "));
     Ok(())
 }
