@@ -69,7 +69,7 @@ pub(crate) async fn run(demo: Demo) -> anyhow::Result<()> {
     }
 }
 
-/// The Docker that a user of this machine would speak to, if it answers.
+/// Returns the Docker that a user of this machine would speak to, if it answers.
 async fn machines_docker() -> Option<(Docker, String)> {
     let named = std::env::var("DOCKER_HOST").ok().filter(|address| address.starts_with("unix://"));
     let address = named.unwrap_or_else(|| "unix:///var/run/docker.sock".into());
@@ -119,7 +119,7 @@ impl Ground {
         .context("no port is free for the demo")
     }
 
-    /// The address by which a shell on this machine reaches the balancer.
+    /// Returns the address by which a shell on this machine reaches the balancer.
     fn balancer(&self) -> IpAddr {
         self.lab.as_ref().map_or(Ipv4Addr::LOCALHOST.into(), |lab| lab.host(0).address)
     }

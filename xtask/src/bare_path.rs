@@ -26,7 +26,7 @@ const COREUTILS: [&str; 34] = [
     "rm", "rmdir", "sort", "tail", "tee", "test", "touch", "tr", "true", "uname",
 ];
 
-/// The cargo that runs this, in the workspace's root, under the bare `PATH`.
+/// Returns the cargo that runs this, in the workspace's root, under the bare `PATH`.
 pub(crate) fn cargo(arguments: &[&str]) -> anyhow::Result<Command> {
     let folder = Metadata::read()?.target_directory.join("bare-path");
     lay_out(&folder)?;

@@ -80,7 +80,7 @@ impl Release {
         Ok(Self { binary, folder, documents, version, triple: dist::triple()? })
     }
 
-    /// The name of a file of this version and this machine's kind.
+    /// Returns the name of a file of this version and this machine's kind.
     fn name(&self, ending: &str) -> String {
         format!("longshore-{}-{}{ending}", self.version, self.triple)
     }
@@ -96,7 +96,7 @@ impl Release {
         Ok(())
     }
 
-    /// The binary, its documents, units and examples, for other systems than Debian.
+    /// Returns the binary, its documents, units and examples, for other systems than Debian.
     fn archive(&self) -> anyhow::Result<()> {
         let name = self.name("");
         let staging = self.documents.join(&name);
@@ -127,7 +127,7 @@ impl Release {
         steps::run(deb.current_dir(root()))
     }
 
-    /// What the binary is made of, as CycloneDX. It names no path of this machine.
+    /// Returns what the binary is made of, as CycloneDX. It names no path of this machine.
     fn bill_of_materials(&self) -> anyhow::Result<()> {
         let mut sbom = Command::new(tools::provide(&tools::CARGO_SBOM)?);
         sbom.args(["--cargo-package", "longshore", "--output-format", "cyclone_dx_json_1_6"]);
@@ -140,7 +140,7 @@ impl Release {
         Ok(fs::write(self.folder.join(self.name(".cdx.json")), text)?)
     }
 
-    /// The image, as `docker load` takes it.
+    /// Returns the image, as `docker load` takes it.
     fn image(&self) -> anyhow::Result<()> {
         let context = self.binary.parent().unwrap_or(Path::new("."));
         let tags = [format!("longshore:{}", self.version), "longshore:latest".to_owned()];
@@ -166,7 +166,7 @@ impl Release {
     }
 }
 
-/// The names of the files in a folder, in order.
+/// Returns the names of the files in a folder, in order.
 fn names(folder: &Path) -> anyhow::Result<Vec<String>> {
     let mut names: Vec<String> = Vec::new();
     for entry in fs::read_dir(folder)? {

@@ -66,7 +66,7 @@ fn deny(require_advisories: bool) -> anyhow::Result<()> {
     advisories::check(&binary, require_advisories)
 }
 
-/// The package for plugins, with the interpreter alone.
+/// Returns the package for plugins, with the interpreter alone.
 fn python() -> anyhow::Result<()> {
     let mut command = Command::new("python3");
     command.args(["-B", "-m", "unittest", "discover", "-t", ".", "-s", "tests"]);

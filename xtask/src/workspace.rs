@@ -48,7 +48,7 @@ impl Metadata {
         Ok(serde_json::from_str(&text)?)
     }
 
-    /// The workspace's packages by name.
+    /// Returns the workspace's packages by name.
     pub fn by_name(&self) -> BTreeMap<&str, &Package> {
         self.packages.iter().map(|package| (package.name.as_str(), package)).collect()
     }

@@ -9,7 +9,7 @@ fn packaging() -> PathBuf {
     root().join("packaging")
 }
 
-/// All values of a key, in order. One that is set to nothing forgets those before it.
+/// Returns all values of a key, in order. One that is set to nothing forgets those before it.
 fn values(unit: &str, key: &str) -> Vec<String> {
     let text = std::fs::read_to_string(packaging().join(unit)).unwrap_or_default();
     let mut values = Vec::new();

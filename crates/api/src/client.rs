@@ -56,7 +56,7 @@ impl Client {
         Ok(Self { address: authority.to_string(), token, http })
     }
 
-    /// The agent's address, `host:port`.
+    /// Returns the agent's address, `host:port`.
     pub fn address(&self) -> &str {
         &self.address
     }

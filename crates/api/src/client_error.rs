@@ -68,7 +68,7 @@ pub enum ClientError {
     },
 }
 
-/// The cause at the bottom of an error, in plain words. What lies above it names the parts of an HTTP client.
+/// Returns the cause at the bottom of an error, in plain words. What lies above it names the parts of an HTTP client.
 pub(crate) fn plain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut deepest = error;
     while let Some(cause) = deepest.source() {

@@ -24,7 +24,7 @@ use crate::identity::{IdentityError, Keeping, host_id};
 use crate::metrics;
 use crate::reconcile::{Checks, RouteFeeds, RouteFollower, Routes};
 use crate::serve::{self, About, Api, Feed, Started};
-use crate::services::Services;
+use crate::services::{Services, Wiring};
 use crate::start::Start;
 
 /// How many route changes the feed of events may be behind.
@@ -181,12 +181,14 @@ impl Agent {
         let (services, seen) = Services::start(
             &settings,
             start,
-            context.clone(),
-            &client,
-            &live_settings,
-            &location,
-            told_feed,
-            inherited,
+            Wiring {
+                context: context.clone(),
+                docker: &client,
+                live: &live_settings,
+                location: &location,
+                events: told_feed,
+                inherited,
+            },
         );
         let plan = RoutePlan::new(RouteSettings {
             location: location.clone(),
@@ -443,7 +445,7 @@ async fn locate(docker: &DockerSettings, me: HostId) -> Result<(BalancerLocation
     Ok((BalancerLocation::Outside, vec![address.ip()]))
 }
 
-/// The container that this process runs in: Docker mounts a file of the container's own folder at `/etc/hostname`.
+/// Returns the container that this process runs in: Docker mounts a file of the container's own folder at `/etc/hostname`.
 fn own_container(mounts: &str) -> Option<ContainerId> {
     let mut fields = mounts.lines().map(|line| line.split(' ').skip(3));
     let root = fields.find_map(|mut fields| {
@@ -455,7 +457,7 @@ fn own_container(mounts: &str) -> Option<ContainerId> {
     is_id.then(|| ContainerId::new(id))
 }
 
-/// A HAProxy that a single pass leaves behind checks its servers itself: nobody adds one that becomes ready later.
+/// Returns a HAProxy that a single pass leaves behind checks its servers itself: nobody adds one that becomes ready later.
 fn readiness(settings: &Settings, start: Start) -> Readiness {
     match (start, &settings.balancer.engine) {
         (Start::Once, EngineSettings::Haproxy(_)) => Readiness::Assumed,

@@ -95,7 +95,7 @@ pub(crate) async fn keep_up(handle: PrometheusHandle) {
     }
 }
 
-/// All metrics as text.
+/// Returns all metrics as text.
 pub(crate) fn render(handle: &PrometheusHandle) -> String {
     Collector::default().collect();
     handle.run_upkeep();

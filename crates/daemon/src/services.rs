@@ -89,18 +89,22 @@ pub(crate) struct Handles {
     pub(crate) heard: Option<i64>,
 }
 
+/// What the services are wired to.
+pub(crate) struct Wiring<'a> {
+    pub(crate) context: FollowerContext,
+    pub(crate) docker: &'a DockerClient,
+    pub(crate) live: &'a signal::Receiver<ReloadableSettings>,
+    pub(crate) location: &'a BalancerLocation,
+    /// Every event of Docker's, in order.
+    pub(crate) events: mpsc::UnboundedReceiver<DockerEvent>,
+    /// The DNS ports of a predecessor.
+    pub(crate) inherited: Option<DnsPorts>,
+}
+
 impl Services {
-    /// Starts all of it. `told` is every event, in order; `inherited` are the DNS ports of a predecessor.
-    pub(crate) fn start(
-        settings: &Settings,
-        start: Start,
-        context: FollowerContext,
-        docker: &DockerClient,
-        live: &signal::Receiver<ReloadableSettings>,
-        location: &BalancerLocation,
-        told: mpsc::UnboundedReceiver<DockerEvent>,
-        inherited: Option<DnsPorts>,
-    ) -> (Self, Handles) {
+    /// Starts all of them.
+    pub(crate) fn start(settings: &Settings, start: Start, wiring: Wiring<'_>) -> (Self, Handles) {
+        let Wiring { context, docker, live, location, events: told, inherited } = wiring;
         let acts = start != Start::Dry;
         let (handler_settings, handlers_live) = signal::channel(settings.handlers.clone());
         let (handlers, reading) = handlers::watch(handlers_live, context.problems.clone());
@@ -150,7 +154,7 @@ impl Services {
                 &settings.data_dir,
                 settings.dns.as_ref(),
                 None,
-                job,
+                &job,
             );
             context.follow(publisher, Source::Publish, context.stop.clone())
         });
@@ -198,7 +202,7 @@ impl Services {
         }
     }
 
-    /// The DNS server's ports, for a successor; nothing where none are open, or the system does not share them.
+    /// Returns the DNS server's ports, for a successor; nothing where none are open, or the system does not share them.
     pub(crate) fn dns_ports(&self) -> Option<DnsPorts> {
         let ports = self.dns.as_ref()?.ports.get()?;
         let shared = ports.share();

@@ -58,12 +58,12 @@ pub(crate) struct NetworkFacts<'a> {
 }
 
 impl<'a> Attempt<'a> {
-    /// When it happened, in RFC 3339.
+    /// Returns when it happened, in RFC 3339.
     pub(crate) fn at(&self) -> String {
         jiff::Timestamp::from_nanosecond(self.event.at.into()).unwrap_or_default().to_string()
     }
 
-    /// The JSON that plugins and webhooks get.
+    /// Returns the JSON that plugins and webhooks get.
     pub(crate) fn message(&self) -> Message<'a> {
         let event = self.event;
         let network = match &event.subject {
@@ -119,17 +119,17 @@ impl Failure {
         self.retry == Retry::Never
     }
 
-    /// A failure that may pass.
+    /// Creates a failure that may pass.
     pub fn passing(why: impl Into<String>) -> Self {
         Self { why: why.into(), retry: Retry::Later, not_before: Duration::ZERO }
     }
 
-    /// A failure that no other attempt would change.
+    /// Creates a failure that no other attempt would change.
     pub fn for_good(why: impl Into<String>) -> Self {
         Self { why: why.into(), retry: Retry::Never, not_before: Duration::ZERO }
     }
 
-    /// An attempt that the agent broke off; `told` says whether the handler may have got the event.
+    /// Creates an attempt that the agent broke off; `told` says whether the handler may have got the event.
     pub fn broken_off(why: impl Into<String>, told: bool) -> Self {
         Self { why: why.into(), retry: Retry::Uncounted { told }, not_before: Duration::ZERO }
     }

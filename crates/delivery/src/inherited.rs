@@ -28,7 +28,7 @@ const INHERITED: [&str; 20] = [
 /// Longest value, in bytes: the room is for what is told of the event.
 const LONGEST: usize = 4 * 1024;
 
-/// Those of these variables that a handler's process may see.
+/// Returns those of these variables that a handler's process may see.
 pub(super) fn inherited(
     variables: impl Iterator<Item = (OsString, OsString)>,
 ) -> impl Iterator<Item = (OsString, OsString)> {

@@ -222,7 +222,7 @@ impl Intake {
     }
 }
 
-/// What handlers are told of missed events: one that has no time of its own happened before the next one, and `until` at
+/// Returns what handlers are told of missed events: one that has no time of its own happened before the next one, and `until` at
 /// the latest. No two have the same time, which would give two of the same name the same id.
 fn synthetic(
     missed: Vec<MissedEvent>,
@@ -246,7 +246,7 @@ fn synthetic(
     events.into_iter().rev()
 }
 
-/// The dummy event.
+/// Returns the dummy event.
 pub(crate) fn none(now: i64) -> HandlerEvent {
     HandlerEvent {
         id: EventId(format!("{now}-none")),
@@ -277,7 +277,7 @@ mod tests {
         ContainerEvent { container: id(), name: "wp1".to_owned(), kind, at, attributes }
     }
 
-    /// The events that handlers are told, in order.
+    /// Returns the events that handlers are told, in order.
     fn told(intake: &mut Intake, event: &ContainerEvent, health_check: Option<&str>) -> Vec<String> {
         intake.container(event, None, health_check).into_iter().map(|told| told.event).collect()
     }

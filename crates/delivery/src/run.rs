@@ -201,7 +201,7 @@ impl Delivery {
                 }
                 Effect::Deliverer { name, handler } => self.replace(name, handler),
                 Effect::Problem { name, problem } => {
-                    self.context.problems.set(Source::Handler(name), problem)
+                    self.context.problems.set(Source::Handler(name), problem);
                 }
                 Effect::Release(seq) => self.cells.remove(seq),
             }
@@ -295,7 +295,7 @@ impl Delivery {
     }
 }
 
-/// What a person should know of the journal.
+/// Returns what a person should know of the journal.
 pub(crate) fn journal_problems(state: &JournalState) -> Vec<Problem> {
     let problem = |message, hint: &str| Problem {
         subject: Subject::File { path: "journal.redb".to_owned(), line: None },

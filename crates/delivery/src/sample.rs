@@ -20,7 +20,7 @@ pub(super) struct Sample {
 }
 
 impl Sample {
-    /// The start of a container `web` with these labels, for a handler `told` that gives an attempt 10 seconds.
+    /// Creates the start of a container `web` with these labels, for a handler `told` that gives an attempt 10 seconds.
     pub(super) fn with_labels(labels: &[(&str, &str)]) -> Self {
         let handler = Handler {
             name: "told".to_owned(),
@@ -50,7 +50,7 @@ impl Sample {
         Self { handler, event, inspection }
     }
 
-    /// The first attempt of it.
+    /// Returns the first attempt of it.
     pub(super) fn attempt(&self) -> Attempt<'_> {
         Attempt {
             node: "h1",

@@ -42,7 +42,7 @@ impl Forwarder {
         Self { servers, room: Semaphore::new(MAX_QUESTIONS) }
     }
 
-    /// What they answer; a failure where they do not, or are asked enough as it is.
+    /// Returns what they answer; a failure where they do not, or are asked enough as it is.
     pub(super) async fn ask(&self, forward: Forward) -> Answer {
         let failed = |forward: Forward| forward.answered(ResponseCode::ServFail, Vec::new(), Vec::new());
         let Ok(_room) = self.room.try_acquire() else { return failed(forward) };

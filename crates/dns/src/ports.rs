@@ -30,18 +30,18 @@ impl DnsPorts {
         Ok(Self { datagrams, connections })
     }
 
-    /// Whether they are open at this address.
+    /// Returns whether they are open at this address.
     pub(super) fn are_at(&self, address: SocketAddr) -> bool {
         let is_it = |found: io::Result<SocketAddr>| found.is_ok_and(|found| found == address);
         is_it(self.datagrams.local_addr()) && is_it(self.connections.local_addr())
     }
 
-    /// The same ports, for another to hold.
+    /// Returns the same ports, for another to hold.
     pub fn share(&self) -> io::Result<Self> {
         Ok(Self { datagrams: self.datagrams.try_clone()?, connections: self.connections.try_clone()? })
     }
 
-    /// The same ports, watched by the runtime.
+    /// Returns the same ports, watched by the runtime.
     pub(super) fn watch(&self) -> io::Result<(Datagrams, TcpListener)> {
         let Self { datagrams, connections } = self.share()?;
         datagrams.set_nonblocking(true)?;

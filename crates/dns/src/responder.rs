@@ -24,7 +24,7 @@ impl Responder {
         Self { zones, forwarder, turn: AtomicUsize::new(0), counters: Counters::new() }
     }
 
-    /// What becomes of a request; what is to be forwarded is for [`Responder::forward`].
+    /// Returns what becomes of a request; what is to be forwarded is for [`Responder::forward`].
     pub(super) fn answer(&self, request: &[u8], transport: Transport) -> Reply {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let reply = dns::answer(&self.zones.load(), request, transport, turn);

@@ -55,7 +55,7 @@ pub struct DnsServer {
 }
 
 impl DnsServer {
-    /// A server that answers nobody until its first pass; by the ports of a predecessor, if they are where it is to listen.
+    /// Creates a server that answers nobody until its first pass; by the ports of a predecessor, if they are where it is to listen.
     pub fn new(
         settings: DnsSettings,
         node: &str,
@@ -87,12 +87,12 @@ impl DnsServer {
         }
     }
 
-    /// What is answered from, for those who show it.
+    /// Returns what is answered from, for those who show it.
     pub fn zones(&self) -> Zones {
         Arc::clone(&self.zones)
     }
 
-    /// The ports that it answers by, as soon as they are open.
+    /// Returns the ports that it answers by, as soon as they are open.
     pub fn ports(&self) -> SharedPorts {
         Arc::clone(&self.ports)
     }
@@ -217,7 +217,7 @@ fn seconds(time: Duration) -> u32 {
     u32::try_from(time.as_secs()).unwrap_or(u32::MAX).min(i32::MAX as u32)
 }
 
-/// The addresses by which others reach the containers' host.
+/// Returns the addresses by which others reach the containers' host.
 /// Returns the names that a server with these settings would answer, and what keeps others from being names.
 pub fn preview(
     settings: &DnsSettings,

@@ -28,12 +28,12 @@ impl DockerClient {
         Self { settings, agreed: Arc::default(), inspections: InspectionCache::default() }
     }
 
-    /// How the engine is reached.
+    /// Returns how the engine is reached.
     pub fn settings(&self) -> &DockerSettings {
         &self.settings
     }
 
-    /// Every container as the engine shows it, for as long as it is [watched](crate::watch).
+    /// Returns every container as the engine shows it, for as long as it is [watched](crate::watch).
     pub fn inspections(&self) -> &InspectionCache {
         &self.inspections
     }
@@ -63,7 +63,7 @@ impl DockerClient {
     }
 }
 
-/// The API version that a connection speaks: `1.44`.
+/// Returns the API version that a connection speaks: `1.44`.
 pub(crate) fn version(docker: &Docker) -> String {
     let version = docker.client_version();
     format!("{}.{}", version.major_version, version.minor_version)

@@ -71,7 +71,7 @@ struct Answer {
     secret: String,
 }
 
-/// The credentials of the agent's user for a registry, as an image reference names it; `None` where there are none.
+/// Returns the credentials of the agent's user for a registry, as an image reference names it; `None` where there are none.
 pub(crate) async fn of_registry(registry: &str) -> Result<Option<DockerCredentials>, CredentialError> {
     let folder = std::env::var_os("DOCKER_CONFIG").filter(|folder| !folder.is_empty()).map(PathBuf::from);
     // A service of the system has no HOME: the list of users has.
@@ -108,14 +108,14 @@ fn is_hub(registry: &str) -> bool {
     matches!(registry, "docker.io" | "index.docker.io" | "registry-1.docker.io")
 }
 
-/// The registry of a key that an old program wrote as a URL.
+/// Returns the registry of a key that an old program wrote as a URL.
 fn host(key: &str) -> &str {
     let bare = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
     bare.split('/').next().unwrap_or(bare)
 }
 
 impl Entry {
-    /// What it says, which may be nothing: then a helper has it. `None` where that cannot be understood.
+    /// Returns what it says, which may be nothing: then a helper has it. `None` where that cannot be understood.
     fn credentials(&self, server: &str) -> Option<Option<DockerCredentials>> {
         if !self.identitytoken.is_empty() {
             return Some(Some(credentials(server, TOKEN, &self.identitytoken)));

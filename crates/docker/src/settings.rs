@@ -77,7 +77,7 @@ pub struct DockerSettings {
 }
 
 impl DockerSettings {
-    /// The address of the engine's host if it is another than this one.
+    /// Returns the address of the engine's host if it is another than this one.
     pub fn remote(&self) -> Option<&str> {
         match &self.address {
             DockerAddress::Unix(_) => None,
@@ -89,7 +89,7 @@ impl DockerSettings {
         }
     }
 
-    /// A file of the certificate folder.
+    /// Returns a file of the certificate folder.
     pub fn cert_file(&self, name: &str) -> Option<PathBuf> {
         self.cert_path.as_deref().map(|folder: &Path| folder.join(name))
     }

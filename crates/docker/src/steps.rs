@@ -226,7 +226,7 @@ async fn remove(docker: &Docker, id: &str) -> Result<(), Error> {
     }
 }
 
-/// Whether an error says that it was done before, or is being done.
+/// Returns whether an error says that it was done before, or is being done.
 fn is_done(error: &Error) -> bool {
     let removing = |error: &Error| error.to_string().contains("already in progress");
     matches!(status(error), Some(304 | 404)) || (status(error) == Some(409) && removing(error))
@@ -239,7 +239,7 @@ fn status(error: &Error) -> Option<u16> {
     }
 }
 
-/// A sidecar as Docker takes it.
+/// Returns a sidecar as Docker takes it.
 fn body(sidecar: &Sidecar) -> ContainerCreateBody {
     let definition = &sidecar.definition;
     // In the network of another container, nothing can be published, and Docker refuses to try.
@@ -354,7 +354,7 @@ fn bind(volume: &Volume) -> Option<String> {
     Some(format!("{source}:{target}{options}"))
 }
 
-/// What a bind cannot say.
+/// Returns what a bind cannot say.
 fn mount(volume: &Volume) -> Option<Mount> {
     match volume {
         Volume::Anonymous { target, read_only: true } => Some(Mount {

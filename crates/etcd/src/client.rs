@@ -65,7 +65,7 @@ pub(crate) struct Answers<A> {
 }
 
 impl Client {
-    /// A client that connects when it is first asked for something.
+    /// Creates a client that connects when it is first asked for something.
     pub fn new(settings: Settings) -> Self {
         Self { settings: Arc::new(settings), current: Arc::default() }
     }

@@ -63,7 +63,7 @@ impl Connection {
         timeout(limit, opened).await.unwrap_or_else(|_| Err(timed_out()))
     }
 
-    /// The user's token; none where etcd has no users.
+    /// Returns the user's token; none where etcd has no users.
     async fn log_in(&self, endpoint: &str, user: User) -> Result<Option<MetadataValue<Ascii>>, Error> {
         let request = AuthenticateRequest { name: user.name, password: user.password };
         let answer = self.clone().unary("/etcdserverpb.Auth/Authenticate", request).await;
@@ -133,7 +133,7 @@ impl Connection {
     }
 }
 
-/// How to connect to an endpoint.
+/// Returns how to connect to an endpoint.
 fn configured(endpoint: &str, credentials: &Credentials, limit: Duration) -> Result<Endpoint, Error> {
     let invalid = || Error::InvalidEndpoint { endpoint: endpoint.to_owned() };
     let is_tls = match endpoint.split_once("://") {
@@ -178,7 +178,7 @@ fn tls(credentials: &Credentials) -> Result<ClientTlsConfig, String> {
     Ok(tls)
 }
 
-/// The authorities that this machine trusts; Mozilla's where it has no list of its own, as in an empty container image. A
+/// Returns the authorities that this machine trusts; Mozilla's where it has no list of its own, as in an empty container image. A
 /// list that the environment names counts even if it cannot be read.
 fn machines_roots() -> ClientTlsConfig {
     let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].iter().any(|name| std::env::var_os(name).is_some());

@@ -127,7 +127,7 @@ impl Error {
         }
     }
 
-    /// What a status that a call ended with means.
+    /// Returns what a status that a call ended with means.
     pub(crate) fn of_status(action: &'static str, endpoint: &str, status: &Status) -> Self {
         let endpoint = endpoint.to_owned();
         let message = status.message();
@@ -158,7 +158,7 @@ impl Error {
         }
     }
 
-    /// What a broken or missing connection means.
+    /// Returns what a broken or missing connection means.
     pub(crate) fn of_transport(action: &'static str, endpoint: String, cause: &dyn StdError) -> Self {
         let why = chain(cause);
         if NOT_ETCD.iter().any(|sign| why.contains(sign)) {
@@ -190,12 +190,12 @@ pub(crate) fn is_stale_token(status: &Status) -> bool {
     status.source().is_none() && signs.iter().any(|sign| message.contains(sign))
 }
 
-/// The HTTP status of an answer that is not gRPC's, such as that of a web server.
+/// Returns the HTTP status of an answer that is not gRPC's, such as that of a web server.
 fn http_status(message: &str) -> Option<&str> {
     message.split_once("mapped from HTTP status code ").map(|(_, code)| code.trim())
 }
 
-/// An error and its causes; one that only repeats the text before it is left out.
+/// Returns an error and its causes; one that only repeats the text before it is left out.
 pub(crate) fn chain(error: &dyn StdError) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

@@ -9,12 +9,12 @@ pub struct KeyRange {
 }
 
 impl KeyRange {
-    /// A single key.
+    /// Creates a single key.
     pub fn key(key: impl Into<Vec<u8>>) -> Self {
         Self { key: key.into(), end: Vec::new() }
     }
 
-    /// All keys that begin with this; with an empty prefix, all keys.
+    /// Returns all keys that begin with this; with an empty prefix, all keys.
     pub fn prefix(prefix: impl Into<Vec<u8>>) -> Self {
         let mut key = prefix.into();
         let mut end = key.clone();
@@ -31,7 +31,7 @@ impl KeyRange {
         Self { key, end }
     }
 
-    /// The same range, from this key on.
+    /// Creates the same range, from this key on.
     pub(crate) fn starting_at(&self, key: Vec<u8>) -> Self {
         Self { key, end: self.end.clone() }
     }

@@ -17,7 +17,7 @@ pub struct Txn {
 }
 
 impl Txn {
-    /// A transaction without comparisons and operations.
+    /// Creates a transaction without comparisons and operations.
     pub fn new() -> Self {
         Self::default()
     }

@@ -179,7 +179,7 @@ impl Watch {
 }
 
 impl Event {
-    /// The key that changed.
+    /// Returns the key that changed.
     pub fn key(&self) -> &[u8] {
         match self {
             Self::Put(kv) => &kv.key,
@@ -187,7 +187,7 @@ impl Event {
         }
     }
 
-    /// The revision at which it changed.
+    /// Returns the revision at which it changed.
     pub fn revision(&self) -> i64 {
         match self {
             Self::Put(kv) => kv.mod_revision,

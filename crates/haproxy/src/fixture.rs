@@ -19,7 +19,7 @@ pub(crate) fn upstream(n: u16, weight: &str) -> Upstream {
     at(SocketAddr::from(([127, 0, 0, 1], 20000 + n)), weight)
 }
 
-/// The container at this address; its id follows from the port.
+/// Returns the container at this address; its id follows from the port.
 pub(crate) fn at(address: SocketAddr, weight: &str) -> Upstream {
     Upstream {
         container: ContainerRef::new(

@@ -288,7 +288,7 @@ mod tests {
         assert_eq!(map_port("-1 (/d/maps/x.map) pattern", &paths()), None);
     }
 
-    /// A socket that answers each line with what `answer` makes of it, in pieces of `piece` bytes.
+    /// Returns a socket that answers each line with what `answer` makes of it, in pieces of `piece` bytes.
     async fn fake(
         answer: fn(&str) -> &'static str,
         piece: usize,

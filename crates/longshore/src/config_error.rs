@@ -35,7 +35,7 @@ pub(crate) struct ConfigError {
 }
 
 impl ConfigError {
-    /// An error about the value of a key.
+    /// Creates an error about the value of a key.
     pub(crate) fn of_key(source: Source, key: &str, message: impl Into<String>) -> Self {
         Self { source, key: Some(key.to_owned()), message: message.into(), hint: None }
     }

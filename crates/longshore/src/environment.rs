@@ -10,7 +10,7 @@ use crate::given::{Given, settings};
 /// Variables of the docker CLI, which count where Longshore's own are not set.
 const DOCKERS: [(&str, &str); 2] = [("docker", "DOCKER_HOST"), ("docker-cert-path", "DOCKER_CERT_PATH")];
 
-/// The variable of a setting.
+/// Returns the variable of a setting.
 pub(crate) fn variable(key: &str) -> String {
     format!("LONGSHORE_{}", key.to_uppercase().replace('-', "_"))
 }

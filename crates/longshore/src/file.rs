@@ -84,7 +84,7 @@ fn unknown(key: &str, source: Source, command: &clap::Command) -> ConfigError {
     ConfigError { source, key: None, message: format!("unknown setting {key:?} is ignored"), hint }
 }
 
-/// The values of a key.
+/// Returns the values of a key.
 fn given(
     command: &clap::Command,
     key: &str,

@@ -41,7 +41,7 @@ impl FromStr for Format {
     }
 }
 
-/// A field that does not exist is an error, as it is misspelt.
+/// Returns a field that does not exist is an error, as it is misspelt.
 fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -58,7 +58,7 @@ pub(crate) fn render(template: &str, item: Value) -> anyhow::Result<String> {
     rendered.map_err(|error| anyhow::anyhow!("--format: {error}; the fields are {fields}"))
 }
 
-/// The item without what would move a terminal's cursor: its texts may be strangers'.
+/// Returns the item without what would move a terminal's cursor: its texts may be strangers'.
 fn safe(value: Value) -> Value {
     match value {
         Value::String(text) => Value::String(printable(&text)),

@@ -21,19 +21,19 @@ pub(crate) struct Given {
     pub(crate) source: Source,
 }
 
-/// The flags of a command that are settings, with their keys.
+/// Returns the flags of a command that are settings, with their keys.
 pub(crate) fn settings(command: &clap::Command) -> impl Iterator<Item = (&str, &clap::Arg)> {
     let long = command.get_arguments().filter_map(|flag| Some((flag.get_long()?, flag)));
     long.filter(|(key, _)| !COMMANDS.contains(key))
 }
 
 impl Given {
-    /// A flag that is switched on.
+    /// Returns a flag that is switched on.
     pub(crate) fn on(command: &clap::Command, key: &str, source: Source) -> Result<Self, ConfigError> {
         Self { key: key.to_owned(), argument: format!("--{key}").into(), source }.checked(command)
     }
 
-    /// A flag with a value.
+    /// Returns a flag with a value.
     pub(crate) fn with_value(
         command: &clap::Command,
         key: &str,
@@ -54,7 +54,7 @@ impl Given {
     }
 }
 
-/// What the flag's own parser has against its value, in words that name no flag.
+/// Returns what the flag's own parser has against its value, in words that name no flag.
 fn refusal(error: &clap::Error) -> String {
     let value = match error.get(ContextKind::InvalidValue) {
         Some(ContextValue::String(value)) => format!("{value:?}"),

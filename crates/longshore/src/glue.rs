@@ -75,7 +75,7 @@ fn settings(arguments: &Glue, handlers: &HandlerSettings, job: Option<&BalanceJo
     }
 }
 
-/// The folders that are named, else the usual ones: those that lie where they do seen from the program, and the last of
+/// Returns the folders that are named, else the usual ones: those that lie where they do seen from the program, and the last of
 /// them in the current folder as well.
 fn handlers(arguments: &Glue, program: &Path) -> HandlerSettings {
     let named = |flag: &str, usual: [&str; 4]| match folders(flag) {
@@ -108,7 +108,7 @@ fn is_own(folder: &Path) -> bool {
     is_own
 }
 
-/// A path without `.` and `..`, by its text alone: what is not there yet has no links to follow.
+/// Returns a path without `.` and `..`, by its text alone: what is not there yet has no links to follow.
 fn plain(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for part in path.components() {

@@ -10,7 +10,7 @@ use longshore_daemon::config::{
 use longshore_haproxy::{Mode, Reload, template_dirs};
 use longshore_model::BalanceJob;
 
-/// The folder of the program as it was called: of a link, the link's. Called by its bare name, that of the program.
+/// Returns the folder of the program as it was called: of a link, the link's. Called by its bare name, that of the program.
 pub(crate) fn program_folder(program: Option<&OsString>) -> PathBuf {
     let called = program.map(Path::new).filter(|path| path.components().count() > 1);
     let called =
@@ -42,7 +42,7 @@ pub(crate) fn haproxy(job: &BalanceJob) -> longshore_haproxy::Settings {
     }
 }
 
-/// An agent that only watches Docker.
+/// Returns an agent that only watches Docker.
 pub(crate) fn settings(docker: DockerAddress, data_dir: PathBuf) -> Settings {
     Settings {
         node: "localhost".to_owned(),

@@ -45,7 +45,7 @@ const NO_AGENT: u8 = 3;
 /// `route explain`: no container receives the request.
 const NOT_ROUTED: u8 = 4;
 
-/// How many threads the agent's own work has; the balancer, the DNS server and Docker's events have theirs beside them.
+/// Returns how many threads the agent's own work has; the balancer, the DNS server and Docker's events have theirs beside them.
 fn threads() -> usize {
     std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 4)
 }

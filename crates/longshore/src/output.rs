@@ -46,7 +46,7 @@ pub(crate) struct Terminal {
 }
 
 impl Terminal {
-    /// That of standard output.
+    /// Returns that of standard output.
     pub(crate) fn of_output() -> Self {
         let output = io::stdout();
         if !output.is_terminal() {

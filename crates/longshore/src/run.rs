@@ -75,7 +75,7 @@ async fn dry_run(settings: Settings) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// One pass for the sake of its handlers: it fails if one of them did, or if its file is broken.
+/// Returns one pass for the sake of its handlers: it fails if one of them did, or if its file is broken.
 pub(crate) async fn once(settings: Settings) -> anyhow::Result<ExitCode> {
     let mut agent = Agent::start(settings, Start::Once, None).await?;
     let outcome = until_signalled(agent.pass()).await;
@@ -90,7 +90,7 @@ pub(crate) async fn once(settings: Settings) -> anyhow::Result<ExitCode> {
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
 }
 
-/// A pass that a signal ends, with the handlers that it runs.
+/// Returns a pass that a signal ends, with the handlers that it runs.
 async fn until_signalled<T>(pass: impl Future<Output = Result<T, AgentError>>) -> anyhow::Result<T> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -173,7 +173,7 @@ async fn take_back(agent: &mut Agent) {
         match agent.take_over().await {
             Ok(()) => return tracing::info!("took over again from the successor that failed"),
             Err(error) => {
-                tracing::error!("cannot take over again from the successor that failed: {error}; retrying")
+                tracing::error!("cannot take over again from the successor that failed: {error}; retrying");
             }
         }
         tokio::time::sleep(TAKE_BACK_PAUSE).await;

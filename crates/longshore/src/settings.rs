@@ -88,7 +88,7 @@ pub(crate) fn resolve(flags: &[OsString]) -> Result<Resolved, ConfigErrors> {
     let is_variable = |key: &str| environment.iter().any(|given| given.key == key);
     let of_file = file.given.iter().filter(|given| !is_variable(&given.key));
     let given: Vec<&Given> = of_file.chain(&environment).filter(|given| !is_flag(&given.key)).collect();
-    let (run, values) = merge(command, &given, flags)?;
+    let (run, values) = merge(&command, &given, flags)?;
     let place = |key: &str| match given.iter().find(|given| given.key == key) {
         Some(given) => given.source.clone(),
         None => Source::Flag(key.to_owned()),
@@ -110,9 +110,9 @@ fn both<A, B>(a: Result<A, ConfigErrors>, b: Result<B, ConfigErrors>) -> Result<
     }
 }
 
-/// The flags, after what stands in for those that are not there.
+/// Returns the flags, after what stands in for those that are not there.
 fn merge(
-    command: clap::Command,
+    command: &clap::Command,
     given: &[&Given],
     flags: &[OsString],
 ) -> Result<(Run, Values), ConfigErrors> {
@@ -224,7 +224,7 @@ fn settings(
     })
 }
 
-/// The token in a file that nobody else can read.
+/// Returns the token in a file that nobody else can read.
 fn token(path: &Path) -> Result<String, String> {
     let text = read(path, MAX_TOKEN_LENGTH, Guard::Readers).map_err(|error| error.to_string())?;
     match text.trim() {

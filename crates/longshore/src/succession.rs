@@ -146,7 +146,7 @@ impl Succession {
         self.deadline = Some(Instant::now() + HANDOVER_TIMEOUT);
     }
 
-    /// The successor's process.
+    /// Returns the successor's process.
     pub(crate) fn pid(&self) -> Option<u32> {
         self.child.as_ref().and_then(Child::id)
     }

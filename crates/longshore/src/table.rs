@@ -17,12 +17,12 @@ pub(crate) enum Tone {
     Bad,
 }
 
-/// A cell. The text may be a stranger's.
+/// Returns a cell. The text may be a stranger's.
 pub(crate) fn cell(text: impl AsRef<str>) -> Cell {
     Cell::new(printable(text.as_ref()))
 }
 
-/// A cell that is coloured on a terminal.
+/// Returns a cell that is coloured on a terminal.
 pub(crate) fn toned(text: impl AsRef<str>, tone: Tone) -> Cell {
     cell(text).fg(match tone {
         Tone::Good => Color::Green,
@@ -88,7 +88,7 @@ impl Table {
     }
 }
 
-/// A stranger's text without what would move a terminal's cursor.
+/// Returns a stranger's text without what would move a terminal's cursor.
 pub(crate) fn printable(text: &str) -> String {
     let escaped = |c: char| if c.is_control() { c.escape_debug().to_string() } else { c.to_string() };
     text.chars().map(escaped).collect()

@@ -18,7 +18,7 @@ pub enum Change {
 }
 
 impl Change {
-    /// The containers of one host that `changes` name, or `None` where all of them must be looked at.
+    /// Returns the containers of one host that `changes` name, or `None` where all of them must be looked at.
     pub fn containers_of(changes: &BTreeSet<Self>, host: HostId) -> Option<BTreeSet<ContainerId>> {
         let mut containers = BTreeSet::new();
         for change in changes {

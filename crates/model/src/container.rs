@@ -18,12 +18,12 @@ impl ContainerId {
         Self(Arc::from(id.as_ref()))
     }
 
-    /// The whole id.
+    /// Returns the whole id.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The first twelve characters, as `docker ps` shows them.
+    /// Returns the first twelve characters, as `docker ps` shows them.
     pub fn short(&self) -> &str {
         self.0.get(..12).unwrap_or(&self.0)
     }
@@ -62,7 +62,7 @@ pub enum RunState {
 }
 
 impl RunState {
-    /// Whether a process exists: the container is running or paused.
+    /// Returns whether a process exists: the container is running or paused.
     pub fn is_alive(self) -> bool {
         matches!(self, Self::Running | Self::Paused)
     }
@@ -189,7 +189,7 @@ pub struct Container {
 }
 
 impl Container {
-    /// One that was made and never started, on the default bridge, of which nothing else is known.
+    /// Creates one that was made and never started, on the default bridge, of which nothing else is known.
     pub fn new(id: ContainerId, name: impl Into<String>, image: impl Into<String>) -> Self {
         Self {
             id,

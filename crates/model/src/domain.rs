@@ -33,7 +33,7 @@ pub enum TextError {
 pub struct DomainName(Arc<str>);
 
 impl DomainName {
-    /// The name, in lower case and without a final dot.
+    /// Returns the name, in lower case and without a final dot.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -91,7 +91,7 @@ pub enum HostPattern {
 }
 
 impl HostPattern {
-    /// Whether a request for `host` (a name without port, in any case) is one it answers to.
+    /// Returns whether a request for `host` (a name without port, in any case) is one it answers to.
     pub fn covers(&self, host: &str) -> bool {
         let host = host.strip_suffix('.').unwrap_or(host);
         match self {
@@ -110,7 +110,7 @@ impl HostPattern {
         }
     }
 
-    /// How exact it is: of two patterns that cover a host, the one with the greater value is searched first.
+    /// Returns how exact it is: of two patterns that cover a host, the one with the greater value is searched first.
     pub fn precedence(&self) -> (u8, usize) {
         match self {
             Self::Any => (0, 0),

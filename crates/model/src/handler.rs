@@ -69,12 +69,12 @@ pub enum Job {
 }
 
 impl Job {
-    /// Whether it is told of each event, rather than following World.
+    /// Returns whether it is told of each event, rather than following World.
     pub fn counts_events(&self) -> bool {
         matches!(self, Self::Script { .. } | Self::Plugin { .. } | Self::Webhook { .. })
     }
 
-    /// One word for it: `script`, `plugin`, `webhook`, `balancer`, or a follower's class.
+    /// Returns one word for it: `script`, `plugin`, `webhook`, `balancer`, or a follower's class.
     pub fn word(&self) -> &'static str {
         match self {
             Self::Script { .. } => "script",
@@ -94,12 +94,12 @@ pub struct FollowerJob {
 }
 
 impl FollowerJob {
-    /// The job of a class, with these settings.
+    /// Creates the job of a class, with these settings.
     pub fn new<S: Any + fmt::Debug + PartialEq + Send + Sync>(class: &'static str, settings: S) -> Self {
         Self { class, settings: Arc::new(settings) }
     }
 
-    /// The name of its class: `publisher`, `openvswitch`.
+    /// Returns the name of its class: `publisher`, `openvswitch`.
     pub fn class(&self) -> &'static str {
         self.class
     }

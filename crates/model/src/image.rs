@@ -74,7 +74,7 @@ impl FromStr for ImageReference {
     }
 }
 
-/// A host, with a port or without.
+/// Returns a host, with a port or without.
 fn is_registry(text: &str) -> bool {
     let (host, port) = text.rsplit_once(':').unwrap_or((text, "0"));
     let is_label = |label: &str| {
@@ -88,7 +88,7 @@ fn is_registry(text: &str) -> bool {
     (is_ipv6 || host.split('.').all(is_label)) && !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// A part of a path: it begins and ends with a letter or a digit, and has one separator between any two of them.
+/// Returns a part of a path: it begins and ends with a letter or a digit, and has one separator between any two of them.
 fn is_component(text: &str) -> bool {
     let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     let is_separator =
@@ -102,7 +102,7 @@ fn is_tag(text: &str) -> bool {
         && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
 }
 
-/// An algorithm and hexadecimal digits.
+/// Returns an algorithm and hexadecimal digits.
 fn is_digest(text: &str) -> bool {
     let Some((algorithm, encoded)) = text.split_once(':') else { return false };
     algorithm.starts_with(|c: char| c.is_ascii_alphabetic())

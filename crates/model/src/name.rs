@@ -52,7 +52,7 @@ pub enum NameEntry {
 }
 
 impl NameEntry {
-    /// The containers that stand behind the name at this moment.
+    /// Returns the containers that stand behind the name at this moment.
     pub fn containers(&self) -> impl Iterator<Item = &Arc<NamedContainer>> {
         let (own, replicas) = match self {
             Self::Container(container) => (Some(container), None),
@@ -68,7 +68,7 @@ impl NameEntry {
 pub struct NameKey(String);
 
 impl NameKey {
-    /// The key of a name that is given by its parts, the outermost last, in lower case.
+    /// Creates the key of a name that is given by its parts, the outermost last, in lower case.
     pub fn new<'a>(labels: impl DoubleEndedIterator<Item = &'a str>) -> Self {
         let mut key = String::new();
         for label in labels.rev() {
@@ -80,13 +80,13 @@ impl NameKey {
         Self(key)
     }
 
-    /// Whether `other` is this name or one below it.
+    /// Returns whether `other` is this name or one below it.
     pub fn covers(&self, other: &Self) -> bool {
         let rest = other.0.strip_prefix(&self.0);
         self.0.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     }
 
-    /// The name as it is written, below the domain: empty for the domain itself.
+    /// Returns the name as it is written, below the domain: empty for the domain itself.
     pub fn relative(&self) -> String {
         self.0.rsplit('.').collect::<Vec<_>>().join(".")
     }
@@ -97,19 +97,19 @@ impl NameKey {
 pub struct NameTable(RedBlackTreeMapSync<NameKey, NameEntry>);
 
 impl NameTable {
-    /// What a name stands for.
+    /// Returns what a name stands for.
     pub fn get(&self, key: &NameKey) -> Option<&NameEntry> {
         self.0.get(key)
     }
 
-    /// Whether there is a name below this one.
+    /// Returns whether there is a name below this one.
     pub fn has_below(&self, key: &NameKey) -> bool {
         let after = Bound::Excluded(NameKey(format!("{}.", key.0)));
         let next = self.0.range((after, Bound::Unbounded)).next();
         next.is_some_and(|(next, _)| key.covers(next))
     }
 
-    /// All names, those below one name together.
+    /// Returns all names, those below one name together.
     pub fn iter(&self) -> impl Iterator<Item = (&NameKey, &NameEntry)> {
         self.0.iter()
     }

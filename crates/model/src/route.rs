@@ -22,7 +22,7 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// Which port space it takes its port from.
+    /// Returns which port space it takes its port from.
     pub fn transport(self) -> Transport {
         match self {
             Self::Http | Self::Tcp => Transport::Tcp,
@@ -108,7 +108,7 @@ impl Weight {
     /// The largest.
     pub const MAX: u16 = 256;
 
-    /// The number.
+    /// Returns the number.
     pub fn get(self) -> u16 {
         self.0
     }
@@ -172,7 +172,7 @@ pub enum WaitingReason {
 }
 
 impl WaitingReason {
-    /// The reason that a container's health check gives, if it gives one.
+    /// Returns the reason that a container's health check gives, if it gives one.
     pub fn of_health(health: Health) -> Option<Self> {
         match health {
             Health::None | Health::Healthy => None,
@@ -230,12 +230,12 @@ pub struct Route {
 pub struct RouteTable(rpds::RedBlackTreeMapSync<RouteKey, Arc<Route>>);
 
 impl RouteTable {
-    /// The route with this key.
+    /// Returns the route with this key.
     pub fn get(&self, key: &RouteKey) -> Option<&Arc<Route>> {
         self.0.get(key)
     }
 
-    /// The route that a request takes: of those of the frontend that cover host and path, the one with
+    /// Returns the route that a request takes: of those of the frontend that cover host and path, the one with
     /// the most exact host, then the longest prefix. Looks at every route: the data planes hold indexes
     /// of their own, and this is the rule that they are tested against.
     pub fn find(&self, frontend: Frontend, host: &str, path: &str) -> Option<&Arc<Route>> {
@@ -245,17 +245,17 @@ impl RouteTable {
             .max_by_key(|route| (route.key.host.precedence(), route.key.prefix.as_str().len()))
     }
 
-    /// All routes in order of their keys: by port, protocol, host and prefix.
+    /// Returns all routes in order of their keys: by port, protocol, host and prefix.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Route>> {
         self.0.values()
     }
 
-    /// How many there are.
+    /// Returns how many there are.
     pub fn len(&self) -> usize {
         self.0.size()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

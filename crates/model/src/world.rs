@@ -34,7 +34,7 @@ pub struct World {
 }
 
 impl World {
-    /// A World with this agent's own host, and no other.
+    /// Creates a World with this agent's own host, and no other.
     pub fn new(me: HostId, own: Host) -> Self {
         let own = Arc::new(own);
         let mut hosts = RedBlackTreeMapSync::default();
@@ -52,22 +52,22 @@ impl World {
         &self.own
     }
 
-    /// A host by its id; `None` until it was listed.
+    /// Returns a host by its id; `None` until it was listed.
     pub fn host(&self, id: HostId) -> Option<&Host> {
         self.hosts.get(&id).map(|host| &**host)
     }
 
-    /// All hosts, in order of their ids.
+    /// Returns all hosts, in order of their ids.
     pub fn hosts(&self) -> impl Iterator<Item = (HostId, &Host)> {
         self.hosts.iter().map(|(id, host)| (*id, &**host))
     }
 
-    /// A container, running or not.
+    /// Returns a container, running or not.
     pub fn container(&self, container: &ContainerRef) -> Option<&Arc<Container>> {
         self.hosts.get(&container.host)?.containers.get(&container.id)
     }
 
-    /// All containers, host by host in order of their ids.
+    /// Returns all containers, host by host in order of their ids.
     pub fn containers(&self) -> impl Iterator<Item = (ContainerRef, &Arc<Container>)> {
         self.hosts().flat_map(|(host, known)| {
             known

@@ -225,7 +225,7 @@ fn truth(value: &str) -> Option<bool> {
     }
 }
 
-/// A stranger's text, safe to print: quoted, escaped, and of bounded length.
+/// Returns a stranger's text, safe to print: quoted, escaped, and of bounded length.
 pub(crate) fn quoted(text: &str) -> String {
     match text.char_indices().nth(60) {
         Some((end, _)) => format!("{:?}…", text.get(..end).unwrap_or_default()),
@@ -233,7 +233,7 @@ pub(crate) fn quoted(text: &str) -> String {
     }
 }
 
-/// A label's key of bounded length.
+/// Returns a label's key of bounded length.
 pub(crate) fn shown(key: &str) -> String {
     key.chars().take(120).collect()
 }

@@ -81,7 +81,7 @@ fn of_route(route: &Route) -> Vec<Candidate> {
     serving.chain(waiting).collect()
 }
 
-/// A container outside the route whose labels come near the request.
+/// Returns a container outside the route whose labels come near the request.
 fn beside(
     container: &Container,
     taken: Option<&Route>,
@@ -151,7 +151,7 @@ fn concerns(container: &Container, problem: &Problem, frontend: Frontend, host: 
     }
 }
 
-/// What a container's labels say of one attribute, of one port or all.
+/// Returns what a container's labels say of one attribute, of one port or all.
 fn values(
     container: &Container,
     protocol: Protocol,

@@ -70,7 +70,7 @@ fn read_exactly(key: &str) -> Option<Key> {
     key.strip_prefix("glue_").and_then(read_glue)
 }
 
-/// A key that would be ours in lower case. Docker's labels have a case, and so have these.
+/// Returns a key that would be ours in lower case. Docker's labels have a case, and so have these.
 fn read_in_lower_case(key: &str) -> Option<Key> {
     // A label may be a megabyte.
     if key.len() > 128 || !key.bytes().any(|b| b.is_ascii_uppercase()) {
@@ -135,7 +135,7 @@ fn unknown_word(word: &str) -> Key {
     Key::Unknown(UNKNOWN, hint)
 }
 
-/// A key without a port where one belongs, after `start`.
+/// Returns a key without a port where one belongs, after `start`.
 fn without_port(start: &str, separator: &str, rest: &str) -> Key {
     let (first, after) = rest.split_once(separator).unwrap_or((rest, ""));
     if !first.is_empty() && first.bytes().all(|b| b.is_ascii_digit()) {
@@ -195,7 +195,7 @@ fn protocol(text: &str) -> Option<Protocol> {
     }
 }
 
-/// A port from 1 to 65535 in plain digits, so that one port has one spelling.
+/// Returns a port from 1 to 65535 in plain digits, so that one port has one spelling.
 pub(crate) fn port(text: &str) -> Option<u16> {
     if text.starts_with('0') || !text.bytes().all(|b| b.is_ascii_digit()) {
         return None;
@@ -203,7 +203,7 @@ pub(crate) fn port(text: &str) -> Option<u16> {
     text.parse().ok()
 }
 
-/// The known word that a misspelt one was meant to be, if one is near enough.
+/// Returns the known word that a misspelt one was meant to be, if one is near enough.
 fn nearest(word: &str, known: &[&'static str]) -> Option<&'static str> {
     // A comparison costs the product of the lengths, and a label may be a megabyte.
     if word.len() > 32 {
@@ -217,7 +217,7 @@ fn nearest(word: &str, known: &[&'static str]) -> Option<&'static str> {
 mod tests {
     use super::*;
 
-    /// The error of a key that looks like one of ours.
+    /// Returns the error of a key that looks like one of ours.
     fn hint(key: &str) -> String {
         match read(key) {
             Some(Key::Unknown(message, hint)) => format!("{message}; {}", hint.unwrap_or_default()),

@@ -26,14 +26,14 @@ pub enum KeyChange {
 }
 
 impl KeyChange {
-    /// The key.
+    /// Returns the key.
     pub fn key(&self) -> &str {
         match self {
             Self::Put { key, .. } | Self::Delete { key } => key,
         }
     }
 
-    /// How many bytes it sends.
+    /// Returns how many bytes it sends.
     fn size(&self) -> usize {
         match self {
             Self::Put { key, value, .. } => key.len() + value.len(),
@@ -63,22 +63,22 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// How many keys there are.
+    /// Returns how many keys there are.
     pub fn len(&self) -> usize {
         self.keys.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are none.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
 
-    /// The containers that have keys.
+    /// Returns the containers that have keys.
     pub fn containers(&self) -> impl Iterator<Item = &ContainerId> {
         self.of.keys()
     }
 
-    /// What gives these containers the keys that they should have, and no others; each key once. What is there already is
+    /// Returns what gives these containers the keys that they should have, and no others; each key once. What is there already is
     /// not written again.
     pub fn changes(&self, wanted: BTreeMap<ContainerId, BTreeMap<String, String>>) -> Vec<KeyChange> {
         let mut changes = BTreeMap::new();
@@ -116,7 +116,7 @@ impl Ledger {
         missing.iter().filter_map(|key| self.forget(key)).collect()
     }
 
-    /// What takes away the keys that are there and that nobody here wrote.
+    /// Returns what takes away the keys that are there and that nobody here wrote.
     pub fn surplus(&self, there: &BTreeSet<String>) -> Vec<KeyChange> {
         let surplus = there.iter().filter(|key| !self.keys.contains_key(*key));
         surplus.map(|key| KeyChange::Delete { key: key.clone() }).collect()

@@ -68,7 +68,7 @@ pub struct NamePlan {
 }
 
 impl NamePlan {
-    /// A plan that has seen no container.
+    /// Creates a plan that has seen no container.
     pub fn new(settings: NameSettings) -> Self {
         Self {
             settings,
@@ -80,24 +80,24 @@ impl NamePlan {
         }
     }
 
-    /// The plan for all of World at once.
+    /// Creates the plan for all of World at once.
     pub fn of(world: &World, settings: NameSettings) -> Self {
         let mut plan = Self::new(settings);
         plan.update(world, &Change::All);
         plan
     }
 
-    /// What it was made with.
+    /// Returns what it was made with.
     pub fn settings(&self) -> &NameSettings {
         &self.settings
     }
 
-    /// The names.
+    /// Returns the names.
     pub fn table(&self) -> &NameTable {
         &self.table
     }
 
-    /// Every container that has not the names that it asks for, in order of the containers.
+    /// Returns every container that has not the names that it asks for, in order of the containers.
     pub fn problems(&self) -> impl Iterator<Item = &Problem> {
         self.containers.values().flat_map(|entry| &entry.problems).chain(self.losers.values())
     }
@@ -193,7 +193,7 @@ impl NamePlan {
         }
     }
 
-    /// A container's name as DNS has it.
+    /// Returns a container's name as DNS has it.
     fn name_of(&self, claim: &NameClaim) -> String {
         let whole = claim.container.name.as_str();
         let node = self.settings.node.as_ref().map_or("", DomainName::as_str);
@@ -202,7 +202,7 @@ impl NamePlan {
     }
 }
 
-/// What a container comes to by itself; only who lives and goes on living has names.
+/// Returns what a container comes to by itself; only who lives and goes on living has names.
 fn see(settings: &NameSettings, world: &World, id: &ContainerRef) -> Option<ContainerEntry> {
     let host = world.host(id.host)?;
     let container = host.containers.get(&id.id)?;
@@ -239,7 +239,7 @@ fn see(settings: &NameSettings, world: &World, id: &ContainerRef) -> Option<Cont
     Some(ContainerEntry { claim, problems, network_owner })
 }
 
-/// Whether who asks for a container's service is told of it.
+/// Returns whether who asks for a container's service is told of it.
 pub(crate) fn is_ready(container: &Container) -> bool {
     container.state == RunState::Running && matches!(container.health, Health::None | Health::Healthy)
 }
@@ -264,7 +264,7 @@ fn service(
     Some((NameKey::new(std::iter::once(lower.as_str())), is_ready(container)))
 }
 
-/// The addresses by which others on this host, or on its networks, reach a container.
+/// Returns the addresses by which others on this host, or on its networks, reach a container.
 fn addresses(settings: &NameSettings, host: &Host, container: &Container) -> Vec<IpAddr> {
     let Some(holder) = reach::holder(host, container) else { return Vec::new() };
     if holder.network_mode == "host" {
@@ -275,7 +275,7 @@ fn addresses(settings: &NameSettings, host: &Host, container: &Container) -> Vec
     addresses.into_iter().collect()
 }
 
-/// What it exposes, and what its labels have the balancer route to.
+/// Returns what it exposes, and what its labels have the balancer route to.
 fn ports(container: &Container, problems: &mut Vec<Problem>) -> Vec<NamedPort> {
     let (claims, _) = claims(container);
     let mut ports: BTreeMap<_, bool> = container.exposed.iter().map(|port| (*port, false)).collect();

@@ -27,7 +27,7 @@ pub const CLASS: FollowerClass = FollowerClass {
     parse: |reader| Some(FollowerJob::new(CLASS.name(), job(reader)?)),
 };
 
-/// What a handler's file says, in our own words or in the script's.
+/// Returns what a handler's file says, in our own words or in the script's.
 fn job(reader: &mut Reader<'_>) -> Option<OpenVswitchJob> {
     let mut named = |short: &str, long: &str, usual: &str| {
         let text = reader.text(long).or_else(|| reader.text(short)).unwrap_or(usual);
@@ -116,13 +116,13 @@ struct Names {
     setting: &'static str,
 }
 
-/// Whether a container is one that is connected while it runs.
+/// Returns whether a container is one that is connected while it runs.
 pub fn concerns(container: &Container) -> bool {
     container.network_mode == "none"
 }
 
 impl OpenVswitchPlan {
-    /// What to do for one container (absent if it is gone) that has these ports, where these bridges exist.
+    /// Returns what to do for one container (absent if it is gone) that has these ports, where these bridges exist.
     pub fn decide(
         &self,
         container: Option<&Container>,
@@ -157,7 +157,7 @@ impl OpenVswitchPlan {
         Decision { actions, problems }
     }
 
-    /// How this container is to be connected; nothing where a label or the handler's file is wrong.
+    /// Returns how this container is to be connected; nothing where a label or the handler's file is wrong.
     fn attachment(
         &self,
         container: &Container,
@@ -198,7 +198,7 @@ impl OpenVswitchPlan {
         Some(Attachment { bridge, interface, options, mark })
     }
 
-    /// A value that a label may set, read.
+    /// Returns a value that a label may set, read.
     fn value<T>(
         &self,
         container: &Container,
@@ -240,7 +240,7 @@ fn unknown_labels(container: &Container) -> impl Iterator<Item = Problem> {
     })
 }
 
-/// A name that Linux takes for an interface, and no program for an option.
+/// Returns a name that Linux takes for an interface, and no program for an option.
 fn interface_name(text: &str) -> Result<String, Wrong> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let good = (1..=15).contains(&text.len())
@@ -256,7 +256,7 @@ fn interface_name(text: &str) -> Result<String, Wrong> {
     ))
 }
 
-/// One of `ovs-docker`'s options, with a value that is one.
+/// Returns one of `ovs-docker`'s options, with a value that is one.
 fn option(text: &str) -> Result<String, Wrong> {
     let (name, value) = text.split_once('=').unwrap_or((text, ""));
     let good = match name {
@@ -276,7 +276,7 @@ fn option(text: &str) -> Result<String, Wrong> {
     Err((format!("invalid value in {}", shown(text)), format!("examples: {hint}")))
 }
 
-/// An address, with the length of its network's prefix or without.
+/// Returns an address, with the length of its network's prefix or without.
 fn is_network(text: &str) -> bool {
     let (address, prefix) = text.split_once('/').map_or((text, None), |(a, p)| (a, Some(p)));
     let Ok(address) = address.parse::<IpAddr>() else { return false };
@@ -296,7 +296,7 @@ fn is_mac(text: &str) -> bool {
     }) && pairs == 6
 }
 
-/// A stranger's text, short and in quotes.
+/// Returns a stranger's text, short and in quotes.
 fn shown(text: &str) -> String {
     let short: String = text.chars().take(60).collect();
     format!("{short:?}")

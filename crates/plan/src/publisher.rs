@@ -48,7 +48,7 @@ const MEANINGLESS: [&str; 9] = [
     "srv_domain",
 ];
 
-/// Where containers are published, by our own params or by Docker Glue's.
+/// Returns where containers are published, by our own params or by Docker Glue's.
 fn job(reader: &mut Reader<'_>) -> Option<PublishJob> {
     if let Some(backend) = reader.text("class")
         && backend != "distconfig.backends.etcd.EtcdBackend"
@@ -216,12 +216,12 @@ fn endpoint(protocol: &str, host: &str, port: u16) -> String {
     }
 }
 
-/// Whether it can be a name or an address; a name and a password before it can not.
+/// Returns whether it can be a name or an address; a name and a password before it can not.
 fn is_host(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_:".contains(&b))
 }
 
-/// A host, or a tuple of pairs of host and port.
+/// Returns a host, or a tuple of pairs of host and port.
 fn hosts(value: &Literal, port: u16) -> Option<Vec<(String, u16)>> {
     let pairs = match value {
         Literal::String(host) => return Some(vec![(host.clone(), port)]),
@@ -238,13 +238,13 @@ fn hosts(value: &Literal, port: u16) -> Option<Vec<(String, u16)>> {
     pairs.iter().map(pair).collect()
 }
 
-/// A port.
+/// Returns a port.
 fn number(value: &Literal) -> Option<u16> {
     let digits = value.as_integer()?.to_string();
     digits.parse().ok().filter(|port| *port != 0)
 }
 
-/// How deep brackets are nested, those in strings aside.
+/// Returns how deep brackets are nested, those in strings aside.
 fn depth(text: &str) -> usize {
     let (mut depth, mut deepest, mut quote) = (0_usize, 0, None);
     let mut characters = text.chars();

@@ -36,7 +36,7 @@ enum Access<'a> {
 }
 
 impl BalancerLocation {
-    /// How the containers of a host are reached; `None` where no way leads to them.
+    /// Returns how the containers of a host are reached; `None` where no way leads to them.
     fn access<'a>(&self, world: &'a World, host: HostId) -> Option<Access<'a>> {
         match self {
             Self::Host(own) if *own == host => Some(Access::Bridges),
@@ -54,7 +54,7 @@ impl BalancerLocation {
 /// A `container:<id>` network mode leads to another container; no chain is longer than this.
 const MAX_NETWORK_CHAIN: usize = 4;
 
-/// The containers that a change concerns, of those that World has and those that are `known` to a plan from before.
+/// Returns the containers that a change concerns, of those that World has and those that are `known` to a plan from before.
 pub(crate) fn concerned<'a>(
     world: &World,
     change: &Change,
@@ -71,13 +71,13 @@ pub(crate) fn concerned<'a>(
     }
 }
 
-/// The container whose network this one, of `host`, uses in place of one of its own.
+/// Returns the container whose network this one, of `host`, uses in place of one of its own.
 pub(crate) fn network_owner(host: HostId, container: &Container) -> Option<ContainerRef> {
     let id = container.network_mode.strip_prefix("container:")?;
     Some(ContainerRef::new(host, ContainerId::new(id)))
 }
 
-/// The container whose network a container is in, its own in the usual case; `None` where that one is not known.
+/// Returns the container whose network a container is in, its own in the usual case; `None` where that one is not known.
 pub(crate) fn holder<'a>(host: &'a Host, container: &'a Container) -> Option<&'a Container> {
     let mut holder = container;
     let mut steps = 0;
@@ -97,7 +97,7 @@ pub(crate) fn is_of_the_host(host: &Host, network: &str) -> bool {
     host.networks.get(network).is_none_or(|network| network.scope == NetworkScope::Host)
 }
 
-/// The addresses that may lead to a port of a container, the most likely first, at most one of each family: a server may
+/// Returns the addresses that may lead to a port of a container, the most likely first, at most one of each family: a server may
 /// listen on one family only, and Docker does not say on which. None where no way leads there.
 pub(crate) fn addresses(
     world: &World,
@@ -160,7 +160,7 @@ fn is_reachable(host: &Host, access: Access<'_>, network: &str) -> bool {
     }
 }
 
-/// What is wrong with the networks of a running container that claims routes; `unmet` are those of its ports that no
+/// Returns what is wrong with the networks of a running container that claims routes; `unmet` are those of its ports that no
 /// address leads to. Nothing where what it stands on is not known yet.
 pub(crate) fn problems(
     world: &World,

@@ -30,12 +30,12 @@ pub struct RecordSettings {
     pub host: Vec<IpAddr>,
 }
 
-/// The key of a container below a prefix.
+/// Returns the key of a container below a prefix.
 pub fn container_key(prefix: &str, id: &ContainerId) -> String {
     format!("{}/{}", prefix.trim_end_matches('/'), id.as_str())
 }
 
-/// A container's records by their keys: none once it ends or was sent its stop signal. Those of its service are there while
+/// Returns a container's records by their keys: none once it ends or was sent its stop signal. Those of its service are there while
 /// it runs and is not unhealthy. A name that DNS cannot carry is a problem and costs only the records of that name.
 pub fn records(
     host: &Host,
@@ -110,7 +110,7 @@ impl Naming<'_> {
         None
     }
 
-    /// A path of names, the outermost first.
+    /// Returns a path of names, the outermost first.
     fn path<'n>(&self, names: impl IntoIterator<Item = &'n DomainName>) -> String {
         let mut path = self.settings.prefix.trim_end_matches('/').to_owned();
         for name in names {
@@ -128,12 +128,12 @@ impl Naming<'_> {
     }
 }
 
-/// Whether CoreDNS would search for names that are like it, rather than this one.
+/// Returns whether CoreDNS would search for names that are like it, rather than this one.
 fn is_wildcard(name: &DomainName) -> bool {
     name.as_str().split('.').any(|label| label == "any")
 }
 
-/// The addresses that the container has in all its networks, or in those of the container whose network it shares.
+/// Returns the addresses that the container has in all its networks, or in those of the container whose network it shares.
 fn addresses(host: &Host, container: &Container, own: &[IpAddr]) -> BTreeSet<IpAddr> {
     let Some(holder) = holder(host, container) else { return BTreeSet::new() };
     if holder.network_mode == "host" {
@@ -142,7 +142,7 @@ fn addresses(host: &Host, container: &Container, own: &[IpAddr]) -> BTreeSet<IpA
     holder.networks.values().flat_map(|endpoint| endpoint.ipv4.into_iter().chain(endpoint.ipv6)).collect()
 }
 
-/// What an address's keys end with, one for each port that the container is known to listen on: the image's, those it
+/// Returns what an address's keys end with, one for each port that the container is known to listen on: the image's, those it
 /// publishes and those of its labels. Without any, one for the address alone.
 fn leaves(container: &Container, address: IpAddr) -> Vec<(Option<u16>, String)> {
     // Dots and colons would be read as further parts of the name.

@@ -88,7 +88,7 @@ pub struct RoutePlan {
 }
 
 impl RoutePlan {
-    /// A plan that has seen no container.
+    /// Creates a plan that has seen no container.
     pub fn new(settings: RouteSettings) -> Self {
         Self {
             settings,
@@ -101,29 +101,29 @@ impl RoutePlan {
         }
     }
 
-    /// The plan for all of World at once.
+    /// Creates the plan for all of World at once.
     pub fn of(world: &World, settings: RouteSettings) -> Self {
         let mut plan = Self::new(settings);
         plan.update(world, &Change::All);
         plan
     }
 
-    /// The routes.
+    /// Returns the routes.
     pub fn table(&self) -> &RouteTable {
         &self.table
     }
 
-    /// Every claim that is not met because of what it says, in order of the containers, then of the routes.
+    /// Returns every claim that is not met because of what it says, in order of the containers, then of the routes.
     pub fn problems(&self) -> impl Iterator<Item = &Problem> {
         self.label_problems.values().flatten().chain(self.conflicts.values().flatten())
     }
 
-    /// The addresses of a container that must be seen accepting connections before they take traffic.
+    /// Returns the addresses of a container that must be seen accepting connections before they take traffic.
     pub fn checks(&self, container: &ContainerRef) -> impl Iterator<Item = SocketAddr> {
         self.holdings.get(container).into_iter().flat_map(|holding| holding.checks.iter().copied())
     }
 
-    /// Whether every port that decides over a route has been looked at.
+    /// Returns whether every port that decides over a route has been looked at.
     pub fn is_settled(&self, world: &World) -> bool {
         let looked_at = |id: &ContainerRef, address| world.ports.contains_key(&(id.clone(), address));
         self.holdings.iter().all(|(id, holding)| holding.checks.iter().all(|check| looked_at(id, *check)))
@@ -278,7 +278,7 @@ impl RoutePlan {
         touched.into_iter().filter(|key| self.decide_one(key)).collect()
     }
 
-    /// Whether the route with this key is not what it was.
+    /// Returns whether the route with this key is not what it was.
     fn decide_one(&mut self, key: &RouteKey) -> bool {
         self.conflicts.remove(key);
         let claims = self.by_port.get(&space_of(key));
@@ -401,7 +401,7 @@ fn space_of(key: &RouteKey) -> (Transport, u16) {
     (key.frontend.protocol.transport(), key.frontend.port)
 }
 
-/// A port that a container does not get.
+/// Returns a port that a container does not get.
 fn problem_of(container: &Container, claim: &Claim, message: String, hint: &str) -> Problem {
     let subject = container.into();
     Problem { subject, key: Some(claim.listen_label.clone()), message, hint: Some(hint.to_owned()) }

@@ -17,7 +17,7 @@ use proptest::prelude::*;
 const FOLLOWERS: [&FollowerClass; 2] =
     [&longshore_plan::publisher::CLASS, &longshore_plan::openvswitch::CLASS];
 
-/// Every script is there but those of other people's networks.
+/// Returns every script is there but those of other people's networks.
 fn found(script: &str) -> FoundScript {
     match script {
         "ovs-handler.sh" | "absent.sh" => FoundScript::Nowhere,
@@ -36,7 +36,7 @@ fn read(text: &str) -> (Option<Handler>, Vec<String>) {
     (handler, problems.iter().map(ToString::to_string).collect())
 }
 
-/// The handler of a file without a mistake.
+/// Returns the handler of a file without a mistake.
 fn good(text: &str) -> Handler {
     let (handler, problems) = read(text);
     assert_eq!(problems, [""; 0]);
@@ -44,21 +44,21 @@ fn good(text: &str) -> Handler {
     handler
 }
 
-/// The problems of a file that makes no handler.
+/// Returns the problems of a file that makes no handler.
 fn bad(text: &str) -> String {
     let (handler, problems) = read(text);
     assert_eq!(handler, None, "{problems:?}");
     problems.join("\n")
 }
 
-/// A handler that makes do with what is said.
+/// Returns a handler that makes do with what is said.
 fn lenient(text: &str) -> String {
     let (handler, problems) = read(text);
     assert!(handler.is_some(), "{problems:?}");
     problems.join("\n")
 }
 
-/// What a follower's handler asks for.
+/// Returns what a follower's handler asks for.
 fn asked<S: Clone + 'static>(job: &Job) -> S {
     let settings = match job {
         Job::Follow(job) => job.settings::<S>().cloned(),
@@ -631,7 +631,7 @@ proptest! {
     }
 }
 
-/// What an asterisk means, said plainly and slowly.
+/// Returns what an asterisk means, said plainly and slowly.
 fn model(pattern: &[u8], text: &[u8]) -> bool {
     match pattern.split_first() {
         None => text.is_empty(),

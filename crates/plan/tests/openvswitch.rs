@@ -19,7 +19,7 @@ fn bridges() -> BTreeSet<String> {
     ["br-int", "br-other"].map(str::to_owned).into()
 }
 
-/// A running container without a network.
+/// Returns a running container without a network.
 fn bare(labels: &[(&str, &str)]) -> Container {
     Container { network_mode: "none".to_owned(), networks: [].into(), ..container(1, labels) }
 }
@@ -33,7 +33,7 @@ fn ours(name: &str, mark: &str) -> Port {
     port(name, "eth0", Mark::Ours(mark.to_owned()))
 }
 
-/// What is decided, a line for each action and problem.
+/// Returns what is decided, a line for each action and problem.
 fn shown(plan: &OpenVswitchPlan, container: Option<&Container>, ports: &[Port]) -> String {
     let decision = plan.decide(container, ports, &bridges());
     let actions = decision.actions.iter().map(|action| match action {

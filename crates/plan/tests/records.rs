@@ -21,7 +21,7 @@ fn settings() -> RecordSettings {
     }
 }
 
-/// A container's records and problems, a line each.
+/// Returns a container's records and problems, a line each.
 fn shown(container: &Container) -> String {
     let world = world([container.clone()], &[]);
     let (records, problems) = records(world.own(), container, &settings());

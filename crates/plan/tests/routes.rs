@@ -13,7 +13,7 @@ use longshore_plan::{BalancerLocation, Readiness, RoutePlan, RouteSettings};
 use proptest::prelude::*;
 use worlds::{ME, changed, container, empty, named, put_network, world};
 
-/// A balancer on the containers' own host.
+/// Returns a balancer on the containers' own host.
 fn on_the_host() -> RouteSettings {
     RouteSettings {
         location: BalancerLocation::Host(ME),
@@ -30,7 +30,7 @@ fn plan(containers: impl IntoIterator<Item = Container>) -> RoutePlan {
     RoutePlan::of(&world(containers, &[80, 8080, 5432, 53]), on_the_host())
 }
 
-/// The table as text: a route a line, what serves it, then what waits and why.
+/// Returns the table as text: a route a line, what serves it, then what waits and why.
 fn shown(plan: &RoutePlan) -> String {
     let mut lines = Vec::new();
     for route in plan.table().iter() {
@@ -179,7 +179,7 @@ fn a_port_that_something_else_has_over_udp_is_refused_to_udp_routes_and_left_to_
     ");
 }
 
-/// A container in these networks, which serves port 80 and prefers a network.
+/// Returns a container in these networks, which serves port 80 and prefers a network.
 fn on_networks(networks: &[(&str, &str)], preferred: &str) -> Container {
     let mut one = container(1, &[("longshore.http.80", ""), ("longshore.network", preferred)]);
     let endpoint = |(name, id): &(&str, &str)| {
@@ -531,7 +531,8 @@ fn an_explanation_leaves_out_bad_labels_that_have_nothing_to_do_with_the_request
     assert_eq!(explained("nowhere.test"), ["c9"], "its label names any host");
 }
 
-/// A container that is in both families, and a world in which its port 80 is in these states.
+/// Returns a container that is in both families, and a world in which its port 80 is in these states.
+#[expect(clippy::unwrap_used, reason = "the addresses are written here")]
 fn dual_stack(health: Health, v4: PortState, v6: PortState) -> (World, ContainerRef) {
     let mut both = container(1, &[("longshore.http.80", "")]);
     both.health = health;

@@ -206,7 +206,7 @@ mod tests {
         assert!(t.exact.is_empty());
     }
 
-    /// The rule as the module's documentation has it, one route after the other.
+    /// Returns the rule as the module's documentation has it, one route after the other.
     fn naive<'a>(
         routes: &'a [(HostPattern, PathPrefix)],
         host: &str,

@@ -199,7 +199,7 @@ impl Default for Pending {
 }
 
 impl Pending {
-    /// When a pass is worth while though nothing more happens, and why.
+    /// Returns when a pass is worth while though nothing more happens, and why.
     fn due(&self) -> Option<(Instant, Cause)> {
         let wanted = self.wanted.filter(|_| !self.is_away).map(|at| (at, Cause::Due));
         let retry = self.retry.map(|at| (at, Cause::Retry));
@@ -276,7 +276,7 @@ mod tests {
         pending.due().map(|(at, _)| at)
     }
 
-    /// One pass at this moment, which comes so far; what it looked at.
+    /// Returns one pass at this moment, which comes so far; what it looked at.
     fn pass(pending: &mut Pending, now: Instant, reached: Reached) -> Option<BTreeSet<Change>> {
         let Turn { changed, .. } = pending.take(now)?;
         pending.reached(reached, changed.clone(), None, now);

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
-/// One for each version of IP that has a way out.
+/// Returns one for each version of IP that has a way out.
 pub fn addresses() -> impl Iterator<Item = IpAddr> {
     // Addresses that are kept for documents: they are nobody's, and the way to them is the default one. The system says
     // which of its own it would send from, and sends nothing.

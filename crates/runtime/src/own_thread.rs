@@ -30,7 +30,7 @@ impl OwnThread {
         Ok(Self { runtime: handle, _ends_when_dropped: stop.drop_guard() })
     }
 
-    /// Its runtime: what is made or spawned there is driven by this thread.
+    /// Returns its runtime: what is made or spawned there is driven by this thread.
     pub fn runtime(&self) -> &Handle {
         &self.runtime
     }

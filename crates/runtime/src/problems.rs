@@ -56,7 +56,7 @@ impl Problems {
         metrics::gauge!("longshore_problems").set(all as f64);
     }
 
-    /// All of them, in order of their sources.
+    /// Returns all of them, in order of their sources.
     pub fn all(&self) -> Vec<Problem> {
         let board = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         board.values().flatten().cloned().collect()

@@ -38,7 +38,7 @@ pub struct ProcessGroup {
 }
 
 impl ProcessGroup {
-    /// The group of a child that was started as the leader of one.
+    /// Creates the group of a child that was started as the leader of one.
     pub fn led_by(child: Child) -> Self {
         let id = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         let endings = unix::signal(SignalKind::child()).ok();
@@ -86,7 +86,7 @@ impl ProcessGroup {
         }
     }
 
-    /// The leader's exit status once it has ended. It is left to be reaped.
+    /// Returns the leader's exit status once it has ended. It is left to be reaped.
     fn status(&self) -> io::Result<Option<ExitStatus>> {
         let Some(id) = self.id.filter(|_| self.child.is_some()) else {
             return Err(io::ErrorKind::NotFound.into());
@@ -131,7 +131,7 @@ impl Drop for ProcessGroup {
     }
 }
 
-/// The status as the standard library has it, which is as `wait` gives it.
+/// Returns the status as the standard library has it, which is as `wait` gives it.
 fn exit_status(status: &WaitIdStatus) -> ExitStatus {
     let raw = match (status.exit_status(), status.terminating_signal()) {
         (Some(code), _) => (code & 0xff) << 8,

@@ -192,7 +192,7 @@ where
         self.turns.running.is_empty()
     }
 
-    /// The time up to which the key's next step has to wait, in the past if it need not.
+    /// Returns the time up to which the key's next step has to wait, in the past if it need not.
     pub fn paused_until(&self, key: &K) -> Option<Instant> {
         self.turns.paused.get(key).map(|pause| pause.until)
     }
@@ -233,7 +233,7 @@ where
     }
 }
 
-/// What a panic said.
+/// Returns what a panic said.
 fn why(error: JoinError) -> String {
     let Ok(panic) = error.try_into_panic() else { return "the step was cancelled".to_owned() };
     let panic: &(dyn Any + Send) = &*panic;

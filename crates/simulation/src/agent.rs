@@ -206,7 +206,7 @@ impl Agent {
         self.watch.read(engine, now)
     }
 
-    /// How long until something is due, in nanoseconds.
+    /// Returns how long until something is due, in nanoseconds.
     pub(crate) fn wake(&self, engine: &Engine) -> Option<i64> {
         let due = self.dispatcher.wake().into_iter().chain(self.watch.due()).min()?;
         i64::try_from(due.saturating_duration_since(at(self.epoch, engine)).as_nanos()).ok()
@@ -230,7 +230,7 @@ impl Agent {
     }
 }
 
-/// The engine's time on the agent's monotonic clock.
+/// Returns the engine's time on the agent's monotonic clock.
 fn at(epoch: Instant, engine: &Engine) -> Instant {
     epoch + Duration::from_nanos(engine.clock.cast_unsigned())
 }

@@ -60,7 +60,7 @@ impl Engine {
         }
     }
 
-    /// Everything that it remembers, from a time on.
+    /// Returns everything that it remembers, from a time on.
     pub(crate) fn remembered(&self, since: i64) -> Vec<DockerEvent> {
         self.buffer.iter().filter(|event| event.at() >= since).cloned().collect()
     }

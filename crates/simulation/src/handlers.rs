@@ -124,7 +124,7 @@ impl Seen {
         Ok(())
     }
 
-    /// Why it is not what the engine says, if it is not.
+    /// Returns why it is not what the engine says, if it is not.
     pub(crate) fn differs(&self, is: Option<&Container>) -> Option<String> {
         let life = match is.map(|is| is.state) {
             None => Life::Destroyed,

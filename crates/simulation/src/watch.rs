@@ -124,7 +124,7 @@ impl Watch {
     }
 }
 
-/// What the engine says at this moment.
+/// Returns what the engine says at this moment.
 fn answer(call: Call, engine: &Engine, world: Option<&Arc<World>>) -> Happening {
     let lost = || Failure { why: "it is gone".to_owned(), is_lost: true };
     let up = if engine.up { Ok(()) } else { Err(lost()) };

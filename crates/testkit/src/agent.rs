@@ -98,7 +98,7 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// An agent of this host: its Docker, its name, the built-in balancer, an API at 127.0.0.1:7051 and a data directory
+    /// Returns an agent of this host: its Docker, its name, the built-in balancer, an API at 127.0.0.1:7051 and a data directory
     /// of its own.
     pub fn on(host: &Host) -> AgentBuilder {
         let node = host.name.clone();
@@ -109,7 +109,7 @@ impl Agent {
         }
     }
 
-    /// An agent in the machine's own namespace, of the Docker at this address.
+    /// Returns an agent in the machine's own namespace, of the Docker at this address.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -129,7 +129,7 @@ impl Agent {
 }
 
 impl AgentBuilder {
-    /// The program; by default `LONGSHORE_BIN`, else `longshore` beside the running test.
+    /// Creates the program; by default `LONGSHORE_BIN`, else `longshore` beside the running test.
     pub fn binary(mut self, path: impl Into<PathBuf>) -> Self {
         self.binary = Some(path.into());
         self
@@ -141,7 +141,7 @@ impl AgentBuilder {
         self
     }
 
-    /// The balancer: `built-in`, `haproxy`.
+    /// Creates the balancer: `built-in`, `haproxy`.
     pub fn balancer(self, engine: &str) -> Self {
         self.flags(&["--balancer", engine])
     }
@@ -164,7 +164,7 @@ impl AgentBuilder {
         self
     }
 
-    /// An environment variable.
+    /// Creates an environment variable.
     pub fn env(mut self, key: &str, value: &str) -> Self {
         self.env.push((key.into(), value.into()));
         self
@@ -219,7 +219,7 @@ impl AgentBuilder {
     }
 }
 
-/// The program, to be run in this namespace; its process is the program's own either way.
+/// Returns the program, to be run in this namespace; its process is the program's own either way.
 fn inside(namespace: Option<&str>, program: &Path) -> Command {
     let mut command = match namespace {
         Some(namespace) => {
@@ -257,7 +257,7 @@ impl Agent {
         }
     }
 
-    /// A GET of its API, whatever the answer.
+    /// Returns a GET of its API, whatever the answer.
     ///
     /// # Errors
     /// Where there is none.
@@ -271,7 +271,7 @@ impl Agent {
         RequestBuilder::from(self.runtime.clone(), method, format!("http://{}{path}", self.listen))
     }
 
-    /// A GET of its API, whose answer is JSON with a status of success.
+    /// Returns a GET of its API, whose answer is JSON with a status of success.
     ///
     /// # Errors
     /// Where it is not.
@@ -283,7 +283,7 @@ impl Agent {
         }
     }
 
-    /// A number that `/metrics` says: the sum over all label sets of the metric of this name; nothing where it has none.
+    /// Returns a number that `/metrics` says: the sum over all label sets of the metric of this name; nothing where it has none.
     ///
     /// # Errors
     /// Where the API does not answer.
@@ -368,17 +368,17 @@ impl Agent {
         Ok(status)
     }
 
-    /// Its process's number.
+    /// Returns its process's number.
     pub fn pid(&self) -> Option<u32> {
         self.child.id()
     }
 
-    /// Where its data is.
+    /// Returns where its data is.
     pub fn data_dir(&self) -> &Path {
         &self.data_dir
     }
 
-    /// All that it wrote so far, to its standard output and error.
+    /// Returns all that it wrote so far, to its standard output and error.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
     }

@@ -61,12 +61,12 @@ pub(crate) struct Bed {
 }
 
 impl Bed {
-    /// An agent of this host, of the binary that is measured.
+    /// Returns an agent of this host, of the binary that is measured.
     fn agent(&self, host: &longshore_testkit::Host) -> longshore_testkit::AgentBuilder {
         Agent::on(host).binary(&self.binary).flags(&["--log", "warn"])
     }
 
-    /// The number for a real run, or the one for a quick look.
+    /// Returns the number for a real run, or the one for a quick look.
     fn scale<T>(&self, real: T, quick: T) -> T {
         if self.quick { quick } else { real }
     }

@@ -142,7 +142,7 @@ fn read_events(host: &Host, count: Arc<AtomicU64>) -> tokio::task::JoinHandle<()
     })
 }
 
-/// The containers that are renamed.
+/// Returns the containers that are renamed.
 pub(super) async fn containers(host: &Host) -> anyhow::Result<Vec<Container>> {
     let mut containers = Vec::new();
     for number in 0..CONTAINERS {
@@ -178,7 +178,7 @@ async fn rename(host: &Host, container: &Container, name: &str) -> anyhow::Resul
     Ok(host.docker().rename_container(&container.id, options).await?)
 }
 
-/// The names of the containers that the agent knows.
+/// Returns the names of the containers that the agent knows.
 async fn listed(agent: &Agent) -> anyhow::Result<BTreeSet<String>> {
     let listed = agent.api("/v1/containers").await?;
     let containers = listed.as_array().or_else(|| listed.get("containers")?.as_array());

@@ -24,7 +24,7 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// The section, without markers.
+    /// Returns the section, without markers.
     pub(super) fn section(&self, machine: &str, date: &str) -> String {
         let mut text = format!("## {}\n\n{}\n\n", self.title, self.method);
         let mut row = |cells: &mut dyn Iterator<Item = &str>| {
@@ -50,7 +50,7 @@ impl Report {
     }
 }
 
-/// The page with this section in the place of the one of its name, or at its end.
+/// Returns the page with this section in the place of the one of its name, or at its end.
 pub(super) fn replaced(page: &str, name: &str, section: &str) -> String {
     let (begin, end) = (format!("<!-- bench:{name} -->"), format!("<!-- /bench:{name} -->"));
     let block = format!("{begin}\n{section}{end}");

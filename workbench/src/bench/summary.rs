@@ -4,7 +4,7 @@ use std::time::Duration;
 
 pub(super) use longshore_testkit::quantile;
 
-/// The middle one.
+/// Returns the middle one.
 pub(super) fn median(values: &[f64]) -> f64 {
     quantile(values, 0.5)
 }

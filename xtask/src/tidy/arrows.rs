@@ -45,7 +45,7 @@ fn floor(name: &str) -> Option<usize> {
     FLOORS.iter().position(|rooms| rooms.contains(&name))
 }
 
-/// The arrows of this package that should not be, each by the dependency's name and what is wrong with it.
+/// Returns the arrows of this package that should not be, each by the dependency's name and what is wrong with it.
 fn wrong(package: &Package, is_ours: impl Fn(&str) -> bool) -> Vec<(String, String)> {
     let from = package.name.as_str();
     let mut found = Vec::new();

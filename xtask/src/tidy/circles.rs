@@ -63,7 +63,7 @@ fn check_crate(sources: &[Source], folder: &Path) -> Vec<Violation> {
         .collect()
 }
 
-/// The module that a file below `src` is; nothing for programs of their own, and for tests in files of their own.
+/// Returns the module that a file below `src` is; nothing for programs of their own, and for tests in files of their own.
 fn module_of(inside: &Path) -> Option<Module> {
     let mut parts: Module =
         inside.with_extension("").iter().map(|part| part.to_string_lossy().into_owned()).collect();
@@ -76,7 +76,7 @@ fn module_of(inside: &Path) -> Option<Module> {
     Some(parts)
 }
 
-/// The file that defines what a path leads to, re-exports looked through.
+/// Returns the file that defines what a path leads to, re-exports looked through.
 fn definition<'a>(files: &'a BTreeMap<Module, File>, path: &[String], depth: usize) -> Option<&'a Module> {
     const MAX_REEXPORTS: usize = 16;
     let length = (0..=path.len())
@@ -93,7 +93,7 @@ fn definition<'a>(files: &'a BTreeMap<Module, File>, path: &[String], depth: usi
     Some(module)
 }
 
-/// Each circle once: the modules that reach each other, beginning with the first by name.
+/// Returns each circle once: the modules that reach each other, beginning with the first by name.
 fn circles<'a>(imports: &BTreeMap<&'a Module, BTreeSet<&'a Module>>) -> Vec<Vec<&'a Module>> {
     let mut found: Vec<Vec<&Module>> = Vec::new();
     for start in imports.keys() {
@@ -107,7 +107,7 @@ fn circles<'a>(imports: &BTreeMap<&'a Module, BTreeSet<&'a Module>>) -> Vec<Vec<
     found
 }
 
-/// The shortest way from a module over its imports back to itself.
+/// Returns the shortest way from a module over its imports back to itself.
 fn way_back<'a>(
     imports: &BTreeMap<&'a Module, BTreeSet<&'a Module>>,
     start: &&'a Module,
@@ -139,7 +139,7 @@ struct Reader {
 }
 
 impl Reader {
-    /// A path from the crate's root; nothing if it leads out of the crate, or is only a local name.
+    /// Returns a path from the crate's root; nothing if it leads out of the crate, or is only a local name.
     fn absolute(&self, path: &[String]) -> Option<Vec<String>> {
         let (first, mut rest) = path.split_first()?;
         let mut from = match first.as_str() {
@@ -171,7 +171,7 @@ impl Reader {
                 out.push((before.clone(), before.last().cloned().unwrap_or_default()));
             }
             UseTree::Name(name) => {
-                out.push((joined(before, &name.ident.to_string()), name.ident.to_string()))
+                out.push((joined(before, &name.ident.to_string()), name.ident.to_string()));
             }
             UseTree::Rename(rename) => {
                 out.push((joined(before, &rename.ident.to_string()), rename.rename.to_string()));

@@ -28,7 +28,7 @@ pub(super) fn check(source: &Source, exists: impl Fn(&Path) -> bool) -> Vec<Viol
     found
 }
 
-/// What the inline links and images of a line, and a reference's definition, lead to.
+/// Returns what the inline links and images of a line, and a reference's definition, lead to.
 fn targets(line: &str) -> Vec<&str> {
     let without_code: Vec<&str> = line.split('`').step_by(2).collect();
     let mut found: Vec<&str> = Vec::new();
@@ -46,7 +46,7 @@ fn targets(line: &str) -> Vec<&str> {
     found
 }
 
-/// The path without `.` and `..`; nothing where it leaves the workspace.
+/// Returns the path without `.` and `..`; nothing where it leaves the workspace.
 fn normal(path: &Path) -> Option<PathBuf> {
     let mut result = PathBuf::new();
     for component in path.components() {

@@ -94,7 +94,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The texts that the rules look at, in order of their paths.
+/// Returns the texts that the rules look at, in order of their paths.
 fn sources(root: &Path) -> anyhow::Result<Vec<Source>> {
     const EXTENSIONS: [&str; 8] = ["rs", "md", "toml", "j2", "yaml", "yml", "service", "sh"];
     let mut folders = vec![root.to_owned()];

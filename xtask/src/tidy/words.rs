@@ -72,7 +72,7 @@ fn is_anothers(source: &Source, line: &str) -> bool {
     ANOTHERS.iter().any(|(path, known)| source.path.starts_with(path) && line.contains(&known.to_lowercase()))
 }
 
-/// Whether the word is in the line with no letter, digit or underscore at either end of it.
+/// Returns whether the word is in the line with no letter, digit or underscore at either end of it.
 fn has_word(line: &str, word: &str) -> bool {
     let part_of_word = |c: char| c.is_alphanumeric() || c == '_';
     line.match_indices(word).any(|(start, _)| {

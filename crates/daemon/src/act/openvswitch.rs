@@ -62,7 +62,7 @@ pub(crate) struct Owner {
 }
 
 impl Owner {
-    /// Whether another handler sees to what was made for this one.
+    /// Returns whether another handler sees to what was made for this one.
     fn leaves_to(&self, handler: &str) -> bool {
         handler != self.handler && self.all.borrow().contains(handler)
     }
@@ -71,7 +71,7 @@ impl Owner {
         format!("{} {}", self.node, self.handler)
     }
 
-    /// Whether a [note](Self::note) is ours, or of a handler that is no more.
+    /// Returns whether a [note](Self::note) is ours, or of a handler that is no more.
     fn has_begun(&self, note: &str) -> bool {
         let handler = note.strip_prefix(&self.node).and_then(|rest| rest.strip_prefix(' '));
         handler.is_some_and(|handler| !self.leaves_to(handler))
@@ -210,12 +210,12 @@ async fn read(source: Option<impl AsyncRead + Unpin>) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// A program's words on one line, short.
+/// Returns a program's words on one line, short.
 fn short(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ").escape_debug().take(MAX_SHOWN).collect()
 }
 
-/// A string as Open vSwitch's database reads it: as JSON has it.
+/// Returns a string as Open vSwitch's database reads it: as JSON has it.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
@@ -229,7 +229,7 @@ struct Table<Row> {
 /// A map as Open vSwitch's database writes it: `["map", [[key, value]…]]`.
 type Map = (String, Vec<(String, String)>);
 
-/// What three answers of `ovs-vsctl` say: two tables, and bridges, a line each.
+/// Returns what three answers of `ovs-vsctl` say: two tables, and bridges, a line each.
 fn seen(text: &str, owner: &Owner) -> Option<Seen> {
     let mut lines = text.lines();
     let interfaces: Table<(String, Map)> = serde_json::from_str(lines.next()?).ok()?;

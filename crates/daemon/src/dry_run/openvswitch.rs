@@ -31,7 +31,7 @@ pub(super) async fn plan(handler: &str, job: &OpenVswitchJob, plans: &Plans<'_>,
         for action in decision.actions {
             match action {
                 Action::Remove(port) => {
-                    planned.act(&follower, Verb::Remove, format!("port {port}"), format!("of {name}"))
+                    planned.act(&follower, Verb::Remove, format!("port {port}"), format!("of {name}"));
                 }
                 Action::Add(add) => {
                     let details = format!("bridge {}, interface {}", add.bridge, add.interface);

@@ -157,7 +157,7 @@ fn carry_out(host: &mut Host, order: &Order, clock: i64) -> ContainerId {
     }
 }
 
-/// A place on a network without an address yet.
+/// Returns a place on a network without an address yet.
 fn endpoint() -> Endpoint {
     Endpoint { network_id: String::new(), ipv4: None, ipv6: None }
 }
@@ -170,7 +170,7 @@ mod tests {
 
     use super::*;
 
-    /// A Docker that nobody asks: the file is no template.
+    /// Returns a Docker that nobody asks: the file is no template.
     fn nobody() -> DockerClient {
         let address: DockerAddress = "unix:///nonexistent/docker.sock".parse().unwrap();
         DockerClient::new(DockerSettings { address, cert_path: None, include_env: false })

@@ -16,7 +16,7 @@ use crate::config::HandlerSettings;
 /// Longest file of a handler, in bytes.
 const MAX_FILE: u64 = 1024 * 1024;
 
-/// What the first enabled handler that keeps a HAProxy asks for.
+/// Returns what the first enabled handler that keeps a HAProxy asks for.
 pub(super) fn balance_job(set: &HandlerSet) -> Option<BalanceJob> {
     set.handlers.values().filter(|handler| handler.enabled).find_map(|handler| match &handler.job {
         Job::Balance(job) => Some(job.clone()),
@@ -163,7 +163,7 @@ impl Discovery<'_> {
     }
 }
 
-/// A handler that is defined in this file, and what is wrong with it.
+/// Returns a handler that is defined in this file, and what is wrong with it.
 fn broken(file: &Path, problem: Option<&Problem>) -> BrokenHandler {
     let line = match problem.map(|problem| &problem.subject) {
         Some(Subject::File { line, .. }) => *line,
@@ -186,7 +186,7 @@ enum Unread {
     Refused(String),
 }
 
-/// The names of a folder's INI files, in order. Hidden ones do not count: editors leave such behind.
+/// Returns the names of a folder's INI files, in order. Hidden ones do not count: editors leave such behind.
 fn ini_files(folder: &Path) -> io::Result<Vec<std::ffi::OsString>> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(folder)? {
@@ -208,7 +208,7 @@ fn read(name: &str, file: &Path) -> Result<Definition, Unread> {
     read_ini(name, file, &text).map_err(Unread::Broken)
 }
 
-/// A path for a line of the log.
+/// Returns a path for a line of the log.
 fn shown(path: &Path) -> String {
     path.to_string_lossy().chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

@@ -14,7 +14,7 @@ use crate::reconcile::{FollowerParts, HandlerFollower, OpenVswitch, Publisher};
 pub(super) const FOLLOWERS: [Row; 2] =
     [row::<Publisher>(&publisher::CLASS), row::<OpenVswitch>(&openvswitch::CLASS)];
 
-/// The classes of [`FOLLOWERS`].
+/// Returns the classes of [`FOLLOWERS`].
 pub(super) fn classes() -> [&'static FollowerClass; FOLLOWERS.len()] {
     FOLLOWERS.map(|row| row.class)
 }

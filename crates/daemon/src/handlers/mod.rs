@@ -26,17 +26,17 @@ use crate::config::HandlerSettings;
 pub(crate) use supervise::{Supervisor, supervise};
 pub(crate) use watch::watch;
 
-/// The enabled handler that asks for docker-balancer's job, if there is one, by a look at the files.
+/// Returns the enabled handler that asks for docker-balancer's job, if there is one, by a look at the files.
 pub fn balance_job(settings: &HandlerSettings) -> Option<BalanceJob> {
     discover::balance_job(&discover::discover(settings, &HandlerSet::default()).set)
 }
 
-/// What is wrong with the handlers that are defined, by a look at the files.
+/// Returns what is wrong with the handlers that are defined, by a look at the files.
 pub fn check(settings: &HandlerSettings) -> Vec<Problem> {
     discover::discover(settings, &HandlerSet::default()).set.problems
 }
 
-/// The balancer's job as [`balance_job`] finds it, followed while files change. Ends when the handle is dropped.
+/// Returns the balancer's job as [`balance_job`] finds it, followed while files change. Ends when the handle is dropped.
 pub fn follow_balance_job(
     settings: HandlerSettings,
 ) -> (signal::Receiver<Option<BalanceJob>>, AbortOnDropHandle<()>) {

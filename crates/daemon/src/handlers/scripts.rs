@@ -4,7 +4,7 @@ use longshore_plan::handlers::FoundScript;
 use longshore_runtime::files::within_time;
 use rustix::fs::{Access, access};
 
-/// Where a script lies that a definition names: an absolute path is taken as it is, any other is looked for in the
+/// Returns where a script lies that a definition names: an absolute path is taken as it is, any other is looked for in the
 /// folders, in order.
 pub(super) fn find(folders: &[PathBuf], script: &str) -> FoundScript {
     if script.is_empty() {

@@ -67,7 +67,7 @@ impl Place {
         discover(&self.settings(), before)
     }
 
-    /// The problems, without the temporary folder's name.
+    /// Returns the problems, without the temporary folder's name.
     fn told(&self, set: &HandlerSet) -> String {
         let lines: Vec<_> = set.problems.iter().map(ToString::to_string).collect();
         lines.join("\n").replace(&format!("{}/", self.0.path().display()), "")

@@ -22,7 +22,7 @@ pub(crate) fn watch(
     keep_reading(settings, move |set| problems.set(Source::HandlerFiles, set.problems.clone()))
 }
 
-/// The same, for those who do not want the problems to show.
+/// Returns the same, for those who do not want the problems to show.
 pub(super) fn keep_reading(
     mut settings: signal::Receiver<HandlerSettings>,
     told: impl Fn(&HandlerSet) + Send + 'static,

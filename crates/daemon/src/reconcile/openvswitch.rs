@@ -174,7 +174,7 @@ impl OpenVswitch {
         Ok(())
     }
 
-    /// The problem of a container that could not be connected.
+    /// Returns the problem of a container that could not be connected.
     fn failure(&self, host: &Host, id: &ContainerId, why: &str) -> Problem {
         let (subject, message) = match host.containers.get(id) {
             Some(container) => {

@@ -52,7 +52,7 @@ impl Modify for Token {
     }
 }
 
-/// Every route, with the document that describes them.
+/// Returns every route, with the document that describes them.
 pub(super) fn documented() -> (Router<Api>, utoipa::openapi::OpenApi) {
     let (router, mut document) = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(containers::containers))

@@ -11,7 +11,7 @@ use longshore_api::Failure;
 /// Longest text of an error that is taken over, in bytes.
 const MAX_TEXT: usize = 16 * 1024;
 
-/// An error with its reason.
+/// Returns an error with its reason.
 pub(super) fn failure(status: StatusCode, error: impl Into<String>) -> Response {
     (status, Json(Failure { error: error.into() })).into_response()
 }

@@ -66,7 +66,7 @@ struct Ring {
 }
 
 impl Ring {
-    /// The number that the next event will have.
+    /// Returns the number that the next event will have.
     fn end(&self) -> u64 {
         self.first + self.events.len() as u64
     }
@@ -79,7 +79,7 @@ impl Ring {
         self.events.push_back(event);
     }
 
-    /// What a reader gets whose next event has this number, and the number after it.
+    /// Returns what a reader gets whose next event has this number, and the number after it.
     fn get(&self, next: u64) -> Option<(Happening, u64)> {
         if next < self.first {
             return Some((Happening::Missed(Some(self.first - next)), self.first));
@@ -101,7 +101,7 @@ struct Shared {
 pub(crate) struct Feed(Arc<Shared>);
 
 impl Feed {
-    /// An empty feed.
+    /// Creates an empty feed.
     pub(crate) fn new() -> Self {
         let run = jiff::Timestamp::now().as_millisecond();
         Self(Arc::new(Shared { run, ring: Mutex::default(), grown: watch::Sender::default() }))
@@ -270,7 +270,7 @@ mod tests {
     fn a_container_that_joins_a_network_is_named() {
         let id = model::ContainerId::new("a".repeat(64));
         let mut event = model::ContainerEvent {
-            container: id.clone(),
+            container: id,
             name: String::new(),
             kind: model::EventKind::Connect,
             at: 1_700_000_000_123_456_789,

@@ -34,7 +34,7 @@ pub(super) struct RouteQuery {
     frontend: Option<String>,
 }
 
-/// The target where none is named: a frontend that is not HTTP needs none.
+/// Returns the target where none is named: a frontend that is not HTTP needs none.
 fn any_host() -> String {
     "/".to_owned()
 }

@@ -46,7 +46,7 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    /// The limits of an agent that may open as many files as this process.
+    /// Creates the limits of an agent that may open as many files as this process.
     pub(super) fn of_process() -> Self {
         let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let connections = (descriptors / SHARE).clamp(16, MAX_CONNECTIONS);
@@ -221,7 +221,7 @@ mod tests {
         stream
     }
 
-    /// All that comes until the other side closes.
+    /// Returns all that comes until the other side closes.
     async fn rest(mut stream: TcpStream) -> String {
         let mut text = Vec::new();
         let read = tokio::time::timeout(SOON, stream.read_to_end(&mut text)).await;

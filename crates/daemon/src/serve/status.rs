@@ -35,7 +35,7 @@ pub(crate) struct Started {
 }
 
 impl Started {
-    /// The agent starts now.
+    /// Creates the agent starts now.
     pub(crate) fn now() -> Self {
         Self { at: Timestamp::now(), instant: Instant::now() }
     }

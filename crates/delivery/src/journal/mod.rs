@@ -179,7 +179,7 @@ impl Writer {
     }
 }
 
-/// What became of a file that cannot be used any more.
+/// Returns what became of a file that cannot be used any more.
 fn farewell(error: &JournalError, aside: Option<&Path>) -> String {
     match aside {
         Some(aside) => format!("{}; the file is now {}", chain(error), aside.display()),

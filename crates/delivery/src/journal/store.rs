@@ -131,7 +131,7 @@ pub(super) fn put_aside(path: &Path) -> Option<PathBuf> {
     std::fs::rename(path, &aside).ok().map(|()| aside)
 }
 
-/// The database takes what its own file holds for granted, and panics where that is not so.
+/// Returns the database takes what its own file holds for granted, and panics where that is not so.
 fn guarded<T>(act: impl FnOnce() -> Result<T, JournalError>) -> Result<T, JournalError> {
     catch_unwind(AssertUnwindSafe(act)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
@@ -206,7 +206,7 @@ fn remember(database: &Database) -> Result<Remembered, JournalError> {
     Ok(remembered)
 }
 
-/// A row that cannot be read costs only itself.
+/// Returns a row that cannot be read costs only itself.
 fn read<R: Row>(value: &[u8]) -> Option<R> {
     R::read(value)
         .inspect_err(|error| tracing::warn!(%error, "skipping an unreadable row of the journal"))

@@ -34,7 +34,7 @@ fn accepted(seq: u64) -> Batch {
     }
 }
 
-/// The delivery of event `seq` succeeded, and nobody needs the event any more.
+/// Returns the delivery of event `seq` succeeded, and nobody needs the event any more.
 fn delivered(seq: u64) -> Batch {
     Batch {
         ids: [(seq, None)].into(),

@@ -87,7 +87,7 @@ impl<T> Ledger<T> {
         self.under_way.remove(index).map(|one| one.answer)
     }
 
-    /// When [`Ledger::overdue`] has something to say.
+    /// Returns when [`Ledger::overdue`] has something to say.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.under_way.front().map(|one| one.since + self.patience)
     }
@@ -119,7 +119,7 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(10);
 
-    /// A ledger with these deliveries told at the start, one a second.
+    /// Returns a ledger with these deliveries told at the start, one a second.
     fn told(deliveries: &[(&str, u32)]) -> (Ledger<usize>, Instant) {
         let start = Instant::now();
         let mut ledger = Ledger::new(PATIENCE);

@@ -254,7 +254,7 @@ impl<'a> Life<'a> {
         }
     }
 
-    /// When [`Happening::Time`] has something to do.
+    /// Returns when [`Happening::Time`] has something to do.
     fn wake(&self) -> Instant {
         let greet_by = if self.parallel.is_none() { Some(self.greet_by) } else { None };
         let farewell = self.stopping.as_ref().map(|(Farewell::Term(at) | Farewell::Kill(at), _)| *at);

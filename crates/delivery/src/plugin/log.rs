@@ -41,7 +41,7 @@ impl Allowance {
         Self { lines: BURST, filled: now, dropped: 0 }
     }
 
-    /// Whether one more line may come; if it may, with how many were dropped before it.
+    /// Returns whether one more line may come; if it may, with how many were dropped before it.
     fn take(&mut self, now: Instant) -> Option<u64> {
         let elapsed = now.saturating_duration_since(self.filled).as_secs_f64();
         self.lines = (self.lines + elapsed * PER_SECOND).min(BURST);
@@ -143,7 +143,7 @@ fn heard(level: Level) -> bool {
     }
 }
 
-/// The level of this name, as Python and syslog have them too; `info` for any other.
+/// Returns the level of this name, as Python and syslog have them too; `info` for any other.
 fn level_of(name: &str) -> Level {
     match name.to_ascii_lowercase().as_str() {
         "trace" => Level::TRACE,
@@ -154,7 +154,7 @@ fn level_of(name: &str) -> Level {
     }
 }
 
-/// The text's first `most` characters, those that command a terminal escaped.
+/// Returns the text's first `most` characters, those that command a terminal escaped.
 pub(super) fn plain(text: &str, most: usize) -> String {
     let mut plain = String::with_capacity(text.len().min(most));
     for (index, c) in text.trim_end().chars().enumerate() {

@@ -52,7 +52,7 @@ enum Keeper {
 }
 
 impl Plugin {
-    /// A plugin of this handler, started at once where there is a runtime and the handler is enabled, as it may have
+    /// Creates a plugin of this handler, started at once where there is a runtime and the handler is enabled, as it may have
     /// something to prepare; else with the first delivery. While it does not start, that is a problem.
     pub(crate) fn new(
         handler: &Handler,
@@ -94,7 +94,7 @@ impl Plugin {
         answered.await.unwrap_or_else(|_| Err(Failure::broken_off(SHUT_DOWN, true)))
     }
 
-    /// What an attempt would send, and to which program.
+    /// Returns what an attempt would send, and to which program.
     pub(crate) fn describe(handler: &Handler, attempt: &Attempt<'_>) -> HandlerCall {
         let call = match &handler.job {
             Job::Plugin { command } => command.clone(),
@@ -136,7 +136,7 @@ impl Plugin {
     }
 }
 
-/// The folder of the Python package, which plugins find by `PYTHONPATH`. Those that use it say themselves that they do not find
+/// Returns the folder of the Python package, which plugins find by `PYTHONPATH`. Those that use it say themselves that they do not find
 /// it, where it cannot be written; others do not need it.
 fn python_package(data_dir: &Path) -> Option<PathBuf> {
     let written = python::provide(data_dir);

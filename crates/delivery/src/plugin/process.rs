@@ -75,7 +75,7 @@ impl Group {
         while !self.has_ended() && self.endings.recv().await.is_some() {}
     }
 
-    /// Whether it ended. It is left to be waited for: otherwise its number, and with it the group's, would be free for
+    /// Returns whether it ended. It is left to be waited for: otherwise its number, and with it the group's, would be free for
     /// another before the rest of the group is killed.
     fn has_ended(&self) -> bool {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
@@ -225,7 +225,7 @@ async fn read_acts(stdout: impl AsyncRead + Unpin, tell: mpsc::Sender<Act>, log:
     }
 }
 
-/// What of a line is not for the log alone.
+/// Returns what of a line is not for the log alone.
 fn heard(line: &[u8], log: &Log) -> Option<PluginMessage> {
     match wire::parse(line) {
         Ok(PluginMessage::Log { level, message }) => log.say(&level, &message),

@@ -78,7 +78,7 @@ pub(super) fn search_path(own: Option<std::ffi::OsString>, folder: &Path) -> std
     }
 }
 
-/// The folder's name: the version, and a digest of what is in it.
+/// Returns the folder's name: the version, and a digest of what is in it.
 fn name() -> String {
     let mut digest = Sha256::new();
     for (path, text) in FILES {

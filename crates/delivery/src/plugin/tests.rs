@@ -108,7 +108,7 @@ impl Case {
         timeout(Duration::from_secs(60), self.plugin.deliver(&attempt)).await.expect("an outcome in time")
     }
 
-    /// The problems that stand, a line each.
+    /// Returns the problems that stand, a line each.
     fn told(&self) -> String {
         self.problems.all().iter().map(|problem| format!("{problem}\n")).collect()
     }
@@ -120,7 +120,7 @@ impl Case {
     }
 }
 
-/// The usual rules, with this many milliseconds for an event.
+/// Returns the usual rules, with this many milliseconds for an event.
 fn within(millis: u64) -> DeliveryRules {
     DeliveryRules { timeout: Duration::from_millis(millis), ..DeliveryRules::default() }
 }
@@ -162,7 +162,7 @@ impl io::Write for Logged {
     }
 }
 
-/// Whether a process of this number runs: neither gone nor a zombie.
+/// Returns whether a process of this number runs: neither gone nor a zombie.
 fn runs(pid: &str) -> bool {
     let pid: u32 = pid.trim().parse().unwrap();
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();

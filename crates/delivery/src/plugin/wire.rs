@@ -95,7 +95,7 @@ pub(super) fn hello(
     line(&hello).or_else(|_| line(&without())).unwrap_or_default()
 }
 
-/// An event. An inspection that makes the line too long is left out; where it is too long even so, says how long.
+/// Returns an event. An inspection that makes the line too long is left out; where it is too long even so, says how long.
 pub(super) fn event(message: Message<'_>) -> Result<Vec<u8>, String> {
     let mut told = AgentMessage::Event(message);
     let mut text = line(&told).map_err(|error| format!("the event cannot be written as JSON: {error}"))?;

@@ -11,7 +11,7 @@ use crate::attempt::Attempt;
 const MOST_OF_ONE: usize = 32 * 1024;
 const MOST_OF_ALL: usize = 80 * 1024;
 
-/// What happened, as variables. One that cannot be, for a NUL in it or for its length, is left out: the inspection has
+/// Returns what happened, as variables. One that cannot be, for a NUL in it or for its length, is left out: the inspection has
 /// it. Where two labels come to the same name, the first in the order of their keys is told.
 pub(super) fn told(attempt: &Attempt<'_>) -> BTreeMap<String, String> {
     let event = attempt.event;

@@ -125,7 +125,7 @@ impl Script {
         self.program.parent().filter(|folder| folder.is_dir())
     }
 
-    /// All of these may be mended while the event waits: a package's update replaces a script in steps.
+    /// Returns all of these may be mended while the event waits: a package's update replaces a script in steps.
     fn not_started(&self, error: &io::Error) -> Failure {
         let program = self.program.display();
         let hint = match error.kind() {

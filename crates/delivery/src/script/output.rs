@@ -65,7 +65,7 @@ impl<'a, R: AsyncRead + Unpin> Output<'a, R> {
         }
     }
 
-    /// The last line that is not empty, shortened.
+    /// Returns the last line that is not empty, shortened.
     pub(super) fn last_line(&self) -> &str {
         &self.last
     }
@@ -134,7 +134,7 @@ impl Lines {
     }
 }
 
-/// Whether a terminal shows it as what it is: no control character, and none that turns the direction of writing.
+/// Returns whether a terminal shows it as what it is: no control character, and none that turns the direction of writing.
 fn is_plain(c: char) -> bool {
     let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     c == '\t' || !(c.is_control() || turns)

@@ -49,7 +49,7 @@ fn sample() -> Sample {
     Sample::with_labels(&[])
 }
 
-/// Whether a process runs, or waits to be taken note of.
+/// Returns whether a process runs, or waits to be taken note of.
 fn runs(pid: &str) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))

@@ -39,7 +39,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// A client for this URL, through the proxy that `proxies` has for it.
+    /// Creates a client for this URL, through the proxy that `proxies` has for it.
     pub(super) fn new(url: &str, proxies: &Matcher) -> Self {
         let mut tcp = HttpConnector::new();
         // It makes the connection, whatever is spoken on it.
@@ -49,7 +49,7 @@ impl Client {
         Self { plain: builder().build(dial.clone()), tls: OnceLock::new(), dial }
     }
 
-    /// The proxy, if requests go through one: `http://10.0.0.1:3128/`, without a password.
+    /// Returns the proxy, if requests go through one: `http://10.0.0.1:3128/`, without a password.
     pub(super) fn proxy(&self) -> Option<&Uri> {
         self.dial.proxy.as_ref().map(Intercept::uri)
     }

@@ -51,7 +51,7 @@ impl Webhook {
         timeout(limit, self.post(attempt)).await.unwrap_or_else(|_| Err(late()))
     }
 
-    /// What an attempt would post, without what the URL says besides its host, and without the signature.
+    /// Returns what an attempt would post, without what the URL says besides its host, and without the signature.
     pub(crate) fn describe(&self, attempt: &Attempt<'_>) -> HandlerCall {
         let mut call = HandlerCall { call: vec!["POST".to_owned()], ..HandlerCall::default() };
         let Ok(url) = address(&self.url) else { return call };
@@ -85,7 +85,7 @@ impl Webhook {
     }
 }
 
-/// The URL, if requests can be sent there.
+/// Returns the URL, if requests can be sent there.
 fn address(url: &str) -> Result<Uri, Failure> {
     let bad = |why: &str| Failure::for_good(format!("its URL {why}"));
     let parsed: Uri = url.parse().map_err(|error| bad(&format!("is none: {error}")))?;
@@ -124,7 +124,7 @@ fn request(
     request.body(Full::from(body)).map_err(|error| told(&error))
 }
 
-/// The same for every attempt to tell one handler of one event, and for nothing else. It has no dot, since dots separate
+/// Returns the same for every attempt to tell one handler of one event, and for nothing else. It has no dot, since dots separate
 /// what is signed.
 fn message_id(attempt: &Attempt<'_>) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
@@ -162,7 +162,7 @@ where
     Err(if may_pass { Failure { not_before, ..Failure::passing(why) } } else { Failure::for_good(why) })
 }
 
-/// How long the receiver wants to be left alone: seconds, or a date; nothing where it does not say.
+/// Returns how long the receiver wants to be left alone: seconds, or a date; nothing where it does not say.
 fn wait_asked_for(headers: &HeaderMap, now: SystemTime) -> Duration {
     let asked = headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::trim);
     let wait = asked.and_then(|text| match text.parse() {
@@ -174,7 +174,7 @@ fn wait_asked_for(headers: &HeaderMap, now: SystemTime) -> Duration {
     wait.unwrap_or_default().min(LONGEST_WAIT)
 }
 
-/// The beginning of an answer's body as one line. A short body is read whole, which frees the connection for the next
+/// Returns the beginning of an answer's body as one line. A short body is read whole, which frees the connection for the next
 /// event.
 async fn beginning<B>(mut body: B) -> String
 where

@@ -30,7 +30,7 @@ impl Key {
         Self::parse(&text).map_err(|why| bad(format!("{why} (openssl rand -base64 32 makes a good one)")))
     }
 
-    /// The value of `webhook-signature`.
+    /// Returns the value of `webhook-signature`.
     pub(super) fn sign(&self, id: &str, timestamp: i64, body: &[u8]) -> String {
         // HMAC takes a key of any length.
         let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.0) else { return String::new() };

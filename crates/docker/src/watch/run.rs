@@ -121,7 +121,8 @@ impl Shell<'_> {
                     let world = self.watched.world.clone();
                     self.calls.push(Box::pin(async move {
                         let options = ListContainersOptionsBuilder::default().all(true).build();
-                        let listed = docker.list_containers(Some(options)).await.map_err(failure);
+                        let listed =
+                            docker.list_containers(Some(options)).await.map_err(|error| failure(&error));
                         Happening::Listed(listed.map(|found| Listing {
                             containers: found.into_iter().filter_map(translate::summary).collect(),
                             world: world.snapshot(),
@@ -129,7 +130,10 @@ impl Shell<'_> {
                     }));
                 }
                 Effect::ListNetworks => self.calls.push(Box::pin(async move {
-                    let networks = docker.list_networks(None::<ListNetworksOptions>).await.map_err(failure);
+                    let networks = docker
+                        .list_networks(None::<ListNetworksOptions>)
+                        .await
+                        .map_err(|error| failure(&error));
                     let networks = networks.map(|all| all.into_iter().filter_map(translate::network));
                     Happening::Networks(networks.map(Iterator::collect))
                 })),
@@ -144,7 +148,7 @@ impl Shell<'_> {
                     }));
                 }
                 Effect::Ping => self.calls.push(Box::pin(async move {
-                    Happening::Ponged(docker.ping().await.map(drop).map_err(failure))
+                    Happening::Ponged(docker.ping().await.map(drop).map_err(|error| failure(&error)))
                 })),
                 Effect::Refused(refused) => {
                     let problems = refused.into_iter().map(|(id, (name, why))| Problem {
@@ -162,9 +166,9 @@ impl Shell<'_> {
     }
 }
 
-/// An answer that is bad by itself says nothing of the others; one that did not come is the engine's end. Docker holds one
+/// Returns an answer that is bad by itself says nothing of the others; one that did not come is the engine's end. Docker holds one
 /// container's answer back for as long as it works on it, so that a time-out is of the first kind.
-fn failure(error: Error) -> Failure {
+fn failure(error: &Error) -> Failure {
     let is_bad = matches!(
         error,
         Error::DockerResponseServerError { .. }
@@ -172,7 +176,7 @@ fn failure(error: Error) -> Failure {
             | Error::JsonSerdeError { .. }
             | Error::RequestTimeoutError
     );
-    Failure { why: chain(&error), is_lost: !is_bad }
+    Failure { why: chain(error), is_lost: !is_bad }
 }
 
 async fn inspect(
@@ -185,7 +189,7 @@ async fn inspect(
     let inspected = match answer {
         Ok(inspected) => inspected,
         Err(Error::DockerResponseServerError { status_code: 404, .. }) => return Ok(None),
-        Err(error) => return Err(failure(error)),
+        Err(error) => return Err(failure(&error)),
     };
     let json = if json { serde_json::value::to_raw_value(&inspected).ok() } else { None };
     let image = inspected.image.clone();

@@ -54,7 +54,7 @@ fn refused(name: &str) -> Happening {
     Happening::Inspected(id(name), Err(failure))
 }
 
-/// An effect as a word or two.
+/// Returns an effect as a word or two.
 fn shown(effect: &Effect) -> Option<String> {
     Some(match effect {
         Effect::Observe(DockerObservation::Event { event, past }) => {
@@ -95,7 +95,7 @@ impl Bench {
         Self { session, now }
     }
 
-    /// One that has handed these over.
+    /// Creates one that has handed these over.
     fn following(names: &[&str]) -> Self {
         let mut bench = Self::begin();
         bench.take(Happening::Networks(Ok(Vec::new())));

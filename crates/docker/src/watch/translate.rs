@@ -16,7 +16,7 @@ use longshore_runtime::state::DockerEvent;
 use super::signal;
 use super::summary::Summary;
 
-/// An inspected container; `None` if the answer has no id or no name, which no engine gives.
+/// Returns an inspected container; `None` if the answer has no id or no name, which no engine gives.
 pub(crate) fn container(inspected: ContainerInspectResponse, include_env: bool) -> Option<Container> {
     let id = ContainerId::new(inspected.id?);
     let state = inspected.state.unwrap_or_default();
@@ -50,7 +50,7 @@ pub(crate) fn container(inspected: ContainerInspectResponse, include_env: bool) 
     })
 }
 
-/// A line of the container list; `None` if it has no id, which no engine gives.
+/// Returns a line of the container list; `None` if it has no id, which no engine gives.
 pub(super) fn summary(summary: ContainerSummary) -> Option<Summary> {
     let names = summary.names.unwrap_or_default();
     // A linked container has further names with a slash inside.
@@ -71,7 +71,7 @@ pub(super) fn summary(summary: ContainerSummary) -> Option<Summary> {
     })
 }
 
-/// A network and its id.
+/// Returns a network and its id.
 pub(super) fn network(network: bollard::models::Network) -> Option<(String, Network)> {
     let scope = match network.driver.as_deref() {
         Some("bridge" | "nat") => NetworkScope::Host,
@@ -80,7 +80,7 @@ pub(super) fn network(network: bollard::models::Network) -> Option<(String, Netw
     Some((network.id?, Network { name: network.name?, scope }))
 }
 
-/// An event in the model's words; `None` for those that nothing depends on.
+/// Returns an event in the model's words; `None` for those that nothing depends on.
 pub(crate) fn event(message: EventMessage) -> Option<DockerEvent> {
     use bollard::models::EventMessageTypeEnum as Type;
     let at = message.time_nano.or(message.time.map(|s| s.saturating_mul(1_000_000_000))).unwrap_or(0);

@@ -83,7 +83,7 @@ async fn a_token_that_etcd_forgot_or_outdated_is_renewed() -> TestResult {
     Ok(())
 }
 
-/// The next changes, as soon as etcd serves again.
+/// Returns the next changes, as soon as etcd serves again.
 async fn watch_on(watch: &mut Watch) -> Result<WatchBatch, Error> {
     loop {
         match watch.next().await {

@@ -10,7 +10,7 @@ use tokio::process::Command;
 
 use crate::{client_with, put};
 
-/// The error of a first request to this endpoint.
+/// Returns the error of a first request to this endpoint.
 async fn error_at(endpoint: String) -> Result<Error, &'static str> {
     let answer = client_with(vec![endpoint], Credentials::default()).get("k").await;
     answer.err().ok_or("it answers as etcd does")

@@ -12,7 +12,7 @@ use std::time::Duration;
 use longshore_etcd::{Client, Credentials, Op, Settings, Txn};
 use longshore_testkit::Etcd;
 
-/// A client of this etcd's members.
+/// Returns a client of this etcd's members.
 fn client(etcd: &Etcd<'_>) -> Client {
     client_with(etcd.endpoints(), Credentials::default())
 }

@@ -7,7 +7,7 @@ use longshore_testkit::{Etcd, TestResult};
 
 use crate::{client, put};
 
-/// The next change, as `key=value` or `-key`.
+/// Returns the next change, as `key=value` or `-key`.
 async fn next(watch: &mut Watch) -> Result<Vec<String>, Error> {
     let batch = watch.next().await?;
     let shown = |event: &Event| {

@@ -17,13 +17,13 @@ async fn lab(upstream: &Upstream) -> (Lab, u16) {
     (lab, port)
 }
 
-/// The answer to a request with these lines between its target and its end.
+/// Returns the answer to a request with these lines between its target and its end.
 async fn ask(port: u16, target: &str, lines: &str) -> (u16, String) {
     let mut client = Client::connect(port).await.unwrap();
     client.ask(&format!("{target} HTTP/1.1\r\nHost: h.com\r\n{lines}\r\n")).await.unwrap()
 }
 
-/// The names of the headers that an upstream got, in the order that it got them.
+/// Returns the names of the headers that an upstream got, in the order that it got them.
 fn names(body: &str) -> Vec<&str> {
     body.lines().skip(2).filter_map(|line| line.split_once(':')).map(|(name, _)| name).collect()
 }
@@ -90,7 +90,7 @@ async fn a_target_with_a_host_is_passed_on_as_a_path_and_no_two_hosts_are_taken(
     }
 }
 
-/// One that agrees to whatever protocol it is asked for, and then answers with what it reads.
+/// Returns one that agrees to whatever protocol it is asked for, and then answers with what it reads.
 async fn agreeable() -> Upstream {
     Upstream::speaking(|stream| async move {
         let mut stream = BufReader::new(stream);

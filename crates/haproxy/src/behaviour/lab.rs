@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::fixture::{at, route};
 use crate::{Applied, Haproxy, HaproxyError, Mode, Settings};
 
-/// A port of 127.0.0.1 that nobody listens on at the moment.
+/// Returns a port of 127.0.0.1 that nobody listens on at the moment.
 pub(super) fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
@@ -97,7 +97,7 @@ impl Lab {
         self.dir.path().join("haproxy").join(name)
     }
 
-    /// The master's and the worker's process.
+    /// Returns the master's and the worker's process.
     pub(super) async fn pids(&self) -> (u32, u32) {
         loop {
             // A master that has just loaded a configuration does not answer for a moment.
@@ -113,7 +113,7 @@ pub(super) fn kill(pid: u32) {
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
 }
 
-/// A route with upstreams of weight 100.
+/// Returns a route with upstreams of weight 100.
 pub(super) fn to(text: impl Into<String>, upstreams: &[&Upstream]) -> (String, Vec<(SocketAddr, u16)>) {
     (text.into(), upstreams.iter().map(|upstream| (upstream.address, 100)).collect())
 }
@@ -129,13 +129,13 @@ impl Upstream {
         Self::answering(name, Duration::ZERO).await
     }
 
-    /// One that takes its time for an answer.
+    /// Creates one that takes its time for an answer.
     pub(super) async fn answering(name: &str, after: Duration) -> Self {
         let name = name.to_owned();
         Self::speaking(move |stream| answer(stream, name.clone(), after)).await
     }
 
-    /// One that does what it likes with a connection.
+    /// Creates one that does what it likes with a connection.
     pub(super) async fn speaking<F, T>(speak: F) -> Self
     where
         F: Fn(TcpStream) -> T + Send + 'static,
@@ -219,7 +219,7 @@ impl Client {
     }
 }
 
-/// A GET on a connection of its own: the status, and the first line of the body where it is 200.
+/// Returns a GET on a connection of its own: the status, and the first line of the body where it is 200.
 pub(super) async fn get(port: u16, host: &str, path: &str) -> String {
     let get = async { Client::connect(port).await?.get(host, path).await };
     match timeout(Duration::from_secs(10), get).await {
@@ -230,7 +230,7 @@ pub(super) async fn get(port: u16, host: &str, path: &str) -> String {
     }
 }
 
-/// How often each upstream's name answered `count` requests on one connection.
+/// Returns how often each upstream's name answered `count` requests on one connection.
 pub(super) async fn shares(port: u16, host: &str, count: usize) -> BTreeMap<String, usize> {
     let mut client = Client::connect(port).await.unwrap();
     let mut shares = BTreeMap::new();

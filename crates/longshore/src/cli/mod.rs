@@ -133,7 +133,7 @@ pub(crate) enum Explain {
 }
 
 impl Short {
-    /// The command that it stands for.
+    /// Returns the command that it stands for.
     pub(crate) fn command(self) -> Command {
         match self {
             Self::Routes(list) => Command::Route(RouteCommand::Ls(list)),
@@ -157,7 +157,7 @@ pub(crate) fn parse(arguments: &[OsString]) -> Result<Command, clap::Error> {
     Ok(Cli::from_arg_matches(&matches)?.command)
 }
 
-/// The whole command line, for completions and manual pages.
+/// Returns the whole command line, for completions and manual pages.
 pub(crate) fn command() -> clap::Command {
     let old_tools = ["balancer", "glue", "podder"];
     old_tools

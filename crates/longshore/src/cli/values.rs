@@ -21,20 +21,20 @@ pub(crate) fn socket(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "expected ADDRESS:PORT, such as 127.0.0.1:7051 or [::1]:7051".to_owned())
 }
 
-/// A network, or an address, which is a network of one.
+/// Returns a network, or an address, which is a network of one.
 pub(crate) fn network(text: &str) -> Result<IpNet, String> {
     let address = || text.parse::<IpAddr>().map(IpNet::from);
     let network = text.parse::<IpNet>().or_else(|_| address());
     network.map_err(|_| "expected an address or a network such as 10.0.0.0/8".to_owned())
 }
 
-/// A way to reload HAProxy.
+/// Returns a way to reload HAProxy.
 pub(crate) fn reload(text: &str) -> Result<String, String> {
     let expected = "expected a command, or the path of HAProxy's master socket; check the quotes";
     longshore_haproxy::Reload::parse(text).map(|_| text.to_owned()).map_err(|_| expected.to_owned())
 }
 
-/// A filter of the log. A word by itself must be a level: as a target, which it is to `EnvFilter`, a misspelt level would
+/// Returns a filter of the log. A word by itself must be a level: as a target, which it is to `EnvFilter`, a misspelt level would
 /// silence everything else.
 pub(crate) fn log_filter(text: &str) -> Result<String, String> {
     let is_level = |word: &str| LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word));

@@ -131,7 +131,7 @@ impl Reader<'_> {
     }
 }
 
-/// A plain value as an INI file would have it.
+/// Returns a plain value as an INI file would have it.
 fn text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.value().clone()),

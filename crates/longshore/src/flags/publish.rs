@@ -65,7 +65,7 @@ impl PublishFlags {
         }))
     }
 
-    /// Each setting that is incomplete without another, wherever the two are written.
+    /// Returns each setting that is incomplete without another, wherever the two are written.
     fn invalid(&self) -> Vec<Invalid> {
         let needs = [
             (

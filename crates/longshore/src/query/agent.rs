@@ -9,13 +9,13 @@ use crate::cli::Connection;
 use crate::environment::variable;
 use crate::file;
 
-/// A client of the agent.
+/// Returns a client of the agent.
 pub(super) fn client(connection: &Connection) -> anyhow::Result<Client> {
     let (address, token_file) = find(connection, |name| std::env::var(name).ok());
     Ok(Client::new(&address, token_file.as_deref())?)
 }
 
-/// The agent's address, and the file with its token.
+/// Returns the agent's address, and the file with its token.
 fn find(connection: &Connection, variable_of: impl Fn(&str) -> Option<String>) -> (String, Option<PathBuf>) {
     if let Some(agent) = &connection.agent {
         // The token of the settings is that of this host's agent, and nobody else's business.
@@ -31,7 +31,7 @@ fn find(connection: &Connection, variable_of: impl Fn(&str) -> Option<String>) -
     (address, connection.token_file.clone().or_else(|| of_file().filter(readable)))
 }
 
-/// Where an agent is asked that listens there: one that listens on all addresses, on loopback.
+/// Returns where an agent is asked that listens there: one that listens on all addresses, on loopback.
 fn reachable(listen: &str) -> String {
     match listen.parse::<SocketAddr>() {
         Ok(address) if address.ip().is_unspecified() => {
@@ -45,7 +45,7 @@ fn reachable(listen: &str) -> String {
     }
 }
 
-/// What to do about an agent that gives no usable answer.
+/// Returns what to do about an agent that gives no usable answer.
 pub(crate) fn advice(error: &ClientError) -> Option<&'static str> {
     match error {
         ClientError::Unreachable { .. } => {

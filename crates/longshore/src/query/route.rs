@@ -51,7 +51,7 @@ pub(crate) fn routes_table(routes: &[Route]) -> Table {
     Table::new(["FRONTEND", "REQUEST", "STRIP", "CONTAINER", "ADDRESS", "WEIGHT", "STATE"], rows)
 }
 
-/// The requests that a route answers: host and path, or a hyphen where there are none.
+/// Returns the requests that a route answers: host and path, or a hyphen where there are none.
 fn request(route: &Route) -> String {
     let is_http = route.frontend.starts_with("http");
     if is_http { format!("{}{}", route.host, route.prefix) } else { "-".to_owned() }

@@ -103,7 +103,7 @@ fn followers_table(followers: &[Follower], now: SystemTime) -> Table {
     )
 }
 
-/// A value as the API writes it.
+/// Returns a value as the API writes it.
 fn word(value: &impl Serialize) -> String {
     match serde_json::to_value(value) {
         Ok(serde_json::Value::String(word)) => word.replace('_', " "),
@@ -121,7 +121,7 @@ fn until(at: &str, now: SystemTime) -> String {
     left.map_or_else(|_| at.to_owned(), |left| format!("in {}", seconds(left)))
 }
 
-/// A duration for people: in whole seconds, and its two largest units.
+/// Returns a duration for people: in whole seconds, and its two largest units.
 fn seconds(duration: Duration) -> String {
     let text = humantime::format_duration(Duration::from_secs(duration.as_secs())).to_string();
     text.split(' ').take(2).collect::<Vec<_>>().join(" ")

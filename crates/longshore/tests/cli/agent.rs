@@ -21,7 +21,7 @@ impl Asked {
         Ok(Self { _agent: agent, address })
     }
 
-    /// A command that asks it.
+    /// Returns a command that asks it.
     pub(crate) fn ask(&self, arguments: &str) -> Longshore {
         Longshore::new(arguments).env("LONGSHORE_AGENT", &self.address)
     }

@@ -24,7 +24,7 @@ pub(crate) struct Ran {
 }
 
 impl Longshore {
-    /// The program with these arguments, separated by spaces.
+    /// Creates the program with these arguments, separated by spaces.
     pub(crate) fn new(arguments: &str) -> Self {
         Self {
             program: env!("CARGO_BIN_EXE_longshore").into(),
@@ -37,7 +37,7 @@ impl Longshore {
         }
     }
 
-    /// One more argument, as it is.
+    /// Creates one more argument, as it is.
     pub(crate) fn arg(mut self, argument: impl Into<OsString>) -> Self {
         self.arguments.push(argument.into());
         self
@@ -63,7 +63,7 @@ impl Longshore {
         self.env("LONGSHORE_CONFIG", path)
     }
 
-    /// A file in the run's own directory.
+    /// Returns a file in the run's own directory.
     pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.dir.path().join(name);
         std::fs::write(&path, text).expect("a file");
@@ -131,19 +131,19 @@ impl Ran {
         self
     }
 
-    /// Its standard output must have this part.
+    /// Returns its standard output must have this part.
     pub(crate) fn prints(self, part: &str) -> Self {
         assert!(self.stdout().contains(part), "{part:?} is not printed by {}\n{}", self.line, self.stdout());
         self
     }
 
-    /// Its standard error must have this part.
+    /// Returns its standard error must have this part.
     pub(crate) fn complains(self, part: &str) -> Self {
         assert!(self.stderr().contains(part), "{part:?} is no complaint of {}\n{}", self.line, self.stderr());
         self
     }
 
-    /// Its standard error must not have this part.
+    /// Returns its standard error must not have this part.
     pub(crate) fn never_complains(self, part: &str) -> Self {
         assert!(!self.stderr().contains(part), "{part:?} is a complaint of {}\n{}", self.line, self.stderr());
         self
@@ -155,12 +155,12 @@ impl Ran {
     }
 }
 
-/// A file that takes nothing: `/dev/full`.
+/// Returns a file that takes nothing: `/dev/full`.
 pub(crate) fn full() -> Stdio {
     std::fs::OpenOptions::new().write(true).open(Path::new("/dev/full")).expect("/dev/full").into()
 }
 
-/// The end of a pipe that nobody reads.
+/// Returns the end of a pipe that nobody reads.
 pub(crate) fn closed() -> Stdio {
     let (_, writer) = std::io::pipe().expect("a pipe");
     writer.into()

@@ -16,7 +16,7 @@ fn server(name: &str) -> ContainerSpec {
     ContainerSpec::server().label("longshore.http.80.host", name)
 }
 
-/// A program in `folder` that is Longshore after this line of a shell.
+/// Returns a program in `folder` that is Longshore after this line of a shell.
 fn after(folder: &Path, line: &str) -> std::io::Result<PathBuf> {
     let program = folder.join("longshore");
     let script = format!("#!/bin/sh\n{line}\nexec {} \"$@\"\n", env!("CARGO_BIN_EXE_longshore"));
@@ -25,7 +25,7 @@ fn after(folder: &Path, line: &str) -> std::io::Result<PathBuf> {
     Ok(program)
 }
 
-/// The soft limit of open files of a process.
+/// Returns the soft limit of open files of a process.
 fn descriptors(pid: u32) -> Option<u64> {
     let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
     let line = limits.lines().find(|line| line.starts_with("Max open files"))?;
@@ -165,7 +165,7 @@ fn events(host: &Host, last: Option<&str>) -> mpsc::UnboundedReceiver<Heard> {
     events
 }
 
-/// The first event that is as wanted.
+/// Returns the first event that is as wanted.
 async fn first(
     events: &mut mpsc::UnboundedReceiver<Heard>,
     wanted: impl Fn(&Heard) -> bool,
@@ -236,7 +236,7 @@ async fn a_frontend_whose_port_is_taken_is_down_wherever_it_is_shown() -> TestRe
     let agent = Agent::on(host).start().await?;
     let port = host.free_port().await?;
     let other = host.inside(async move { tokio::net::TcpListener::bind(("0.0.0.0", port)).await }).await??;
-    let spec = ContainerSpec::server().label("longshore.tcp.80.listen", &port.to_string());
+    let spec = ContainerSpec::server().label("longshore.tcp.80.listen", port.to_string());
     let web = host.run(spec).await?;
     let frontend = format!("tcp:{port}");
     let explained = format!("/v1/explain/route?frontend={frontend}");
@@ -333,7 +333,7 @@ async fn each_metric_has_a_help_text_and_durations_have_buckets() -> TestResult 
     let host = lab.host(0);
     let agent = Agent::on(host).start().await?;
     let port = host.free_port().await?;
-    let spec = server("m.test").label("longshore.tcp.80.listen", &port.to_string());
+    let spec = server("m.test").label("longshore.tcp.80.listen", port.to_string());
     let web = host.run(spec).await?;
     answered_by(host, "m.test", "/", &web.name).await;
     let text = agent.get("/metrics").await?.text();

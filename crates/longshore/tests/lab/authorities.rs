@@ -4,7 +4,7 @@ use std::process::Output;
 
 use longshore_testkit::{Etcd, Host, Lab, TestResult};
 
-/// A single pass with these arguments, on a machine whose `/etc/ssl` is empty.
+/// Returns a single pass with these arguments, on a machine whose `/etc/ssl` is empty.
 async fn without_authorities(host: &Host, arguments: &[&str]) -> std::io::Result<Output> {
     let mut command = host.command("unshare");
     command.args(["--mount", "sh", "-c", "mount -t tmpfs none /etc/ssl && exec \"$0\" \"$@\""]);
@@ -14,7 +14,7 @@ async fn without_authorities(host: &Host, arguments: &[&str]) -> std::io::Result
     command.env_remove("SSL_CERT_FILE").env_remove("SSL_CERT_DIR").output().await
 }
 
-/// The certificate of the lab's etcd is by no authority that Mozilla knows: that it is refused for this shows that there is a
+/// Returns the certificate of the lab's etcd is by no authority that Mozilla knows: that it is refused for this shows that there is a
 /// list, and the connection came as far as checking it.
 fn is_checked(output: &Output) -> bool {
     let text = [output.stdout.as_slice(), output.stderr.as_slice()].concat();

@@ -76,7 +76,7 @@ async fn ask_of(host: &Host, server: &str, name: &str, kind: RecordType) -> Resu
     Ok(udp)
 }
 
-/// The addresses that a name has, in order; or the code, where it has none.
+/// Returns the addresses that a name has, in order; or the code, where it has none.
 async fn addresses(host: &Host, name: &str) -> Result<Vec<IpAddr>, String> {
     let told = |error: TestError| format!("{error:?}");
     let mut found = Vec::new();

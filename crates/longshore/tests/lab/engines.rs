@@ -22,7 +22,7 @@ macro_rules! with_both_engines {
 }
 pub(crate) use with_both_engines;
 
-/// A host with an agent whose balancer is `engine`.
+/// Returns a host with an agent whose balancer is `engine`.
 pub(crate) async fn with(
     engine: &str,
     test: impl AsyncFnOnce(&Host, &mut Agent) -> TestResult,
@@ -33,17 +33,17 @@ pub(crate) async fn with(
     test(host, &mut agent).await
 }
 
-/// A request to port 80 of the host, by host name and path.
+/// Returns a request to port 80 of the host, by host name and path.
 pub(crate) async fn ask(host: &Host, name: &str, path: &str) -> Result<Answer, HttpError> {
     host.get(format!("http://127.0.0.1:80{path}")).host(name).send().await
 }
 
-/// The status of a request, or 0 where there is no answer.
+/// Returns the status of a request, or 0 where there is no answer.
 pub(crate) async fn status(host: &Host, name: &str, path: &str) -> u16 {
     ask(host, name, path).await.map_or(0, |answer| answer.status)
 }
 
-/// Who answers a request, if a container does.
+/// Returns who answers a request, if a container does.
 pub(crate) async fn who(host: &Host, name: &str, path: &str) -> Option<String> {
     let answer = ask(host, name, path).await.ok()?;
     answer.name().filter(|_| answer.status == 200).map(str::to_owned)
@@ -80,7 +80,7 @@ pub(crate) async fn served_by(agent: &Agent, name: &str, containers: &[&str]) {
     .await;
 }
 
-/// The problems of a container, as `key: message`.
+/// Returns the problems of a container, as `key: message`.
 pub(crate) async fn problems_of(agent: &Agent, container: &str) -> Vec<String> {
     let problems = agent.api("/v1/problems").await.unwrap_or_default();
     let about = |problem: &&Value| problem["container"] == container;

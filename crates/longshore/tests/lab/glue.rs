@@ -51,7 +51,7 @@ impl Checkout {
         fs::set_permissions(path, fs::Permissions::from_mode(0o755))
     }
 
-    /// What the document's script wrote.
+    /// Returns what the document's script wrote.
     fn log(&self) -> String {
         fs::read_to_string(self.path("test.log")).unwrap_or_default()
     }

@@ -57,7 +57,7 @@ impl Folder {
         self.0.path()
     }
 
-    /// An INI file of a script handler, with further lines for its first section.
+    /// Returns an INI file of a script handler, with further lines for its first section.
     pub(crate) fn handler(
         &self,
         name: &str,
@@ -73,12 +73,12 @@ impl Folder {
         self.ini(name, &text)
     }
 
-    /// A handler that writes down what it is told.
+    /// Returns a handler that writes down what it is told.
     pub(crate) fn recorder(&self, name: &str, events: &str, more: &str) -> std::io::Result<PathBuf> {
         self.handler(name, events, more, RECORD)
     }
 
-    /// A handler that writes down what it is told, as a plugin.
+    /// Returns a handler that writes down what it is told, as a plugin.
     pub(crate) fn recording_plugin(&self, name: &str, events: &str, more: &str) -> std::io::Result<PathBuf> {
         let (plugin, heard) = (self.path().join("recorder.py"), self.path().join(format!("{name}.heard")));
         std::fs::write(&plugin, PLUGIN)?;
@@ -105,7 +105,7 @@ impl Folder {
         Ok(path)
     }
 
-    /// What a recorder heard, in order.
+    /// Returns what a recorder heard, in order.
     pub(crate) fn heard(&self, name: &str) -> Vec<Heard> {
         let text = std::fs::read_to_string(self.path().join(format!("{name}.heard"))).unwrap_or_default();
         let line = |line: &str| {
@@ -125,7 +125,7 @@ impl Folder {
         text.lines().map(line).collect()
     }
 
-    /// The events of one container that a recorder heard, in order.
+    /// Returns the events of one container that a recorder heard, in order.
     pub(crate) fn events_of(&self, name: &str, container: &str) -> Vec<String> {
         self.heard(name).into_iter().filter(|heard| heard.container == container).map(|h| h.event).collect()
     }
@@ -157,7 +157,7 @@ impl Folder {
         }
     }
 
-    /// An agent with these handlers.
+    /// Returns an agent with these handlers.
     pub(crate) fn agent(&self, host: &Host) -> AgentBuilder {
         let folder = self.path().display().to_string();
         Agent::on(host).flags(&["--balancer", "none", "--handler-paths", &folder, "--script-paths", &folder])

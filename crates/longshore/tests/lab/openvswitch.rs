@@ -35,7 +35,7 @@ impl Bench {
         Agent::on(host).flags(&["--handler-paths", &folder]).env(name, &value)
     }
 
-    /// The ports that lead into a container and whose they are: the agent's name, or nobody's.
+    /// Returns the ports that lead into a container and whose they are: the agent's name, or nobody's.
     async fn ports(&self, container: &str) -> Vec<(String, String)> {
         let of = format!("external_ids:container_id={container}");
         let line = ["--format=csv", "--no-heading", "--data=bare", "--columns=name,external_ids", "find"];
@@ -71,7 +71,7 @@ impl Bench {
     }
 }
 
-/// A container without a network, with this address once it is connected.
+/// Returns a container without a network, with this address once it is connected.
 fn at(address: &str) -> ContainerSpec {
     bare().label("longshore.ovs.options", format!("--ipaddress={address}/24"))
 }
@@ -80,7 +80,7 @@ fn bare() -> ContainerSpec {
     ContainerSpec::busybox(&["sleep", "1000"]).network("none").stop_timeout(1)
 }
 
-/// A container that says so once it has reached this address.
+/// Returns a container that says so once it has reached this address.
 fn reaching(address: &str) -> ContainerSpec {
     let script = format!("until ping -c 1 -W 1 {address}; do sleep 0.1; done; echo REACHED; sleep 1000");
     at("10.9.0.1").command(&["sh", "-c", &script])

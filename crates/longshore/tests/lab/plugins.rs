@@ -32,7 +32,7 @@ impl Handlers {
         self.printed(&name, class, events, &text)
     }
 
-    /// A class whose file has this text.
+    /// Returns a class whose file has this text.
     fn printed(&self, name: &str, class: &str, events: &str, text: &str) -> TestResult {
         fs::write(self.path(&format!("{name}.py")), text)?;
         let ini = format!(
@@ -71,7 +71,7 @@ async fn logs(agent: &Agent, text: &str) {
     eventually(text, async || agent.log().contains(text)).await;
 }
 
-/// Whether a process of this number runs. One that ended and is not waited for by its parent does not.
+/// Returns whether a process of this number runs. One that ended and is not waited for by its parent does not.
 fn runs(pid: &str) -> bool {
     let Ok(pid) = pid.trim().parse::<u32>() else { return false };
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 /// A lease that tests need not wait long for.
 const LEASE: Duration = Duration::from_secs(4);
 
-/// An agent that publishes to this etcd, with further flags.
+/// Returns an agent that publishes to this etcd, with further flags.
 fn publisher(host: &Host, etcd: &Etcd<'_>, flags: &[&str]) -> AgentBuilder {
     let flags = flags.iter().map(|&flag| flag.to_owned());
     let lease = ["--publish-lease".to_owned(), format!("{}s", LEASE.as_secs())];
@@ -23,7 +23,7 @@ fn idle() -> ContainerSpec {
     ContainerSpec::busybox(&["sleep", "1000"])
 }
 
-/// The key that a container has by default.
+/// Returns the key that a container has by default.
 fn key(host: &Host, container: &Container) -> String {
     format!("/longshore/containers/{}/{}", host.name, container.id)
 }
@@ -44,7 +44,7 @@ async fn inspection(etcd: &Etcd<'_>, key: &str) -> Result<Value, Box<dyn std::er
     Ok(serde_json::from_str(keys.get(key).ok_or("the key is not there")?)?)
 }
 
-/// How often a key was written since it was there.
+/// Returns how often a key was written since it was there.
 async fn version(etcd: &Etcd<'_>, key: &str) -> Result<i64, Box<dyn std::error::Error + Send + Sync>> {
     let answer: Value = serde_json::from_str(&etcd.ctl(&["get", key, "-w", "json"]).await?)?;
     Ok(answer["kvs"][0]["version"].as_i64().ok_or("the key is not there")?)

@@ -34,7 +34,7 @@ impl File {
     }
 }
 
-/// An agent that only keeps sidecars.
+/// Returns an agent that only keeps sidecars.
 fn agent(host: &Host, file: Option<&File>) -> AgentBuilder {
     let agent = Agent::on(host).balancer("none");
     match file {
@@ -43,7 +43,7 @@ fn agent(host: &Host, file: Option<&File>) -> AgentBuilder {
     }
 }
 
-/// A sidecar of every busybox, with more lines of its definition.
+/// Returns a sidecar of every busybox, with more lines of its definition.
 fn of_busybox(more: &str) -> String {
     format!(
         "services:\n  busybox: {{sidecars: [side]}}\nsidecars:\n  side:\n    image: busybox\n    command: sleep 1000\n    stop_grace_period: 1s\n    {more}\n"
@@ -54,7 +54,7 @@ fn busy() -> ContainerSpec {
     ContainerSpec::busybox(&["sleep", "1000"]).stop_timeout(1)
 }
 
-/// All that Docker says of a container, or nothing where there is none.
+/// Returns all that Docker says of a container, or nothing where there is none.
 async fn inspect(host: &Host, name: &str) -> Option<Value> {
     let found = host.docker().inspect_container(name, None).await.ok()?;
     serde_json::to_value(found).ok()
@@ -73,18 +73,18 @@ async fn until_gone(host: &Host, name: &str) {
     eventually(&format!("{name} is gone"), async || inspect(host, name).await.is_none()).await;
 }
 
-/// The network namespace of a container's process, as a file.
+/// Returns the network namespace of a container's process, as a file.
 async fn namespace(host: &Host, name: &str) -> String {
     let pid = until_runs(host, name).await["State"]["Pid"].as_u64().unwrap_or_default();
     format!("/proc/{pid}/ns/net")
 }
 
-/// What tells that namespace from others.
+/// Returns what tells that namespace from others.
 async fn namespace_id(host: &Host, name: &str) -> std::io::Result<PathBuf> {
     std::fs::read_link(namespace(host, name).await)
 }
 
-/// The name of the sidecar `side` of a main without a number.
+/// Returns the name of the sidecar `side` of a main without a number.
 fn side(id: &str) -> String {
     format!("podder_side_{}", &id[..12])
 }

@@ -165,7 +165,7 @@ fn apex(zone: &Zone, asked: &Name, kind: RecordType, response: &mut Response) {
     }
 }
 
-/// An SRV record for each of the wanted ports of each container, with the containers' addresses beside.
+/// Returns an SRV record for each of the wanted ports of each container, with the containers' addresses beside.
 fn ports(
     zone: &Zone,
     asked: &Name,
@@ -188,7 +188,7 @@ fn ports(
     }
 }
 
-/// All of them, beginning with another one each turn.
+/// Returns all of them, beginning with another one each turn.
 fn rotated<T>(all: &[T], turn: usize) -> impl Iterator<Item = &T> {
     let (before, from) = all.split_at(turn.checked_rem(all.len()).unwrap_or_default());
     from.iter().chain(before)

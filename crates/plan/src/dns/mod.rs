@@ -48,7 +48,7 @@ pub struct ZoneParts {
 }
 
 impl Zone {
-    /// A zone of the names that a plan has now. The host's own is there even while it has no containers.
+    /// Creates a zone of the names that a plan has now. The host's own is there even while it has no containers.
     pub fn new(plan: &NamePlan, parts: ZoneParts) -> Self {
         let NameSettings { domain, node, .. } = plan.settings();
         Self {
@@ -63,12 +63,12 @@ impl Zone {
         }
     }
 
-    /// The domain that is answered for.
+    /// Returns the domain that is answered for.
     pub fn domain(&self) -> &DomainName {
         &self.own
     }
 
-    /// The names in it.
+    /// Returns the names in it.
     pub fn names(&self) -> &NameTable {
         &self.names
     }
@@ -108,7 +108,7 @@ pub fn answer(zone: &Zone, request: &[u8], transport: Transport, turn: usize) ->
     }
 }
 
-/// A name of ours on the wire. Every [`DomainName`] is one: its parts have 63 bytes at most, and all of it 253.
+/// Returns a name of ours on the wire. Every [`DomainName`] is one: its parts have 63 bytes at most, and all of it 253.
 fn name(text: &str) -> Name {
     Name::from_labels(text.split('.').map(str::as_bytes)).unwrap_or_default()
 }

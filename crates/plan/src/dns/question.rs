@@ -31,12 +31,12 @@ pub struct Forward {
 }
 
 impl Forward {
-    /// The question.
+    /// Returns the question.
     pub fn query(&self) -> &Query {
         &self.query
     }
 
-    /// Whether the client wants signatures.
+    /// Returns whether the client wants signatures.
     pub fn dnssec_ok(&self) -> bool {
         self.dnssec_ok
     }

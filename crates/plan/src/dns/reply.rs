@@ -21,14 +21,14 @@ pub(super) struct Response {
 }
 
 impl Response {
-    /// An answer that says no more than this, to a request of which only the header counts.
+    /// Creates an answer that says no more than this, to a request of which only the header counts.
     pub(super) fn bare(id: u16, code: OpCode, recursion_desired: bool, response: ResponseCode) -> Self {
         let mut message = Message::error_msg(id, code, response);
         message.metadata.recursion_desired = recursion_desired;
         Self { message, limit: SHORTEST_LIMIT }
     }
 
-    /// An empty answer to a request.
+    /// Creates an empty answer to a request.
     pub(super) fn to(request: &Message, transport: Transport) -> Self {
         let mut message = Message::response(request.metadata.id, request.metadata.op_code);
         message.metadata = Metadata::response_from_request(&request.metadata);
@@ -49,12 +49,12 @@ impl Response {
         Self { message, limit }
     }
 
-    /// The question, of which there is one.
+    /// Returns the question, of which there is one.
     pub(super) fn query(&self) -> Option<&Query> {
         self.message.queries.first()
     }
 
-    /// The same, with this outcome.
+    /// Creates the same, with this outcome.
     pub(super) fn with(mut self, code: ResponseCode) -> Self {
         self.message.metadata.response_code = code;
         self
@@ -101,7 +101,7 @@ impl Response {
     }
 }
 
-/// The whole message, if it is not longer than `limit`.
+/// Returns the whole message, if it is not longer than `limit`.
 fn encode(message: &Message, limit: u16) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(usize::from(SHORTEST_LIMIT));
     let mut encoder = BinEncoder::new(&mut bytes);
@@ -111,7 +111,7 @@ fn encode(message: &Message, limit: u16) -> Option<Vec<u8>> {
     (whole && bytes.len() <= usize::from(limit)).then_some(bytes)
 }
 
-/// Whether the encoder left something out.
+/// Returns whether the encoder left something out.
 fn is_truncated(bytes: &[u8]) -> bool {
     bytes.get(2).is_some_and(|flags| flags & 0b10 != 0)
 }

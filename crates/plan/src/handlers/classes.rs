@@ -17,7 +17,7 @@ pub(super) struct Classes<'a> {
 }
 
 impl Classes<'_> {
-    /// What the handler does; `None` where that cannot be told, with the problem noted.
+    /// Returns what the handler does; `None` where that cannot be told, with the problem noted.
     pub(super) fn job(&self, reader: &mut Reader<'_>, script: &dyn Fn(&str) -> FoundScript) -> Option<Job> {
         let Some(said) = reader.head("class").or_else(|| reader.head("kind")) else {
             let hint = format!("one of {}, or Docker Glue's name of a class", self.names().join(", "));
@@ -46,7 +46,7 @@ impl Classes<'_> {
         }
     }
 
-    /// The handler's own options. What may hold a password stays behind.
+    /// Returns the handler's own options. What may hold a password stays behind.
     pub(super) fn params(&self, definition: &Definition, job: &Job) -> BTreeMap<String, String> {
         let class = self.followers.iter().find(|class| class.name() == job.word());
         let secrets = class.map_or([].as_slice(), |class| class.secrets);
@@ -114,7 +114,7 @@ fn balancer(reader: &mut Reader<'_>) -> BalanceJob {
     }
 }
 
-/// A program and its arguments.
+/// Returns a program and its arguments.
 fn command(reader: &mut Reader<'_>) -> Option<Vec<String>> {
     if !matches!(reader.param("command").map(|said| &said.value), Some(Value::Many(_))) {
         reader.needed("command")?;
@@ -135,7 +135,7 @@ fn webhook(reader: &mut Reader<'_>) -> Option<Job> {
     Some(Job::Webhook { url: url.to_owned(), secret_file: reader.file("secret-file") })
 }
 
-/// A Python class, run by our package.
+/// Returns a Python class, run by our package.
 fn python(reader: &mut Reader<'_>, class: &str) -> Option<Job> {
     let definition = reader.definition;
     if !definition.is_ini {
@@ -159,7 +159,7 @@ fn python(reader: &mut Reader<'_>, class: &str) -> Option<Job> {
     Some(Job::Plugin { command })
 }
 
-/// Whether it is how Python names a class in a module: `package.module.Class`.
+/// Returns whether it is how Python names a class in a module: `package.module.Class`.
 fn is_dotted(text: &str) -> bool {
     let is_name = |part: &str| {
         part.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')

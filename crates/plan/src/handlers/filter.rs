@@ -74,7 +74,7 @@ pub fn wants(filter: &Filter, event: &HandlerEvent) -> bool {
     }
 }
 
-/// What Docker must be asked for on behalf of these handlers: everything that happens to containers, or else events by
+/// Returns what Docker must be asked for on behalf of these handlers: everything that happens to containers, or else events by
 /// their names.
 pub fn attention<'a>(handlers: impl IntoIterator<Item = &'a Handler>) -> (bool, BTreeSet<String>) {
     let mut all = false;

@@ -80,7 +80,7 @@ fn parser() -> Ini {
     Ini::new_from_defaults(rules)
 }
 
-/// The text without the remarks that follow values. Only the first semicolon of a line can begin one, and only after
+/// Returns the text without the remarks that follow values. Only the first semicolon of a line can begin one, and only after
 /// a space, as in Python 2.
 fn without_remarks(text: &str) -> String {
     let kept = |line: &'_ str| -> usize {
@@ -101,7 +101,7 @@ fn line_and_reason(why: &str) -> (Option<usize>, &str) {
     (digits.parse().ok(), reason)
 }
 
-/// The line that says a key last, which is the one that counts.
+/// Returns the line that says a key last, which is the one that counts.
 fn line_of(text: &str, section: &str, key: &str) -> Option<usize> {
     let mut inside = section == NOWHERE;
     let mut found = None;

@@ -21,12 +21,12 @@ impl<'a> Reader<'a> {
         Self { definition, problems: Vec::new(), broken: false }
     }
 
-    /// A value under `[handler]`. Hyphens and underscores count as the same.
+    /// Returns a value under `[handler]`. Hyphens and underscores count as the same.
     pub(crate) fn head(&self, key: &str) -> Option<&'a Said> {
         find(&self.definition.head, key)
     }
 
-    /// A value under `[params]`. Hyphens and underscores count as the same.
+    /// Returns a value under `[params]`. Hyphens and underscores count as the same.
     pub(crate) fn param(&self, key: &str) -> Option<&'a Said> {
         find(&self.definition.params, key)
     }
@@ -52,7 +52,7 @@ impl<'a> Reader<'a> {
         self.text(key).map(|text| self.beside(text))
     }
 
-    /// A path, absolute: a relative one lies beside the definition.
+    /// Returns a path, absolute: a relative one lies beside the definition.
     pub(crate) fn beside(&self, path: &str) -> PathBuf {
         self.definition.file.parent().map_or_else(|| path.into(), |folder| folder.join(path))
     }
@@ -156,7 +156,7 @@ fn find<'a>(map: &'a std::collections::BTreeMap<String, Said>, key: &str) -> Opt
     map.get(key).or_else(|| map.get(&key.replace('-', "_")))
 }
 
-/// A stranger's text for a line of the log: quoted, escaped and not too long.
+/// Returns a stranger's text for a line of the log: quoted, escaped and not too long.
 pub(crate) fn shown(text: &str) -> String {
     match text.char_indices().nth(SHOWN) {
         Some((end, _)) => format!("{:?}…", text.get(..end).unwrap_or_default()),
@@ -164,7 +164,7 @@ pub(crate) fn shown(text: &str) -> String {
     }
 }
 
-/// The known word that a misspelt one was meant to be, as a hint.
+/// Returns the known word that a misspelt one was meant to be, as a hint.
 pub(crate) fn nearest(word: &str, known: &[&str]) -> Option<String> {
     // Comparing costs the product of the lengths.
     if word.len() > 32 {

@@ -16,7 +16,7 @@ pub(crate) fn check_url(reader: &mut Reader<'_>, key: &str, line: Option<usize>,
     }
 }
 
-/// Whether a scheme and a host are there, and nothing that cannot be in a URL.
+/// Returns whether a scheme and a host are there, and nothing that cannot be in a URL.
 fn is_url(text: &str) -> bool {
     let scheme = text.starts_with("http://") || text.starts_with("https://");
     scheme && !authority(text).is_empty() && text.chars().all(|c| c.is_ascii_graphic())

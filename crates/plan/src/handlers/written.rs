@@ -1,6 +1,6 @@
 use longshore_model::Handler;
 
-/// A handler of the settings file as the INI file that its script gets as first argument: `crudini --get FILE params KEY`
+/// Returns a handler of the settings file as the INI file that its script gets as first argument: `crudini --get FILE params KEY`
 /// finds its options.
 pub fn written(handler: &Handler) -> String {
     let mut text = format!(

@@ -74,7 +74,7 @@ pub struct Definition {
 }
 
 impl Definition {
-    /// The sidecars and services that must be there first: those it names, those it links to, and whose network it is in.
+    /// Returns the sidecars and services that must be there first: those it names, those it links to, and whose network it is in.
     pub fn needs(&self) -> impl Iterator<Item = (&str, Condition)> {
         let named = self.depends_on.iter().map(|(name, condition)| (name.as_str(), *condition));
         let linked = self.links.iter().map(|link| link.target.as_str());

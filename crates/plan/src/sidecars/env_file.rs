@@ -73,7 +73,7 @@ pub(super) struct BadLine {
     pub(super) message: &'static str,
 }
 
-/// The variables that a text says, the later of one name counting; a name without a value takes that of `own`, where
+/// Returns the variables that a text says, the later of one name counting; a name without a value takes that of `own`, where
 /// there is one.
 pub(super) fn variables(
     text: &str,
@@ -103,7 +103,7 @@ pub(super) fn variables(
 /// A name, and its value where it has one.
 type Assignment<'a> = (&'a str, Option<String>);
 
-/// What the first line of a text says, and the text after it.
+/// Returns what the first line of a text says, and the text after it.
 fn assignment(text: &str, raw: bool) -> Result<(Option<Assignment<'_>>, &str), &'static str> {
     let (line, after) = text.split_once('\n').unwrap_or((text, ""));
     let line = line.trim_start();
@@ -139,7 +139,7 @@ fn variable(text: &str) -> Result<&str, &'static str> {
     if good { Ok(name) } else { Err("it does not begin with a variable's name and =") }
 }
 
-/// A value without quotes: a comment after a space is none of it.
+/// Returns a value without quotes: a comment after a space is none of it.
 fn bare(value: &str) -> &str {
     let value = value.trim();
     if value.starts_with('#') {
@@ -151,7 +151,7 @@ fn bare(value: &str) -> &str {
     comment.and_then(|(at, _)| value.get(..at)).unwrap_or(value).trim_end()
 }
 
-/// A value up to its closing quote, and the text after that.
+/// Returns a value up to its closing quote, and the text after that.
 fn unquoted(text: &str, quote: char) -> Option<(String, &str)> {
     let mut value = String::new();
     let mut rest = text.chars();

@@ -73,17 +73,17 @@ impl SidecarFile {
         Ok((Self { path: shown, dir, environment, content: Content::Plain(definitions) }, problems))
     }
 
-    /// Whether it is rendered for every main.
+    /// Returns whether it is rendered for every main.
     pub fn is_template(&self) -> bool {
         matches!(self.content, Content::Template(_))
     }
 
-    /// The variables that those without a value take theirs from.
+    /// Returns the variables that those without a value take theirs from.
     pub(super) fn environment(&self) -> &BTreeMap<String, String> {
         &self.environment
     }
 
-    /// The sidecars of a main, with those that they depend on, and what is wrong. A template is rendered with the
+    /// Returns the sidecars of a main, with those that they depend on, and what is wrong. A template is rendered with the
     /// main's inspection as `data`, its first network's name as `network`, and the names of all as `networks`;
     /// without an inspection, none of the three is defined.
     ///
@@ -128,7 +128,7 @@ impl SidecarFile {
     }
 }
 
-/// The network that a container is on first.
+/// Returns the network that a container is on first.
 fn first_network(main: &Container) -> Option<&str> {
     let named = main.networks.get_key_value(&main.network_mode);
     named.or_else(|| main.networks.iter().next()).map(|(name, _)| name.as_str())
@@ -201,7 +201,7 @@ impl Service for (String, Option<ImageReference>, Vec<String>) {
     }
 }
 
-/// Whether a key names an image: without a tag, whatever the tag; a name without a tag is `latest`.
+/// Returns whether a key names an image: without a tag, whatever the tag; a name without a tag is `latest`.
 fn names(key: &ImageReference, image: &str) -> bool {
     let Ok(image) = image.parse::<ImageReference>() else { return false };
     if (&key.registry, &key.repository) != (&image.registry, &image.repository) {
@@ -369,7 +369,7 @@ impl Parsing<'_> {
     }
 }
 
-/// The entries of a map with their lines.
+/// Returns the entries of a map with their lines.
 fn top(node: &Node) -> Result<Vec<(&str, usize, &Node)>, String> {
     match &node.value {
         Value::Map(entries) => Ok(entries.iter().map(|e| (e.key.as_str(), e.line, &e.value)).collect()),

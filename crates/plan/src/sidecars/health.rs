@@ -46,7 +46,7 @@ pub(super) fn health_check(node: &Node, reader: &mut Reader<'_>) -> Result<Optio
     Ok((found != HealthCheck::default()).then_some(found))
 }
 
-/// A text is for the shell; a list says so itself.
+/// Returns a text is for the shell; a list says so itself.
 fn test(node: &Node) -> Result<Vec<String>, String> {
     if let Value::Text(text) = &node.value {
         return Ok(vec!["CMD-SHELL".to_owned(), text.clone()]);

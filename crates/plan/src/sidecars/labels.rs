@@ -76,7 +76,7 @@ pub(super) fn sidecars(main: &Container) -> (BTreeMap<String, Definition>, Vec<P
     (found, reading.problems)
 }
 
-/// A label's value: YAML where it begins as a list or a map of it does, else lines where a list is wanted, else text.
+/// Returns a label's value: YAML where it begins as a list or a map of it does, else lines where a list is wanted, else text.
 fn node(key: &str, text: &str) -> Result<Node, String> {
     let text = text.trim();
     let may_be_yaml = !matches!(key, "image" | "user" | "working_dir") && KEYS.contains(&key);

@@ -56,7 +56,7 @@ const OPTIONS: [&str; 14] = [
     "consistent",
 ];
 
-/// All of `volumes`, or what is wrong with it.
+/// Returns all of `volumes`, or what is wrong with it.
 pub(super) fn volumes(node: &Node, reader: &mut Reader<'_>) -> Result<Vec<Volume>, String> {
     if !matches!(node.value, Value::Map(_)) {
         return items(node)?.into_iter().map(|item| volume(item, reader)).collect();
@@ -68,7 +68,7 @@ pub(super) fn volumes(node: &Node, reader: &mut Reader<'_>) -> Result<Vec<Volume
     entries.into_iter().map(|(source, value)| bound(source, value, reader)).collect()
 }
 
-/// An entry of Podder's map: a path of the host, or a volume's name, to its path in the sidecar, or to a map with
+/// Returns an entry of Podder's map: a path of the host, or a volume's name, to its path in the sidecar, or to a map with
 /// `bind`, and `mode` or `ro`, as in the Docker library for Python.
 fn bound(source: &str, node: &Node, reader: &mut Reader<'_>) -> Result<Volume, String> {
     let (mut target, mut options) = (None, Vec::new());
@@ -109,7 +109,7 @@ fn bound(source: &str, node: &Node, reader: &mut Reader<'_>) -> Result<Volume, S
     Ok(Volume::Bind { source, target, options, create: true })
 }
 
-/// One entry of `volumes`, or what is wrong with it. Relative paths are of `dir`; without one, there are none.
+/// Returns one entry of `volumes`, or what is wrong with it. Relative paths are of `dir`; without one, there are none.
 fn volume(node: &Node, reader: &mut Reader<'_>) -> Result<Volume, String> {
     match &node.value {
         Value::Text(text) => short(text, reader.dir),
@@ -226,12 +226,12 @@ fn long(node: &Node, reader: &mut Reader<'_>) -> Result<Volume, String> {
     }
 }
 
-/// A place in the sidecar.
+/// Returns a place in the sidecar.
 fn inside(path: &str) -> Option<String> {
     (path.starts_with('/') && !path.contains(['\0', '\n', ':'])).then(|| path.to_owned())
 }
 
-/// A path of the host, made absolute, or a volume's name.
+/// Returns a path of the host, made absolute, or a volume's name.
 fn outside(source: &str, dir: Option<&Path>) -> Result<String, String> {
     if source.contains(['\0', '\n', ':']) {
         return Err(format!("the source {} has a colon or a line break in it", quoted(source)));
@@ -253,7 +253,7 @@ fn outside(source: &str, dir: Option<&Path>) -> Result<String, String> {
     Err(format!("invalid source {}: expected a path or a volume name", quoted(source)))
 }
 
-/// The path without `.` and `..`.
+/// Returns the path without `.` and `..`.
 pub(super) fn normal(path: &Path) -> PathBuf {
     let mut found = PathBuf::new();
     for component in path.components() {

@@ -146,7 +146,7 @@ impl Looking<'_> {
         }
     }
 
-    /// The container that is meant by a name that a sidecar needs.
+    /// Returns the container that is meant by a name that a sidecar needs.
     fn needed(&self, main: &Container, name: &str, current: &Siblings) -> Option<Arc<Container>> {
         match current.get(name) {
             Some(sibling) => Some(Arc::clone(sibling)),
@@ -248,7 +248,7 @@ impl Looking<'_> {
         self.order(name, Step::Create(Box::new(sidecar)));
     }
 
-    /// Whether what it needs is there; if not, it waits, and says so where only others can help.
+    /// Returns whether what it needs is there; if not, it waits, and says so where only others can help.
     fn may_start(
         &mut self,
         main: &Container,
@@ -312,7 +312,7 @@ impl Looking<'_> {
     }
 }
 
-/// Whether a container was made for the main's present run: the network namespace of an older one is gone.
+/// Returns whether a container was made for the main's present run: the network namespace of an older one is gone.
 fn is_of_this_run(container: &Container, main: &Container) -> bool {
     container.started == 0 || container.started >= main.started
 }

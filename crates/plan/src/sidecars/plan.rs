@@ -68,7 +68,7 @@ pub struct SidecarPlan {
 }
 
 impl SidecarPlan {
-    /// A plan without a file: only labels ask for sidecars.
+    /// Creates a plan without a file: only labels ask for sidecars.
     pub fn new() -> Self {
         Self::default()
     }
@@ -176,7 +176,7 @@ impl SidecarPlan {
         self.dirty.insert(id.clone());
     }
 
-    /// What is to be done now, of all that is not settled; the same again until it is seen to be done.
+    /// Returns what is to be done now, of all that is not settled; the same again until it is seen to be done.
     pub fn orders(&mut self, host: &Host) -> Vec<Order> {
         let mut orders = Vec::new();
         for id in std::mem::take(&mut self.dirty) {
@@ -194,7 +194,7 @@ impl SidecarPlan {
         orders
     }
 
-    /// All that is wrong, as of the last [`Self::orders`].
+    /// Returns all that is wrong, as of the last [`Self::orders`].
     pub fn problems(&self) -> impl Iterator<Item = &Problem> {
         self.looks.values().flatten()
     }

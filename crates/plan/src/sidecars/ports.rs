@@ -26,7 +26,7 @@ pub struct Port {
     pub host_ip: Option<IpAddr>,
 }
 
-/// All of `ports`, or what is wrong with it.
+/// Returns all of `ports`, or what is wrong with it.
 pub(super) fn ports(node: &Node, reader: &mut Reader<'_>) -> Result<Vec<Port>, String> {
     let mut found = Vec::new();
     if matches!(node.value, Value::Map(_)) {
@@ -41,7 +41,7 @@ pub(super) fn ports(node: &Node, reader: &mut Reader<'_>) -> Result<Vec<Port>, S
     if found.len() > MAX_ITEMS { Err(format!("more than {MAX_ITEMS} ports")) } else { Ok(found) }
 }
 
-/// An entry of Podder's map: `port[/protocol]` of the sidecar to one of the host's, or to several. Nothing stands for
+/// Returns an entry of Podder's map: `port[/protocol]` of the sidecar to one of the host's, or to several. Nothing stands for
 /// any free one, as in the Docker library for Python.
 fn bound(key: &str, value: &Node) -> Result<Vec<Port>, String> {
     let bad = || format!("invalid port {}: expected a port of the sidecar, as 80 or 53/udp", quoted(key));
@@ -82,7 +82,7 @@ fn bound(key: &str, value: &Node) -> Result<Vec<Port>, String> {
     bindings.into_iter().map(port).collect()
 }
 
-/// One entry of `ports`: as many ports as it stands for, or what is wrong with it.
+/// Returns one entry of `ports`: as many ports as it stands for, or what is wrong with it.
 fn port(node: &Node, reader: &mut Reader<'_>) -> Result<Vec<Port>, String> {
     match &node.value {
         Value::Text(text) | Value::Number(text) => short(text),
@@ -130,7 +130,7 @@ pub(super) fn short(text: &str) -> Result<Vec<Port>, String> {
     Ok((0..=count).map(one).collect())
 }
 
-/// A port with its protocol: `53/udp`, or a range of them.
+/// Returns a port with its protocol: `53/udp`, or a range of them.
 pub(super) fn exposed(text: &str) -> Option<Vec<(u16, Transport)>> {
     let (rest, transport) = transport(text.trim())?;
     let (first, last) = range(rest)?;

@@ -238,7 +238,7 @@ fn image(node: &Node) -> Result<String, String> {
     Ok(text)
 }
 
-/// A list of words, or a text that is split as a shell does.
+/// Returns a list of words, or a text that is split as a shell does.
 fn words(node: &Node) -> Result<Option<Vec<String>>, String> {
     match &node.value {
         Value::Null => Ok(None),

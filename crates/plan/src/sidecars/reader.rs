@@ -95,7 +95,7 @@ impl Reader<'_> {
     }
 }
 
-/// The entries of a list; one thing is a list of it.
+/// Returns the entries of a list; one thing is a list of it.
 pub(super) fn items(node: &Node) -> Result<Vec<&Node>, String> {
     let items: Vec<&Node> = match &node.value {
         Value::List(items) => items.iter().collect(),
@@ -106,7 +106,7 @@ pub(super) fn items(node: &Node) -> Result<Vec<&Node>, String> {
     if items.len() > MAX_ITEMS { Err(format!("more than {MAX_ITEMS} entries")) } else { Ok(items) }
 }
 
-/// The entries of a list of texts.
+/// Returns the entries of a list of texts.
 pub(super) fn texts(node: &Node) -> Result<Vec<String>, String> {
     let text = |item: &Node| match item.scalar().filter(|text| !text.is_empty() && !text.contains('\0')) {
         Some(text) => Ok(text),
@@ -120,7 +120,7 @@ pub(super) fn text(node: &Node) -> Result<String, String> {
     text.ok_or_else(|| format!("it is {}, not a text of one line", node.kind()))
 }
 
-/// A yes or no of YAML, or its text in a label.
+/// Returns a yes or no of YAML, or its text in a label.
 pub(super) fn flag(node: &Node) -> Option<bool> {
     match &node.value {
         Value::Bool(on) => Some(*on),
@@ -129,7 +129,7 @@ pub(super) fn flag(node: &Node) -> Option<bool> {
     }
 }
 
-/// A yes or no as text.
+/// Returns a yes or no as text.
 fn truth(text: &str) -> Option<bool> {
     match text.trim().to_ascii_lowercase().as_str() {
         "1" | "true" | "yes" | "on" => Some(true),
@@ -138,7 +138,7 @@ fn truth(text: &str) -> Option<bool> {
     }
 }
 
-/// Whether a text can be a part of a container's name.
+/// Returns whether a text can be a part of a container's name.
 pub(super) fn is_name(text: &str) -> bool {
     let good = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     text.len() <= 100 && text.chars().all(good) && text.starts_with(|c: char| c.is_ascii_alphanumeric())

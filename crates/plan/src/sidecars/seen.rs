@@ -71,7 +71,7 @@ impl Seen {
         mains
     }
 
-    /// The containers of a main's sidecars.
+    /// Returns the containers of a main's sidecars.
     pub(super) fn owned_by(&self, main: &ContainerId) -> Vec<Arc<Container>> {
         let ids = self.owned.get(main).into_iter().flatten();
         ids.filter_map(|id| self.containers.get(id)).cloned().collect()
@@ -81,7 +81,7 @@ impl Seen {
         self.containers.get(id).map(|container| container.name.clone())
     }
 
-    /// A container that is none of a main's sidecars, by the name of its compose service or its own.
+    /// Returns a container that is none of a main's sidecars, by the name of its compose service or its own.
     pub(super) fn outsider(&self, main: &Container, name: &str) -> Option<Arc<Container>> {
         if sidecar::service(main) == Some(name) || main.name == name {
             return self.containers.get(&main.id).cloned();
@@ -140,7 +140,7 @@ impl Seen {
     }
 }
 
-/// The main of a sidecar of ours.
+/// Returns the main of a sidecar of ours.
 fn main_of(container: &Container) -> Option<ContainerId> {
     container.labels.get(MAIN).filter(|_| is_sidecar(container)).map(ContainerId::new)
 }

@@ -84,7 +84,7 @@ impl Place {
     }
 }
 
-/// Whether a container is a sidecar of ours.
+/// Returns whether a container is a sidecar of ours.
 pub(super) fn is_sidecar(container: &Container) -> bool {
     container.labels.get(OWNER).is_some_and(|owner| owner == OWNER_VALUE)
 }
@@ -115,7 +115,7 @@ pub(super) fn names(main: &Container, sidecar: &str) -> Vec<String> {
     names
 }
 
-/// Where a sidecar is on the network, without its links, if that is no other sidecar's; what is wrong where it cannot
+/// Returns where a sidecar is on the network, without its links, if that is no other sidecar's; what is wrong where it cannot
 /// be there.
 pub(super) fn place(definition: &Definition, main: &Container, host: &Host) -> Result<Place, String> {
     match &definition.network_mode {
@@ -165,13 +165,13 @@ fn network(name: &str, main: &Container, host: &Host) -> Result<String, String> 
     }
 }
 
-/// The fingerprint of what a sidecar is made of. Its main's name is no part of it, as a rename changes nothing.
+/// Returns the fingerprint of what a sidecar is made of. Its main's name is no part of it, as a rename changes nothing.
 pub(super) fn fingerprint(definition: &Definition, place: &Place) -> String {
     let text = serde_json::to_vec(&(definition, place)).unwrap_or_default();
     Sha256::digest(&text).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// All that is needed to make it.
+/// Returns all that is needed to make it.
 pub(super) fn settle(
     sidecar: &str,
     from: &str,

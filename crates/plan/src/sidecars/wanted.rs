@@ -42,7 +42,7 @@ impl Wanted {
         wanted
     }
 
-    /// Whether a name is a sidecar's of this main, known well or not.
+    /// Returns whether a name is a sidecar's of this main, known well or not.
     pub(super) fn contains(&self, name: &str) -> bool {
         self.definitions.contains_key(name) || self.unknown.contains(name)
     }

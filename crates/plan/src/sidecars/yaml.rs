@@ -64,12 +64,12 @@ pub(super) fn read(text: &str) -> Result<Node, Malformed> {
 }
 
 impl Node {
-    /// A text that was not read from a file.
+    /// Creates a text that was not read from a file.
     pub(super) fn text(text: &str) -> Self {
         Self { line: 0, value: Value::Text(text.to_owned()) }
     }
 
-    /// What it is, for people.
+    /// Returns what it is, for people.
     pub(super) fn kind(&self) -> &'static str {
         match self.value {
             Value::Null => "nothing",
@@ -81,7 +81,7 @@ impl Node {
         }
     }
 
-    /// A single value as text.
+    /// Returns a single value as text.
     pub(super) fn scalar(&self) -> Option<String> {
         match &self.value {
             Value::Text(text) | Value::Number(text) => Some(text.clone()),

@@ -11,19 +11,19 @@ use longshore_plan::sidecars::{Order, SIDECAR, SidecarFile, SidecarPlan, Step};
 
 use crate::worlds::container;
 
-/// A running container `c<n>` of this image on the default bridge.
+/// Returns a running container `c<n>` of this image on the default bridge.
 pub(crate) fn main(n: u8, image: &str) -> Container {
     Container { image: image.to_owned(), ..container(n, &[]) }
 }
 
-/// The same as an instance of a compose service.
+/// Returns the same as an instance of a compose service.
 pub(crate) fn compose(mut main: Container, project: &str, service: &str, number: u8) -> Container {
     let labels = [("project", project), ("service", service), ("container-number", &number.to_string())];
     main.labels.extend(labels.map(|(key, value)| (format!("com.docker.compose.{key}"), value.to_owned())));
     main
 }
 
-/// A file with the sidecar `name` of the image `img`.
+/// Returns a file with the sidecar `name` of the image `img`.
 pub(crate) fn file(name: &str, more: &str) -> String {
     format!(
         "services: {{img: {{sidecars: [{name}]}}}}\nsidecars:\n  {name}:\n    image: {name}\n    command: []\n    {more}\n"

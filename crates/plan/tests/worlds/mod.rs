@@ -13,7 +13,7 @@ use longshore_model::{
 /// The host of these worlds.
 pub(crate) const ME: HostId = HostId::from_u128(1);
 
-/// A world of the one host, on which nothing runs.
+/// Returns a world of the one host, on which nothing runs.
 pub(crate) fn empty() -> World {
     World::new(ME, Host::default())
 }
@@ -35,7 +35,7 @@ pub(crate) fn put_network(world: &mut World, id: &str, network: Network) {
     world.put_host(ME, own);
 }
 
-/// A running container `c<n>` on the default bridge at 172.17.0.<n>, created in order of its number.
+/// Returns a running container `c<n>` on the default bridge at 172.17.0.<n>, created in order of its number.
 pub(crate) fn container(n: u8, labels: &[(&str, &str)]) -> Container {
     let endpoint = Endpoint {
         network_id: "bridge-id".to_owned(),
@@ -53,7 +53,7 @@ pub(crate) fn container(n: u8, labels: &[(&str, &str)]) -> Container {
     }
 }
 
-/// A world of these containers in which the given ports of each are open.
+/// Returns a world of these containers in which the given ports of each are open.
 pub(crate) fn world(containers: impl IntoIterator<Item = Container>, open: &[u16]) -> World {
     let mut world = empty();
     for container in containers {

@@ -30,7 +30,7 @@ pub(crate) fn settings() -> Settings {
     Settings { bind: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)], workers: 1, ..Settings::default() }
 }
 
-/// A port of 127.0.0.1 that nobody has, for TCP and UDP.
+/// Returns a port of 127.0.0.1 that nobody has, for TCP and UDP.
 pub(crate) async fn free_port() -> u16 {
     loop {
         let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -76,7 +76,7 @@ impl io::Write for Log {
     }
 }
 
-/// The log from here on.
+/// Returns the log from here on.
 pub(crate) fn log() -> Log {
     static LOG: OnceLock<Log> = OnceLock::new();
     let begin = || {
@@ -89,7 +89,7 @@ pub(crate) fn log() -> Log {
 }
 
 impl Bench {
-    /// One frontend, and no route yet.
+    /// Creates one frontend, and no route yet.
     pub(crate) async fn new(protocol: Protocol, settings: Settings) -> Self {
         let (balancer, seen) = Balancer::start(settings).unwrap();
         let frontend = Frontend { port: free_port().await, protocol };
@@ -150,7 +150,7 @@ impl Bench {
         self.balancer.stats().frontends[&self.frontend]
     }
 
-    /// A GET on a connection of its own.
+    /// Returns a GET on a connection of its own.
     pub(crate) async fn get(&self, host: &str, target: &str) -> Reply {
         self.ask(&format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")).await
     }
@@ -188,22 +188,22 @@ impl Reply {
         }
     }
 
-    /// A header of the response.
+    /// Returns a header of the response.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
     }
 
-    /// A header of the request, as the upstream saw it.
+    /// Returns a header of the request, as the upstream saw it.
     pub(crate) fn seen(&self, name: &str) -> Option<&str> {
         self.body.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
     }
 
-    /// The request line's method and target, as the upstream saw them.
+    /// Returns the request line's method and target, as the upstream saw them.
     pub(crate) fn request(&self) -> &str {
         self.body.lines().find(|line| line.contains(' ')).unwrap_or_default()
     }
 
-    /// Which upstream answered.
+    /// Returns which upstream answered.
     pub(crate) fn by(&self) -> u16 {
         self.header("x-upstream").expect("no upstream answered").parse().unwrap()
     }

@@ -48,7 +48,7 @@ async fn a_trusted_peer_is_believed_and_added() {
     assert_eq!(reply.seen("x-real-ip"), Some("127.0.0.1"));
 }
 
-/// A request with a value for each header that a client may not write, in every spelling.
+/// Returns a request with a value for each header that a client may not write, in every spelling.
 fn forging() -> String {
     let prefixed = ["x-forwarded-for", "x-forwarded-prefix", "x-forwarded-ssl", "x-forwarded-by"];
     let mut headers = String::new();

@@ -51,7 +51,7 @@ async fn an_upstream_that_comes_back_is_used_again() {
     assert_eq!(bench.get("h", "/").await.status, 200);
 }
 
-/// An upstream that reads a request and hangs up, and how many it read.
+/// Returns an upstream that reads a request and hangs up, and how many it read.
 async fn hanging_up() -> (std::net::SocketAddr, Arc<AtomicUsize>) {
     let requests = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&requests);

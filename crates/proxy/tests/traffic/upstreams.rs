@@ -126,7 +126,7 @@ async fn answer(
     Ok(response.header("keep-alive", "timeout=5").body(body).unwrap())
 }
 
-/// A server that gives each connection to `serve`.
+/// Returns a server that gives each connection to `serve`.
 pub(crate) async fn raw<F>(serve: impl Fn(TcpStream) -> F + Send + 'static) -> SocketAddr
 where
     F: Future<Output = ()> + Send + 'static,
@@ -154,7 +154,7 @@ pub(crate) async fn read_head(stream: &mut TcpStream) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
-/// An address that refuses connections.
+/// Returns an address that refuses connections.
 pub(crate) async fn refusing() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
 }

@@ -26,7 +26,7 @@ pub fn within_time<T: Send + 'static>(
     begin(path, call)?.wait(path)
 }
 
-/// The same without blocking.
+/// Returns the same without blocking.
 ///
 /// # Errors
 /// As [`within_time`].

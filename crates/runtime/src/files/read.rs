@@ -39,13 +39,13 @@ pub enum ReadError {
 }
 
 impl ReadError {
-    /// Whether there is no such file.
+    /// Returns whether there is no such file.
     pub fn is_absence(&self) -> bool {
         matches!(self, Self::System(error) if error.kind() == io::ErrorKind::NotFound)
     }
 }
 
-/// The text of a file of at most `longest` bytes.
+/// Returns the text of a file of at most `longest` bytes.
 ///
 /// # Errors
 /// Every variant of [`ReadError`].
@@ -70,7 +70,7 @@ pub fn read(path: &Path, longest: u64, guard: Guard) -> Result<String, ReadError
     String::from_utf8(bytes).map_err(|_| ReadError::Encoding)
 }
 
-/// The same without blocking, and within [`FILE_TIMEOUT`](super::FILE_TIMEOUT).
+/// Returns the same without blocking, and within [`FILE_TIMEOUT`](super::FILE_TIMEOUT).
 ///
 /// # Errors
 /// Every variant of [`ReadError`].
@@ -79,7 +79,7 @@ pub async fn read_soon(path: &Path, longest: u64, guard: Guard) -> Result<String
     soon(path, move || read(&file, longest, guard)).await?
 }
 
-/// The same within [`FILE_TIMEOUT`](super::FILE_TIMEOUT).
+/// Returns the same within [`FILE_TIMEOUT`](super::FILE_TIMEOUT).
 ///
 /// # Errors
 /// Every variant of [`ReadError`].

@@ -93,7 +93,7 @@ impl Watched {
     }
 }
 
-/// What a person should know where these files cannot be watched.
+/// Returns what a person should know where these files cannot be watched.
 pub fn unwatched(path: &str, key: &str, error: &notify::Error) -> Problem {
     Problem {
         subject: Subject::File { path: path.to_owned(), line: None },
@@ -173,7 +173,7 @@ fn watch_folders(
     Ok(watcher)
 }
 
-/// Whether it may be about these: reading a file is nothing, and the folders above have other things in them.
+/// Returns whether it may be about these: reading a file is nothing, and the folders above have other things in them.
 fn matters(event: &Event, wanted: &[PathBuf]) -> bool {
     if let EventKind::Access(access) = event.kind
         && access != AccessKind::Close(AccessMode::Write)

@@ -32,7 +32,7 @@ pub struct State {
 }
 
 impl State {
-    /// The state of an agent that has seen nothing yet. `addresses` are its host's.
+    /// Creates the state of an agent that has seen nothing yet. `addresses` are its host's.
     pub fn new(me: HostId, addresses: Vec<IpAddr>) -> Self {
         Self { world: World::new(me, Host { addresses, ..Host::default() }), listed: false }
     }
@@ -146,7 +146,7 @@ impl State {
         if self.world.remove_container(id) { one(id) } else { BTreeSet::new() }
     }
 
-    /// What an event says by itself, ahead of the inspection that follows it: only what takes a container out of
+    /// Returns what an event says by itself, ahead of the inspection that follows it: only what takes a container out of
     /// the routes, since that must not wait, and what puts a thawed one back.
     fn event(&mut self, host: HostId, event: &ContainerEvent) -> BTreeSet<Change> {
         let id = &ContainerRef::new(host, event.container.clone());
@@ -177,7 +177,7 @@ impl State {
         self.put(id, container)
     }
 
-    /// What a look at a port found. Of a container that does not run any more, it says nothing.
+    /// Returns what a look at a port found. Of a container that does not run any more, it says nothing.
     fn port(&mut self, id: &ContainerRef, address: SocketAddr, state: PortState) -> BTreeSet<Change> {
         let alive = self.world.container(id).is_some_and(|container| container.state.is_alive());
         let key = (id.clone(), address);

@@ -37,7 +37,7 @@ impl Reader {
         self.world.load_full()
     }
 
-    /// What changes from here on, and all of it to begin with.
+    /// Returns what changes from here on, and all of it to begin with.
     pub fn subscribe(&self) -> Changes {
         self.subscribers.subscribe(|| self.world.load().is_some())
     }

@@ -21,7 +21,7 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// A writer that tells every event to `told`, and what it feeds.
+    /// Returns a writer that tells every event to `told`, and what it feeds.
     pub fn new(state: State, told: mpsc::UnboundedSender<DockerEvent>) -> (Self, Reader, DockerState) {
         let (docker, docker_state) = watch::channel(Some("not connected yet".to_owned()));
         let (events, _) = broadcast::channel(FEED);
@@ -29,7 +29,7 @@ impl Writer {
         (Self { state, reader: reader.clone(), events, told, docker }, reader, docker_state)
     }
 
-    /// Every event of every container, as it is heard.
+    /// Returns every event of every container, as it is heard.
     pub fn events(&self) -> broadcast::Sender<ContainerEvent> {
         self.events.clone()
     }
@@ -71,7 +71,7 @@ impl Writer {
     }
 }
 
-/// The event's name as a metric label: a known word, so that the number of series stays bounded.
+/// Returns the event's name as a metric label: a known word, so that the number of series stays bounded.
 fn action(event: &ContainerEvent) -> String {
     match &event.kind {
         longshore_model::EventKind::Other(_) => "other".to_owned(),

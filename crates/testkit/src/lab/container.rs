@@ -36,7 +36,7 @@ pub struct ContainerSpec {
 }
 
 impl ContainerSpec {
-    /// The test server, which listens for HTTP on port 80 unless told otherwise.
+    /// Creates the test server, which listens for HTTP on port 80 unless told otherwise.
     pub fn server() -> Self {
         Self::default()
     }
@@ -57,19 +57,19 @@ impl ContainerSpec {
         self
     }
 
-    /// The arguments after the image's entry point.
+    /// Creates the arguments after the image's entry point.
     pub fn command(mut self, command: &[&str]) -> Self {
         self.command = Some(command.iter().map(|&word| word.into()).collect());
         self
     }
 
-    /// A label.
+    /// Creates a label.
     pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.labels.insert(key.into(), value.into());
         self
     }
 
-    /// An environment variable.
+    /// Creates an environment variable.
     pub fn env(mut self, key: &str, value: impl std::fmt::Display) -> Self {
         self.env.push(format!("{key}={value}"));
         self
@@ -116,12 +116,12 @@ impl ContainerSpec {
         self
     }
 
-    /// A Docker health check that asks the test server's `/health` at this interval; two failures make it unhealthy.
+    /// Creates a Docker health check that asks the test server's `/health` at this interval; two failures make it unhealthy.
     pub fn health_check(self, interval: Duration) -> Self {
         self.health_check_command(&["/testserver", "probe"], interval)
     }
 
-    /// A Docker health check of one's own, without a shell; two failures make the container unhealthy.
+    /// Creates a Docker health check of one's own, without a shell; two failures make the container unhealthy.
     pub fn health_check_command(mut self, command: &[&str], interval: Duration) -> Self {
         let test = std::iter::once("CMD").chain(command.iter().copied()).map(Into::into).collect();
         self.health_check = Some(HealthConfig {
@@ -134,22 +134,22 @@ impl ContainerSpec {
         self
     }
 
-    /// The test server answers HTTP on these ports (80 by default; none is a choice).
+    /// Creates the test server answers HTTP on these ports (80 by default; none is a choice).
     pub fn http_on(self, ports: &[u16]) -> Self {
         self.env("HTTP", join(ports))
     }
 
-    /// The test server echoes bytes on these TCP ports, after a first line `NAME`.
+    /// Creates the test server echoes bytes on these TCP ports, after a first line `NAME`.
     pub fn tcp_on(self, ports: &[u16]) -> Self {
         self.env("TCP", join(ports))
     }
 
-    /// The test server echoes datagrams on these UDP ports, each as `NAME: datagram`.
+    /// Creates the test server echoes datagrams on these UDP ports, each as `NAME: datagram`.
     pub fn udp_on(self, ports: &[u16]) -> Self {
         self.env("UDP", join(ports))
     }
 
-    /// The test server opens its ports so long after its start.
+    /// Creates the test server opens its ports so long after its start.
     pub fn listens_after(self, delay: Duration) -> Self {
         self.env("LISTEN_AFTER_MS", delay.as_millis())
     }
@@ -159,12 +159,12 @@ impl ContainerSpec {
         self.env("GRACE_MS", grace.as_millis())
     }
 
-    /// The test server ignores SIGTERM.
+    /// Creates the test server ignores SIGTERM.
     pub fn ignores_term(self) -> Self {
         self.env("IGNORE_TERM", 1)
     }
 
-    /// The test server's `/health` fails from the start, until `POST /health/pass`.
+    /// Creates the test server's `/health` fails from the start, until `POST /health/pass`.
     pub fn unhealthy(self) -> Self {
         self.env("UNHEALTHY", 1)
     }
@@ -327,7 +327,7 @@ impl Container {
         self.docker.remove_container(&self.id, Some(options)).await.map_err(self.failed("remove"))
     }
 
-    /// All that Docker says of it.
+    /// Returns all that Docker says of it.
     ///
     /// # Errors
     /// Docker's refusal.
@@ -335,7 +335,7 @@ impl Container {
         self.docker.inspect_container(&self.id, None).await.map_err(self.failed("inspect"))
     }
 
-    /// What its health check says: `starting`, `healthy` or `unhealthy`; `none` without one.
+    /// Returns what its health check says: `starting`, `healthy` or `unhealthy`; `none` without one.
     ///
     /// # Errors
     /// Docker's refusal.
@@ -344,7 +344,7 @@ impl Container {
         Ok(status.map_or_else(|| "none".into(), |s| s.to_string()))
     }
 
-    /// Whether its process runs.
+    /// Returns whether its process runs.
     ///
     /// # Errors
     /// Docker's refusal.
@@ -352,7 +352,7 @@ impl Container {
         Ok(self.inspect().await?.state.and_then(|s| s.running).unwrap_or_default())
     }
 
-    /// The host port that a published port got (`80/tcp`); nothing while it does not run.
+    /// Returns the host port that a published port got (`80/tcp`); nothing while it does not run.
     ///
     /// # Errors
     /// Docker's refusal.
@@ -362,7 +362,7 @@ impl Container {
         Ok(binding.and_then(|b| b.host_port).and_then(|p| p.parse().ok()))
     }
 
-    /// What it wrote.
+    /// Returns what it wrote.
     ///
     /// # Errors
     /// Docker's refusal.

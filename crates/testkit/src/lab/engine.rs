@@ -35,12 +35,12 @@ fn record(seat: &Seat) -> Option<Record> {
     serde_json::from_slice(&fs::read(seat.record()).ok()?).ok()
 }
 
-/// The running daemon's process.
+/// Returns the running daemon's process.
 pub(super) fn process(seat: &Seat) -> Option<Process> {
     record(seat).map(|r| r.process).filter(|p| p.runs())
 }
 
-/// A client of this host's Docker, which gives a call `seconds` to answer.
+/// Returns a client of this host's Docker, which gives a call `seconds` to answer.
 pub(super) fn client(seat: &Seat, seconds: u64) -> Result<Docker, LabError> {
     let socket = seat.socket();
     Docker::connect_with_unix(&socket.to_string_lossy(), seconds, API_DEFAULT_VERSION)
@@ -55,7 +55,7 @@ pub(super) fn docker_error(
     move |source| LabError::Docker { host, verb, source }
 }
 
-/// Whether the daemon runs with these options and answers.
+/// Returns whether the daemon runs with these options and answers.
 pub(super) async fn is_well(seat: &Seat, options: &EngineOptions) -> bool {
     let Some(record) = record(seat) else { return false };
     record.process.runs() && record.options == *options && answers(seat).await
@@ -149,7 +149,7 @@ fn not_up(seat: &Seat) -> LabError {
     }
 }
 
-/// The last lines of a file, for an error.
+/// Returns the last lines of a file, for an error.
 pub(crate) fn last_lines(path: &Path, count: usize) -> String {
     let bytes = fs::read(path).unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
@@ -230,13 +230,13 @@ pub(super) async fn clear(seat: &Seat) -> Result<(), LabError> {
     Ok(())
 }
 
-/// Whether this is the command line of a part of Docker: daemon, containerd, shim or port proxy.
+/// Returns whether this is the command line of a part of Docker: daemon, containerd, shim or port proxy.
 pub(super) fn is_dockers_own(words: &[&str]) -> bool {
     let program = words.first().and_then(|word| word.rsplit('/').next()).unwrap_or_default();
     program.starts_with("containerd") || program.starts_with("docker")
 }
 
-/// Where this machine mounts its cgroup hierarchies: one of them on version 2, many on version 1.
+/// Returns where this machine mounts its cgroup hierarchies: one of them on version 2, many on version 1.
 fn cgroups(seat: &Seat) -> Vec<std::path::PathBuf> {
     let root = Path::new("/sys/fs/cgroup");
     let controllers = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
@@ -247,7 +247,7 @@ fn cgroups(seat: &Seat) -> Vec<std::path::PathBuf> {
         .collect()
 }
 
-/// Every process of every container of the host.
+/// Returns every process of every container of the host.
 fn contained(seat: &Seat) -> Vec<Process> {
     let mut dirs = cgroups(seat);
     let mut found = Vec::new();

@@ -55,14 +55,14 @@ impl Member {
 }
 
 impl<'a> Etcd<'a> {
-    /// An etcd on this host: one member on the loopback, without TLS or users.
+    /// Returns an etcd on this host: one member on the loopback, without TLS or users.
     pub fn on(host: &'a Host) -> EtcdBuilder<'a> {
         EtcdBuilder { host: Some(host), members: 1, tls: false, flags: Vec::new() }
     }
 }
 
 impl Etcd<'static> {
-    /// An etcd on this machine's loopback, at free ports: for tests that need no Docker.
+    /// Returns an etcd on this machine's loopback, at free ports: for tests that need no Docker.
     pub fn here() -> EtcdBuilder<'static> {
         EtcdBuilder { host: None, members: 1, tls: false, flags: Vec::new() }
     }
@@ -115,13 +115,13 @@ impl<'a> EtcdBuilder<'a> {
 }
 
 impl Etcd<'_> {
-    /// The members' URLs.
+    /// Returns the members' URLs.
     pub fn endpoints(&self) -> Vec<String> {
         let scheme = if self.tls { "https" } else { "http" };
         self.members.iter().map(|member| format!("{scheme}://{}", member.client)).collect()
     }
 
-    /// The flags of `longshore run` that publish to it.
+    /// Returns the flags of `longshore run` that publish to it.
     pub fn flags(&self) -> Vec<String> {
         let endpoints = self.endpoints().into_iter().flat_map(|url| ["--publish-etcd".to_owned(), url]);
         let files = [
@@ -133,7 +133,7 @@ impl Etcd<'_> {
         endpoints.chain(files.flat_map(|(flag, name)| [flag.to_owned(), self.file(name)])).collect()
     }
 
-    /// The path of one of the files of an etcd with TLS: `ca.pem`, `client.pem`, `client-key.pem`.
+    /// Returns the path of one of the files of an etcd with TLS: `ca.pem`, `client.pem`, `client-key.pem`.
     pub fn file(&self, name: &str) -> String {
         self.dir.path().join(name).display().to_string()
     }
@@ -252,7 +252,7 @@ impl Etcd<'_> {
         }
     }
 
-    /// All keys that begin with this, and their values, which are lines of text.
+    /// Returns all keys that begin with this, and their values, which are lines of text.
     ///
     /// # Errors
     /// Where `etcdctl` fails.

@@ -75,12 +75,12 @@ impl Host {
         })
     }
 
-    /// A client of its Docker. A call may take a minute.
+    /// Returns a client of its Docker. A call may take a minute.
     pub fn docker(&self) -> &Docker {
         &self.docker
     }
 
-    /// Its Docker's address as `--docker` and `DOCKER_HOST` take it.
+    /// Returns its Docker's address as `--docker` and `DOCKER_HOST` take it.
     pub fn docker_host(&self) -> String {
         format!("unix://{}", self.docker_socket.display())
     }
@@ -115,7 +115,7 @@ impl Host {
         Ok(Network { name: name.into(), id: made.id, docker, host })
     }
 
-    /// The names of all events of a container and of its networks that Docker still remembers, in Docker's order: what
+    /// Returns the names of all events of a container and of its networks that Docker still remembers, in Docker's order: what
     /// anybody who follows its events should have heard. Docker does not tell of the same acts in the same way each time:
     /// a pause that is undone at once, say, may be told of twice.
     ///
@@ -149,12 +149,12 @@ impl Host {
         self.inside.run(future).await
     }
 
-    /// The runtime inside the namespace, for futures that go on by themselves.
+    /// Returns the runtime inside the namespace, for futures that go on by themselves.
     pub fn runtime(&self) -> tokio::runtime::Handle {
         self.inside.handle().clone()
     }
 
-    /// A program that will run inside the host's network namespace; its process is the program itself.
+    /// Returns a program that will run inside the host's network namespace; its process is the program itself.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net={}", self.seat.namespace_file().display())).arg("--").arg(program);
@@ -172,12 +172,12 @@ impl Host {
         command::run("nsenter", &line).await
     }
 
-    /// A GET of this URL (`http://ADDRESS[:PORT]/PATH`, an address, not a name) from inside the namespace.
+    /// Returns a GET of this URL (`http://ADDRESS[:PORT]/PATH`, an address, not a name) from inside the namespace.
     pub fn get(&self, url: impl Into<String>) -> RequestBuilder {
         self.request("GET", url)
     }
 
-    /// A POST of this URL from inside the namespace.
+    /// Returns a POST of this URL from inside the namespace.
     pub fn post(&self, url: impl Into<String>) -> RequestBuilder {
         self.request("POST", url)
     }
@@ -200,7 +200,7 @@ impl Host {
         WebSocket::open(self.runtime(), url, host_header).await
     }
 
-    /// A port that is free on the namespace's loopback at this moment.
+    /// Returns a port that is free on the namespace's loopback at this moment.
     ///
     /// # Errors
     /// Where the kernel has none.
@@ -209,7 +209,7 @@ impl Host {
         port.map_err(LabError::file("bind a port of", &self.name))
     }
 
-    /// A stand-in for Docker's socket that can be cut and stalled, see [`Relay`].
+    /// Returns a stand-in for Docker's socket that can be cut and stalled, see [`Relay`].
     ///
     /// # Errors
     /// Where its sockets cannot be made.
@@ -332,7 +332,7 @@ fn strays(seat: &Seat) -> Vec<Process> {
     process::inside_namespace(&seat.namespace_file()).into_iter().filter(|p| !dockers.contains(p)).collect()
 }
 
-/// A TCP port that is free on the loopback at this moment.
+/// Returns a TCP port that is free on the loopback at this moment.
 ///
 /// # Errors
 /// Where the kernel has none.

@@ -35,7 +35,7 @@ pub fn use_test_server(binary: PathBuf) {
     let _ = CHOSEN.set(binary);
 }
 
-/// The program that the test server's image is made of: the chosen one, else `LONGSHORE_TESTSERVER`, else the one beside
+/// Returns the program that the test server's image is made of: the chosen one, else `LONGSHORE_TESTSERVER`, else the one beside
 /// the running test.
 ///
 /// # Errors
@@ -46,7 +46,7 @@ pub fn test_server_binary() -> Result<PathBuf, LabError> {
     if path.is_file() { Ok(path) } else { Err(LabError::NoTestServer(path)) }
 }
 
-/// A binary of this workspace in the same profile's directory as the running program, which for a test is `deps` there.
+/// Returns a binary of this workspace in the same profile's directory as the running program, which for a test is `deps` there.
 pub(crate) fn beside_this_program(name: &str) -> PathBuf {
     let exe = env::current_exe().unwrap_or_default();
     let dir = exe.parent().unwrap_or(Path::new("/"));
@@ -55,7 +55,7 @@ pub(crate) fn beside_this_program(name: &str) -> PathBuf {
     profile.join(name)
 }
 
-/// The name of the image that this build of the test server is in.
+/// Returns the name of the image that this build of the test server is in.
 ///
 /// # Errors
 /// Where the program is missing or unreadable.
@@ -135,7 +135,7 @@ async fn test_server_tar() -> Result<Vec<u8>, LabError> {
     tar.finish()
 }
 
-/// The libraries, loader included, that a program loads, as `ldd` finds them.
+/// Returns the libraries, loader included, that a program loads, as `ldd` finds them.
 async fn libraries(binary: &Path) -> Result<BTreeSet<PathBuf>, LabError> {
     let said = command::run("ldd", &[binary]).await?;
     Ok(said.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from).collect())

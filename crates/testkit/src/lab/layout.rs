@@ -20,7 +20,7 @@ impl Layout {
     /// How many hosts a lab can have.
     pub const HOSTS: u8 = 200;
 
-    /// The lab that `LONGSHORE_LAB` names by number (1 to 254), else number 213.
+    /// Returns the lab that `LONGSHORE_LAB` names by number (1 to 254), else number 213.
     ///
     /// # Errors
     /// [`LabError::Number`].
@@ -34,37 +34,37 @@ impl Layout {
         }
     }
 
-    /// The lab of this number.
+    /// Creates the lab of this number.
     pub fn of_number(number: u8) -> Self {
         Self { number, root: Path::new("/var/tmp/longshore-lab").join(number.to_string()) }
     }
 
-    /// The directory of all its files.
+    /// Returns the directory of all its files.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// The bridge's name.
+    /// Returns the bridge's name.
     pub fn bridge(&self) -> String {
         format!("longshore{}", self.number)
     }
 
-    /// The address that the machine itself has on the bridge.
+    /// Returns the address that the machine itself has on the bridge.
     pub fn gateway(&self) -> Ipv4Addr {
         Ipv4Addr::new(10, self.number, 0, 1)
     }
 
-    /// The bridge's hardware address: of its own accord it would change with every cable that is connected.
+    /// Returns the bridge's hardware address: of its own accord it would change with every cable that is connected.
     pub(crate) fn gateway_mac(&self) -> String {
         mac(self.gateway())
     }
 
-    /// Where the registry listens.
+    /// Returns where the registry listens.
     pub fn registry(&self) -> SocketAddr {
         (self.gateway(), 5000).into()
     }
 
-    /// The place of a host, counted from 1.
+    /// Returns the place of a host, counted from 1.
     pub(crate) fn seat(&self, index: u8) -> Seat {
         let name = format!("h{index}");
         let address = Ipv4Addr::new(10, self.number, 0, index.saturating_add(10));
@@ -81,7 +81,7 @@ impl Layout {
     }
 }
 
-/// A hardware address made of an address: locally administered, and no two alike.
+/// Returns a hardware address made of an address: locally administered, and no two alike.
 fn mac(address: Ipv4Addr) -> String {
     let [a, b, c, d] = address.octets();
     format!("02:00:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
@@ -131,7 +131,7 @@ impl Seat {
         Path::new("/run/netns").join(&self.namespace)
     }
 
-    /// The cgroup that all its containers are in, as dockerd is told it.
+    /// Returns the cgroup that all its containers are in, as dockerd is told it.
     pub(crate) fn cgroup(&self) -> String {
         format!("/{}", self.namespace)
     }

@@ -67,7 +67,7 @@ impl Namespace {
         }
     }
 
-    /// Where futures inside are spawned.
+    /// Returns where futures inside are spawned.
     pub(super) fn handle(&self) -> &Handle {
         &self.handle
     }

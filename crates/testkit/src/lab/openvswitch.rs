@@ -39,7 +39,7 @@ impl OpenVswitch {
         Ok(switch)
     }
 
-    /// What an agent's environment needs to find it: `OVS_RUNDIR` and its value.
+    /// Returns what an agent's environment needs to find it: `OVS_RUNDIR` and its value.
     pub fn env(&self) -> (&'static str, String) {
         ("OVS_RUNDIR", self.dir.path().display().to_string())
     }
@@ -70,7 +70,7 @@ impl OpenVswitch {
         self.run("env", &[&[docker.as_str(), "ovs-docker"], line].concat()).await
     }
 
-    /// The ports of a bridge.
+    /// Returns the ports of a bridge.
     ///
     /// # Errors
     /// What `ovs-vsctl` says.

@@ -19,7 +19,7 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// The running process of this number; nothing if it ended, be it that nobody has waited for it.
+    /// Returns the running process of this number; nothing if it ended, be it that nobody has waited for it.
     pub(crate) fn of_pid(pid: i32) -> Option<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         // The second field is the program's name in parentheses, with any character in it.
@@ -30,12 +30,12 @@ impl Process {
         (!ended).then_some(Self { pid, began })
     }
 
-    /// The process that a pid file names.
+    /// Returns the process that a pid file names.
     pub(crate) fn of_file(path: &Path) -> Option<Self> {
         Self::of_pid(fs::read_to_string(path).ok()?.trim().parse().ok()?)
     }
 
-    /// Whether it runs.
+    /// Returns whether it runs.
     pub(crate) fn runs(self) -> bool {
         Self::of_pid(self.pid) == Some(self)
     }
@@ -73,7 +73,7 @@ impl Process {
     }
 }
 
-/// The processes whose command line this accepts.
+/// Returns the processes whose command line this accepts.
 pub(crate) fn with_command_line(wanted: impl Fn(&[&str]) -> bool) -> Vec<Process> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     entries
@@ -89,7 +89,7 @@ pub(crate) fn with_command_line(wanted: impl Fn(&[&str]) -> bool) -> Vec<Process
         .collect()
 }
 
-/// The processes whose network namespace is the one that this file holds open.
+/// Returns the processes whose network namespace is the one that this file holds open.
 pub(crate) fn inside_namespace(file: &Path) -> Vec<Process> {
     use std::os::unix::fs::MetadataExt;
     let Ok(wanted) = fs::metadata(file) else { return Vec::new() };

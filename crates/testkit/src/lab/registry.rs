@@ -51,7 +51,7 @@ pub(super) async fn start(layout: &Layout) -> Result<(), LabError> {
     fs::write(&record, text).map_err(LabError::file("write", &record))
 }
 
-/// A registry's settings. JSON is YAML, and quotes what needs to be.
+/// Returns a registry's settings. JSON is YAML, and quotes what needs to be.
 fn settings(dir: &Path, address: &str) -> serde_json::Value {
     serde_json::json!({
         "version": 0.1,

@@ -44,17 +44,17 @@ impl Relay {
         Ok(Self { dir, tcp: address, mood, task })
     }
 
-    /// The Unix socket, as `--docker` takes it.
+    /// Returns the Unix socket, as `--docker` takes it.
     pub fn unix(&self) -> String {
         format!("unix://{}", self.socket().display())
     }
 
-    /// The Unix socket's path.
+    /// Returns the Unix socket's path.
     pub fn socket(&self) -> PathBuf {
         self.dir.path().join("docker.sock")
     }
 
-    /// The TCP address within the host's namespace, as `--docker` takes it.
+    /// Returns the TCP address within the host's namespace, as `--docker` takes it.
     pub fn tcp(&self) -> String {
         format!("tcp://{}", self.tcp)
     }

@@ -55,7 +55,7 @@ impl Lab {
         Ok(Self { layout, hosts })
     }
 
-    /// One of the hosts that this lab was brought up with, counted from 0.
+    /// Returns one of the hosts that this lab was brought up with, counted from 0.
     ///
     /// # Panics
     /// Where there are not so many.
@@ -64,12 +64,12 @@ impl Lab {
         &self.hosts[index]
     }
 
-    /// All the hosts that this lab was brought up with.
+    /// Returns all the hosts that this lab was brought up with.
     pub fn hosts(&self) -> &[Host] {
         &self.hosts
     }
 
-    /// One more host, in hands of its own.
+    /// Returns one more host, in hands of its own.
     ///
     /// # Errors
     /// The step that failed.
@@ -77,7 +77,7 @@ impl Lab {
         take_any(&self.layout, options).await
     }
 
-    /// The registry that every host may push to and pull from, as the first part of an image's name.
+    /// Returns the registry that every host may push to and pull from, as the first part of an image's name.
     pub fn registry(&self) -> SocketAddr {
         self.layout.registry()
     }
@@ -109,7 +109,7 @@ impl Lab {
         Ok(in_use)
     }
 
-    /// What there is of the lab.
+    /// Returns what there is of the lab.
     ///
     /// # Errors
     /// Where its files cannot be read.
@@ -142,7 +142,7 @@ fn exists(seat: &Seat) -> bool {
     seat.dir.exists() || seat.namespace_file().exists()
 }
 
-/// The first host that nobody uses, with these options if there is one; where all are in use, one more is made.
+/// Returns the first host that nobody uses, with these options if there is one; where all are in use, one more is made.
 async fn take_any(layout: &Layout, options: &EngineOptions) -> Result<Host, LabError> {
     for seat in seats(layout) {
         if let Some(lease) = lease::try_take(&seat.lease)? {

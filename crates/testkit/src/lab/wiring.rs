@@ -41,7 +41,7 @@ pub(super) async fn take_up_bridge(layout: &Layout) -> Result<(), LabError> {
     Ok(())
 }
 
-/// Where the machine runs a Docker of its own, its `FORWARD` policy may drop what hosts send each other.
+/// Returns where the machine runs a Docker of its own, its `FORWARD` policy may drop what hosts send each other.
 fn bridged_frames_meet_iptables() -> bool {
     fs::read_to_string("/proc/sys/net/bridge/bridge-nf-call-iptables").is_ok_and(|on| on.trim() == "1")
 }

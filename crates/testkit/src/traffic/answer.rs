@@ -39,24 +39,24 @@ pub struct Echo {
 }
 
 impl Echo {
-    /// The first value of a header.
+    /// Returns the first value of a header.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.first().map(String::as_str)
     }
 }
 
 impl Answer {
-    /// The body as text.
+    /// Returns the body as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// The first value of a header, as text.
+    /// Returns the first value of a header, as text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// The body as JSON.
+    /// Returns the body as JSON.
     ///
     /// # Errors
     /// Where it is none.
@@ -64,7 +64,7 @@ impl Answer {
         serde_json::from_slice(&self.body)
     }
 
-    /// What the test server was asked.
+    /// Returns what the test server was asked.
     ///
     /// # Errors
     /// Where it was not the test server that answered.
@@ -72,7 +72,7 @@ impl Answer {
         serde_json::from_slice(&self.body)
     }
 
-    /// Which container answered, where it was the test server.
+    /// Returns which container answered, where it was the test server.
     pub fn name(&self) -> Option<&str> {
         self.header("x-container")
     }

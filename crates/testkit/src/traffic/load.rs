@@ -57,7 +57,7 @@ pub struct LoadReport {
     pub answered: Vec<Duration>,
 }
 
-/// The value that this share of the values does not exceed (0.5 is the median); zero without any.
+/// Returns the value that this share of the values does not exceed (0.5 is the median); zero without any.
 pub fn quantile<T: Copy + PartialOrd + Default>(values: &[T], share: f64) -> T {
     let mut sorted = values.to_vec();
     sorted.sort_by(|a, b| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal));
@@ -73,17 +73,17 @@ pub fn quantile<T: Copy + PartialOrd + Default>(values: &[T], share: f64) -> T {
 }
 
 impl LoadReport {
-    /// How many requests failed.
+    /// Returns how many requests failed.
     pub fn failed(&self) -> u64 {
         self.failures.values().sum()
     }
 
-    /// The latency that this share of the successful requests did not exceed (0.5 is the median); zero without any.
+    /// Returns the latency that this share of the successful requests did not exceed (0.5 is the median); zero without any.
     pub fn quantile(&self, share: f64) -> Duration {
         quantile(&self.latencies, share)
     }
 
-    /// The longest time without any successful answer, from the first request to the last answer.
+    /// Returns the longest time without any successful answer, from the first request to the last answer.
     pub fn longest_gap(&self) -> Duration {
         let mut moments = self.answered.clone();
         moments.extend([Duration::ZERO, self.took]);
@@ -128,7 +128,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// How many requests were begun so far.
+    /// Returns how many requests were begun so far.
     pub fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
     }
@@ -204,13 +204,13 @@ impl Load {
         self
     }
 
-    /// A header of every request.
+    /// Creates a header of every request.
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.request = self.request.header(name, value);
         self
     }
 
-    /// The Host header of every request.
+    /// Creates the Host header of every request.
     pub fn host(self, name: &str) -> Self {
         self.header("host", name)
     }

@@ -49,7 +49,7 @@ pub struct RequestBuilder {
 }
 
 impl RequestBuilder {
-    /// A request from the machine's own namespace.
+    /// Creates a request from the machine's own namespace.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -69,18 +69,18 @@ impl RequestBuilder {
         }
     }
 
-    /// A header; `host` takes the place of the URL's address.
+    /// Creates a header; `host` takes the place of the URL's address.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
     }
 
-    /// The Host header.
+    /// Creates the Host header.
     pub fn host(self, name: &str) -> Self {
         self.header("host", name)
     }
 
-    /// The body.
+    /// Creates the body.
     pub fn body(mut self, body: impl Into<Bytes>) -> Self {
         self.body = body.into();
         self
@@ -113,7 +113,7 @@ impl RequestBuilder {
         runtime.spawn(exchange).await.unwrap_or(Err(HttpError::Gone))
     }
 
-    /// The address to connect to, and the request to send there.
+    /// Returns the address to connect to, and the request to send there.
     pub(crate) fn build(self) -> Result<(SocketAddr, Request<Full<Bytes>>), HttpError> {
         let (address, uri) = resolve(&self.url)?;
         let bad = |e: &dyn std::fmt::Display| HttpError::Request(e.to_string());
@@ -141,7 +141,7 @@ impl RequestBuilder {
     }
 }
 
-/// The address of a URL whose host is one; port 80 where it has none.
+/// Returns the address of a URL whose host is one; port 80 where it has none.
 pub(crate) fn resolve(url: &str) -> Result<(SocketAddr, Uri), HttpError> {
     let with_scheme = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
     let bad = || HttpError::Request(format!("{url:?} is no http://ADDRESS[:PORT]/PATH"));

@@ -37,7 +37,7 @@ impl Held {
         Self { id, lost, _keeper: AbortOnDropHandle::new(keeper) }
     }
 
-    /// Whether etcd said that it does not know the lease.
+    /// Returns whether etcd said that it does not know the lease.
     pub(super) fn is_lost(&self) -> bool {
         *self.lost.borrow()
     }
@@ -66,7 +66,7 @@ struct Note {
 }
 
 impl Remembered {
-    /// The publisher's of this name.
+    /// Creates the publisher's of this name.
     pub(super) fn new(data_dir: &Path, name: Option<&str>, node: &str) -> Self {
         let file = match name {
             None => "own.json".to_owned(),
@@ -80,7 +80,7 @@ impl Remembered {
         Self { file: data_dir.join("publish").join(file), node: node.to_owned() }
     }
 
-    /// The lease, if there is one of this host's.
+    /// Returns the lease, if there is one of this host's.
     pub(super) fn lease(&self) -> Option<LeaseId> {
         let note: Note = serde_json::from_slice(&std::fs::read(&self.file).ok()?).ok()?;
         (note.node == self.node).then_some(note.lease)

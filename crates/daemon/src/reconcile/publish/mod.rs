@@ -74,19 +74,19 @@ pub(crate) struct Publisher {
 }
 
 impl Publisher {
-    /// The publisher of a handler of this name; without one, that of the settings. It remembers its lease below `data_dir`.
+    /// Creates the publisher of a handler of this name; without one, that of the settings. It remembers its lease below `data_dir`.
     pub(crate) fn new(
         context: &FollowerContext,
         inspections: InspectionCache,
         data_dir: &Path,
         dns: Option<&DnsSettings>,
         name: Option<&str>,
-        job: PublishJob,
+        job: &PublishJob,
     ) -> Self {
-        let etcd = Etcd::new(&job);
+        let etcd = Etcd::new(job);
         let node = context.node.parse::<DomainName>().ok();
-        let records = record_settings(&job, dns, node, Vec::new());
-        let prefix = container_prefix(&job, &context.node);
+        let records = record_settings(job, dns, node, Vec::new());
+        let prefix = container_prefix(job, &context.node);
         let who = name.unwrap_or(OWN);
         Self {
             name: who.to_owned(),
@@ -370,7 +370,7 @@ impl Follower for Publisher {
     }
 }
 
-/// A container's inspection as JSON, its keys in order, and the values of its variables only where `env` asks for them;
+/// Returns a container's inspection as JSON, its keys in order, and the values of its variables only where `env` asks for them;
 /// nothing where the container is gone or has ended.
 async fn inspect(
     inspections: &InspectionCache,
@@ -391,7 +391,7 @@ async fn inspect(
     Ok(Some(inspection.to_string()))
 }
 
-/// The addresses that containers on the host's network have.
+/// Returns the addresses that containers on the host's network have.
 pub(crate) fn own_addresses() -> Vec<IpAddr> {
     local_addr::addresses().filter(|ip| !ip.is_loopback() && !ip.is_unspecified()).collect()
 }

@@ -56,7 +56,7 @@ impl Server {
         }
     }
 
-    /// A publisher of the host of this name, whose Docker is not there.
+    /// Returns a publisher of the host of this name, whose Docker is not there.
     fn publisher(&self, node: &str) -> Publisher {
         let address = DockerAddress::Unix(self.dir.path().join("none.sock"));
         let docker = DockerSettings { address, cert_path: None, include_env: false };
@@ -74,7 +74,7 @@ impl Server {
             self.dir.path(),
             None,
             Some("a/handler"),
-            self.job(),
+            &self.job(),
         )
     }
 
@@ -90,7 +90,7 @@ impl Drop for Server {
     }
 }
 
-/// The lease, once etcd serves.
+/// Returns the lease, once etcd serves.
 async fn held(publisher: &mut Publisher) -> LeaseId {
     for _ in 0..400 {
         if let Ok(lease) = publisher.hold().await {

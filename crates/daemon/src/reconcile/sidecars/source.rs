@@ -40,7 +40,7 @@ impl Source {
         }
     }
 
-    /// What is wrong with the file, and with watching it.
+    /// Returns what is wrong with the file, and with watching it.
     pub(super) fn problems(&self) -> impl Iterator<Item = &Problem> {
         self.problems.iter().chain(&self.unwatched)
     }
