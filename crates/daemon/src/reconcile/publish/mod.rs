@@ -315,7 +315,7 @@ impl HandlerFollower for Publisher {
 
     fn of_handler(parts: &FollowerParts<'_>, settings: &PublishJob) -> Self {
         let FollowerParts { context, docker, data_dir, dns, handler, .. } = parts;
-        Self::new(context, docker.inspections().clone(), data_dir, *dns, Some(*handler), settings.clone())
+        Self::new(context, docker.inspections().clone(), data_dir, *dns, Some(*handler), settings)
     }
 
     /// Where etcd is away, the keys go when the lease ends.
