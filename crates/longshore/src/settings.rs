@@ -123,7 +123,7 @@ fn merge(
     let run = Run::from_arg_matches(&matches).map_err(|error| of_flags(&error))?;
     let value =
         |flag: &clap::Arg| matches.get_raw(flag.get_id().as_str()).into_iter().flatten().map(OsStr::to_owned);
-    let values = crate::given::settings(&command).map(|(key, flag)| (key.to_owned(), value(flag).collect()));
+    let values = crate::given::settings(command).map(|(key, flag)| (key.to_owned(), value(flag).collect()));
     Ok((run, values.collect()))
 }
 

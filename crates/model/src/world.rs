@@ -128,7 +128,7 @@ mod tests {
         let (own, far) = (put(&mut world, ME, "a"), put(&mut world, PEER, "b"));
         assert_eq!(world.containers().map(|(id, _)| id).collect::<Vec<_>>(), [own.clone(), far.clone()]);
         assert_eq!(world.own().containers.size(), 1);
-        assert!(world.container(&ContainerRef::new(ME, far.id.clone())).is_none());
+        assert!(world.container(&ContainerRef::new(ME, far.id)).is_none());
         assert!(world.remove_container(&own) && !world.remove_container(&own));
         assert_eq!(world.own().containers.size(), 0);
         assert_eq!(before.containers().count(), 0);
