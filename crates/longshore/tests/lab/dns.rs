@@ -430,7 +430,7 @@ async fn a_bad_service_label_costs_the_service_only() -> TestResult {
     let web = host.run(ContainerSpec::server().label("longshore.service", "no good")).await?;
     leads_to(host, &own_name(host, &web.name), &[ip(&web)]).await;
     let told = problems_of(&agent, &web.id).await;
-    assert!(told.len() == 1 && told[0].starts_with("longshore.service: \"no good\" is no name"), "{told:?}");
+    assert!(told.len() == 1 && told[0].starts_with("longshore.service: invalid service name \"no good\""), "{told:?}");
     Ok(())
 }
 
@@ -547,6 +547,6 @@ async fn a_server_that_would_ask_itself_is_a_mistake() -> TestResult {
     let output = command.output().await?;
     let told = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{told}");
-    assert!(told.contains("dns-forward") && told.contains("this very server"), "{told}");
+    assert!(told.contains("dns-forward") && told.contains("is this DNS server itself"), "{told}");
     Ok(())
 }
