@@ -257,7 +257,7 @@ mod tests {
         assert_eq!((found.identitytoken.as_deref(), found.username), (Some("t0k"), None));
         assert!(ask(&none, HUB).await.unwrap().is_none());
         for (program, why) in
-            [(broken, "exit status: 3"), (loud, "did not answer"), ("/no/such".into(), "be run")]
+            [(broken, "exit status: 3"), (loud, "did not answer"), ("/no/such".into(), "cannot run")]
         {
             let error = ask(&program, HUB).await.unwrap_err();
             let told = format!("{error} {error:?}");

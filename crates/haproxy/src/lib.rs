@@ -7,7 +7,7 @@
 //! ```
 //!
 //! HAProxy is configured once, with a frontend per port and a pool of empty backends; routes are keys of maps, and upstreams are
-//! servers that are added and deleted at run time ([`layout`]). A [`layout::State`] records what HAProxy has: only commands that
+//! servers that are added and deleted at run time (`layout`). A `layout::State` records what HAProxy has: only commands that
 //! succeeded count. In doubt it is read back from HAProxy, which is also how an agent that starts takes over a running HAProxy
 //! without a reload.
 //!
@@ -16,7 +16,7 @@
 //! What failed is only tried again after [`Haproxy::retry`]: the engine has no timer for that.
 //!
 //! A template with the built-in layout (the built-in one, or one that extends it) is driven as above. Any other is rendered at every
-//! change, checked, written and reloaded ([`template`]).
+//! change, checked, written and reloaded (`template`).
 //!
 //! An upstream of weight 0 takes no new traffic while another of its route has more; if all are 0, they share equally.
 //!

@@ -2,7 +2,7 @@
 //!
 //! Subscribe, list, swap whole: what the stream brings while everything is listed waits until the list is handed over.
 //! Then each event hands over what it says by itself and has its container inspected. A resync lists the containers on a
-//! timer; one that differs from World, and of which no event came within [`GRACE`], was missed.
+//! timer; one that differs from World, and of which no event came within `GRACE`, was missed.
 //!
 //! What goes wrong with one container costs only that container: where Docker refuses to show it, it is left out and asked
 //! for again after a pause.

@@ -13,7 +13,7 @@ pub(crate) struct PublishFlags {
     /// URL of an etcd member to publish containers to; repeatable [default: nothing is published].
     #[arg(long, value_name = "URL", action = clap::ArgAction::Append)]
     pub(crate) publish_etcd: Vec<String>,
-    /// Prefix of containers' keys, each of which ends in the container's id [default: /longshore/containers/<node>].
+    /// Prefix of containers' keys, each of which ends in the container's id [default: /longshore/containers/NODE].
     #[arg(long, value_name = "PREFIX")]
     pub(crate) publish_prefix: Option<String>,
     /// Prefix of the DNS records that CoreDNS reads from etcd, such as /skydns [default: no records].
