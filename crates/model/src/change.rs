@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use crate::{ContainerId, ContainerRef, HostId};
 
-/// What to look at again. It does not say what happened; the current state is read from World.
+/// What must be checked again. It does not say what happened; the current state is read from World.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Change {
     /// This container.
     Container(ContainerRef),
-    /// A host's networks, and with them who can reach which of its containers.
+    /// A host's networks, which determine how its containers are reached.
     Networks(HostId),
     /// A whole host: it became known, or was listed again in full.
     Host(HostId),

@@ -1,4 +1,4 @@
-//! A container, as far as anything around it depends on it.
+//! A container, reduced to what its surroundings depend on.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

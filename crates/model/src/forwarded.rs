@@ -3,7 +3,7 @@
 //!
 //! Names are in lower case with hyphens and match in any case. CGI, WSGI, Rack and PHP map `X_Real_IP` and
 //! `X-Real-IP` to the same variable, so every name here also matches its spellings with underscores. No proxy
-//! writes those, and they are dropped whoever sends them.
+//! writes those, and they are dropped from every peer.
 
 /// Headers that only a trusted peer may send, in addition to those that begin with [`TRUSTED_HEADER_PREFIX`].
 pub const TRUSTED_HEADERS: [&str; 17] = [

@@ -1,4 +1,4 @@
-//! A Docker host, as far as anything around its containers depends on it.
+//! A Docker host, reduced to what its containers' surroundings depend on.
 
 use std::fmt;
 use std::net::IpAddr;

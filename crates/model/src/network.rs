@@ -1,4 +1,4 @@
-//! A Docker network, as far as it decides who can reach whom.
+//! A Docker network, reduced to what determines reachability.
 
 use serde::{Deserialize, Serialize};
 

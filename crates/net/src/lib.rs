@@ -1,5 +1,5 @@
 //! The sockets of Longshore's servers: uniform binding of ports, datagrams answered from the address they
-//! were sent to, and networks of addresses.
+//! were sent to, and IP networks.
 //!
 //! Deliberately absent: the protocols spoken over them, and any task.
 

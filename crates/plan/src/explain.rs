@@ -167,8 +167,8 @@ fn values(
     container.labels.iter().filter(move |(key, _)| of(key)).map(|(_, value)| value.trim())
 }
 
-/// Returns whether lists of hosts match a host, or may have been meant to: no list matches any host, and an
-/// invalid name may stand for any.
+/// Returns whether lists of hosts match a host, or may have been meant to: without a list, any host
+/// matches, and an invalid name may stand for any host.
 fn may_name<'a>(lists: impl Iterator<Item = &'a str>, host: &str) -> bool {
     let mut words = lists.flat_map(|list| list.split(',')).peekable();
     let covers = |word: &str| word.trim().parse::<HostPattern>().map_or(true, |pattern| pattern.covers(host));

@@ -2,14 +2,14 @@
 //!
 //! | Docker Glue's spelling | Longshore's | value |
 //! |---|---|---|
-//! | `glue_http_ports`, `glue_tcp_ports`, `glue_udp_ports` | `longshore.http.<port>` (also `tcp`, `udp`) | ports with commas; or empty or `true` |
-//! | `glue_http_<port>_host` | `longshore.http.<port>.host` | host names with commas, `*.domain`, `*` |
+//! | `glue_http_ports`, `glue_tcp_ports`, `glue_udp_ports` | `longshore.http.<port>` (also `tcp`, `udp`) | comma-separated ports; or empty or `true` |
+//! | `glue_http_<port>_host` | `longshore.http.<port>.host` | comma-separated host names, `*.domain`, `*` |
 //! | `glue_http_<port>_prefix` | `longshore.http.<port>.prefix` | path prefix |
 //! | `glue_http_<port>_strip_prefix` | `longshore.http.<port>.strip-prefix` | `1` or `0`, `true` or `false` |
 //! | `glue_<protocol>_<port>_weight` | `longshore.<protocol>.<port>.weight` | 0 to 256 |
 //! | | `longshore.<protocol>.<port>.listen` | the frontend's port |
-//! | | `longshore.network` | the network to reach the container by |
-//! | | `longshore.service` | the service that the container is one of, for its name |
+//! | | `longshore.network` | the network at which to reach the container |
+//! | | `longshore.service` | the service that the container belongs to, for its DNS name |
 
 use longshore_model::Protocol;
 
@@ -39,7 +39,7 @@ pub(crate) enum Key {
     Attribute(Spelling, Protocol, u16, Attribute),
     /// Docker Glue's list of ports.
     Ports(Protocol),
-    /// The network to reach the container by.
+    /// The network at which to reach the container.
     Network,
     /// The service that the container belongs to.
     Service,

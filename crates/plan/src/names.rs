@@ -62,7 +62,7 @@ pub struct NamePlan {
     containers: BTreeMap<ContainerRef, ContainerEntry>,
     /// The containers that claim a name, the oldest first.
     claimants: BTreeMap<NameKey, BTreeSet<(i64, ContainerRef)>>,
-    /// Containers that use another's network, by its owner.
+    /// Containers that use another's network, keyed by its owner.
     network_sharers: BTreeMap<ContainerRef, BTreeSet<ContainerRef>>,
     /// Containers whose name belongs to an older one.
     losers: BTreeMap<ContainerRef, Problem>,

@@ -10,7 +10,7 @@ use longshore_model::{
 
 use crate::claim::quoted;
 
-/// The label that names the network to reach a container by.
+/// The label that names the network at which to reach a container.
 const NETWORK: &str = "longshore.network";
 
 /// Where the balancer runs.

@@ -79,7 +79,7 @@ pub struct RoutePlan {
     table: RouteTable,
     holdings: BTreeMap<ContainerRef, Holding>,
     by_port: BTreeMap<(Transport, u16), PortClaims>,
-    /// Containers that use another's network, by its owner.
+    /// Containers that use another's network, keyed by its owner.
     network_sharers: BTreeMap<ContainerRef, BTreeSet<ContainerRef>>,
     /// Labels that cannot be met, by container.
     label_problems: BTreeMap<ContainerRef, Vec<Problem>>,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! bytes ──question::read──► Question ──lookup::find──► Found ──reply::encode──► bytes
-//!                              └─ of another domain ──► Forward, for who asks other servers
+//!                              └─ of another domain ──► Forward, for the caller to send to other servers
 //! ```
 //!
 //! Deliberately absent: zone files, transfers, updates, signatures, and a cache of other servers' answers.

@@ -4,7 +4,7 @@
 //! an INI file ─► read_ini ─┐
 //!                          ├─► Definition ─► define ─► Handler, problems
 //! [[handler]] of the TOML ─┘                    ▲
-//!                                   where a script lies (an argument)
+//!                                   a script's location (an argument)
 //! ```
 //!
 //! Both spellings first become a [`Definition`], and one set of checks covers both. [`wants`] decides which

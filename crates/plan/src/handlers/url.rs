@@ -1,6 +1,6 @@
 use super::reader::{Reader, shown};
 
-/// Rejects anything but `http://host…` or `https://host…`, and any URL with a password.
+/// Rejects anything but `http://host…` or `https://host…`, and any URL with a user name or password.
 pub(crate) fn check_url(reader: &mut Reader<'_>, key: &str, line: Option<usize>, url: &str) {
     // Checked first, because then the text must not be quoted.
     if authority(url).contains('@') {
