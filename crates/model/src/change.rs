@@ -1,24 +1,24 @@
-//! What may differ between one World and the next.
+//! What may differ between two Worlds.
 
 use std::collections::BTreeSet;
 
 use crate::{ContainerId, ContainerRef, HostId};
 
-/// What to look at again. It says nothing of what happened: the look is at World.
+/// What must be checked again. It does not say what happened; the current state is read from World.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Change {
     /// This container.
     Container(ContainerRef),
-    /// A host's networks, and with them who can reach which of its containers.
+    /// A host's networks, which determine how its containers are reached.
     Networks(HostId),
-    /// All of a host: it became known, or was listed again whole.
+    /// A whole host: it became known, or was listed again in full.
     Host(HostId),
     /// All of World.
     All,
 }
 
 impl Change {
-    /// Returns the containers of one host that `changes` name, or `None` where all of them must be looked at.
+    /// Returns the containers of one host that `changes` name, or `None` if all of them must be checked.
     pub fn containers_of(changes: &BTreeSet<Self>, host: HostId) -> Option<BTreeSet<ContainerId>> {
         let mut containers = BTreeSet::new();
         for change in changes {

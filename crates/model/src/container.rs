@@ -1,4 +1,4 @@
-//! A container, as far as anything around it depends on it.
+//! A container, reduced to what its surroundings depend on.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -13,12 +13,12 @@ use serde::{Deserialize, Serialize};
 pub struct ContainerId(Arc<str>);
 
 impl ContainerId {
-    /// Takes an id as Docker wrote it.
+    /// Wraps an id as Docker writes it.
     pub fn new(id: impl AsRef<str>) -> Self {
         Self(Arc::from(id.as_ref()))
     }
 
-    /// Returns the whole id.
+    /// Returns the full id.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -41,19 +41,19 @@ impl fmt::Debug for ContainerId {
     }
 }
 
-/// What Docker says that the container's process is doing.
+/// What the container's process is doing, as Docker reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RunState {
-    /// Made and never started.
+    /// Created and never started.
     Created,
     /// Running.
     Running,
-    /// Frozen: it keeps its address and answers nothing.
+    /// Frozen: it keeps its address but does not respond.
     Paused,
-    /// Ended, and Docker is about to start it again.
+    /// Exited, and Docker is about to start it again.
     Restarting,
-    /// Ended.
+    /// Exited.
     Exited,
     /// Being removed.
     Removing,
@@ -82,18 +82,18 @@ impl fmt::Display for RunState {
     }
 }
 
-/// What the container's own health check says.
+/// The result of the container's own health check.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Health {
     /// It has no health check.
     #[default]
     None,
-    /// It has one, which has not passed yet.
+    /// It has a health check that has not passed yet.
     Starting,
     /// The last check passed.
     Healthy,
-    /// Docker counts it as failed.
+    /// Docker reports it as unhealthy.
     Unhealthy,
 }
 
@@ -108,7 +108,7 @@ impl fmt::Display for Health {
     }
 }
 
-/// How a port's traffic travels.
+/// The transport protocol of a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Transport {
@@ -127,10 +127,10 @@ impl fmt::Display for Transport {
     }
 }
 
-/// A container's place in one network.
+/// A container's endpoint in one network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
-    /// The network's id, by which [`crate::Host::networks`] knows its driver.
+    /// The network's id, a key of [`crate::Host::networks`].
     pub network_id: String,
     /// IPv4 address, absent until the container runs.
     pub ipv4: Option<IpAddr>,
@@ -138,14 +138,14 @@ pub struct Endpoint {
     pub ipv6: Option<IpAddr>,
 }
 
-/// A port of the container that its host publishes.
+/// A port of the container that is published on its host.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Published {
     /// The port inside the container.
     pub container_port: u16,
-    /// How it travels.
+    /// The transport protocol.
     pub transport: Transport,
-    /// The host's address it listens on; unspecified (`0.0.0.0`, `::`) means all of them.
+    /// The host address it listens on; unspecified (`0.0.0.0`, `::`) means all of them.
     pub host_ip: IpAddr,
     /// The port on the host.
     pub host_port: u16,
@@ -158,38 +158,39 @@ pub struct Container {
     pub id: ContainerId,
     /// Docker's name, without the leading slash.
     pub name: String,
-    /// The image as it was named when the container was created.
+    /// The image name given when the container was created.
     pub image: String,
-    /// Labels, the image's among them.
+    /// Labels, including the image's.
     pub labels: BTreeMap<String, String>,
-    /// Labels that ask for sidecars and are the image's own: who made the image is not always trusted by who runs it.
+    /// Sidecar labels that come from the image: the image's author is not always trusted by the operator.
     pub image_labels: BTreeSet<String>,
-    /// What its process is doing.
+    /// The state of its process.
     pub state: RunState,
-    /// With which code its last run ended; absent while it runs, before it ever did, and until its end was looked into.
+    /// The exit code of its last run; absent while it runs, before its first run, and until it was inspected.
     pub exit_code: Option<i64>,
-    /// What its health check says.
+    /// The result of its health check.
     pub health: Health,
-    /// Docker or a user sent it its stop signal and it has not ended yet: it takes no new traffic.
+    /// It was sent its stop signal and has not exited yet: it takes no new traffic.
     pub stopping: bool,
     /// When it was created, in nanoseconds since 1970; the older of two claims wins.
     pub created: i64,
-    /// When it was last started, in nanoseconds since 1970; zero if never. Tells one run from the next.
+    /// When it was last started, in nanoseconds since 1970; zero if never. Distinguishes one run from the
+    /// next.
     pub started: i64,
     /// `host`, `none`, `container:<id>`, or the name of its first network.
     pub network_mode: String,
     /// Networks by name.
     pub networks: BTreeMap<String, Endpoint>,
-    /// Ports that the host publishes, in order.
+    /// Published ports, sorted.
     pub published: Vec<Published>,
-    /// Ports that the image or the user says it listens on, in order.
+    /// Ports exposed by the image or the user, sorted.
     pub exposed: Vec<(u16, Transport)>,
-    /// The signal by which it is stopped, by number, where its image or its user names one; else it is SIGTERM.
+    /// The number of the stop signal, if the image or the user sets one; otherwise SIGTERM.
     pub stop_signal: Option<u32>,
 }
 
 impl Container {
-    /// Creates one that was made and never started, on the default bridge, of which nothing else is known.
+    /// Creates a container that was never started, on the default bridge, with all else empty.
     pub fn new(id: ContainerId, name: impl Into<String>, image: impl Into<String>) -> Self {
         Self {
             id,

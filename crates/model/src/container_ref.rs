@@ -1,4 +1,4 @@
-//! A container among those of all hosts.
+//! A reference to a container on any host.
 
 use std::fmt;
 
@@ -9,14 +9,14 @@ use crate::{ContainerId, HostId};
 /// A container of one of the hosts.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ContainerRef {
-    /// The host that it is on.
+    /// Its host.
     pub host: HostId,
-    /// Docker's id of it there.
+    /// Docker's id of the container there.
     pub id: ContainerId,
 }
 
 impl ContainerRef {
-    /// Names a container of a host.
+    /// Creates a reference to a container of a host.
     pub fn new(host: HostId, id: ContainerId) -> Self {
         Self { host, id }
     }

@@ -1,4 +1,4 @@
-//! Host names that are safe to write into any configuration.
+//! Host names that are safe to write into any configuration file.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,28 +6,28 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// Why a text is not the name or path it should be.
+/// Why a text is not a valid name or path.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TextError {
-    /// Nothing is there.
+    /// The text is empty.
     #[error("empty")]
     Empty,
-    /// Too long, with the limit in characters.
+    /// The text is too long; the limit is in characters.
     #[error("longer than {0} characters")]
     TooLong(usize),
-    /// A character that cannot be there.
+    /// A character that is not allowed.
     #[error("contains the character {0:?}")]
     Character(char),
     /// A part between two dots is empty, too long, or starts or ends with a hyphen.
     #[error("{0:?} is not a valid label of a host name")]
     Label(String),
-    /// A path segment that would be resolved away.
+    /// A path segment that normalization would remove.
     #[error("contains the segment {0:?}")]
     Segment(String),
 }
 
-/// A DNS host name in lower case, at most 253 characters (RFC 1123; underscores are accepted, as
-/// Docker Compose makes such names).
+/// A DNS host name in lower case, at most 253 characters (RFC 1123; underscores are accepted because Docker
+/// Compose uses them).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct DomainName(Arc<str>);
@@ -79,19 +79,19 @@ impl From<DomainName> for String {
 
 /// Which Host headers a route answers to.
 ///
-/// The order is the order of search backwards: an exact name beats a wildcard, which beats any.
+/// The order is the reverse of the search order: an exact name beats a wildcard, which beats any.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HostPattern {
     /// Every request.
     Any,
-    /// Every name below this one (`*.example.com` has `a.b.example.com`, and not `example.com`).
+    /// Every name below this one (`*.example.com` matches `a.b.example.com`, but not `example.com`).
     Wildcard(DomainName),
     /// This name.
     Exact(DomainName),
 }
 
 impl HostPattern {
-    /// Returns whether a request for `host` (a name without port, in any case) is one it answers to.
+    /// Returns whether the pattern matches `host` (a name without port, in any case).
     pub fn covers(&self, host: &str) -> bool {
         let host = host.strip_suffix('.').unwrap_or(host);
         match self {
@@ -99,7 +99,7 @@ impl HostPattern {
             Self::Exact(name) => host.eq_ignore_ascii_case(name.as_str()),
             Self::Wildcard(name) => {
                 let suffix = name.as_str();
-                // One character and a dot are the least that can stand before the suffix.
+                // At least one character and a dot must precede the suffix.
                 host.len() > suffix.len() + 1
                     && host.is_char_boundary(host.len() - suffix.len())
                     && host
@@ -110,7 +110,7 @@ impl HostPattern {
         }
     }
 
-    /// Returns how exact it is: of two patterns that cover a host, the one with the greater value is searched first.
+    /// Returns how specific it is: of two patterns that match a host, the one with the greater value wins.
     pub fn precedence(&self) -> (u8, usize) {
         match self {
             Self::Any => (0, 0),

@@ -1,4 +1,4 @@
-//! What Docker tells of a container as it happens.
+//! Container and network events as Docker reports them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,31 +7,31 @@ use serde::{Deserialize, Serialize};
 
 use crate::ContainerId;
 
-/// What happened.
+/// The kind of an event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EventKind {
-    /// Made, not started.
+    /// Created, not started.
     Create,
-    /// Its process runs.
+    /// Started.
     Start,
     /// A signal was sent to it, by number.
     Kill(Option<u32>),
-    /// Its process ended.
+    /// Its process exited.
     Die,
-    /// Frozen.
+    /// Paused.
     Pause,
-    /// Thawed.
+    /// Unpaused.
     Unpause,
-    /// Has another name.
+    /// Renamed.
     Rename,
-    /// Its health check changed its mind.
+    /// Its health status changed.
     Health,
     /// It joined a network.
     Connect,
     /// It left a network.
     Disconnect,
-    /// Gone for good.
+    /// Removed.
     Destroy,
     /// Anything else, by Docker's name.
     Other(String),
@@ -59,27 +59,27 @@ impl fmt::Display for EventKind {
 /// One event of one container.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerEvent {
-    /// Whose.
+    /// The container.
     pub container: ContainerId,
-    /// Its name, as the event carried it; empty where it did not.
+    /// The container's name from the event; empty if the event has none.
     pub name: String,
     /// What happened.
     pub kind: EventKind,
-    /// When, in nanoseconds since 1970, by Docker's clock.
+    /// When it happened, in nanoseconds since 1970, by Docker's clock.
     pub at: i64,
-    /// What Docker says besides, the container's image and labels among it.
+    /// Docker's other attributes, including the container's image and labels.
     pub attributes: BTreeMap<String, String>,
 }
 
 /// One event of one network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkEvent {
-    /// Docker's id of it.
+    /// Docker's id of the network.
     pub network: String,
     /// Its name.
     pub name: String,
     /// What happened, as Docker names it: `create`, `destroy`, `remove`.
     pub action: String,
-    /// When, in nanoseconds since 1970, by Docker's clock.
+    /// When it happened, in nanoseconds since 1970, by Docker's clock.
     pub at: i64,
 }

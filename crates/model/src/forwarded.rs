@@ -1,11 +1,11 @@
-//! Request headers by which a proxy speaks of the client behind it. A program behind a balancer believes them, so a client
-//! must not be able to write them.
+//! Request headers in which a proxy describes its client. Programs behind a balancer trust them, so a client
+//! must not be able to set them.
 //!
-//! Names are in lower case and with hyphens, and stand for themselves in any case. CGI, WSGI, Rack and PHP show a program
-//! `X_Real_IP` as the same variable as `X-Real-IP`; so every name here also stands for its spellings with underscores, which
-//! no proxy writes: those are dropped whoever sends them.
+//! Names are in lower case with hyphens and match in any case. CGI, WSGI, Rack and PHP map `X_Real_IP` and
+//! `X-Real-IP` to the same variable, so every name here also matches its spellings with underscores. No proxy
+//! writes those, and they are dropped from every peer.
 
-/// Headers that are passed on only from a trusted peer, beside those that begin with [`TRUSTED_HEADER_PREFIX`].
+/// Headers that only a trusted peer may send, in addition to those that begin with [`TRUSTED_HEADER_PREFIX`].
 pub const TRUSTED_HEADERS: [&str; 17] = [
     "cf-connecting-ip",
     "client-ip",
@@ -26,17 +26,18 @@ pub const TRUSTED_HEADERS: [&str; 17] = [
     "x-url-scheme",
 ];
 
-/// How the rest of the headers begin that are passed on only from a trusted peer.
+/// The prefix of all other headers that only a trusted peer may send.
 pub const TRUSTED_HEADER_PREFIX: &str = "x-forwarded-";
 
-/// Headers that are passed on from nobody: `Proxy` becomes CGI's `HTTP_PROXY`, the address of the proxy that programs send
-/// their own requests through (CVE-2016-5385, "httpoxy").
+/// Headers that are always dropped: `Proxy` becomes CGI's `HTTP_PROXY`, the proxy that programs use for their
+/// own requests (CVE-2016-5385, "httpoxy").
 pub const FORBIDDEN_HEADERS: [&str; 1] = ["proxy"];
 
-/// Returns whether a request's header (its name in lower case) is passed on from a peer that is `trusted` or not.
+/// Returns whether a request header (its name in lower case) is passed on from a peer that is `trusted` or
+/// not.
 pub fn is_passed_header(name: &str, trusted: bool) -> bool {
     let bytes = name.as_bytes();
-    // Most headers are told by their first letter.
+    // The first letter rules out most headers.
     if !matches!(bytes.first(), Some(b'c' | b'f' | b'p' | b't' | b'x')) {
         return true;
     }
@@ -51,7 +52,7 @@ pub fn is_passed_header(name: &str, trusted: bool) -> bool {
     trusted && !bytes.contains(&b'_')
 }
 
-/// Returns whether two names are one, where an underscore is read as a hyphen.
+/// Returns whether two names are equal when underscores count as hyphens.
 fn same(name: &[u8], known: &[u8]) -> bool {
     name.len() == known.len() && name.iter().zip(known).all(|(a, b)| a == b || (*a == b'_' && *b == b'-'))
 }

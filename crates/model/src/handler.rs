@@ -1,4 +1,4 @@
-//! Handlers: what should happen when a container comes or goes, as its file says it.
+//! Handlers: what to do when a container starts or stops, as defined in a file.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -7,34 +7,33 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Where something was written down.
+/// Where something is defined.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Origin {
     /// The file.
     pub file: PathBuf,
-    /// Counted from 1, where one line says it.
+    /// The line, counted from 1, if it is known.
     pub line: Option<usize>,
 }
 
 /// A handler, defined and checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Handler {
-    /// Its name, which no other handler of the agent has: the file's without `.ini`, or the one that the settings
-    /// file gives it.
+    /// Its name, unique on this agent: the name of its file without `.ini`, or its name in the settings file.
     pub name: String,
     /// Where it is defined.
     pub origin: Origin,
-    /// Whether it is told of anything.
+    /// Whether it is switched on.
     pub enabled: bool,
     /// Whether handlers of the dummy event `none` run after each run of this one.
     pub triggers_none: bool,
-    /// What it is told of.
+    /// Which events it receives.
     pub filter: Filter,
-    /// How it is told. Means nothing to jobs that follow World.
+    /// How events are delivered. Unused by jobs that follow World.
     pub delivery: DeliveryRules,
     /// What it does.
     pub job: Job,
-    /// Its own options, as its file has them: keys in lower case.
+    /// Its own options from its definition, with keys in lower case.
     pub params: BTreeMap<String, String>,
 }
 
@@ -43,14 +42,15 @@ pub struct Handler {
 pub enum Job {
     /// Runs a program once for each event.
     Script {
-        /// The program, found and absolute.
+        /// The program's absolute path.
         program: PathBuf,
-        /// The INI file that is its first argument. A handler of the settings file has none: one is written for it.
+        /// The INI file passed as its first argument. Absent for a handler of the settings file: one is
+        /// written for it.
         ini: Option<PathBuf>,
-        /// Whether the event counts as delivered however the program ends, as with Docker Glue.
+        /// Whether the exit status is ignored, as Docker Glue does: the event always counts as delivered.
         ignore_status: bool,
     },
-    /// Tells a process that goes on running.
+    /// Sends events to a long-running process.
     Plugin {
         /// The program and its arguments.
         command: Vec<String>,
@@ -59,22 +59,22 @@ pub enum Job {
     Webhook {
         /// `http:` or `https:`.
         url: String,
-        /// A file with the key that requests are signed with; not signed without.
+        /// A file with the key that signs requests; without it, requests are not signed.
         secret_file: Option<PathBuf>,
     },
-    /// Keeps HAProxy's configuration like the labels, as docker-balancer does.
+    /// Keeps HAProxy's configuration in line with the labels, as docker-balancer does.
     Balance(BalanceJob),
-    /// Keeps something outside like World.
+    /// Keeps an external system in line with World.
     Follow(FollowerJob),
 }
 
 impl Job {
-    /// Returns whether it is told of each event, rather than following World.
+    /// Returns whether it receives each event, rather than following World.
     pub fn counts_events(&self) -> bool {
         matches!(self, Self::Script { .. } | Self::Plugin { .. } | Self::Webhook { .. })
     }
 
-    /// Returns one word for it: `script`, `plugin`, `webhook`, `balancer`, or a follower's class.
+    /// Returns its kind: `script`, `plugin`, `webhook`, `balancer`, or a follower's class.
     pub fn word(&self) -> &'static str {
         match self {
             Self::Script { .. } => "script",
@@ -86,7 +86,7 @@ impl Job {
     }
 }
 
-/// A class of followers and what a handler's file asks of it. Which classes there are is not the model's to know.
+/// A follower class and its settings. The model does not know which classes exist.
 #[derive(Clone)]
 pub struct FollowerJob {
     class: &'static str,
@@ -94,12 +94,12 @@ pub struct FollowerJob {
 }
 
 impl FollowerJob {
-    /// Creates the job of a class, with these settings.
+    /// Creates a job of this class with these settings.
     pub fn new<S: Any + fmt::Debug + PartialEq + Send + Sync>(class: &'static str, settings: S) -> Self {
         Self { class, settings: Arc::new(settings) }
     }
 
-    /// Returns the name of its class: `publisher`, `openvswitch`.
+    /// Returns its class: `publisher`, `openvswitch`.
     pub fn class(&self) -> &'static str {
         self.class
     }
@@ -124,7 +124,7 @@ impl PartialEq for FollowerJob {
 
 impl Eq for FollowerJob {}
 
-/// Settings of any class that can be compared.
+/// Settings of any class, with comparison.
 trait FollowerSettings: Any + fmt::Debug + Send + Sync {
     fn is(&self, other: &dyn FollowerSettings) -> bool;
 }
@@ -135,45 +135,46 @@ impl<S: Any + fmt::Debug + PartialEq + Send + Sync> FollowerSettings for S {
     }
 }
 
-/// docker-balancer's job, as a handler: its flags, where they are not its defaults.
+/// docker-balancer's job as a handler: the flags that differ from its defaults.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BalanceJob {
-    /// Folders with templates, with colons between them; empty for the usual ones.
+    /// Template folders, separated by colons; empty for the defaults.
     pub template_dir: String,
-    /// The template's name in those folders.
+    /// The template's file name.
     pub template_file: Option<String>,
     /// HAProxy's configuration file.
     pub config_file: Option<PathBuf>,
-    /// A file that sets `OPTIONS`, HAProxy's further arguments.
+    /// A file that sets `OPTIONS`, additional arguments for HAProxy.
     pub rc: Option<PathBuf>,
     /// HAProxy's administration socket.
     pub socket: Option<PathBuf>,
     /// How HAProxy is reloaded: a command, or the path of its master socket.
     pub reload: Option<String>,
-    /// Whether a container's environment counts as labels.
+    /// Whether environment variables of containers count as labels.
     pub include_env: bool,
 }
 
-/// Where containers are published, and how.
+/// Where and how containers are published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublishJob {
-    /// etcd's members: `http://10.0.0.2:2379`.
+    /// The URLs of etcd's members: `http://10.0.0.2:2379`.
     pub endpoints: Vec<String>,
-    /// A key is this, a slash, and the container's id; `None` for `/longshore/containers/<host>`.
+    /// The prefix of keys, followed by a slash and the container's id; `None` for
+    /// `/longshore/containers/<host>`.
     pub prefix: Option<String>,
-    /// Where the records for DNS go that CoreDNS reads: `/skydns`; `None` for nowhere.
+    /// The prefix of the DNS records that CoreDNS reads: `/skydns`; `None` for no records.
     pub skydns: Option<String>,
-    /// Whether the values of containers' environment variables are published, and not their names only.
+    /// Whether the values of environment variables are published, rather than only their names.
     pub env: bool,
-    /// How long keys outlive the agent that published them.
+    /// How long keys remain after the agent that published them stops.
     pub lease: Duration,
-    /// The user, where etcd wants one.
+    /// The user, if etcd requires one.
     pub user: Option<String>,
     /// A file with the user's password.
     pub password_file: Option<PathBuf>,
-    /// The authority that signed etcd's certificates, where it is not one that this machine trusts.
+    /// The CA that signed etcd's certificates, if the system does not trust it already.
     pub ca: Option<PathBuf>,
-    /// The agent's own certificate and its key, where etcd wants one.
+    /// The agent's client certificate and key, if etcd requires them.
     pub identity: Option<(PathBuf, PathBuf)>,
 }
 
@@ -182,38 +183,38 @@ pub struct PublishJob {
 pub struct OpenVswitchJob {
     /// The bridge, unless a container's label names another.
     pub bridge: String,
-    /// The interface's name inside the container, unless a label names another.
+    /// The interface name inside the container, unless a label names another.
     pub interface: String,
-    /// Further arguments of `ovs-docker add-port`, unless a label has others: `--mtu=1450`.
+    /// Additional arguments of `ovs-docker add-port`, unless a label overrides them: `--mtu=1450`.
     pub options: Vec<String>,
 }
 
-/// What a handler is told of: an event that passes every one of these.
+/// Which events a handler receives: those that pass every condition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// By what happened.
+    /// The kinds of events.
     pub events: EventFilter,
-    /// Image references, any of which: one without a tag matches every tag. Empty lets all through.
+    /// Image references; one must match. A reference without a tag matches every tag. Empty matches all.
     pub images: Vec<String>,
-    /// Labels, all of which: with a value, or with any where there is none.
+    /// Labels; all must match. Without a value, any value matches.
     pub labels: Vec<(String, Option<String>)>,
-    /// Names, any of which; `*` stands for any text. Empty lets all through.
+    /// Names; one must match. `*` matches any text. Empty matches all.
     pub names: Vec<String>,
 }
 
-/// Which events by their names, as Docker writes them.
+/// Which events to pass, by Docker's names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EventFilter {
     /// Every event of a container.
     pub all: bool,
-    /// The dummy event, at the start and after a handler with `triggers_none`.
+    /// The dummy event, sent at the start and after a handler with `triggers_none`.
     pub none: bool,
-    /// These, besides.
+    /// Additional events, by name.
     pub named: Vec<String>,
 }
 
 impl EventFilter {
-    /// As it is written down: `all`, `none` and the names.
+    /// Returns it as written: `all`, `none` and the names.
     pub fn words(&self) -> impl Iterator<Item = &str> {
         let dummies = [(self.all, "all"), (self.none, "none")];
         let dummies = dummies.into_iter().filter(|(set, _)| *set).map(|(_, word)| word);
@@ -224,11 +225,11 @@ impl EventFilter {
 /// How events are delivered to a handler.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeliveryRules {
-    /// How long one attempt may take.
+    /// The time limit of one attempt.
     pub timeout: Duration,
-    /// How often a failed attempt is repeated until the delivery counts as failed.
+    /// How often a failed attempt is retried before the delivery counts as failed.
     pub retries: u32,
-    /// How many deliveries run at once. Those of one container never do.
+    /// How many deliveries run in parallel. Deliveries for one container are always sequential.
     pub parallel: usize,
 }
 

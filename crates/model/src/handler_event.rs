@@ -1,4 +1,4 @@
-//! An event as handlers are told of it, with the facts of what it happened to.
+//! An event as handlers receive it, with the facts of its subject.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use crate::ContainerId;
 
-/// Identifies an event among all others, also across restarts of the agent: the time in nanoseconds, the beginning of
-/// the container's id and the event's name, so that the same event always has the same id.
+/// A unique id of an event that is stable across restarts of the agent: the time in nanoseconds, the
+/// beginning of the container's id, and the event's name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventId(pub String);
 
@@ -24,7 +24,7 @@ impl fmt::Display for EventId {
 pub enum EventSubject {
     /// Nothing: the dummy event `none`.
     Nothing,
-    /// A container. Its labels may be long, and many events may be pending: they share what is known of it.
+    /// A container. Its labels may be long and many events may be pending, so they share its facts.
     Container(Arc<ContainerFacts>),
     /// A network.
     Network {
@@ -35,39 +35,39 @@ pub enum EventSubject {
     },
 }
 
-/// What is known of a container even after it is gone.
+/// The facts of a container that remain known after it is removed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ContainerFacts {
     /// Docker's id.
     pub id: ContainerId,
     /// Its name, without the leading slash.
     pub name: String,
-    /// The image as it was named when the container was created.
+    /// The image name given when the container was created.
     pub image: String,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
 }
 
-/// An event as handlers are told of it.
+/// An event as handlers receive it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HandlerEvent {
-    /// Identifies it.
+    /// Its unique id.
     pub id: EventId,
     /// What happened, as Docker names it: `start`, `health_status`, `connect`; `network_create` and
     /// `network_destroy` for networks; `none` for the dummy.
     pub event: String,
     /// When it happened, in nanoseconds since 1970, by Docker's clock.
     pub at: i64,
-    /// Whether Docker never reported it: it follows from the difference between what was reported and what is.
+    /// Whether Docker never reported it: it was derived from the last reported and the current state.
     pub synthetic: bool,
-    /// What it happened to.
+    /// The subject of the event.
     pub subject: EventSubject,
-    /// What else Docker says: `exitCode`, `signal`, `health_status`, `execID`, `network` and the like.
+    /// Docker's other attributes: `exitCode`, `signal`, `health_status`, `execID`, `network`, ….
     pub attributes: BTreeMap<String, String>,
 }
 
 impl HandlerEvent {
-    /// Returns the container, if it happened to one.
+    /// Returns the container, if the event is about one.
     pub fn container(&self) -> Option<&ContainerFacts> {
         match &self.subject {
             EventSubject::Container(facts) => Some(facts),
@@ -75,7 +75,7 @@ impl HandlerEvent {
         }
     }
 
-    /// Returns the id of what it happened to; empty for the dummy event.
+    /// Returns the id of the subject; empty for the dummy event.
     pub fn subject_id(&self) -> &str {
         match &self.subject {
             EventSubject::Nothing => "",

@@ -3,19 +3,19 @@ use std::sync::Arc;
 
 use crate::{Handler, Origin, Problem};
 
-/// All handlers that are defined.
+/// All defined handlers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HandlerSet {
-    /// By their names. One whose definition is the same as before is the same value.
+    /// By name. A handler whose definition did not change keeps the same value.
     pub handlers: BTreeMap<String, Arc<Handler>>,
-    /// Those whose definition is broken at the moment, by their names. A handler of that name keeps its last valid
+    /// Handlers whose definition is currently invalid, by name. A handler of that name keeps its last valid
     /// definition.
     pub broken: BTreeMap<String, BrokenHandler>,
-    /// What is wrong with the files.
+    /// Problems with the files.
     pub problems: Vec<Problem>,
 }
 
-/// A handler whose definition is not valid.
+/// A handler with an invalid definition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokenHandler {
     /// Where it is defined, with the line of the first error.

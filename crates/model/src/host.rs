@@ -1,4 +1,4 @@
-//! A Docker host, as far as anything around its containers depends on it.
+//! A Docker host, reduced to what its containers' surroundings depend on.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -11,13 +11,13 @@ use uuid::Uuid;
 
 use crate::{Container, ContainerId, Network};
 
-/// What tells one host from every other, for as long as its data directory lives: a UUID. Cheap to copy.
+/// The UUID of a host, stable for as long as its data directory exists. Cheap to copy.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct HostId(Uuid);
 
 impl HostId {
-    /// Takes a UUID by its bits.
+    /// Creates an id from the bits of a UUID.
     pub const fn from_u128(bits: u128) -> Self {
         Self(Uuid::from_u128(bits))
     }
@@ -48,11 +48,11 @@ impl FromStr for HostId {
     }
 }
 
-/// One Docker host, its containers listed. A clone is cheap, whatever runs there.
+/// One Docker host with its containers. Cheap to clone, however many there are.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Host {
-    /// Addresses at which other machines reach its published ports, the one to use first. Empty where no other machine
-    /// needs them.
+    /// Addresses at which other machines reach its published ports, the preferred one first. Empty if no
+    /// other machine needs them.
     pub addresses: Vec<IpAddr>,
     /// Containers by id, running or not.
     pub containers: RedBlackTreeMapSync<ContainerId, Arc<Container>>,

@@ -1,28 +1,28 @@
-//! Image references, as Docker reads them.
+//! Image references, as Docker parses them.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// The text is not an image reference: the text, and the reason.
+/// The text is not an image reference; holds the text and the reason.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("invalid image reference {0:?}: {1}")]
 pub struct ImageReferenceError(String, &'static str);
 
-/// Longest registry and path together, as in Docker's reference library.
+/// The longest registry and path together, as in Docker's reference library.
 const MAX_NAME: usize = 255;
-/// Longest tag.
+/// The longest tag.
 const MAX_TAG: usize = 128;
 
 /// An image by registry, path, tag and digest; `busybox` is `docker.io/library/busybox`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ImageReference {
-    /// Registry host, with its port where one is named.
+    /// The registry's host, with its port if given.
     pub registry: String,
     /// The path within the registry.
     pub repository: String,
-    /// The tag, where one is named.
+    /// The tag, if given.
     pub tag: Option<String>,
-    /// The digest (`sha256:…`), where one is named.
+    /// The digest (`sha256:…`), if given.
     pub digest: Option<String>,
 }
 
@@ -74,7 +74,7 @@ impl FromStr for ImageReference {
     }
 }
 
-/// Returns a host, with a port or without.
+/// Returns whether the text is a host, with or without a port.
 fn is_registry(text: &str) -> bool {
     let (host, port) = text.rsplit_once(':').unwrap_or((text, "0"));
     let is_label = |label: &str| {
@@ -88,7 +88,7 @@ fn is_registry(text: &str) -> bool {
     (is_ipv6 || host.split('.').all(is_label)) && !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// Returns a part of a path: it begins and ends with a letter or a digit, and has one separator between any two of them.
+/// Returns whether the text is a path component: letters and digits, with single separators between them.
 fn is_component(text: &str) -> bool {
     let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     let is_separator =
@@ -102,7 +102,7 @@ fn is_tag(text: &str) -> bool {
         && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
 }
 
-/// Returns an algorithm and hexadecimal digits.
+/// Returns whether the text is an algorithm followed by hexadecimal digits.
 fn is_digest(text: &str) -> bool {
     let Some((algorithm, encoded)) = text.split_once(':') else { return false };
     algorithm.starts_with(|c: char| c.is_ascii_alphabetic())

@@ -1,11 +1,11 @@
-//! The nouns of Longshore: what every other room speaks of.
+//! The nouns of Longshore, shared by all other crates.
 //!
-//! Values only: no IO, no clock, no decisions. Text that came from outside (a label, a Docker
-//! name, a file) becomes one of these types by parsing, and whoever holds such a value may rely
-//! on what its type promises: a [`DomainName`] has no newline in it, a [`Weight`] is in range.
+//! Values only: no IO, no clock, no decisions. External text (a label, a Docker name, a file) is parsed into
+//! one of these types, and each type guarantees its invariants: a [`DomainName`] has no newline in it, a
+//! [`Weight`] is in range.
 //!
-//! Deliberately absent: how Docker or a peer spells these things (each room that talks to one
-//! translates at its own door), and what is answered over HTTP (`longshore-api`).
+//! Deliberately absent: the formats of Docker and of peers (each crate that talks to one translates at its
+//! boundary), and HTTP responses (`longshore-api`).
 
 mod change;
 mod container;

@@ -1,4 +1,4 @@
-//! Names: what the DNS server knows of containers.
+//! Names: what the DNS server knows about containers.
 
 use std::net::IpAddr;
 use std::ops::Bound;
@@ -14,22 +14,22 @@ use crate::{ContainerRef, DomainName, Transport};
 pub struct NamedPort {
     /// The port inside the container.
     pub port: u16,
-    /// How it travels.
+    /// The transport protocol.
     pub transport: Transport,
     /// Whether a label says that it speaks HTTP.
     pub http: bool,
 }
 
-/// A container under the name that is its own.
+/// A container with its own name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedContainer {
     /// The container.
     pub id: ContainerRef,
-    /// Its whole name: `web.host1.longshore.internal`.
+    /// Its full name: `web.host1.longshore.internal`.
     pub name: DomainName,
-    /// Its addresses, in order; none for a container without a network.
+    /// Its addresses, sorted; empty for a container without a network.
     pub addresses: Vec<IpAddr>,
-    /// Its ports, in order.
+    /// Its ports, sorted.
     pub ports: Vec<NamedPort>,
 }
 
@@ -38,11 +38,11 @@ pub struct NamedContainer {
 pub struct Replica {
     /// The container.
     pub container: Arc<NamedContainer>,
-    /// Whether it is told to who asks for the service: it runs and is not unhealthy.
+    /// Whether queries for the service return it: it is running and not unhealthy.
     pub ready: bool,
 }
 
-/// What a name stands for.
+/// What a name refers to.
 #[derive(Clone, Debug, PartialEq)]
 pub enum NameEntry {
     /// One container.
@@ -52,7 +52,7 @@ pub enum NameEntry {
 }
 
 impl NameEntry {
-    /// Returns the containers that stand behind the name at this moment.
+    /// Returns the containers that the name currently resolves to.
     pub fn containers(&self) -> impl Iterator<Item = &Arc<NamedContainer>> {
         let (own, replicas) = match self {
             Self::Container(container) => (Some(container), None),
@@ -63,12 +63,13 @@ impl NameEntry {
     }
 }
 
-/// A name below the domain, ordered so that a name's own names follow it: `host1.web` is what `web.host1` is kept by.
+/// A name below the domain, with its parts reversed so that its subnames sort after it: the key of
+/// `web.host1` is `host1.web`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NameKey(String);
 
 impl NameKey {
-    /// Creates the key of a name that is given by its parts, the outermost last, in lower case.
+    /// Creates a key from the parts of a name, the outermost last, in lower case.
     pub fn new<'a>(labels: impl DoubleEndedIterator<Item = &'a str>) -> Self {
         let mut key = String::new();
         for label in labels.rev() {
@@ -80,24 +81,24 @@ impl NameKey {
         Self(key)
     }
 
-    /// Returns whether `other` is this name or one below it.
+    /// Returns whether `other` is this name or a name below it.
     pub fn covers(&self, other: &Self) -> bool {
         let rest = other.0.strip_prefix(&self.0);
         self.0.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     }
 
-    /// Returns the name as it is written, below the domain: empty for the domain itself.
+    /// Returns the name relative to the domain: empty for the domain itself.
     pub fn relative(&self) -> String {
         self.0.rsplit('.').collect::<Vec<_>>().join(".")
     }
 }
 
-/// All names below the domain. A copy is cheap and never changes under its holder.
+/// All names below the domain. A clone is cheap and never changes under its holder.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NameTable(RedBlackTreeMapSync<NameKey, NameEntry>);
 
 impl NameTable {
-    /// Returns what a name stands for.
+    /// Returns the entry of a name.
     pub fn get(&self, key: &NameKey) -> Option<&NameEntry> {
         self.0.get(key)
     }
@@ -109,22 +110,22 @@ impl NameTable {
         next.is_some_and(|(next, _)| key.covers(next))
     }
 
-    /// Returns all names, those below one name together.
+    /// Returns all names, with those below one name together.
     pub fn iter(&self) -> impl Iterator<Item = (&NameKey, &NameEntry)> {
         self.0.iter()
     }
 
-    /// Has a container be what a name stands for.
+    /// Makes a name refer to a container.
     pub fn insert(&mut self, key: NameKey, container: Arc<NamedContainer>) {
         self.0.insert_mut(key, NameEntry::Container(container));
     }
 
-    /// Takes a container's name out.
+    /// Removes a container's name.
     pub fn remove(&mut self, key: &NameKey) {
         self.0.remove_mut(key);
     }
 
-    /// Has a container be one of a service, in place of what it was to it before.
+    /// Adds a container to a service, or replaces its entry.
     pub fn join(&mut self, service: NameKey, replica: Replica) {
         let mut replicas = match self.0.get(&service) {
             Some(NameEntry::Service(replicas)) => replicas.clone(),
@@ -134,7 +135,7 @@ impl NameTable {
         self.0.insert_mut(service, NameEntry::Service(replicas));
     }
 
-    /// Takes a container out of a service; a service without containers goes.
+    /// Removes a container from a service; a service without containers is removed.
     pub fn leave(&mut self, service: &NameKey, container: &ContainerRef) {
         let Some(NameEntry::Service(replicas)) = self.0.get(service) else { return };
         let replicas = replicas.remove(container);

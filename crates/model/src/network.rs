@@ -1,8 +1,8 @@
-//! A Docker network, as far as it decides who can reach whom.
+//! A Docker network, reduced to what determines reachability.
 
 use serde::{Deserialize, Serialize};
 
-/// Where a network's addresses mean something.
+/// From where a network's addresses are reachable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NetworkScope {
@@ -17,6 +17,6 @@ pub enum NetworkScope {
 pub struct Network {
     /// Docker's name of it.
     pub name: String,
-    /// Who can reach its addresses.
+    /// From where its addresses are reachable.
     pub scope: NetworkScope,
 }

@@ -1,4 +1,4 @@
-//! Request paths: what a route matches, and what the container gets.
+//! Request paths: what a route matches, and what the container receives.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,13 +12,14 @@ use crate::TextError;
 #[error("a percent sign is not followed by two hexadecimal digits")]
 pub struct BadEscape;
 
-/// Returns a request's path (without its query) in the normal form of RFC 3986, 6.2.2: escapes of characters that never need
-/// one are decoded, other escapes have upper-case digits, and dot segments are resolved. Both forms name the same resource,
-/// so routes are matched against this one and containers get it. A path that is normal is returned as it came.
+/// Returns a request's path (without its query) in the normal form of RFC 3986, 6.2.2: unnecessary escapes
+/// are decoded, other escapes have upper-case digits, and dot segments are resolved. Both forms name the same
+/// resource, so routes are matched against the normal form and containers receive it. A path in normal form
+/// is returned unchanged.
 ///
 /// # Errors
-/// An escape is broken. Two programs could read it in two ways (`%%36%31` may become `%61`, and that `a`), so the request is
-/// refused.
+/// An escape is invalid. Two programs could read it differently (`%%36%31` may become `%61`, and that `a`),
+/// so the request is refused.
 pub fn normalize_path(path: &str) -> Result<Cow<'_, str>, BadEscape> {
     if is_normal(path.as_bytes())? {
         return Ok(Cow::Borrowed(path));
@@ -30,7 +31,8 @@ pub fn normalize_path(path: &str) -> Result<Cow<'_, str>, BadEscape> {
     Ok(Cow::Owned(normal))
 }
 
-/// Returns a path with each run of slashes as one, which is how routes are matched: many servers read it so.
+/// Returns a path with each run of slashes merged into one. Routes are matched in this form because many
+/// servers do the same.
 pub fn merge_slashes(path: &str) -> Cow<'_, str> {
     if !path.as_bytes().windows(2).any(|pair| pair == b"//") {
         return Cow::Borrowed(path);
@@ -55,7 +57,7 @@ fn is_normal(path: &[u8]) -> Result<bool, BadEscape> {
     Ok(is_normal)
 }
 
-/// Returns the byte that the two digits of an escape stand for.
+/// Returns the byte that the two digits of an escape encode.
 fn escape(digits: &[u8]) -> Result<u8, BadEscape> {
     let digit = |byte: u8| char::from(byte).to_digit(16).ok_or(BadEscape);
     let &[high, low] = digits else { return Err(BadEscape) };
@@ -91,7 +93,7 @@ fn normalize_escapes(path: &str) -> Result<String, BadEscape> {
     Ok(normal)
 }
 
-/// RFC 3986, 5.2.4, for a path that begins with a slash; any other is returned as it is.
+/// Resolves dot segments (RFC 3986, 5.2.4) in a path that begins with a slash; returns any other unchanged.
 fn resolve_dot_segments(path: &str) -> String {
     let Some(segments) = path.strip_prefix('/') else { return path.to_owned() };
     let mut kept: Vec<&str> = Vec::new();
@@ -106,23 +108,23 @@ fn resolve_dot_segments(path: &str) -> String {
             }
         }
         if segments.peek().is_none() {
-            // What a dot segment at the end names is a folder.
+            // A dot segment at the end names a folder.
             kept.push("");
         }
     }
     format!("/{}", kept.join("/"))
 }
 
-/// The start of a path in whole segments, without slashes at either end; empty means every path.
+/// A path prefix of whole segments, without slashes at either end; empty matches every path.
 ///
 /// Kept in the normal form of [`normalize_path`], so `%61dmin` is `admin`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PathPrefix(Arc<str>);
 
 impl PathPrefix {
-    /// Longest prefix accepted, in characters.
+    /// The longest prefix accepted, in characters.
     pub const MAX: usize = 1024;
-    /// Most segments accepted.
+    /// The most segments accepted.
     pub const MAX_SEGMENTS: usize = 16;
 
     /// Returns the prefix without slashes at either end.
@@ -135,14 +137,14 @@ impl PathPrefix {
         self.0.is_empty()
     }
 
-    /// Returns whether it claims `path` (as a client sends it, from its first slash, without the query): `/dash` claims
-    /// `/dash`, `/dash/x`, `/%64ash` and `/x/../dash`, and not `/dashboard`.
+    /// Returns whether it matches `path` (as sent by a client, from its first slash, without the query):
+    /// `/dash` matches `/dash`, `/dash/x`, `/%64ash` and `/x/../dash`, but not `/dashboard`.
     pub fn covers(&self, path: &str) -> bool {
         normalize_path(path).is_ok_and(|path| self.strip(&path).is_some())
     }
 
-    /// Returns what follows the prefix in a path of normal form, without slashes before it, or `None` where the path does not
-    /// begin with the prefix. Slashes in a row count as one.
+    /// Returns what follows the prefix in a normalized path, without leading slashes, or `None` if the path
+    /// does not begin with the prefix. Runs of slashes count as one.
     pub fn strip<'p>(&self, path: &'p str) -> Option<&'p str> {
         if self.is_empty() {
             return Some(path);
@@ -158,7 +160,7 @@ impl PathPrefix {
         (rest.is_empty() || rest.starts_with('/')).then(|| rest.trim_start_matches('/'))
     }
 
-    /// Returns how many segments it has.
+    /// Returns the number of segments.
     pub fn segments(&self) -> usize {
         if self.is_empty() { 0 } else { self.0.split('/').count() }
     }

@@ -1,4 +1,4 @@
-//! Something that a user asked for and does not get, in words that help.
+//! A request of the user that cannot be fulfilled, explained.
 
 use std::fmt;
 
@@ -14,20 +14,20 @@ pub enum Subject {
     Container {
         /// Its id.
         id: ContainerId,
-        /// Its name when the problem was found.
+        /// Its name when the problem was detected.
         name: String,
     },
     /// A port that the balancer should listen on.
     Frontend {
-        /// As [`crate::Frontend`] is written: `http:80`.
+        /// The text form of [`crate::Frontend`]: `http:80`.
         frontend: String,
     },
     /// The Docker Engine.
     Docker {
-        /// Where it was looked for.
+        /// The address that was tried.
         address: String,
     },
-    /// The engine that carries the routes.
+    /// The engine that serves the routes.
     Balancer {
         /// Its name: `built-in` or `haproxy`.
         engine: String,
@@ -39,14 +39,14 @@ pub enum Subject {
     },
     /// The DNS server.
     Dns {
-        /// Where it is to listen.
+        /// The address it should listen on.
         listen: String,
     },
     /// A file and, where known, the line in it.
     File {
-        /// The path as it was given.
+        /// The path as configured.
         path: String,
-        /// Counted from 1.
+        /// The line, counted from 1.
         line: Option<usize>,
     },
 }
@@ -72,16 +72,16 @@ impl fmt::Display for Subject {
     }
 }
 
-/// One problem: what it is about, where it was said, what is wrong and what to do.
+/// One problem: its subject and source, what is wrong, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Problem {
     /// What it is about.
     pub subject: Subject,
-    /// The label or setting that says it, where one does.
+    /// The label or setting that causes it, if any.
     pub key: Option<String>,
-    /// What is wrong and what follows from it, in one sentence without a final dot.
+    /// What is wrong and what follows from it, in one sentence without a final period.
     pub message: String,
-    /// What to do about it, where that is not plain from the message.
+    /// What to do about it, if the message does not make that obvious.
     pub hint: Option<String>,
 }
 
@@ -89,7 +89,7 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.subject)?;
         if let Some(key) = &self.key {
-            // Label names are a stranger's text: escaped, so that one cannot forge a line of the log.
+            // Label names are untrusted text: escaped so that they cannot forge a log line.
             write!(f, "{}: ", key.escape_debug())?;
         }
         f.write_str(&self.message)?;

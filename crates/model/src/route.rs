@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ContainerRef, Health, HostPattern, PathPrefix, Transport};
 
-/// What a frontend speaks with its clients.
+/// The protocol that a frontend speaks with its clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Protocol {
@@ -22,7 +22,7 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// Returns which port space it takes its port from.
+    /// Returns the transport whose port space it uses.
     pub fn transport(self) -> Transport {
         match self {
             Self::Http | Self::Tcp => Transport::Tcp,
@@ -41,12 +41,12 @@ impl fmt::Display for Protocol {
     }
 }
 
-/// A port that the balancer listens on, in one protocol. Written `http:80`.
+/// A port that the balancer listens on, with its protocol. Written `http:80`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Frontend {
     /// The port, never 0.
     pub port: u16,
-    /// What is spoken there.
+    /// The protocol spoken there.
     pub protocol: Protocol,
 }
 
@@ -56,7 +56,7 @@ impl fmt::Display for Frontend {
     }
 }
 
-/// The text is not `http:`, `tcp:` or `udp:` and a port from 1 to 65535.
+/// The text is not `http:`, `tcp:` or `udp:` followed by a port from 1 to 65535.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("invalid frontend {0:?}: expected http:, tcp: or udp: and a port of 1–65535")]
 pub struct FrontendError(String);
@@ -78,14 +78,14 @@ impl FromStr for Frontend {
     }
 }
 
-/// What makes a route: no two routes of a table have the same key.
+/// The identity of a route: no two routes of a table have the same key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RouteKey {
-    /// Where it is listened for.
+    /// The frontend that accepts its traffic.
     pub frontend: Frontend,
-    /// The hosts it answers to; [`HostPattern::Any`] unless the frontend speaks HTTP.
+    /// The hosts it matches; [`HostPattern::Any`] unless the frontend speaks HTTP.
     pub host: HostPattern,
-    /// The paths it answers to; empty unless the frontend speaks HTTP.
+    /// The paths it matches; empty unless the frontend speaks HTTP.
     pub prefix: PathPrefix,
 }
 
@@ -98,14 +98,14 @@ impl fmt::Display for RouteKey {
     }
 }
 
-/// An upstream's share of a route's traffic, relative to the others': 0 to 256, HAProxy's range.
-/// 0 takes no traffic while another upstream has more.
+/// An upstream's share of a route's traffic, relative to the others': 0 to 256, HAProxy's range. With 0, it
+/// takes no traffic while another upstream has more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Weight(u16);
 
 impl Weight {
-    /// The largest.
+    /// The largest weight.
     pub const MAX: u16 = 256;
 
     /// Returns the number.
@@ -120,7 +120,7 @@ impl Default for Weight {
     }
 }
 
-/// The text is no whole number from 0 to 256.
+/// The text is not a whole number from 0 to 256.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("invalid weight {0:?}: expected 0–256")]
 pub struct WeightError(String);
@@ -139,19 +139,19 @@ impl FromStr for Weight {
 /// A container that takes a route's traffic.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Upstream {
-    /// Whose address it is.
+    /// The container that has the address.
     pub container: ContainerRef,
     /// That container's name.
     pub name: String,
     /// The port inside the container.
     pub port: u16,
-    /// Where the balancer connects to.
+    /// The address that the balancer connects to.
     pub address: SocketAddr,
-    /// Its share.
+    /// Its share of the traffic.
     pub weight: Weight,
 }
 
-/// Why a container that claims a route takes none of its traffic.
+/// Why a container that claims a route currently takes none of its traffic.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WaitingReason {
@@ -161,18 +161,18 @@ pub enum WaitingReason {
     Unhealthy,
     /// Its port has not accepted a connection yet.
     PortNotOpen,
-    /// Its port accepted once and does no longer.
+    /// Its port accepted connections before, but no longer does.
     PortClosed,
     /// It is paused.
     Paused,
     /// It was sent its stop signal.
     Stopping,
-    /// No address of it can be reached from this balancer.
+    /// None of its addresses can be reached from this balancer.
     NoAddress,
 }
 
 impl WaitingReason {
-    /// Returns the reason that a container's health check gives, if it gives one.
+    /// Returns the reason that follows from the health check, if any.
     pub fn of_health(health: Health) -> Option<Self> {
         match health {
             Health::None | Health::Healthy => None,
@@ -196,16 +196,16 @@ impl fmt::Display for WaitingReason {
     }
 }
 
-/// A container that claims a route and takes none of its traffic for the moment.
+/// A container that claims a route and currently takes none of its traffic.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Waiting {
-    /// Which.
+    /// The container.
     pub container: ContainerRef,
     /// Its name.
     pub name: String,
     /// The port inside the container.
     pub port: u16,
-    /// Where it would be connected to, where that is known.
+    /// The address that the balancer would connect to, if known.
     pub address: Option<SocketAddr>,
     /// Why it waits.
     pub reason: WaitingReason,
@@ -214,18 +214,18 @@ pub struct Waiting {
 /// One route: a key, and the containers behind it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// What makes it this route.
+    /// Its identity.
     pub key: RouteKey,
-    /// Whether the prefix is taken off the path before the upstream sees it.
+    /// Whether the prefix is removed from the path before the upstream sees it.
     pub strip_prefix: bool,
     /// Containers that take its traffic, in order of their ids. With none, the balancer answers
     /// 503 (HTTP) or closes (TCP).
     pub upstreams: Vec<Upstream>,
-    /// Containers that claim it and take nothing for now, in order of their ids.
+    /// Containers that claim it but take no traffic yet, in order of their ids.
     pub waiting: Vec<Waiting>,
 }
 
-/// All routes, by key. A copy is cheap, and shares what did not change with its original.
+/// All routes, by key. A clone is cheap and shares whatever did not change with the original.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RouteTable(rpds::RedBlackTreeMapSync<RouteKey, Arc<Route>>);
 
@@ -235,9 +235,9 @@ impl RouteTable {
         self.0.get(key)
     }
 
-    /// Returns the route that a request takes: of those of the frontend that cover host and path, the one with
-    /// the most exact host, then the longest prefix. Looks at every route: the data planes hold indexes
-    /// of their own, and this is the rule that they are tested against.
+    /// Returns the route that a request takes: of the frontend's routes that match host and path, the one
+    /// with the most specific host, then the longest prefix. Checks every route: the data planes use their
+    /// own indexes, which are tested against this rule.
     pub fn find(&self, frontend: Frontend, host: &str, path: &str) -> Option<&Arc<Route>> {
         self.iter()
             .filter(|route| route.key.frontend == frontend)
@@ -245,27 +245,27 @@ impl RouteTable {
             .max_by_key(|route| (route.key.host.precedence(), route.key.prefix.as_str().len()))
     }
 
-    /// Returns all routes in order of their keys: by port, protocol, host and prefix.
+    /// Returns all routes in order of their keys: port, protocol, host, prefix.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Route>> {
         self.0.values()
     }
 
-    /// Returns how many there are.
+    /// Returns the number of routes.
     pub fn len(&self) -> usize {
         self.0.size()
     }
 
-    /// Returns whether there are none.
+    /// Returns whether the table is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Puts a route in, in place of the one with its key.
+    /// Inserts a route, replacing the one with its key.
     pub fn insert(&mut self, route: Arc<Route>) {
         self.0.insert_mut(route.key.clone(), route);
     }
 
-    /// Takes the route with this key out; whether there was one.
+    /// Removes the route with this key and returns whether there was one.
     pub fn remove(&mut self, key: &RouteKey) -> bool {
         self.0.remove_mut(key)
     }

@@ -1,4 +1,4 @@
-//! World: all that is known, as one value.
+//! World: all known state, as one value.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,34 +7,34 @@ use rpds::RedBlackTreeMapSync;
 
 use crate::{Container, ContainerRef, Host, HostId};
 
-/// What the last look at a port of a container said.
+/// The result of the last check of a container's port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PortState {
     /// It has not accepted a connection in this run of the container.
     NotOpen,
     /// It accepts connections.
     Open,
-    /// It accepted connections once in this run of the container, and does no longer.
+    /// It accepted connections in this run of the container, but no longer does.
     Closed,
 }
 
-/// All that is known. One task writes it; everyone else holds a copy, which is cheap and never
-/// changes under them.
+/// All known state. One task writes it; all others hold a copy, which is cheap and never changes under them.
 ///
-/// A host is in it from its first list on, this agent's own always: where a listed host has no such container, there
-/// is none.
+/// A host is present from its first list on; this agent's own is always present. If a listed host lacks a
+/// container, the container does not exist.
 #[derive(Clone, Debug, PartialEq)]
 pub struct World {
     me: HostId,
-    /// The host `me`, which is in `hosts` as well.
+    /// The host `me`, which is also in `hosts`.
     own: Arc<Host>,
     hosts: RedBlackTreeMapSync<HostId, Arc<Host>>,
-    /// What this host sees of the ports that routes lead to; a port that was not looked at yet has no entry.
+    /// The state of the ports that routes lead to, as seen from this host; a port not checked yet has no
+    /// entry.
     pub ports: RedBlackTreeMapSync<(ContainerRef, SocketAddr), PortState>,
 }
 
 impl World {
-    /// Creates a World with this agent's own host, and no other.
+    /// Creates a World with this agent's own host only.
     pub fn new(me: HostId, own: Host) -> Self {
         let own = Arc::new(own);
         let mut hosts = RedBlackTreeMapSync::default();
@@ -42,17 +42,17 @@ impl World {
         Self { me, own, hosts, ports: RedBlackTreeMapSync::default() }
     }
 
-    /// This agent's own host, by id.
+    /// Returns the id of this agent's own host.
     pub fn me(&self) -> HostId {
         self.me
     }
 
-    /// This agent's own host.
+    /// Returns this agent's own host.
     pub fn own(&self) -> &Host {
         &self.own
     }
 
-    /// Returns a host by its id; `None` until it was listed.
+    /// Returns a host by its id; `None` until it has been listed.
     pub fn host(&self, id: HostId) -> Option<&Host> {
         self.hosts.get(&id).map(|host| &**host)
     }
@@ -77,7 +77,7 @@ impl World {
         })
     }
 
-    /// Puts a host in, in place of the one with its id.
+    /// Inserts a host, replacing the one with its id.
     pub fn put_host(&mut self, id: HostId, host: Host) {
         let host = Arc::new(host);
         if id == self.me {
@@ -86,7 +86,7 @@ impl World {
         self.hosts.insert_mut(id, host);
     }
 
-    /// Puts a container in, in place of the one with its id. A host that is not known takes none.
+    /// Inserts a container, replacing the one with its id. Does nothing if the host is not known.
     pub fn put_container(&mut self, host: HostId, container: Arc<Container>) {
         if let Some(mut known) = self.host(host).cloned() {
             known.containers.insert_mut(container.id.clone(), container);
@@ -94,7 +94,7 @@ impl World {
         }
     }
 
-    /// Takes a container out. Returns whether there was one.
+    /// Removes a container and returns whether there was one.
     pub fn remove_container(&mut self, container: &ContainerRef) -> bool {
         let Some(mut known) = self.host(container.host).cloned() else { return false };
         let was_known = known.containers.remove_mut(&container.id);

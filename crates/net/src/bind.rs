@@ -4,13 +4,14 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use longshore_model::Transport;
 use socket2::{Domain, Socket, Type};
 
-/// Opens a port for a server. A TCP socket listens at once, with room for `backlog` connections that wait to be accepted. The
-/// port may be `shared` with another process that says so too, which a successor needs beside its predecessor.
+/// Opens a port for a server. A TCP socket listens at once, with room for `backlog` connections that wait to
+/// be accepted. The port may be `shared` with another process that also sets this, as a successor and its
+/// predecessor do.
 ///
-/// `[::]` takes IPv4 as well. The socket does not block.
+/// `[::]` also accepts IPv4. The socket is non-blocking.
 ///
 /// # Errors
-/// The port is in use, or the address is not one of this host's.
+/// The port is in use, or the address does not belong to this host.
 pub fn bind(address: SocketAddr, transport: Transport, shared: bool, backlog: i32) -> io::Result<Socket> {
     let kind = match transport {
         Transport::Tcp => Type::STREAM,
@@ -21,8 +22,8 @@ pub fn bind(address: SocketAddr, transport: Transport, shared: bool, backlog: i3
         socket.set_only_v6(!address.ip().is_unspecified())?;
     }
     if kind == Type::STREAM {
-        // Connections of an earlier run that linger in TIME_WAIT do not keep the port. On a
-        // datagram socket the same option would share it.
+        // Connections of an earlier run in TIME_WAIT must not block the port. On a datagram socket, this
+        // option would share it.
         socket.set_reuse_address(true)?;
     }
     if shared {

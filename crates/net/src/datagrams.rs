@@ -1,6 +1,5 @@
-//! A socket that knows to which of the host's addresses a datagram was sent, and answers from
-//! that one. Without it, a host with several addresses answers from one that the client never
-//! asked, and the client drops it.
+//! A socket that knows which of the host's addresses a datagram was sent to, and answers from that one.
+//! Without it, a host with several addresses may answer from another one, and the client drops the answer.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Ipv6Addr, SocketAddr, UdpSocket as StdSocket};
@@ -24,22 +23,22 @@ pub enum LocalAddress {
     Unknown,
     /// In network byte order.
     V4(u32),
-    /// With the interface, where the address alone does not say it.
+    /// With the interface, if the address alone is ambiguous.
     V6([u8; 16], u32),
 }
 
-/// A UDP socket that answers from the address that it was asked at.
+/// A UDP socket that answers from the address that received the request.
 #[derive(Debug)]
 pub struct Datagrams(UdpSocket);
 
 impl Datagrams {
-    /// Registers `socket`, which is bound and does not block, with the runtime.
+    /// Registers `socket`, which is bound and non-blocking, with the runtime.
     ///
     /// # Errors
-    /// The system cannot report where datagrams were sent to.
+    /// The system cannot report destination addresses of datagrams.
     pub fn new(socket: Socket) -> io::Result<Self> {
         if socket.local_addr()?.is_ipv6() {
-            // Of IPv4 datagrams it tells the mapped address, and takes it back.
+            // For IPv4 datagrams it reports the mapped address, and accepts it back.
             setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
         } else {
             setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
@@ -50,12 +49,12 @@ impl Datagrams {
     /// Waits until a datagram may be there.
     ///
     /// # Errors
-    /// The runtime ends.
+    /// The runtime shuts down.
     pub async fn readable(&self) -> io::Result<()> {
         self.0.readable().await
     }
 
-    /// Reads one datagram, and returns its length, its sender, and where it was sent to.
+    /// Reads one datagram and returns its length, its sender, and the address it was sent to.
     ///
     /// # Errors
     /// `WouldBlock` if there is none.
@@ -88,7 +87,7 @@ impl Datagrams {
     /// # Errors
     /// `WouldBlock` if the system has no room for it.
     pub fn send(&self, data: &[u8], peer: SocketAddr, local: LocalAddress) -> io::Result<()> {
-        // Asked of the system at once: a datagram is sent or dropped, and nothing waits for room.
+        // Calls the system directly: a datagram is sent or dropped, and nothing waits for room.
         let fd = self.0.as_raw_fd();
         let slices = [IoSlice::new(data)];
         let peer = SockaddrStorage::from(peer);

@@ -1,7 +1,7 @@
-//! The sockets that Longshore serves by: ports that are bound in one way everywhere, datagrams that are answered from the
-//! address that they were sent to, and networks of addresses.
+//! The sockets of Longshore's servers: uniform binding of ports, datagrams answered from the address they
+//! were sent to, and IP networks.
 //!
-//! Deliberately absent: what is spoken over them, and any task.
+//! Deliberately absent: the protocols spoken over them, and any task.
 
 mod bind;
 mod datagrams;

@@ -1,4 +1,4 @@
-//! Claims: what one container's labels ask of the balancer.
+//! Claims: the routes that one container's labels ask for.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,27 +8,27 @@ use longshore_model::{
 
 use crate::label::{self, Attribute, Key, Spelling};
 
-/// Most routes that one container may claim: a bound on what a single container can make the balancer open.
+/// The most routes that one container may claim, which bounds what it can make the balancer open.
 const MAX_CLAIMS: usize = 1024;
 
-/// One route that one port of a container asks for.
+/// One route that a port of a container claims.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
     /// The route.
     pub key: RouteKey,
     /// The port inside the container.
     pub port: u16,
-    /// Whether it wants the prefix taken off.
+    /// Whether the prefix is to be removed.
     pub strip_prefix: bool,
     /// Its share of the route's traffic.
     pub weight: Weight,
-    /// The label that asks for it, for problems to name.
+    /// The label that claims it, for problems to name.
     pub label: String,
-    /// The label that decides on which port it is listened for.
+    /// The label that sets the frontend's port.
     pub listen_label: String,
 }
 
-/// What the labels said of one port in one protocol, before it is known whether it makes sense.
+/// What the labels specify for one port and protocol, before validation.
 #[derive(Default)]
 struct Draft<'a> {
     attributes: BTreeMap<Attribute, (Spelling, &'a str, &'a str)>,
@@ -37,8 +37,8 @@ struct Draft<'a> {
     listed: bool,
 }
 
-/// Reads a container's labels: the claims that are good, and a problem for each label that is not.
-/// A bad label loses the route that it speaks of, and no other.
+/// Reads a container's labels and returns its valid claims, with a problem for each invalid label. An invalid
+/// label costs only the route that it belongs to.
 pub fn claims(container: &Container) -> (Vec<Claim>, Vec<Problem>) {
     let mut reading = Reading { container, problems: Vec::new() };
     let drafts = reading.drafts();
@@ -101,7 +101,8 @@ impl<'a> Reading<'a> {
         drafts
     }
 
-    /// Where Docker Glue's list of ports is given, its other labels speak of the listed ports only.
+    /// Drops ports that are not listed: if Docker Glue's list of ports is given, its other labels apply to
+    /// listed ports only.
     fn drop_unlisted(&mut self, drafts: &mut Drafts<'a>, lists: &BTreeMap<Protocol, &str>) {
         for ((protocol, port), draft) in drafts.iter_mut() {
             let Some(list) = lists.get(protocol).filter(|_| !draft.listed && !draft.broken) else { continue };
@@ -197,7 +198,7 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// The hosts of a route: each one in the list that is good, or any where no label names one.
+    /// Returns the hosts of a route: each valid one in the list, or any host if no label names one.
     fn hosts(&mut self, said: Option<(&str, &str)>, lost: &str) -> BTreeSet<HostPattern> {
         let Some((label, value)) = said else { return BTreeSet::from([HostPattern::Any]) };
         let mut hosts = BTreeSet::new();
@@ -225,7 +226,7 @@ fn truth(value: &str) -> Option<bool> {
     }
 }
 
-/// Returns a stranger's text, safe to print: quoted, escaped, and of bounded length.
+/// Returns untrusted text, safe to print: quoted, escaped, and of bounded length.
 pub(crate) fn quoted(text: &str) -> String {
     match text.char_indices().nth(60) {
         Some((end, _)) => format!("{:?}…", text.get(..end).unwrap_or_default()),
@@ -233,7 +234,7 @@ pub(crate) fn quoted(text: &str) -> String {
     }
 }
 
-/// Returns a label's key of bounded length.
+/// Returns a label's key, cut to a bounded length.
 pub(crate) fn shown(key: &str) -> String {
     key.chars().take(120).collect()
 }

@@ -1,4 +1,4 @@
-//! Why a request goes where it goes.
+//! Explains why a request goes where it goes.
 
 use longshore_model::{
     Container, Frontend, HostPattern, Problem, Protocol, Route, RouteTable, RunState, World,
@@ -7,14 +7,14 @@ use longshore_model::{
 use crate::claim::claims;
 use crate::label::{self, Attribute, Key};
 
-/// The outcome of a request.
+/// The outcome for a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// A container with a share of the traffic answers it.
     Routed,
-    /// There is a route, and no container behind it takes traffic: 503.
+    /// A route matches, but no container behind it takes traffic: 503.
     NoUpstream,
-    /// No route covers it: 404, or nothing listens there.
+    /// No route matches: 404, or nothing listens there.
     NoRoute,
 }
 
@@ -25,7 +25,7 @@ pub struct Candidate {
     pub name: String,
     /// Its short id.
     pub id: String,
-    /// It takes a share of this request's traffic.
+    /// Whether it takes a share of this request's traffic.
     pub serves: bool,
     /// The reason, in words.
     pub why: String,
@@ -36,9 +36,9 @@ pub struct Candidate {
 pub struct Explanation {
     /// The outcome.
     pub verdict: Verdict,
-    /// The route that it takes, as [`longshore_model::RouteKey`] is written.
+    /// The route that it takes, in the text form of [`longshore_model::RouteKey`].
     pub route: Option<String>,
-    /// Containers: those that serve first, then those that would.
+    /// Containers: those that serve first, then those that could.
     pub candidates: Vec<Candidate>,
 }
 
@@ -63,7 +63,7 @@ fn of_route(route: &Route) -> Vec<Candidate> {
     let all: u32 = route.upstreams.iter().map(|upstream| u32::from(upstream.weight.get())).sum();
     let serving = route.upstreams.iter().map(|upstream| {
         let weight = u32::from(upstream.weight.get());
-        // Weights that are all zero count as equal ones.
+        // Weights that are all zero count as equal.
         let share = (weight * 100).checked_div(all).unwrap_or(100 / route.upstreams.len().max(1) as u32);
         Candidate {
             name: upstream.name.clone(),
@@ -81,7 +81,7 @@ fn of_route(route: &Route) -> Vec<Candidate> {
     serving.chain(waiting).collect()
 }
 
-/// Returns a container outside the route whose labels come near the request.
+/// Returns a container outside the route whose labels nearly match the request.
 fn beside(
     container: &Container,
     taken: Option<&Route>,
@@ -127,7 +127,7 @@ fn beside(
     }
 }
 
-/// Tells whether a bad label has to do with a request: it speaks of this frontend, and not of other hosts only.
+/// Returns whether an invalid label concerns a request: it names this frontend, and not only other hosts.
 fn concerns(container: &Container, problem: &Problem, frontend: Frontend, host: &str) -> bool {
     let Some(key) = &problem.key else { return false };
     match label::read(key) {
@@ -141,7 +141,7 @@ fn concerns(container: &Container, problem: &Problem, frontend: Frontend, host: 
             protocol == frontend.protocol
                 && may_name(values(container, protocol, None, Attribute::Host), host)
         }
-        // A misspelt key may still have the right value.
+        // A misspelt key may still have a valid value.
         Some(Key::Unknown(..)) => {
             let value = container.labels.get(key).map_or("", |value| value.trim());
             let mut hosts = value.split(',').filter_map(|word| word.trim().parse::<HostPattern>().ok());
@@ -151,7 +151,7 @@ fn concerns(container: &Container, problem: &Problem, frontend: Frontend, host: 
     }
 }
 
-/// Returns what a container's labels say of one attribute, of one port or all.
+/// Returns the values of a container's labels for one attribute, of one port or all.
 fn values(
     container: &Container,
     protocol: Protocol,
@@ -167,7 +167,8 @@ fn values(
     container.labels.iter().filter(move |(key, _)| of(key)).map(|(_, value)| value.trim())
 }
 
-/// Tells whether lists of hosts cover a host, or may have been meant to: none names any host, and a bad name any other.
+/// Returns whether lists of hosts match a host, or may have been meant to: without a list, any host
+/// matches, and an invalid name may stand for any host.
 fn may_name<'a>(lists: impl Iterator<Item = &'a str>, host: &str) -> bool {
     let mut words = lists.flat_map(|list| list.split(',')).peekable();
     let covers = |word: &str| word.trim().parse::<HostPattern>().map_or(true, |pattern| pattern.covers(host));

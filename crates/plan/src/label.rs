@@ -1,22 +1,22 @@
-//! The grammar of the labels that ask for traffic: what each key means.
+//! The grammar of routing labels: the meaning of each key.
 //!
 //! | Docker Glue's spelling | Longshore's | value |
 //! |---|---|---|
-//! | `glue_http_ports`, `glue_tcp_ports`, `glue_udp_ports` | `longshore.http.<port>` (also `tcp`, `udp`) | ports with commas; or empty or `true` |
-//! | `glue_http_<port>_host` | `longshore.http.<port>.host` | host names with commas, `*.domain`, `*` |
+//! | `glue_http_ports`, `glue_tcp_ports`, `glue_udp_ports` | `longshore.http.<port>` (also `tcp`, `udp`) | comma-separated ports; or empty or `true` |
+//! | `glue_http_<port>_host` | `longshore.http.<port>.host` | comma-separated host names, `*.domain`, `*` |
 //! | `glue_http_<port>_prefix` | `longshore.http.<port>.prefix` | path prefix |
 //! | `glue_http_<port>_strip_prefix` | `longshore.http.<port>.strip-prefix` | `1` or `0`, `true` or `false` |
 //! | `glue_<protocol>_<port>_weight` | `longshore.<protocol>.<port>.weight` | 0 to 256 |
 //! | | `longshore.<protocol>.<port>.listen` | the frontend's port |
-//! | | `longshore.network` | the network to reach the container by |
-//! | | `longshore.service` | the service that the container is one of, for its name |
+//! | | `longshore.network` | the network at which to reach the container |
+//! | | `longshore.service` | the service that the container belongs to, for its DNS name |
 
 use longshore_model::Protocol;
 
-/// One property of a route.
+/// One attribute of a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Attribute {
-    /// The route is wanted, with defaults.
+    /// The route exists, with defaults.
     Enabled,
     Host,
     Prefix,
@@ -25,7 +25,7 @@ pub(crate) enum Attribute {
     Listen,
 }
 
-/// Whose spelling a label has; of two labels for the same property, ours wins.
+/// Whose spelling a label uses; if two labels set the same attribute, ours wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Spelling {
     Glue,
@@ -35,17 +35,17 @@ pub(crate) enum Spelling {
 /// The meaning of a label's key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Key {
-    /// A property of the route to one port.
+    /// An attribute of the route to one port.
     Attribute(Spelling, Protocol, u16, Attribute),
     /// Docker Glue's list of ports.
     Ports(Protocol),
-    /// The network to reach the container by.
+    /// The network at which to reach the container.
     Network,
-    /// The service that the container is one of.
+    /// The service that the container belongs to.
     Service,
-    /// It names a port's route and asks something unknown of it. That route is lost.
+    /// It names a port's route and an unknown attribute. That route is lost.
     UnknownAttribute(Protocol, u16, Option<&'static str>),
-    /// It looks like one of ours and is none: what is wrong with it, and what to write.
+    /// It resembles one of our keys but is not valid: what is wrong, and what to write.
     Unknown(&'static str, Option<String>),
 }
 
@@ -53,7 +53,7 @@ const UNKNOWN: &str = "unknown label";
 const NO_PORT: &str = "the label names no port";
 const INVALID_PORT: &str = "invalid port";
 
-/// Reads a label's key; `None` for the labels of others.
+/// Reads a label's key; `None` for labels that are not ours.
 pub(crate) fn read(key: &str) -> Option<Key> {
     let found = read_exactly(key);
     if matches!(found, None | Some(Key::Unknown(..))) {
@@ -64,15 +64,15 @@ pub(crate) fn read(key: &str) -> Option<Key> {
 
 fn read_exactly(key: &str) -> Option<Key> {
     if let Some(rest) = key.strip_prefix("longshore.") {
-        // Open vSwitch's and the sidecars' are read elsewhere.
+        // Labels of Open vSwitch and sidecars are read elsewhere.
         return (!rest.starts_with("ovs.") && !is_of_sidecars(rest)).then(|| read_longshore(rest));
     }
     key.strip_prefix("glue_").and_then(read_glue)
 }
 
-/// Returns a key that would be ours in lower case. Docker's labels have a case, and so have these.
+/// Returns a key that would be ours in lower case. Docker's labels are case-sensitive, and so are ours.
 fn read_in_lower_case(key: &str) -> Option<Key> {
-    // A label may be a megabyte.
+    // A label may be a megabyte long.
     if key.len() > 128 || !key.bytes().any(|b| b.is_ascii_uppercase()) {
         return None;
     }
@@ -85,7 +85,7 @@ fn read_in_lower_case(key: &str) -> Option<Key> {
     }
 }
 
-/// Labels that ask for sidecars, and those that sidecars bear.
+/// Returns whether a label asks for sidecars or marks one.
 fn is_of_sidecars(rest: &str) -> bool {
     matches!(rest, "owner" | "spec" | "sidecar") || rest.starts_with("sidecar.")
 }
@@ -122,7 +122,7 @@ fn read_longshore(rest: &str) -> Key {
     Key::Attribute(Spelling::Longshore, protocol, port, attribute)
 }
 
-/// What may stand after `longshore.`
+/// The words that may follow `longshore.`
 const WORDS: [&str; 5] = ["http", "tcp", "udp", "network", "service"];
 
 fn unknown_word(word: &str) -> Key {
@@ -135,7 +135,7 @@ fn unknown_word(word: &str) -> Key {
     Key::Unknown(UNKNOWN, hint)
 }
 
-/// Returns a key without a port where one belongs, after `start`.
+/// Returns the error of a key in which the port after `start` is missing.
 fn without_port(start: &str, separator: &str, rest: &str) -> Key {
     let (first, after) = rest.split_once(separator).unwrap_or((rest, ""));
     if !first.is_empty() && first.bytes().all(|b| b.is_ascii_digit()) {
@@ -156,7 +156,7 @@ fn without_port(start: &str, separator: &str, rest: &str) -> Key {
 fn read_glue(rest: &str) -> Option<Key> {
     let (first, rest) = rest.split_once('_')?;
     let Some(protocol) = protocol(first) else {
-        // Others may well have labels that start with `glue_`: only a typo is ours.
+        // Others may well use labels that start with `glue_`: only a likely typo is reported.
         let near = nearest(first, &["http", "tcp", "udp"])?;
         return Some(Key::Unknown(UNKNOWN, Some(format!("did you mean \"glue_{near}\"?"))));
     };
@@ -195,7 +195,7 @@ fn protocol(text: &str) -> Option<Protocol> {
     }
 }
 
-/// Returns a port from 1 to 65535 in plain digits, so that one port has one spelling.
+/// Returns a port from 1 to 65535 in plain digits, which gives each port exactly one spelling.
 pub(crate) fn port(text: &str) -> Option<u16> {
     if text.starts_with('0') || !text.bytes().all(|b| b.is_ascii_digit()) {
         return None;
@@ -203,9 +203,9 @@ pub(crate) fn port(text: &str) -> Option<u16> {
     text.parse().ok()
 }
 
-/// Returns the known word that a misspelt one was meant to be, if one is near enough.
+/// Returns the known word that a misspelt one was probably meant to be, if one is close enough.
 fn nearest(word: &str, known: &[&'static str]) -> Option<&'static str> {
-    // A comparison costs the product of the lengths, and a label may be a megabyte.
+    // A comparison costs the product of the lengths, and a label may be a megabyte long.
     if word.len() > 32 {
         return None;
     }
@@ -217,7 +217,7 @@ fn nearest(word: &str, known: &[&'static str]) -> Option<&'static str> {
 mod tests {
     use super::*;
 
-    /// Returns the error of a key that looks like one of ours.
+    /// Returns the error of a key that resembles one of ours.
     fn hint(key: &str) -> String {
         match read(key) {
             Some(Key::Unknown(message, hint)) => format!("{message}; {}", hint.unwrap_or_default()),

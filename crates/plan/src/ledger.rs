@@ -1,4 +1,4 @@
-//! What is in a store under whose name, and what makes it what it should be.
+//! Tracks which keys of a store belong to which container, and computes the changes that converge it.
 
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet};
@@ -6,19 +6,19 @@ use std::hash::Hasher;
 
 use longshore_model::ContainerId;
 
-/// One change of a key.
+/// One change to a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyChange {
-    /// The key gets this value.
+    /// Sets the key.
     Put {
         /// The key.
         key: String,
         /// Its value.
         value: String,
-        /// The container that it tells of.
+        /// The container that the key belongs to.
         container: ContainerId,
     },
-    /// The key goes.
+    /// Deletes the key.
     Delete {
         /// The key.
         key: String,
@@ -33,7 +33,7 @@ impl KeyChange {
         }
     }
 
-    /// Returns how many bytes it sends.
+    /// Returns how many bytes the change sends.
     fn size(&self) -> usize {
         match self {
             Self::Put { key, value, .. } => key.len() + value.len(),
@@ -42,7 +42,7 @@ impl KeyChange {
     }
 }
 
-/// What tells one value of a key from another without keeping it.
+/// Distinguishes the values of a key without storing them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Fingerprint(u64);
 
@@ -54,8 +54,8 @@ impl Fingerprint {
     }
 }
 
-/// The keys that were written, each with the container that it tells of. A container that follows another under its name
-/// and address takes that one's keys over, whichever of the two is looked at first.
+/// The keys that were written, each with its container. A container that succeeds another with the same name
+/// and address takes over its keys, whichever of the two is processed first.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     keys: BTreeMap<String, (ContainerId, Fingerprint)>,
@@ -63,12 +63,12 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Returns how many keys there are.
+    /// Returns the number of keys.
     pub fn len(&self) -> usize {
         self.keys.len()
     }
 
-    /// Returns whether there are none.
+    /// Returns whether there are no keys.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
@@ -78,8 +78,8 @@ impl Ledger {
         self.of.keys()
     }
 
-    /// Returns what gives these containers the keys that they should have, and no others; each key once. What is there already is
-    /// not written again.
+    /// Returns the changes that give these containers exactly the keys they should have; each key at most
+    /// once. Existing values are not written again.
     pub fn changes(&self, wanted: BTreeMap<ContainerId, BTreeMap<String, String>>) -> Vec<KeyChange> {
         let mut changes = BTreeMap::new();
         for container in wanted.keys() {
@@ -101,7 +101,7 @@ impl Ledger {
         changes.into_values().collect()
     }
 
-    /// Takes down that a change was made.
+    /// Records that a change was made.
     pub fn made(&mut self, change: &KeyChange) {
         self.forget(change.key());
         if let KeyChange::Put { key, value, container } = change {
@@ -110,13 +110,13 @@ impl Ledger {
         }
     }
 
-    /// Forgets the keys that are not there, and names the containers that miss them.
+    /// Forgets the keys that are not in `there`, and returns the containers that lost them.
     pub fn missing(&mut self, there: &BTreeSet<String>) -> BTreeSet<ContainerId> {
         let missing: Vec<String> = self.keys.keys().filter(|key| !there.contains(*key)).cloned().collect();
         missing.iter().filter_map(|key| self.forget(key)).collect()
     }
 
-    /// Returns what takes away the keys that are there and that nobody here wrote.
+    /// Returns the changes that delete keys in `there` that this ledger did not write.
     pub fn surplus(&self, there: &BTreeSet<String>) -> Vec<KeyChange> {
         let surplus = there.iter().filter(|key| !self.keys.contains_key(*key));
         surplus.map(|key| KeyChange::Delete { key: key.clone() }).collect()
@@ -134,8 +134,8 @@ impl Ledger {
     }
 }
 
-/// Changes in as many groups as are needed for none to have more than `most` changes or, unless it has one only, more
-/// than `bytes` bytes of keys and values.
+/// Splits changes into as many batches as needed: each has at most `most` changes and, unless it holds only
+/// one, at most `bytes` bytes of keys and values.
 pub fn in_batches(changes: Vec<KeyChange>, most: usize, bytes: usize) -> Vec<Vec<KeyChange>> {
     let mut batches: Vec<Vec<KeyChange>> = Vec::new();
     let mut room = 0;

@@ -1,13 +1,13 @@
 //! Decisions, as pure functions of World.
 //!
-//! `World → RoutePlan → RouteTable`: labels become claims, claims become routes, and every claim that
-//! cannot be met becomes a problem that names its container and label. One module a concern; each keeps
-//! what it has derived by container, so that a change to one container costs what that container costs,
-//! whatever else runs. `World → NamePlan → NameTable` is the same for the names of containers, and [`dns`] answers
-//! requests from it.
+//! `World → RoutePlan → RouteTable`: labels become claims, claims become routes, and every claim that cannot
+//! be met becomes a problem that names its container and label. Each module covers one concern and keeps its
+//! results by container: a change to one container costs only that container's work, whatever else runs.
+//! `World → NamePlan → NameTable` does the same for the names of containers, and [`dns`] answers requests
+//! from it.
 //!
-//! Deliberately absent: clocks, randomness, tasks and IO. Time comes as a value of World, order comes
-//! from ids, and what is decided here is carried out elsewhere.
+//! Deliberately absent: clocks, randomness, tasks and IO. Time comes as a value of World, order comes from
+//! ids, and decisions are carried out elsewhere.
 
 mod claim;
 pub mod dns;

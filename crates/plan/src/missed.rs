@@ -1,4 +1,4 @@
-//! Events that Docker never reported: what must have happened, from what was last reported and what is.
+//! Events that Docker never reported, derived from the last reported and the current state.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,9 +12,9 @@ use longshore_model::{
 pub struct MissedEvent {
     /// As Docker names it.
     pub event: &'static str,
-    /// When it happened, in nanoseconds since 1970, where Docker remembers.
+    /// When it happened, in nanoseconds since 1970, if Docker recorded it.
     pub at: Option<i64>,
-    /// What else Docker would say.
+    /// Docker's other attributes.
     pub attributes: BTreeMap<String, String>,
 }
 
@@ -28,7 +28,7 @@ impl MissedEvent {
     }
 }
 
-/// Returns what would have been reported had every event of this container been.
+/// Returns the report that would exist if every event of this container had been reported.
 pub fn all_reported(container: &Container) -> LastReported {
     LastReported {
         facts: Arc::new(facts(container)),
@@ -41,7 +41,7 @@ pub fn all_reported(container: &Container) -> LastReported {
     }
 }
 
-/// Returns what is reported of a container of which nothing but this event is known, and that these events happened
+/// Returns the report of a container of which only this event is known, given that these events happened
 /// `before` it. Docker puts the image, the name and the labels among the event's attributes.
 pub fn first_report(event: &ContainerEvent, before: &[MissedEvent]) -> LastReported {
     let labels = event.attributes.iter().filter(|(key, _)| !is_detail(key));
@@ -64,9 +64,9 @@ pub fn first_report(event: &ContainerEvent, before: &[MissedEvent]) -> LastRepor
     reported
 }
 
-/// Takes an event in that is reported from here on.
+/// Records an event as reported.
 pub fn report(reported: &mut LastReported, event: &ContainerEvent) {
-    // Docker may still tell of a `docker stop` after the container removed itself.
+    // Docker may still report a `docker stop` after the container removed itself.
     if reported.phase == Phase::Destroyed {
         return;
     }
@@ -76,14 +76,14 @@ pub fn report(reported: &mut LastReported, event: &ContainerEvent) {
     use EventKind::{Create, Destroy, Die, Pause, Start, Unpause};
     if reported.as_listed && matches!(event.kind, Create | Start | Die | Pause | Unpause | Destroy) {
         reported.as_listed = false;
-        // It may have been listed in a later run than this event's.
+        // The container may have been listed in a later run than this event's.
         if event.at < reported.started {
             reported.started = 0;
         }
     }
     let network = event.attributes.get("network");
     match event.kind {
-        // At the first start, a container may be seen to run before its creation is heard.
+        // At the first start, a container may be seen running before its creation event arrives.
         EventKind::Create => {
             (reported.phase, reported.started, reported.health) = (Phase::Created, 0, Health::None);
             reported.networks.clear();
@@ -137,7 +137,7 @@ pub fn is_detail(key: &str) -> bool {
     WORDS.contains(&key) || key.starts_with("exec_")
 }
 
-/// Returns what events say of a container.
+/// Returns the facts of a container.
 pub fn facts(container: &Container) -> ContainerFacts {
     ContainerFacts {
         id: container.id.clone(),
@@ -147,14 +147,14 @@ pub fn facts(container: &Container) -> ContainerFacts {
     }
 }
 
-/// Returns what must have happened to a container between what was `reported` and what `is`, in order.
+/// Returns what must have happened to a container between `reported` and its current state `is`, in order.
 ///
-/// Exact only where no event that happened before `is` was seen is still on its way.
+/// Exact only if no event from before `is` was observed is still in flight.
 pub fn missed(reported: Option<&LastReported>, is: Option<&Container>) -> Vec<MissedEvent> {
     let mut missed = Vec::new();
     match (reported, is) {
         (None, None) => {}
-        // Docker never uses an id twice: whoever sees it still looks at the past.
+        // Docker never reuses an id: an observation that still shows the container is outdated.
         (Some(reported), _) if reported.phase == Phase::Destroyed => {}
         (Some(reported), None) => {
             if reported.phase.is_alive() {
@@ -171,8 +171,8 @@ pub fn missed(reported: Option<&LastReported>, is: Option<&Container>) -> Vec<Mi
     missed
 }
 
-/// Returns what must have happened to a container between what was `reported` of it and this event, in order, where
-/// that cannot follow at once. `is` is the container as it is by now.
+/// Returns what must have happened to a container between its `reported` state and this event, in order, if
+/// the event cannot follow directly. `is` is the container's current state.
 pub fn before(
     reported: Option<&LastReported>,
     event: &ContainerEvent,
@@ -196,7 +196,7 @@ pub fn before(
         }
     };
     let stopped = matches!(phase, Phase::Created | Phase::Ended);
-    // Of several runs, Docker remembers when the last began.
+    // Of several runs, Docker records only the last start.
     let known_start = reported.map_or(0, |reported| reported.started);
     let started = is.map(|is| is.started).filter(|at| *at > known_start && *at <= event.at);
     let start = MissedEvent::of("start", started);
@@ -208,9 +208,10 @@ pub fn before(
         EventKind::Unpause if stopped => missed.extend([start, MissedEvent::of("pause", None)]),
         EventKind::Unpause if phase == Phase::Running => missed.push(MissedEvent::of("pause", None)),
         EventKind::Kill(_) | EventKind::Pause if stopped => missed.push(start),
-        // Engines report an end where a start failed, and health a moment late: only a start that was is missing.
+        // Engines report an exit after a failed start, and health a moment late: only a start that took place
+        // is missing.
         EventKind::Die | EventKind::Health if stopped && started.is_some() => missed.push(start),
-        // A known container may report these a moment after its end.
+        // A known container may report these shortly after its exit.
         EventKind::Die | EventKind::Health if reported.is_none() => missed.push(start),
         EventKind::Other(action)
             if reported.is_none() && (action.starts_with("exec_") || action == "oom") =>
@@ -222,7 +223,7 @@ pub fn before(
     missed
 }
 
-/// Takes a missed event in that is reported from here on; `latest` is its time where it has none of its own.
+/// Records a missed event as reported; `latest` is its time if it has none of its own.
 pub fn report_missed(reported: &mut LastReported, missed: &MissedEvent, latest: i64) {
     let kind = match missed.event {
         "create" => EventKind::Create,
@@ -266,7 +267,7 @@ fn differences(reported: &LastReported, is: &Container, missed: &mut Vec<MissedE
     if reported.facts.name != is.name {
         missed.push(MissedEvent::with("rename", "oldName", format!("/{}", reported.facts.name)));
     }
-    // Docker notes the time of a start before it reports it.
+    // Docker records the time of a start before it reports it.
     if is.started > reported.started {
         if reported.phase.is_alive() {
             missed.push(MissedEvent::of("die", None));
@@ -290,7 +291,8 @@ fn differences(reported: &LastReported, is: &Container, missed: &mut Vec<MissedE
     }
 }
 
-/// Networks left and joined. Those without addresses (`host`, `none`) are no networks to World.
+/// Adds networks that were left and joined. Those without addresses (`host`, `none`) do not count as networks
+/// in World.
 fn join(before: &BTreeSet<String>, after: &BTreeSet<String>, missed: &mut Vec<MissedEvent>) {
     let real = |name: &&String| !matches!(name.as_str(), "host" | "none");
     let left = before.difference(after).filter(real);

@@ -1,9 +1,10 @@
 //! The names of containers and services, kept as containers come and go.
 //!
-//! Like the routes: `update` looks at one container, and the table so kept is the one that a fresh [`NamePlan`] makes of the
-//! same World, whatever the order in which the containers came. That is a property test.
+//! Like the routes: `update` processes one container, and the resulting table equals that of a fresh
+//! [`NamePlan`] of the same World, whatever the order of changes. A property test checks this.
 //!
-//! Docker tells names by case and DNS does not: of two containers whose names differ in nothing else, the older has it.
+//! Docker's names are case-sensitive and DNS names are not: if two containers' names differ only in case, the
+//! older one wins.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -20,31 +21,31 @@ use crate::reach;
 /// The label that names a container's service.
 pub(crate) const SERVICE: &str = "longshore.service";
 
-/// Most ports of one container that its name has: a bound on what one container makes of an answer.
+/// The most ports of one container that its name lists, which bounds its share of an answer.
 pub(crate) const MAX_PORTS: usize = 256;
 
-/// What the names depend on besides World.
+/// What the names depend on in addition to World.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NameSettings {
     /// The domain that all names are below.
     pub domain: DomainName,
-    /// The host's name in it; without one, containers have no names.
+    /// The host's name within the domain; without one, containers have no names.
     pub node: Option<DomainName>,
-    /// The host's own addresses, which containers on its network have.
+    /// The host's own addresses, shared by containers on its network.
     pub host: Vec<IpAddr>,
 }
 
-/// What one container comes to.
+/// The names and data of one container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct NameClaim {
     key: NameKey,
     container: Arc<NamedContainer>,
     created: i64,
-    /// The service that it is one of, and whether it is told to who asks for it.
+    /// The service that it belongs to, and whether queries for the service return it.
     service: Option<(NameKey, bool)>,
 }
 
-/// What is known of a container.
+/// What is known about a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct ContainerEntry {
     claim: Option<NameClaim>,
@@ -53,22 +54,22 @@ struct ContainerEntry {
     network_owner: Option<ContainerRef>,
 }
 
-/// Names as they follow from the containers seen so far.
+/// Names derived from the containers seen so far.
 #[derive(Clone, Debug)]
 pub struct NamePlan {
     settings: NameSettings,
     table: NameTable,
     containers: BTreeMap<ContainerRef, ContainerEntry>,
-    /// Who asks for a name, the oldest first.
+    /// The containers that claim a name, the oldest first.
     claimants: BTreeMap<NameKey, BTreeSet<(i64, ContainerRef)>>,
-    /// Containers that use another's network, by that other.
+    /// Containers that use another's network, keyed by its owner.
     network_sharers: BTreeMap<ContainerRef, BTreeSet<ContainerRef>>,
-    /// Containers whose name an older one has.
+    /// Containers whose name belongs to an older one.
     losers: BTreeMap<ContainerRef, Problem>,
 }
 
 impl NamePlan {
-    /// Creates a plan that has seen no container.
+    /// Creates an empty plan.
     pub fn new(settings: NameSettings) -> Self {
         Self {
             settings,
@@ -80,14 +81,14 @@ impl NamePlan {
         }
     }
 
-    /// Creates the plan for all of World at once.
+    /// Creates a plan of a whole World.
     pub fn of(world: &World, settings: NameSettings) -> Self {
         let mut plan = Self::new(settings);
         plan.update(world, &Change::All);
         plan
     }
 
-    /// Returns what it was made with.
+    /// Returns the settings it was created with.
     pub fn settings(&self) -> &NameSettings {
         &self.settings
     }
@@ -97,13 +98,14 @@ impl NamePlan {
         &self.table
     }
 
-    /// Returns every container that has not the names that it asks for, in order of the containers.
+    /// Returns the problem of every container that did not get the names it claims, in order of the
+    /// containers.
     pub fn problems(&self) -> impl Iterator<Item = &Problem> {
         self.containers.values().flat_map(|entry| &entry.problems).chain(self.losers.values())
     }
 
-    /// Looks again at what changed, and at the containers that use the network of one that did. Returns whether a name
-    /// changed.
+    /// Updates what changed, and the containers that share the network of one that did. Returns whether a
+    /// name changed.
     pub fn update(&mut self, world: &World, change: &Change) -> bool {
         self.look_at(world, reach::concerned(world, change, self.containers.keys()))
     }
@@ -165,7 +167,7 @@ impl NamePlan {
         self.containers.insert(id, entry);
     }
 
-    /// Gives a name to the oldest of those that ask for it.
+    /// Gives a name to the oldest of its claimants.
     fn decide(&mut self, key: &NameKey) {
         let Some(claimants) = self.claimants.get(key) else {
             self.table.remove(key);
@@ -193,7 +195,7 @@ impl NamePlan {
         }
     }
 
-    /// Returns a container's name as DNS has it.
+    /// Returns a container's name in DNS form.
     fn name_of(&self, claim: &NameClaim) -> String {
         let whole = claim.container.name.as_str();
         let node = self.settings.node.as_ref().map_or("", DomainName::as_str);
@@ -202,14 +204,14 @@ impl NamePlan {
     }
 }
 
-/// Returns what a container comes to by itself; only who lives and goes on living has names.
+/// Returns what one container claims; only containers that are running and not stopping have names.
 fn see(settings: &NameSettings, world: &World, id: &ContainerRef) -> Option<ContainerEntry> {
     let host = world.host(id.host)?;
     let container = host.containers.get(&id.id)?;
     let network_owner = reach::network_owner(id.host, container);
     let lives = container.state.is_alive() && !container.stopping;
     let Some(node) = settings.node.as_ref().filter(|_| lives) else {
-        // Others may use its network, which is another's.
+        // Others may use its network, which belongs to another container.
         return network_owner.map(|network_owner| ContainerEntry {
             claim: None,
             problems: Vec::new(),
@@ -239,7 +241,7 @@ fn see(settings: &NameSettings, world: &World, id: &ContainerRef) -> Option<Cont
     Some(ContainerEntry { claim, problems, network_owner })
 }
 
-/// Returns whether who asks for a container's service is told of it.
+/// Returns whether queries for its service return the container.
 pub(crate) fn is_ready(container: &Container) -> bool {
     container.state == RunState::Running && matches!(container.health, Health::None | Health::Healthy)
 }
@@ -264,7 +266,7 @@ fn service(
     Some((NameKey::new(std::iter::once(lower.as_str())), is_ready(container)))
 }
 
-/// Returns the addresses by which others on this host, or on its networks, reach a container.
+/// Returns the addresses at which others on this host or its networks reach a container.
 fn addresses(settings: &NameSettings, host: &Host, container: &Container) -> Vec<IpAddr> {
     let Some(holder) = reach::holder(host, container) else { return Vec::new() };
     if holder.network_mode == "host" {
@@ -275,7 +277,7 @@ fn addresses(settings: &NameSettings, host: &Host, container: &Container) -> Vec
     addresses.into_iter().collect()
 }
 
-/// Returns what it exposes, and what its labels have the balancer route to.
+/// Returns its exposed ports and those that its labels route to.
 fn ports(container: &Container, problems: &mut Vec<Problem>) -> Vec<NamedPort> {
     let (claims, _) = claims(container);
     let mut ports: BTreeMap<_, bool> = container.exposed.iter().map(|port| (*port, false)).collect();

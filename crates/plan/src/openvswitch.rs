@@ -1,9 +1,9 @@
-//! Which containers are connected to Open vSwitch, where, and which ports go.
+//! Decides which containers are connected to Open vSwitch, where, and which ports are removed.
 //!
-//! Connected is each running container without a network of Docker's (network mode `none`). A port is ours if we marked
-//! it; one that somebody else attached is left alone, and where it is the interface that we would add, it serves. The
-//! mark says for which run of the container and with which arguments the port was made, so that a port of an earlier
-//! run, or of other settings, is told from the one that is wanted.
+//! Every running container without a Docker network (network mode `none`) is connected. A port is ours if we
+//! marked it. Ports that others attached are left alone, and one that provides the interface we would add is
+//! used as it is. The mark records the container's run and the port's arguments, which distinguishes ports of
+//! an earlier run or of other settings from the desired one.
 //!
 //! | label | old spelling | value |
 //! |---|---|---|
@@ -27,7 +27,7 @@ pub const CLASS: FollowerClass = FollowerClass {
     parse: |reader| Some(FollowerJob::new(CLASS.name(), job(reader)?)),
 };
 
-/// Returns what a handler's file says, in our own words or in the script's.
+/// Reads a handler's file, in our own keys or the script's.
 fn job(reader: &mut Reader<'_>) -> Option<OpenVswitchJob> {
     let mut named = |short: &str, long: &str, usual: &str| {
         let text = reader.text(long).or_else(|| reader.text(short)).unwrap_or(usual);
@@ -40,14 +40,14 @@ fn job(reader: &mut Reader<'_>) -> Option<OpenVswitchJob> {
     Some(OpenVswitchJob { bridge, interface, options })
 }
 
-/// How ours is told from others'.
+/// Distinguishes our ports from others'.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mark {
-    /// We made it, for this [`Attachment::mark`].
+    /// We created it for this [`Attachment::mark`].
     Ours(String),
-    /// We began to make it and were ended before we could mark it.
+    /// We began to create it and were interrupted before marking it.
     Unfinished,
-    /// Somebody else made it.
+    /// Someone else created it.
     Others,
 }
 
@@ -56,42 +56,42 @@ pub enum Mark {
 pub struct Port {
     /// Its name on the host.
     pub name: String,
-    /// The container, as who made it named it: we name it by its whole id.
+    /// The container, as its creator named it: we use the full id.
     pub container: ContainerId,
     /// The interface inside the container.
     pub interface: String,
-    /// Whose it is.
+    /// Its owner.
     pub mark: Mark,
 }
 
-/// How a container is to be connected: the arguments of `ovs-docker add-port`.
+/// How a container should be connected: the arguments of `ovs-docker add-port`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attachment {
     /// The bridge.
     pub bridge: String,
     /// The interface's name inside the container.
     pub interface: String,
-    /// Further arguments, each of them checked.
+    /// Additional arguments, each validated.
     pub options: Vec<String>,
-    /// What the port is marked with: the container's run and these arguments. It has no quotes and no backslashes.
+    /// The port's mark: the container's run and these arguments. It contains no quotes and no backslashes.
     pub mark: String,
 }
 
-/// One thing to do for a container.
+/// One action for a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Take away the port of this name.
+    /// Remove the port of this name.
     Remove(String),
     /// Connect the container.
     Add(Attachment),
 }
 
-/// What is to be done for one container, in order, and what its labels ask for in vain.
+/// The actions for one container, in order, and the problems with its labels.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Decision {
-    /// What to do.
+    /// The actions.
     pub actions: Vec<Action>,
-    /// What cannot be done.
+    /// The problems.
     pub problems: Vec<Problem>,
 }
 
@@ -100,7 +100,7 @@ pub struct Decision {
 pub struct OpenVswitchPlan {
     /// The handler's name.
     pub handler: String,
-    /// What its file says.
+    /// Its settings.
     pub job: OpenVswitchJob,
 }
 
@@ -109,20 +109,21 @@ const INTERFACE: Names =
     Names { ours: "longshore.ovs.interface", old: "ovs_interface", setting: "ovs-interface" };
 const OPTIONS: Names = Names { ours: "longshore.ovs.options", old: "ovs_options", setting: "ovs-options" };
 
-/// The names of one value: two labels', of which ours counts, and the handler's option.
+/// The names of one value: two labels, of which ours wins, and the handler's option.
 struct Names {
     ours: &'static str,
     old: &'static str,
     setting: &'static str,
 }
 
-/// Returns whether a container is one that is connected while it runs.
+/// Returns whether a container is connected while it runs.
 pub fn concerns(container: &Container) -> bool {
     container.network_mode == "none"
 }
 
 impl OpenVswitchPlan {
-    /// Returns what to do for one container (absent if it is gone) that has these ports, where these bridges exist.
+    /// Returns what to do for one container (absent if it was removed), given its ports and the existing
+    /// bridges.
     pub fn decide(
         &self,
         container: Option<&Container>,
@@ -157,7 +158,7 @@ impl OpenVswitchPlan {
         Decision { actions, problems }
     }
 
-    /// Returns how this container is to be connected; nothing where a label or the handler's file is wrong.
+    /// Returns how a container should be connected; `None` if a label or the handler's file is invalid.
     fn attachment(
         &self,
         container: &Container,
@@ -167,7 +168,7 @@ impl OpenVswitchPlan {
         problems.extend(unknown_labels(container));
         let bridge = self.value(container, &BRIDGE, &self.job.bridge, |text| {
             let bridge = interface_name(text)?;
-            // The handler's own bridge is made if it is not there; a label must not make any.
+            // The handler's own bridge is created if it is missing; a label must not create any.
             let is_made = text == self.job.bridge || bridges.contains(text);
             is_made.then_some(bridge).ok_or_else(|| {
                 (format!("no such bridge: {}", shown(text)), "create it: ovs-vsctl add-br".to_owned())
@@ -198,7 +199,7 @@ impl OpenVswitchPlan {
         Some(Attachment { bridge, interface, options, mark })
     }
 
-    /// Returns a value that a label may set, read.
+    /// Reads a value that a label may override.
     fn value<T>(
         &self,
         container: &Container,
@@ -225,10 +226,10 @@ impl OpenVswitchPlan {
     }
 }
 
-/// What is wrong, and what to do.
+/// What is wrong, and what to do about it.
 type Wrong = (String, String);
 
-/// Labels that look like ours and say nothing.
+/// Returns a problem for each label that resembles ours but is unknown.
 fn unknown_labels(container: &Container) -> impl Iterator<Item = Problem> {
     let known = [BRIDGE.ours, INTERFACE.ours, OPTIONS.ours];
     let ours = container.labels.keys().filter(|key| key.starts_with("longshore.ovs."));
@@ -240,7 +241,7 @@ fn unknown_labels(container: &Container) -> impl Iterator<Item = Problem> {
     })
 }
 
-/// Returns a name that Linux takes for an interface, and no program for an option.
+/// Returns a valid Linux interface name that no program takes for an option.
 fn interface_name(text: &str) -> Result<String, Wrong> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let good = (1..=15).contains(&text.len())
@@ -256,7 +257,7 @@ fn interface_name(text: &str) -> Result<String, Wrong> {
     ))
 }
 
-/// Returns one of `ovs-docker`'s options, with a value that is one.
+/// Returns an option of `ovs-docker` with a valid value.
 fn option(text: &str) -> Result<String, Wrong> {
     let (name, value) = text.split_once('=').unwrap_or((text, ""));
     let good = match name {
@@ -276,7 +277,7 @@ fn option(text: &str) -> Result<String, Wrong> {
     Err((format!("invalid value in {}", shown(text)), format!("examples: {hint}")))
 }
 
-/// Returns an address, with the length of its network's prefix or without.
+/// Returns whether the text is an address, with or without a prefix length.
 fn is_network(text: &str) -> bool {
     let (address, prefix) = text.split_once('/').map_or((text, None), |(a, p)| (a, Some(p)));
     let Ok(address) = address.parse::<IpAddr>() else { return false };
@@ -296,7 +297,7 @@ fn is_mac(text: &str) -> bool {
     }) && pairs == 6
 }
 
-/// Returns a stranger's text, short and in quotes.
+/// Returns untrusted text, short and in quotes.
 fn shown(text: &str) -> String {
     let short: String = text.chars().take(60).collect();
     format!("{short:?}")

@@ -1,4 +1,4 @@
-//! What a handler's file says of publishing to etcd, in our own words or in Docker Glue's.
+//! Reads a handler's settings for publishing to etcd, in our own keys or Docker Glue's.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,20 +22,20 @@ pub const CLASS: FollowerClass = FollowerClass {
     parse: |reader| Some(FollowerJob::new(CLASS.name(), job(reader)?)),
 };
 
-/// How long keys outlive the agent unless it is said.
+/// How long keys outlive the agent by default.
 const DEFAULT_LEASE: Duration = Duration::from_secs(15);
 
-/// How deep a Python literal may be nested. Reading the last member of each level costs twice what it holds, so an
-/// unlimited depth would cost without limit.
+/// The maximum nesting of a Python literal. Reading the last member of each level costs twice its content, so
+/// an unlimited depth would have unlimited cost.
 const MAX_DEPTH: usize = 8;
 
-/// How long a Python literal may be.
+/// The maximum length of a Python literal.
 const MAX_LENGTH: usize = 16 * 1024;
 
-/// What python-etcd's client took, and what became of it.
+/// Parameters of python-etcd's client that are converted.
 const CLIENT_PARAMS: [&str; 7] = ["host", "port", "protocol", "username", "password", "ca_cert", "cert"];
 
-/// What python-etcd's client took that says nothing about where etcd is.
+/// Parameters of python-etcd's client that do not affect where etcd is.
 const MEANINGLESS: [&str; 9] = [
     "version_prefix",
     "read_timeout",
@@ -48,7 +48,7 @@ const MEANINGLESS: [&str; 9] = [
     "srv_domain",
 ];
 
-/// Returns where containers are published, by our own params or by Docker Glue's.
+/// Reads where containers are published, from our own params or Docker Glue's.
 fn job(reader: &mut Reader<'_>) -> Option<PublishJob> {
     if let Some(backend) = reader.text("class")
         && backend != "distconfig.backends.etcd.EtcdBackend"
@@ -109,7 +109,7 @@ fn prefix(reader: &mut Reader<'_>, key: &str) -> Option<String> {
     reader.text(key).map(|text| text.trim_end_matches('/').to_owned()).filter(|text| !text.is_empty())
 }
 
-/// A user has a password, and it stands in a file of its own.
+/// Checks that a user has a password, in a file of its own.
 fn password(reader: &mut Reader<'_>, has_user: bool, has_file: bool, in_literal: bool) {
     let hint = || Some("write it to a file of mode 600, and name the file with password-file".to_owned());
     if !has_file && (in_literal || reader.param("password").is_some()) {
@@ -124,7 +124,7 @@ fn password(reader: &mut Reader<'_>, has_user: bool, has_file: bool, in_literal:
     }
 }
 
-/// What `clientParams` came to.
+/// The settings found in `clientParams`.
 #[derive(Default)]
 struct Client {
     endpoints: Vec<String>,
@@ -134,8 +134,8 @@ struct Client {
     identity: Option<(PathBuf, PathBuf)>,
 }
 
-/// Reads the arguments of python-etcd's client, a Python literal, as data. The text is never repeated in a problem:
-/// there may be a password in it.
+/// Reads the arguments of python-etcd's client, a Python literal, as data. Problems never quote the text: it
+/// may contain a password.
 fn client_params(reader: &mut Reader<'_>, text: &str) -> Option<Client> {
     let line = reader.param("clientparams").and_then(|said| said.line);
     let mut wrong = |message: &str| {
@@ -186,7 +186,7 @@ fn client_params(reader: &mut Reader<'_>, text: &str) -> Option<Client> {
     let ca = text("ca_cert").map(|path| reader.beside(path));
     let identity = match get("cert") {
         None => None,
-        // One file holds both.
+        // One file holds both the certificate and the key.
         Some(Literal::String(path)) => Some((reader.beside(path), reader.beside(path))),
         Some(Literal::Tuple(parts) | Literal::List(parts)) => match parts.as_slice() {
             [Literal::String(cert), Literal::String(key)] => Some((reader.beside(cert), reader.beside(key))),
@@ -216,12 +216,12 @@ fn endpoint(protocol: &str, host: &str, port: u16) -> String {
     }
 }
 
-/// Returns whether it can be a name or an address; a name and a password before it can not.
+/// Returns whether the text can be a name or an address, without user and password.
 fn is_host(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_:".contains(&b))
 }
 
-/// Returns a host, or a tuple of pairs of host and port.
+/// Returns the hosts: one, or a tuple of pairs of host and port.
 fn hosts(value: &Literal, port: u16) -> Option<Vec<(String, u16)>> {
     let pairs = match value {
         Literal::String(host) => return Some(vec![(host.clone(), port)]),
@@ -238,13 +238,13 @@ fn hosts(value: &Literal, port: u16) -> Option<Vec<(String, u16)>> {
     pairs.iter().map(pair).collect()
 }
 
-/// Returns a port.
+/// Returns a port number.
 fn number(value: &Literal) -> Option<u16> {
     let digits = value.as_integer()?.to_string();
     digits.parse().ok().filter(|port| *port != 0)
 }
 
-/// Returns how deep brackets are nested, those in strings aside.
+/// Returns the nesting depth of brackets, ignoring those in strings.
 fn depth(text: &str) -> usize {
     let (mut depth, mut deepest, mut quote) = (0_usize, 0, None);
     let mut characters = text.chars();

@@ -1,4 +1,4 @@
-//! Which addresses a balancer can reach a container's port by.
+//! Determines at which addresses a balancer can reach a container's port.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -10,33 +10,33 @@ use longshore_model::{
 
 use crate::claim::quoted;
 
-/// The label that names the network to reach a container by.
+/// The label that names the network at which to reach a container.
 const NETWORK: &str = "longshore.network";
 
 /// Where the balancer runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BalancerLocation {
-    /// In this host's own network namespace: its bridges are reachable.
+    /// In this host's network namespace: its bridges are reachable.
     Host(HostId),
-    /// In this container: the networks that it is in are reachable.
+    /// In this container: the container's networks are reachable.
     Container(ContainerRef),
-    /// On a machine whose containers World does not have: only published ports are reachable.
+    /// On a machine whose containers are not in World: only published ports are reachable.
     Outside,
 }
 
 /// How the balancer reaches the containers of one host.
 #[derive(Clone, Copy)]
 enum Access<'a> {
-    /// By the host's bridges.
+    /// Through the host's bridges.
     Bridges,
-    /// By the networks that the balancer's own container is in.
+    /// Through the networks of the balancer's own container.
     NetworksOf(&'a Container),
-    /// By the ports that the host publishes at this address.
+    /// Through the ports that the host publishes at this address.
     PublishedPorts(IpAddr),
 }
 
 impl BalancerLocation {
-    /// Returns how the containers of a host are reached; `None` where no way leads to them.
+    /// Returns how the containers of a host are reached; `None` if they are unreachable.
     fn access<'a>(&self, world: &'a World, host: HostId) -> Option<Access<'a>> {
         match self {
             Self::Host(own) if *own == host => Some(Access::Bridges),
@@ -51,10 +51,10 @@ impl BalancerLocation {
     }
 }
 
-/// A `container:<id>` network mode leads to another container; no chain is longer than this.
+/// The longest chain of `container:<id>` network modes that is followed.
 const MAX_NETWORK_CHAIN: usize = 4;
 
-/// Returns the containers that a change concerns, of those that World has and those that are `known` to a plan from before.
+/// Returns the containers affected by a change, both those in World and those `known` to a plan.
 pub(crate) fn concerned<'a>(
     world: &World,
     change: &Change,
@@ -71,13 +71,14 @@ pub(crate) fn concerned<'a>(
     }
 }
 
-/// Returns the container whose network this one, of `host`, uses in place of one of its own.
+/// Returns the container of `host` whose network this one uses instead of its own.
 pub(crate) fn network_owner(host: HostId, container: &Container) -> Option<ContainerRef> {
     let id = container.network_mode.strip_prefix("container:")?;
     Some(ContainerRef::new(host, ContainerId::new(id)))
 }
 
-/// Returns the container whose network a container is in, its own in the usual case; `None` where that one is not known.
+/// Returns the container whose network a container uses, usually its own; `None` if that container is
+/// unknown.
 pub(crate) fn holder<'a>(host: &'a Host, container: &'a Container) -> Option<&'a Container> {
     let mut holder = container;
     let mut steps = 0;
@@ -91,14 +92,15 @@ pub(crate) fn holder<'a>(host: &'a Host, container: &'a Container) -> Option<&'a
     Some(holder)
 }
 
-/// Returns whether the host can reach the addresses of a network. One that has not been listed yet is taken for a bridge,
-/// the usual kind.
+/// Returns whether the host can reach the addresses of a network. One not listed yet is assumed to be a
+/// bridge, the usual kind.
 pub(crate) fn is_of_the_host(host: &Host, network: &str) -> bool {
     host.networks.get(network).is_none_or(|network| network.scope == NetworkScope::Host)
 }
 
-/// Returns the addresses that may lead to a port of a container, the most likely first, at most one of each family: a server may
-/// listen on one family only, and Docker does not say on which. None where no way leads there.
+/// Returns the addresses that may lead to a port of a container, the most likely first, at most one per
+/// family: a server may listen on one family only, and Docker does not report which. Empty if the port is
+/// unreachable.
 pub(crate) fn addresses(
     world: &World,
     balancer: &BalancerLocation,
@@ -145,13 +147,13 @@ fn own_addresses(
     let mut endpoints: Vec<_> =
         holder.networks.iter().filter(|(_, endpoint)| reachable(&endpoint.network_id)).collect();
     endpoints.sort_by_key(|(name, _)| (Some(*name) != preferred, *name));
-    // Of one network: the others' addresses are those of the same server.
+    // All of one network: the others' addresses belong to the same server.
     let of_network = |endpoint: &Endpoint| endpoint.ipv4.into_iter().chain(endpoint.ipv6).collect::<Vec<_>>();
     let networks = endpoints.iter().map(|(_, endpoint)| of_network(endpoint));
     networks.into_iter().find(|addresses| !addresses.is_empty()).unwrap_or_default()
 }
 
-/// Returns whether the balancer reaches the addresses that containers of this host have in a network.
+/// Returns whether the balancer can reach this host's containers at their addresses in a network.
 fn is_reachable(host: &Host, access: Access<'_>, network: &str) -> bool {
     match access {
         Access::Bridges => is_of_the_host(host, network),
@@ -160,8 +162,8 @@ fn is_reachable(host: &Host, access: Access<'_>, network: &str) -> bool {
     }
 }
 
-/// Returns what is wrong with the networks of a running container that claims routes; `unmet` are those of its ports that no
-/// address leads to. Nothing where what it stands on is not known yet.
+/// Returns the network problems of a running container that claims routes; `unmet` are its ports without a
+/// reachable address. Empty while the container it depends on is not known yet.
 pub(crate) fn problems(
     world: &World,
     balancer: &BalancerLocation,
@@ -201,7 +203,7 @@ pub(crate) fn problems(
     let Some(wanted) = container.labels.get(NETWORK) else { return Vec::new() };
     let why = match holder.networks.get(wanted) {
         None => format!("the container is not on the network {}", quoted(wanted)),
-        // Where published ports are what is reached, a network says nothing.
+        // If published ports are used, the network label has no effect.
         Some(_) if matches!(access, Access::PublishedPorts(_)) => return Vec::new(),
         Some(endpoint) if is_reachable(host, access, &endpoint.network_id) => return Vec::new(),
         Some(_) => format!("the balancer cannot reach the network {}", quoted(wanted)),

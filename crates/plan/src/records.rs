@@ -1,9 +1,9 @@
-//! What is published of a container: its own key, and the records that CoreDNS reads from etcd.
+//! What is published about a container: its own key, and the records that CoreDNS reads from etcd.
 //!
-//! The records have SkyDNS's layout. A name is a path, outermost part first: `web.host1.longshore.internal` is
-//! `/skydns/internal/longshore/host1/web`. CoreDNS answers a name with every record below that path, so each address
-//! and port of a container is a key of its own there: A and AAAA are the addresses, SRV the ports, and the name that an
-//! SRV answer leads to is the key's own, which is that one address.
+//! The records use SkyDNS's layout. A name is a path, outermost part first: `web.host1.longshore.internal` is
+//! `/skydns/internal/longshore/host1/web`. CoreDNS answers a name with every record below that path, so each
+//! address and port of a container has its own key there. A and AAAA records give the addresses, SRV records
+//! the ports, and the target of an SRV record is the key's own name, which resolves to that one address.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -15,28 +15,29 @@ use crate::claim::claims;
 use crate::names::{MAX_PORTS, SERVICE, is_ready};
 use crate::reach::holder;
 
-/// Where the records for DNS go, and what they say.
+/// Where the DNS records go, and what they contain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordSettings {
-    /// What every key begins with: `/skydns`.
+    /// The prefix of every key: `/skydns`.
     pub prefix: String,
     /// The domain that all names are below.
     pub domain: DomainName,
-    /// The host's name in it.
+    /// The host's name within the domain.
     pub node: DomainName,
-    /// How long an answer may be kept, in seconds.
+    /// How long an answer may be cached, in seconds.
     pub ttl: u64,
-    /// The host's own addresses, which containers on its network have.
+    /// The host's own addresses, shared by containers on its network.
     pub host: Vec<IpAddr>,
 }
 
-/// Returns the key of a container below a prefix.
+/// Returns the key of a container with a prefix.
 pub fn container_key(prefix: &str, id: &ContainerId) -> String {
     format!("{}/{}", prefix.trim_end_matches('/'), id.as_str())
 }
 
-/// Returns a container's records by their keys: none once it ends or was sent its stop signal. Those of its service are there while
-/// it runs and is not unhealthy. A name that DNS cannot carry is a problem and costs only the records of that name.
+/// Returns a container's records by key: none once it exits or was sent its stop signal. Its service's
+/// records exist while it is running and not unhealthy. A name that is invalid in DNS is a problem and costs
+/// only the records of that name.
 pub fn records(
     host: &Host,
     container: &Container,
@@ -71,7 +72,7 @@ struct Naming<'a> {
 }
 
 impl Naming<'_> {
-    /// `<prefix>/<domain>/<node>/<container>`.
+    /// Returns `<prefix>/<domain>/<node>/<container>`.
     fn own_path(&mut self) -> Option<String> {
         let name = &self.container.name;
         match name.to_lowercase().parse::<DomainName>() {
@@ -93,7 +94,7 @@ impl Naming<'_> {
         }
     }
 
-    /// `<prefix>/<domain>/<service>/<container's id>`: names of containers are unique on one host only.
+    /// Returns `<prefix>/<domain>/<service>/<container's id>`: container names are unique on one host only.
     fn service_path(&mut self) -> Option<String> {
         let text = self.container.labels.get(SERVICE)?;
         let wrong = match text.to_lowercase().parse::<DomainName>() {
@@ -110,7 +111,7 @@ impl Naming<'_> {
         None
     }
 
-    /// Returns a path of names, the outermost first.
+    /// Returns the path of a name, the outermost part first.
     fn path<'n>(&self, names: impl IntoIterator<Item = &'n DomainName>) -> String {
         let mut path = self.settings.prefix.trim_end_matches('/').to_owned();
         for name in names {
@@ -128,12 +129,13 @@ impl Naming<'_> {
     }
 }
 
-/// Returns whether CoreDNS would search for names that are like it, rather than this one.
+/// Returns whether CoreDNS would treat the name as a wildcard.
 fn is_wildcard(name: &DomainName) -> bool {
     name.as_str().split('.').any(|label| label == "any")
 }
 
-/// Returns the addresses that the container has in all its networks, or in those of the container whose network it shares.
+/// Returns the container's addresses in all its networks, or in those of the container whose network it
+/// shares.
 fn addresses(host: &Host, container: &Container, own: &[IpAddr]) -> BTreeSet<IpAddr> {
     let Some(holder) = holder(host, container) else { return BTreeSet::new() };
     if holder.network_mode == "host" {
@@ -142,10 +144,10 @@ fn addresses(host: &Host, container: &Container, own: &[IpAddr]) -> BTreeSet<IpA
     holder.networks.values().flat_map(|endpoint| endpoint.ipv4.into_iter().chain(endpoint.ipv6)).collect()
 }
 
-/// Returns what an address's keys end with, one for each port that the container is known to listen on: the image's, those it
-/// publishes and those of its labels. Without any, one for the address alone.
+/// Returns the last parts of an address's keys, one for each known port of the container: exposed by the
+/// image, published, or named in its labels. Without any, returns one for the address alone.
 fn leaves(container: &Container, address: IpAddr) -> Vec<(Option<u16>, String)> {
-    // Dots and colons would be read as further parts of the name.
+    // Dots and colons would be read as separators of the name.
     let label = match address {
         IpAddr::V4(ip) => ip.to_string().replace('.', "-"),
         IpAddr::V6(ip) => ip.segments().map(|part| format!("{part:x}")).join("-"),

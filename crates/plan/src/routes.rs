@@ -1,11 +1,11 @@
 //! The route table, kept as containers come and go.
 //!
-//! `update` looks at one container, replaces what it claimed, and decides again only the routes that it
-//! claimed before or claims from here on. The table so kept is the table that a fresh [`RoutePlan`] makes of the
-//! same World, whatever the order in which the containers came: that is a property test.
+//! `update` processes one container, replaces its claims, and recomputes only the routes that it claimed
+//! before or claims now. The resulting table equals that of a fresh [`RoutePlan`] of the same World, whatever
+//! the order of changes: a property test checks this.
 //!
-//! Where two claims contradict each other (HTTP against TCP on one port, a stripped prefix against a kept one),
-//! the older container's stands, so that a newcomer takes nothing away.
+//! If two claims conflict (HTTP against TCP on one port, a stripped prefix against a kept one), the older
+//! container's wins: a newcomer takes nothing away.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -19,14 +19,14 @@ use longshore_model::{
 use crate::claim::{Claim, claims};
 use crate::reach::{self, BalancerLocation};
 
-/// What the route plan needs to know besides World.
+/// What the route plan depends on in addition to World.
 #[derive(Clone, Debug)]
 pub struct RouteSettings {
     /// Where the balancer runs.
     pub location: BalancerLocation,
-    /// Ports that no frontend may take, with what has them.
+    /// Ports that no frontend may use, with their users.
     pub reserved: BTreeMap<(Transport, u16), String>,
-    /// Whether containers must be seen ready before they take traffic.
+    /// Whether containers must be ready before they take traffic.
     pub readiness: Readiness,
 }
 
@@ -35,20 +35,20 @@ pub struct RouteSettings {
 pub enum Readiness {
     /// It takes traffic once its port accepts connections, or its health check passes.
     Awaited,
-    /// It takes traffic at once, unless its health check has failed: the balancer has checks of its own.
+    /// It takes traffic at once, unless its health check has failed: the balancer does its own checks.
     Assumed,
 }
 
-/// What an update came to.
+/// The result of an update.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Decided {
-    /// The routes that are not what they were.
+    /// The routes that changed.
     pub routes: BTreeSet<RouteKey>,
-    /// The containers that were looked at: what [`RoutePlan::checks`] says of others is as it was.
+    /// The containers that were processed; [`RoutePlan::checks`] of others are unchanged.
     pub containers: BTreeSet<ContainerRef>,
 }
 
-/// One claim with what decides between it and others.
+/// A claim with its rank.
 #[derive(Clone, Debug)]
 struct RankedClaim {
     claim: Claim,
@@ -56,30 +56,30 @@ struct RankedClaim {
     waiting: Option<WaitingReason>,
 }
 
-/// What is known of a container that claims something.
+/// What is known about a container with claims.
 #[derive(Clone, Debug)]
 struct Holding {
     name: String,
     created: i64,
     held: Vec<RankedClaim>,
-    /// Addresses whose port decides whether they take traffic.
+    /// Addresses to check before they take traffic.
     checks: BTreeSet<SocketAddr>,
     /// The container whose network it uses.
     network_owner: Option<ContainerRef>,
 }
 
-/// A claim's place among those for its port: by age, then id, then container port.
+/// A claim's rank among those for its port: by age, then id, then container port.
 type Rank = (i64, ContainerRef, u16);
 type PortClaims = BTreeMap<RouteKey, BTreeSet<Rank>>;
 
-/// Routes as they follow from the containers seen so far.
+/// Routes derived from the containers seen so far.
 #[derive(Clone, Debug)]
 pub struct RoutePlan {
     settings: RouteSettings,
     table: RouteTable,
     holdings: BTreeMap<ContainerRef, Holding>,
     by_port: BTreeMap<(Transport, u16), PortClaims>,
-    /// Containers that use another's network, by that other.
+    /// Containers that use another's network, keyed by its owner.
     network_sharers: BTreeMap<ContainerRef, BTreeSet<ContainerRef>>,
     /// Labels that cannot be met, by container.
     label_problems: BTreeMap<ContainerRef, Vec<Problem>>,
@@ -88,7 +88,7 @@ pub struct RoutePlan {
 }
 
 impl RoutePlan {
-    /// Creates a plan that has seen no container.
+    /// Creates an empty plan.
     pub fn new(settings: RouteSettings) -> Self {
         Self {
             settings,
@@ -101,7 +101,7 @@ impl RoutePlan {
         }
     }
 
-    /// Creates the plan for all of World at once.
+    /// Creates a plan of a whole World.
     pub fn of(world: &World, settings: RouteSettings) -> Self {
         let mut plan = Self::new(settings);
         plan.update(world, &Change::All);
@@ -113,26 +113,27 @@ impl RoutePlan {
         &self.table
     }
 
-    /// Returns every claim that is not met because of what it says, in order of the containers, then of the routes.
+    /// Returns a problem for every claim that is invalid or in conflict, in order of the containers, then of
+    /// the routes.
     pub fn problems(&self) -> impl Iterator<Item = &Problem> {
         self.label_problems.values().flatten().chain(self.conflicts.values().flatten())
     }
 
-    /// Returns the addresses of a container that must be seen accepting connections before they take traffic.
+    /// Returns the addresses of a container that must accept connections before they take traffic.
     pub fn checks(&self, container: &ContainerRef) -> impl Iterator<Item = SocketAddr> {
         self.holdings.get(container).into_iter().flat_map(|holding| holding.checks.iter().copied())
     }
 
-    /// Returns whether every port that decides over a route has been looked at.
+    /// Returns whether every port that affects a route has been checked.
     pub fn is_settled(&self, world: &World) -> bool {
         let looked_at = |id: &ContainerRef, address| world.ports.contains_key(&(id.clone(), address));
         self.holdings.iter().all(|(id, holding)| holding.checks.iter().all(|check| looked_at(id, *check)))
     }
 
-    /// Looks again at what changed, and at the containers that use the network of one that did.
+    /// Updates what changed, and the containers that share the network of one that did.
     pub fn update(&mut self, world: &World, change: &Change) -> Decided {
         let own_host = match (&self.settings.location, change) {
-            // What the balancer's own container can reach concerns all the others of its host.
+            // What the balancer's own container can reach affects all others on its host.
             (BalancerLocation::Container(own), Change::Container(changed)) if own == changed => {
                 Some(Change::Host(own.host))
             }
@@ -243,7 +244,7 @@ impl RoutePlan {
         let readiness = self.settings.readiness;
         let awaited = readiness == Readiness::Awaited && transport == Transport::Tcp;
         let checked = awaited && container.health == Health::None;
-        // With a health check, a port is looked at only to find out which of two families it listens on.
+        // With a health check, the port check only finds out which of two families it listens on.
         let ambiguous =
             awaited && addresses.len() > 1 && WaitingReason::of_health(container.health).is_none();
         if container.state == RunState::Running && (checked || ambiguous) {
@@ -264,7 +265,7 @@ impl RoutePlan {
         holding.held.push(RankedClaim { claim, address, waiting });
     }
 
-    /// Makes the touched routes again, and the others of their port where its protocol changes hands.
+    /// Recomputes the touched routes, and all others of their port if its protocol changes.
     fn decide(&mut self, mut touched: BTreeSet<RouteKey>) -> BTreeSet<RouteKey> {
         let ports: BTreeSet<(Transport, u16)> =
             touched.iter().map(|key| (key.frontend.protocol.transport(), key.frontend.port)).collect();
@@ -278,7 +279,7 @@ impl RoutePlan {
         touched.into_iter().filter(|key| self.decide_one(key)).collect()
     }
 
-    /// Returns whether the route with this key is not what it was.
+    /// Recomputes the route with this key and returns whether it changed.
     fn decide_one(&mut self, key: &RouteKey) -> bool {
         self.conflicts.remove(key);
         let claims = self.by_port.get(&space_of(key));
@@ -387,7 +388,7 @@ fn port_state(world: &World, id: &ContainerRef, address: SocketAddr) -> Option<P
     world.ports.get(&(id.clone(), address)).copied()
 }
 
-/// Returns the first of the addresses at which the port is open; else the first at which it was, or the first of all.
+/// Returns the first address at which the port is open; else the first at which it was, or the first of all.
 fn answering(world: &World, id: &ContainerRef, addresses: &[SocketAddr]) -> Option<SocketAddr> {
     let rank = |address: &SocketAddr| match port_state(world, id, *address) {
         Some(PortState::Open) => 0,
@@ -401,7 +402,7 @@ fn space_of(key: &RouteKey) -> (Transport, u16) {
     (key.frontend.protocol.transport(), key.frontend.port)
 }
 
-/// Returns a port that a container does not get.
+/// Returns the problem of a port that a container does not get.
 fn problem_of(container: &Container, claim: &Claim, message: String, hint: &str) -> Problem {
     let subject = container.into();
     Problem { subject, key: Some(claim.listen_label.clone()), message, hint: Some(hint.to_owned()) }

@@ -67,7 +67,7 @@ fn send(zone: &Zone, request: &Message, transport: Transport, turn: usize) -> (M
     }
 }
 
-/// Returns an answer as text: its code, whether it has authority, then each record without its class.
+/// Returns an answer as text: its code, its authority flag, then each record without its class.
 fn ask(zone: &Zone, name: &str, kind: RecordType) -> String {
     let (message, _) = send(zone, &request(name, kind), Transport::Tcp, 0);
     let mut lines = vec![format!(

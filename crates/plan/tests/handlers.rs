@@ -1,4 +1,4 @@
-//! What a handler's file comes to, and what a handler is told of.
+//! What a handler's file results in, and which events a handler receives.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use proptest::prelude::*;
 const FOLLOWERS: [&FollowerClass; 2] =
     [&longshore_plan::publisher::CLASS, &longshore_plan::openvswitch::CLASS];
 
-/// Returns every script is there but those of other people's networks.
+/// Finds every script except those for networks of third parties.
 fn found(script: &str) -> FoundScript {
     match script {
         "ovs-handler.sh" | "absent.sh" => FoundScript::Nowhere,
@@ -36,7 +36,7 @@ fn read(text: &str) -> (Option<Handler>, Vec<String>) {
     (handler, problems.iter().map(ToString::to_string).collect())
 }
 
-/// Returns the handler of a file without a mistake.
+/// Returns the handler of a valid file.
 fn good(text: &str) -> Handler {
     let (handler, problems) = read(text);
     assert_eq!(problems, [""; 0]);
@@ -44,21 +44,21 @@ fn good(text: &str) -> Handler {
     handler
 }
 
-/// Returns the problems of a file that makes no handler.
+/// Returns the problems of a file that defines no handler.
 fn bad(text: &str) -> String {
     let (handler, problems) = read(text);
     assert_eq!(handler, None, "{problems:?}");
     problems.join("\n")
 }
 
-/// Returns a handler that makes do with what is said.
+/// Returns the remarks on a file whose handler works all the same.
 fn lenient(text: &str) -> String {
     let (handler, problems) = read(text);
     assert!(handler.is_some(), "{problems:?}");
     problems.join("\n")
 }
 
-/// Returns what a follower's handler asks for.
+/// Returns the settings of a follower's handler.
 fn asked<S: Clone + 'static>(job: &Job) -> S {
     let settings = match job {
         Job::Follow(job) => job.settings::<S>().cloned(),
@@ -424,7 +424,7 @@ fn a_list_of_the_settings_file_may_hold_commas() {
     assert_eq!(handler.filter.events.named, ["start", "die"]);
 }
 
-// What a handler is told of.
+// Which events a handler receives.
 
 fn filter(text: &str) -> Filter {
     good(&script("").replace("events=start", text)).filter
@@ -560,9 +560,9 @@ fn docker_is_asked_for_what_enabled_handlers_of_events_name_and_no_more() {
     assert_eq!(attention([&off, &follower]), (false, BTreeSet::new()));
 }
 
-// Whatever is written.
+// Arbitrary input.
 
-/// Text that looks like a handler's file, more or less.
+/// Text that roughly looks like a handler's file.
 fn ini() -> impl Strategy<Value = String> {
     let line = prop_oneof![
         Just("[handler]".to_owned()),
@@ -631,7 +631,7 @@ proptest! {
     }
 }
 
-/// Returns what an asterisk means, said plainly and slowly.
+/// Matches an asterisk in the simplest, slowest way.
 fn model(pattern: &[u8], text: &[u8]) -> bool {
     match pattern.split_first() {
         None => text.is_empty(),

@@ -58,7 +58,7 @@ fn another_run_is_an_end_and_a_start_and_its_time_is_dockers() {
 fn a_start_that_was_told_late_is_no_other_run() {
     let is = container(1, &[]);
     let mut told = all_reported(&is);
-    // Docker tells of a start after it wrote its time down.
+    // Docker reports a start after it recorded its time.
     told.started = is.started + 5_000_000;
     assert_eq!(names(Some(&told), Some(&is)), Vec::<&str>::new());
 }
@@ -90,7 +90,7 @@ fn a_destroyed_container_is_never_told_of_again() {
     let mut reported = all_reported(&container(1, &[]));
     report(&mut reported, &event(EventKind::Destroy, 60));
     assert_eq!(reported.phase, Phase::Destroyed);
-    // Whoever still sees it looks at the past; what Docker tells after that changes nothing.
+    // An observation that still shows the container is outdated; later reports change nothing.
     assert_eq!(names(Some(&reported), Some(&container(1, &[]))), Vec::<&str>::new());
     assert_eq!(names(Some(&reported), None), Vec::<&str>::new());
     let before = reported.clone();
@@ -98,7 +98,7 @@ fn a_destroyed_container_is_never_told_of_again() {
     assert_eq!(reported, before);
 }
 
-/// What can be done with a container, as Docker does it: its state changes, and events say so.
+/// What can happen to a container: its state changes, and Docker reports events.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Start,
@@ -118,7 +118,8 @@ fn event(kind: EventKind, at: i64) -> ContainerEvent {
 }
 
 proptest! {
-    /// However many events are lost, what was told and what is made up lead to what is, in an order that can be.
+    /// However many events are lost, reported and synthetic events lead to the current state in a possible
+    /// order.
     #[test]
     fn told_and_made_up_together_are_a_life(steps in proptest::collection::vec(step(), 0..30)) {
         let mut is = like(|is| {

@@ -29,7 +29,7 @@ fn plan(containers: impl IntoIterator<Item = Container>) -> NamePlan {
     NamePlan::of(&world(containers, &[]), settings())
 }
 
-/// Returns the names as text: one a line, with addresses and ports, or with containers; then the problems.
+/// Returns the names as text: one per line, with addresses and ports, or with containers; then the problems.
 fn shown(plan: &NamePlan) -> String {
     let mut lines = Vec::new();
     for (key, entry) in plan.table().iter() {

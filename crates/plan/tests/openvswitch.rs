@@ -33,7 +33,7 @@ fn ours(name: &str, mark: &str) -> Port {
     port(name, "eth0", Mark::Ours(mark.to_owned()))
 }
 
-/// Returns what is decided, a line for each action and problem.
+/// Returns the decision, one line for each action and problem.
 fn shown(plan: &OpenVswitchPlan, container: Option<&Container>, ports: &[Port]) -> String {
     let decision = plan.decide(container, ports, &bridges());
     let actions = decision.actions.iter().map(|action| match action {
@@ -206,7 +206,7 @@ fn any_mark() -> impl Strategy<Value = Mark> {
 }
 
 proptest! {
-    /// Whatever a label says, the arguments are of a kind that no program takes for something else.
+    /// Whatever a label contains, no program takes the arguments for anything else.
     #[test]
     fn no_label_gets_more_than_four_options_through(
         bridge in ".{0,20}", interface in "[-/a-z0-9.= ]{0,18}", options in "(--[a-z]{2,10}=?[-0-9a-f:./\"' \\\\$]{0,12} ?){0,3}"
@@ -222,7 +222,7 @@ proptest! {
         }
     }
 
-    /// Once its actions are carried out, there is nothing more to do, and others' ports are untouched.
+    /// Once its actions are carried out, nothing remains to be done, and others' ports are untouched.
     #[test]
     fn one_pass_settles_it(
         marks in proptest::collection::vec((any_mark(), 0..2_u8), 0..5), runs: bool, gone: bool

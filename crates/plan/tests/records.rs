@@ -1,4 +1,4 @@
-//! What is published of a container, and how the store is made like it.
+//! What is published about a container, and how the store converges to it.
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first thing that is not as expected")]
 
@@ -21,7 +21,7 @@ fn settings() -> RecordSettings {
     }
 }
 
-/// Returns a container's records and problems, a line each.
+/// Returns a container's records and problems, one per line.
 fn shown(container: &Container) -> String {
     let world = world([container.clone()], &[]);
     let (records, problems) = records(world.own(), container, &settings());
@@ -126,7 +126,7 @@ fn wanted(of: &[(u8, &[(&str, &str)])]) -> BTreeMap<ContainerId, BTreeMap<String
     of.iter().map(|&(n, of)| (ContainerId::new(n.to_string()), keys(of))).collect()
 }
 
-/// A store, and the ledger of who writes to it.
+/// A store, and the ledger of its writer.
 #[derive(Default)]
 struct Store {
     keys: BTreeMap<String, String>,
@@ -199,7 +199,7 @@ proptest! {
         let mut store = Store::default();
         let mut last: Step = BTreeMap::new();
         for step in steps {
-            // A key tells which container wants it, as container keys do.
+            // Each key names the container that wants it, as container keys do.
             let of = step.iter().map(|(n, keys)| {
                 let keys = keys.iter().map(|(k, v)| (format!("{n}/{k}"), v.to_string())).collect();
                 (ContainerId::new(n.to_string()), keys)

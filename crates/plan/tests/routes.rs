@@ -13,7 +13,7 @@ use longshore_plan::{BalancerLocation, Readiness, RoutePlan, RouteSettings};
 use proptest::prelude::*;
 use worlds::{ME, changed, container, empty, named, put_network, world};
 
-/// Returns a balancer on the containers' own host.
+/// Returns the settings of a balancer on the containers' own host.
 fn on_the_host() -> RouteSettings {
     RouteSettings {
         location: BalancerLocation::Host(ME),
@@ -30,7 +30,7 @@ fn plan(containers: impl IntoIterator<Item = Container>) -> RoutePlan {
     RoutePlan::of(&world(containers, &[80, 8080, 5432, 53]), on_the_host())
 }
 
-/// Returns the table as text: a route a line, what serves it, then what waits and why.
+/// Returns the table as text: one route per line, its upstreams, then what waits and why.
 fn shown(plan: &RoutePlan) -> String {
     let mut lines = Vec::new();
     for route in plan.table().iter() {
@@ -179,7 +179,7 @@ fn a_port_that_something_else_has_over_udp_is_refused_to_udp_routes_and_left_to_
     ");
 }
 
-/// Returns a container in these networks, which serves port 80 and prefers a network.
+/// Returns a container in these networks that serves port 80 and prefers a network.
 fn on_networks(networks: &[(&str, &str)], preferred: &str) -> Container {
     let mut one = container(1, &[("longshore.http.80", ""), ("longshore.network", preferred)]);
     let endpoint = |(name, id): &(&str, &str)| {
@@ -282,7 +282,7 @@ fn what_takes_no_traffic_keeps_its_route_and_says_why() {
     ! container c6 (600000000000): it has no network, and port 80 is not published where it can: it takes no traffic (put it on a bridge network, or publish the port: docker run -p)
     ");
     assert_eq!(plan.checks(&named(&seven)).count(), 1);
-    // A balancer with checks of its own gets those that may become ready after the last pass.
+    // A balancer with its own checks also gets those that may become ready after the last pass.
     let assumed = RoutePlan::of(&world, RouteSettings { readiness: Readiness::Assumed, ..on_the_host() });
     insta::assert_snapshot!(shown(&assumed), @r"
     http:80 */ -> c1@172.17.0.1:80*100 c3@172.17.0.3:80*100 c7@172.17.0.7:80*100 c8@172.17.0.8:80*100 (c2: its health check fails) (c4: it is paused) (c5: it is stopping) (c6: it has no address that the balancer can reach)
@@ -531,7 +531,7 @@ fn an_explanation_leaves_out_bad_labels_that_have_nothing_to_do_with_the_request
     assert_eq!(explained("nowhere.test"), ["c9"], "its label names any host");
 }
 
-/// Returns a container that is in both families, and a world in which its port 80 is in these states.
+/// Returns a container with both address families, and a world in which its port 80 is in these states.
 #[expect(clippy::unwrap_used, reason = "the addresses are written here")]
 fn dual_stack(health: Health, v4: PortState, v6: PortState) -> (World, ContainerRef) {
     let mut both = container(1, &[("longshore.http.80", "")]);

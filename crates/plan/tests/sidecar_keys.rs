@@ -1,4 +1,4 @@
-//! What a file and labels say of sidecars, key by key.
+//! The keys of sidecars in a file and in labels, one by one.
 
 #![allow(
     clippy::indexing_slicing,

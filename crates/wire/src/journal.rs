@@ -1,6 +1,6 @@
-//! The rows of the journal of deliveries, as JSON.
+//! The rows of the delivery journal, as JSON.
 //!
-//! The names are those of the first release, whatever the model calls things by now.
+//! The names are those of the first release, whatever the model calls things now.
 
 mod delivery;
 mod event;
@@ -15,24 +15,24 @@ pub use reported::ReportedRow;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Why a row cannot be read: damaged, or written by a version that says things this one has no word for.
+/// Why a row cannot be read: it is damaged, or a newer version wrote something unknown.
 #[derive(Debug, thiserror::Error)]
 #[error("the row cannot be read")]
 pub struct RowError(#[from] serde_json::Error);
 
 /// One kind of row.
 pub trait Row: Serialize + DeserializeOwned {
-    /// Reads a row that this version or an earlier one wrote.
+    /// Reads a row written by this version or an earlier one.
     ///
     /// # Errors
-    /// It is damaged, or a newer version's.
+    /// The row is damaged, or from a newer version.
     fn read(bytes: &[u8]) -> Result<Self, RowError> {
         Ok(serde_json::from_slice(bytes)?)
     }
 
-    /// Returns what is to be written.
+    /// Returns the bytes to write.
     fn bytes(&self) -> Vec<u8> {
-        // Text, numbers and maps with text as keys always have JSON.
+        // Text, numbers and maps with text keys can always be encoded as JSON.
         serde_json::to_vec(self).unwrap_or_default()
     }
 }

@@ -1,10 +1,10 @@
-//! What lies on a disk, in a form of its own.
+//! Data stored on disk, in its own formats.
 //!
-//! A model type may gain a field, lose one or change its name; what an earlier release wrote must be read all the same.
-//! So nothing of the model is serialized as it is: each row has a type here, converted from and into the model, whose
-//! names never change and whose later fields have defaults. A reader ignores fields that it does not know.
+//! A model type may gain, lose or rename a field, but files of earlier releases must stay readable. So model
+//! types are never serialized directly: each row has its own type here, converted from and into the model,
+//! whose names never change and whose later fields have defaults. Readers ignore unknown fields.
 //!
-//! Deliberately absent: where rows are kept and when (`longshore-delivery`), and what users read: the plugin protocol,
-//! webhooks and the HTTP API are interfaces with specifications of their own.
+//! Deliberately absent: where and when rows are stored (`longshore-delivery`), and user-facing formats: the
+//! plugin protocol, webhooks and the HTTP API have specifications of their own.
 
 pub mod journal;

@@ -11,20 +11,20 @@ use longshore_model::{NameEntry, NameKey, NamedContainer, NamedPort, Transport};
 use super::reply::Response;
 use super::{Zone, name};
 
-/// What a question within the domain is of.
+/// The subject of a question within the domain.
 enum Subject<'a> {
     /// The domain itself.
     Apex,
-    /// A container or service.
+    /// A container or a service.
     Entry(&'a NameEntry),
     /// Some ports of one: `_http._tcp.web`.
     Ports(&'a NameEntry, Service, Transport),
-    /// A name that has only others below it.
+    /// A name that only has others below it.
     Between,
     Absent,
 }
 
-/// Which ports are asked for.
+/// Which ports a question asks for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Service {
     Port(u16),
@@ -50,7 +50,7 @@ pub(super) fn find(zone: &Zone, response: &mut Response, turn: usize) {
     match &subject {
         Subject::Absent => response.message.metadata.response_code = ResponseCode::NXDomain,
         Subject::Between => {}
-        // A small answer to who wants all there is: RFC 8482.
+        // A minimal answer to ANY: RFC 8482.
         _ if kind == RecordType::ANY => {
             let told = RData::HINFO(HINFO::new("RFC8482".to_owned(), String::new()));
             response.answer(Record::from_rdata(asked, zone.ttl, told));
@@ -165,7 +165,7 @@ fn apex(zone: &Zone, asked: &Name, kind: RecordType, response: &mut Response) {
     }
 }
 
-/// Returns an SRV record for each of the wanted ports of each container, with the containers' addresses beside.
+/// Returns an SRV record for each requested port of each container, and the containers' addresses.
 fn ports(
     zone: &Zone,
     asked: &Name,
@@ -188,7 +188,7 @@ fn ports(
     }
 }
 
-/// Returns all of them, beginning with another one each turn.
+/// Returns all items, starting at another one each turn.
 fn rotated<T>(all: &[T], turn: usize) -> impl Iterator<Item = &T> {
     let (before, from) = all.split_at(turn.checked_rem(all.len()).unwrap_or_default());
     from.iter().chain(before)
@@ -209,7 +209,8 @@ fn soa(zone: &Zone) -> Record {
     let nobody = Name::from_labels([b"nobody".as_slice()])
         .and_then(|local| local.append_domain(&zone.domain))
         .unwrap_or_else(|_| zone.domain.clone());
-    // Nobody transfers it: the times are what is usual. The last one is how long an absence may be kept.
+    // There are no zone transfers, so the times are conventional. The last one is how long a negative answer
+    // may be cached.
     let soa = SOA::new(zone.domain.clone(), nobody, zone.serial, 3600, 600, 86400, zone.ttl);
     Record::from_rdata(zone.domain.clone(), zone.ttl, RData::SOA(soa))
 }

@@ -1,11 +1,11 @@
-//! DNS without sockets: a request's bytes and the names in, an answer's bytes out.
+//! DNS without sockets: takes a request's bytes and the names, and returns an answer's bytes.
 //!
 //! ```text
 //! bytes ──question::read──► Question ──lookup::find──► Found ──reply::encode──► bytes
-//!                              └─ of another domain ──► Forward, for who asks other servers
+//!                              └─ of another domain ──► Forward, for the caller to send to other servers
 //! ```
 //!
-//! Deliberately absent: zone files, transfers, updates, signatures, and a cache of what other servers say.
+//! Deliberately absent: zone files, transfers, updates, signatures, and a cache of other servers' answers.
 
 mod lookup;
 mod question;
@@ -21,7 +21,7 @@ use crate::names::{NamePlan, NameSettings};
 
 pub use question::Forward;
 
-/// All that an answer is made of. Made anew for each change, and never changed.
+/// Everything that answers are made from. Immutable: recreated for each change.
 #[derive(Clone, Debug)]
 pub struct Zone {
     own: DomainName,
@@ -34,21 +34,22 @@ pub struct Zone {
     forwards: bool,
 }
 
-/// What a [`Zone`] is made of beside names.
+/// The parts of a [`Zone`] other than names.
 #[derive(Clone, Debug)]
 pub struct ZoneParts {
-    /// The addresses of the server itself, which the domain's own name has.
+    /// The addresses of the server itself, to which the domain's own name resolves.
     pub server: Vec<IpAddr>,
-    /// How long an answer may be kept, in seconds.
+    /// How long an answer may be cached, in seconds.
     pub ttl: u32,
-    /// A number that moves with every change.
+    /// A number that increases with every change.
     pub serial: u32,
-    /// Whether questions of other domains go to other servers.
+    /// Whether questions about other domains are forwarded.
     pub forwards: bool,
 }
 
 impl Zone {
-    /// Creates a zone of the names that a plan has now. The host's own is there even while it has no containers.
+    /// Creates a zone from the current names of a plan. The host's own name exists even while it has no
+    /// containers.
     pub fn new(plan: &NamePlan, parts: ZoneParts) -> Self {
         let NameSettings { domain, node, .. } = plan.settings();
         Self {
@@ -63,39 +64,39 @@ impl Zone {
         }
     }
 
-    /// Returns the domain that is answered for.
+    /// Returns the domain that the zone answers for.
     pub fn domain(&self) -> &DomainName {
         &self.own
     }
 
-    /// Returns the names in it.
+    /// Returns the names in the zone.
     pub fn names(&self) -> &NameTable {
         &self.names
     }
 }
 
-/// An answer's bytes and what they say.
+/// An answer's bytes and its outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// The whole message, without the length that TCP puts before it.
+    /// The whole message, without TCP's length prefix.
     pub bytes: Vec<u8>,
-    /// How it went.
+    /// The response code.
     pub code: ResponseCode,
 }
 
-/// What becomes of a request.
+/// How a request is handled.
 #[derive(Debug)]
 pub enum Reply {
     /// It is answered.
     Answer(Answer),
-    /// It is for other servers; [`Forward`] makes the answer of theirs.
+    /// It is for other servers; [`Forward`] turns their answer into ours.
     Forward(Box<Forward>),
-    /// It is no request: who sent it gets nothing.
+    /// It is not a request: the sender gets no answer.
     Nothing,
 }
 
-/// Answers a request as it came, without the length that TCP puts before it. `turn` says with which of several answers to
-/// begin: a number that grows lets them take turns.
+/// Answers a request, given without TCP's length prefix. `turn` selects which of several answers comes first:
+/// a counter makes them rotate.
 pub fn answer(zone: &Zone, request: &[u8], transport: Transport, turn: usize) -> Reply {
     match question::read(zone, request, transport) {
         question::Read::Nothing => Reply::Nothing,
@@ -108,7 +109,8 @@ pub fn answer(zone: &Zone, request: &[u8], transport: Transport, turn: usize) ->
     }
 }
 
-/// Returns a name of ours on the wire. Every [`DomainName`] is one: its parts have 63 bytes at most, and all of it 253.
+/// Returns one of our names in wire form. Every [`DomainName`] is valid there: at most 63 bytes a part, and
+/// 253 in all.
 fn name(text: &str) -> Name {
     Name::from_labels(text.split('.').map(str::as_bytes)).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! What a request asks, and whether it is ours to answer.
+//! Reads requests and decides whether they are ours to answer.
 
 use hickory_proto::op::{Message, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{DNSClass, Record, RecordType};
@@ -7,22 +7,22 @@ use longshore_model::Transport;
 use super::reply::Response;
 use super::{Answer, Zone};
 
-/// The bytes of a header.
+/// The length of a header, in bytes.
 const HEADER: usize = 12;
 
-/// What a request turned out to be.
+/// The outcome of reading a request.
 pub(super) enum Read {
-    /// No request.
+    /// Not a request.
     Nothing,
-    /// A request that gets its answer without a look at the names.
+    /// A request that is answered without looking at the names.
     Refused(Response),
-    /// A question of the domain.
+    /// A question about the domain.
     Asked(Response),
-    /// A question of another domain.
+    /// A question about another domain.
     Forward(Box<Forward>),
 }
 
-/// A question that is for other servers.
+/// A question for other servers.
 #[derive(Clone, Debug)]
 pub struct Forward {
     response: Response,
@@ -36,12 +36,12 @@ impl Forward {
         &self.query
     }
 
-    /// Returns whether the client wants signatures.
+    /// Returns whether the client wants DNSSEC signatures.
     pub fn dnssec_ok(&self) -> bool {
         self.dnssec_ok
     }
 
-    /// The answer that another server's comes to.
+    /// Turns another server's answer into ours.
     pub fn answered(mut self, code: ResponseCode, answers: Vec<Record>, authorities: Vec<Record>) -> Answer {
         self.response.message.answers = answers;
         self.response.message.authorities = authorities;
@@ -49,12 +49,12 @@ impl Forward {
     }
 }
 
-/// Reads a request. What its header alone decides is decided before anything else is looked at.
+/// Reads a request. Whatever the header alone decides is decided first.
 pub(super) fn read(zone: &Zone, request: &[u8], transport: Transport) -> Read {
     let Some(&[id_high, id_low, flags, _, count_high, count_low]) = request.first_chunk::<6>() else {
         return Read::Nothing;
     };
-    // An answer that is answered could go round for ever.
+    // Answering an answer could loop forever.
     let is_answer = flags & 0x80 != 0;
     if request.len() < HEADER || is_answer {
         return Read::Nothing;

@@ -1,4 +1,4 @@
-//! An answer in the making, and its bytes.
+//! Builds and encodes answers.
 
 use hickory_proto::op::{Edns, Message, Metadata, OpCode, Query, ResponseCode};
 use hickory_proto::rr::Record;
@@ -7,21 +7,21 @@ use longshore_model::Transport;
 
 use super::Answer;
 
-/// The longest datagram that is sent, whatever the client takes: longer ones may be cut up on their way and lost.
+/// The longest datagram sent, whatever the client accepts: longer ones may be fragmented and lost.
 const LONGEST_DATAGRAM: u16 = 1232;
-/// The longest datagram that every client takes.
+/// The longest datagram that every client accepts.
 const SHORTEST_LIMIT: u16 = 512;
 
-/// An answer in the making.
+/// An answer under construction.
 #[derive(Clone, Debug)]
 pub(super) struct Response {
     pub(super) message: Message,
-    /// How long it may be, in bytes.
+    /// The maximum length, in bytes.
     pub(super) limit: u16,
 }
 
 impl Response {
-    /// Creates an answer that says no more than this, to a request of which only the header counts.
+    /// Creates an answer with nothing but a response code, to a request of which only the header was read.
     pub(super) fn bare(id: u16, code: OpCode, recursion_desired: bool, response: ResponseCode) -> Self {
         let mut message = Message::error_msg(id, code, response);
         message.metadata.recursion_desired = recursion_desired;
@@ -49,12 +49,12 @@ impl Response {
         Self { message, limit }
     }
 
-    /// Returns the question, of which there is one.
+    /// Returns the only question.
     pub(super) fn query(&self) -> Option<&Query> {
         self.message.queries.first()
     }
 
-    /// Creates the same, with this outcome.
+    /// Returns the answer with this response code.
     pub(super) fn with(mut self, code: ResponseCode) -> Self {
         self.message.metadata.response_code = code;
         self
@@ -64,8 +64,8 @@ impl Response {
         self.message.answers.push(record);
     }
 
-    /// The bytes. What is not asked for goes first where all of it is too long; a datagram that is too long still has no
-    /// answers but says that there are some, which are then asked for over TCP.
+    /// Encodes the answer. If it is too long, additional records are dropped first; a datagram that is still
+    /// too long carries no answers but the truncation flag, and the client asks again over TCP.
     pub(super) fn encode(mut self) -> Answer {
         let code = self.message.metadata.response_code;
         let answer = |bytes| Answer { bytes, code };
@@ -77,7 +77,7 @@ impl Response {
             return answer(bytes);
         }
         self.message.metadata.truncation = true;
-        // Over TCP there is nothing longer to ask by: as much as there is room for.
+        // TCP is the last resort: include as much as fits.
         if let Some(bytes) = encode(&self.message, self.limit) {
             return answer(bytes);
         }
@@ -85,7 +85,8 @@ impl Response {
         self.message.authorities.clear();
         match encode(&self.message, self.limit) {
             Some(bytes) => answer(bytes),
-            // A question and an OPT record are less than 512 bytes: a client that sent more gets the header.
+            // A question and an OPT record take less than 512 bytes: a client that sent more gets the header
+            // only.
             None => {
                 let metadata = self.message.metadata;
                 let bare = Self::bare(
@@ -101,7 +102,7 @@ impl Response {
     }
 }
 
-/// Returns the whole message, if it is not longer than `limit`.
+/// Returns the whole message, unless it is longer than `limit`.
 fn encode(message: &Message, limit: u16) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(usize::from(SHORTEST_LIMIT));
     let mut encoder = BinEncoder::new(&mut bytes);

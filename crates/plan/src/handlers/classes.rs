@@ -8,16 +8,16 @@ use super::follower::FollowerClass;
 use super::reader::{Reader, nearest, shown};
 use super::url::check_url;
 
-/// Our own names of the classes that are no followers.
+/// Our own names of the classes that are not followers.
 const OTHERS: [&str; 4] = ["script", "plugin", "webhook", "balancer"];
 
-/// The classes that a file may ask for.
+/// The classes available to a handler's file.
 pub(super) struct Classes<'a> {
     pub(super) followers: &'a [&'a FollowerClass],
 }
 
 impl Classes<'_> {
-    /// Returns what the handler does; `None` where that cannot be told, with the problem noted.
+    /// Returns the handler's job; `None` if it cannot be determined, with the problem noted.
     pub(super) fn job(&self, reader: &mut Reader<'_>, script: &dyn Fn(&str) -> FoundScript) -> Option<Job> {
         let Some(said) = reader.head("class").or_else(|| reader.head("kind")) else {
             let hint = format!("one of {}, or Docker Glue's name of a class", self.names().join(", "));
@@ -27,7 +27,7 @@ impl Classes<'_> {
         let class = reader.one("class", said)?.trim();
         match class {
             "script" => self.script_job(reader, script, false),
-            // Docker Glue did not look at the exit status, and scripts written for it end with any.
+            // Docker Glue ignored the exit status, and scripts written for it exit with any.
             "DockerGlue.handlers.exec.ScriptHandler" => self.script_job(reader, script, true),
             "plugin" => Some(Job::Plugin { command: command(reader)? }),
             "webhook" => webhook(reader),
@@ -46,7 +46,7 @@ impl Classes<'_> {
         }
     }
 
-    /// Returns the handler's own options. What may hold a password stays behind.
+    /// Returns the handler's own options, except those that may hold a password.
     pub(super) fn params(&self, definition: &Definition, job: &Job) -> BTreeMap<String, String> {
         let class = self.followers.iter().find(|class| class.name() == job.word());
         let secrets = class.map_or([].as_slice(), |class| class.secrets);
@@ -100,7 +100,7 @@ impl Classes<'_> {
     }
 }
 
-/// docker-balancer's flags.
+/// Reads docker-balancer's flags.
 fn balancer(reader: &mut Reader<'_>) -> BalanceJob {
     let include_env = reader.param("include-env");
     BalanceJob {
@@ -135,7 +135,7 @@ fn webhook(reader: &mut Reader<'_>) -> Option<Job> {
     Some(Job::Webhook { url: url.to_owned(), secret_file: reader.file("secret-file") })
 }
 
-/// Returns a Python class, run by our package.
+/// Returns a job that runs a Python class through our package.
 fn python(reader: &mut Reader<'_>, class: &str) -> Option<Job> {
     let definition = reader.definition;
     if !definition.is_ini {
@@ -159,7 +159,7 @@ fn python(reader: &mut Reader<'_>, class: &str) -> Option<Job> {
     Some(Job::Plugin { command })
 }
 
-/// Returns whether it is how Python names a class in a module: `package.module.Class`.
+/// Returns whether the text is a dotted Python class name: `package.module.Class`.
 fn is_dotted(text: &str) -> bool {
     let is_name = |part: &str| {
         part.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')

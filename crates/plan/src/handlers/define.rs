@@ -23,11 +23,11 @@ const KEYS: [&str; 11] = [
     "parallel",
 ];
 
-/// Checks a definition. `followers` are the classes of followers that it may ask for; `script` tells where a script
-/// lies that it names.
+/// Checks a definition. `followers` are the available classes of followers; `script` locates a script by its
+/// name.
 ///
-/// Without a handler, the problems say what it lacks; with one, what of its definition does nothing. A definition
-/// that is switched off is not asked for more than that.
+/// If no handler is returned, the problems say why; otherwise, they name parts of the definition that have no
+/// effect. A disabled definition is not checked further.
 pub fn define(
     definition: &Definition,
     followers: &[&FollowerClass],
@@ -43,7 +43,7 @@ pub fn define(
     let classes = Classes { followers };
     let job = classes.job(&mut reader, &script);
     if !enabled {
-        // Who switches a handler off does not want to hear what it lacks.
+        // The problems of a disabled handler are noise.
         reader.problems.truncate(said_so_far);
     } else if job.as_ref().is_some_and(Job::counts_events) && filter.events == EventFilter::default() {
         let hint = "write all, none, or names of events with commas between: start,die";
@@ -112,7 +112,7 @@ fn images(reader: &mut Reader<'_>) -> Vec<String> {
     let images = list(reader, "images");
     let line = reader.head("images").and_then(|said| said.line);
     for image in &images {
-        // A wildcard may stand for anything that is allowed where it is.
+        // A wildcard may stand for any character allowed in its place.
         if image.replace(['*', '?'], "x").parse::<ImageReference>().is_err() {
             let hint = Some("expected redis, redis:7 or registry.example/team/*".to_owned());
             reader.wrong(line, "images", format!("invalid image {}", shown(image)), hint);

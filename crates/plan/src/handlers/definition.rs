@@ -1,45 +1,45 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// A handler as somebody wrote it down, before anything of it is checked.
+/// A handler as written, before validation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Definition {
     /// Its name.
     pub name: String,
-    /// The file that it stands in, as an absolute path.
+    /// The absolute path of its file.
     pub file: PathBuf,
-    /// The line where it begins, counted from 1, where it is not the whole file.
+    /// The line where it begins, counted from 1, unless it is the whole file.
     pub line: Option<usize>,
-    /// Whether the file is an INI file, which scripts and Python plugins read for themselves.
+    /// Whether the file is an INI file, which scripts and Python plugins read themselves.
     pub is_ini: bool,
-    /// Folders with scripts, which a Python plugin looks in by itself.
+    /// Script folders, which a Python plugin searches itself.
     pub script_paths: Vec<PathBuf>,
-    /// What stands under `[handler]`: keys in lower case.
+    /// The keys under `[handler]`, in lower case.
     pub head: BTreeMap<String, Said>,
-    /// What stands under `[params]`: keys in lower case.
+    /// The keys under `[params]`, in lower case.
     pub params: BTreeMap<String, Said>,
 }
 
-/// The value of a key, and where it was said.
+/// The value of a key, with its location.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Said {
-    /// What.
+    /// The value.
     pub value: Value,
-    /// The line, counted from 1, where it is known.
+    /// The line, counted from 1, if known.
     pub line: Option<usize>,
 }
 
-/// A value as it is written.
+/// A value as written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
-    /// One text, in which commas separate what is a list.
+    /// A text; in lists, commas separate the items.
     One(String),
-    /// A list by its spelling, in which a comma means nothing.
+    /// An explicit list, in which commas have no meaning.
     Many(Vec<String>),
 }
 
 impl Value {
-    /// As one text: a list with commas between.
+    /// Returns it as one text, with list items separated by commas.
     pub fn joined(&self) -> String {
         match self {
             Self::One(text) => text.clone(),
@@ -47,7 +47,7 @@ impl Value {
         }
     }
 
-    /// As a list without empty parts.
+    /// Returns it as a list without empty items.
     pub(crate) fn list(&self) -> Vec<String> {
         let parts: Vec<&str> = match self {
             Self::One(text) => text.split(',').collect(),
@@ -57,15 +57,15 @@ impl Value {
     }
 }
 
-/// Where a script was found.
+/// The result of a search for a script.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FoundScript {
     /// A program, by its absolute path.
     At(PathBuf),
     /// A file that the agent may not execute.
     NotExecutable(PathBuf),
-    /// Nowhere.
+    /// Not found.
     Nowhere,
-    /// It cannot be told: the file system of this folder, where it may be, does not answer.
+    /// Unknown: the file system of this folder does not respond.
     Unanswered(PathBuf),
 }

@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use longshore_model::{EventFilter, EventSubject, Filter, Handler, HandlerEvent, ImageReference};
 use wildmatch::WildMatch;
 
-/// Events that a handler can name in addition to `all`, by the Engine's names; a newer engine may know more.
+/// Events that a handler can name in addition to `all`, by Docker's names; a newer engine may have more.
 pub(super) const EVENTS: [&str; 30] = [
     "attach",
     "checkpoint",
@@ -37,7 +37,7 @@ pub(super) const EVENTS: [&str; 30] = [
     "update",
 ];
 
-/// Tells whether Docker has an event of this name.
+/// Returns whether Docker has an event of this name.
 pub fn is_event(name: &str) -> bool {
     EVENTS.contains(&name)
 }
@@ -49,11 +49,11 @@ pub fn nearest_event(name: &str) -> Option<&'static str> {
     near.filter(|(distance, _)| name.len() <= 32 && *distance <= 2).map(|(_, event)| event)
 }
 
-/// Tells whether a handler with this filter gets an event.
+/// Returns whether a handler with this filter receives an event.
 ///
-/// `all` is every event of a container, those of its networks, its health check and its execs among them. The dummy
-/// event and those of a network must be named. The dummy event happens to nothing, so only its name decides. A
-/// network has a name, and neither image nor labels.
+/// `all` matches every event of a container, including those of its networks, health check and execs. The
+/// dummy event and network events must be named. The dummy event has no subject, so only its name is matched.
+/// A network has a name, but no image or labels.
 pub fn wants(filter: &Filter, event: &HandlerEvent) -> bool {
     if !wants_event(&filter.events, event) {
         return false;
@@ -74,8 +74,7 @@ pub fn wants(filter: &Filter, event: &HandlerEvent) -> bool {
     }
 }
 
-/// Returns what Docker must be asked for on behalf of these handlers: everything that happens to containers, or else events by
-/// their names.
+/// Returns which events Docker must report for these handlers: all container events, or events by name.
 pub fn attention<'a>(handlers: impl IntoIterator<Item = &'a Handler>) -> (bool, BTreeSet<String>) {
     let mut all = false;
     let mut named = BTreeSet::new();
@@ -86,7 +85,7 @@ pub fn attention<'a>(handlers: impl IntoIterator<Item = &'a Handler>) -> (bool, 
     (all, named)
 }
 
-/// Splits `health_status: healthy` into the event and the value that its attribute must have.
+/// Splits `health_status: healthy` into the event and the required value of its attribute.
 pub(super) fn split_event(event: &str) -> (&str, Option<&str>) {
     match event.split_once(':') {
         Some((name, detail)) => (name.trim(), Some(detail.trim())),
@@ -114,8 +113,8 @@ fn any_image(patterns: &[String], image: &str) -> bool {
     patterns.is_empty() || patterns.iter().any(|pattern| matches_image(pattern, image))
 }
 
-/// Tells whether an image matches: as a reference, where a missing tag stands for all tags; with wildcards, in any spelling
-/// of the image.
+/// Returns whether an image matches: as a reference, where a missing tag matches all tags; with wildcards, in
+/// any spelling of the image.
 fn matches_image(pattern: &str, image: &str) -> bool {
     let Ok(found) = image.parse::<ImageReference>() else { return matches(pattern, image) };
     let path = format!("{}/{}", found.registry, found.repository);
@@ -134,7 +133,8 @@ fn matches_image(pattern: &str, image: &str) -> bool {
         .any(|path| matches(pattern, path) || matches(pattern, &format!("{path}:{tag}")))
 }
 
-/// Tells whether a text matches a pattern, in which `*` stands for any text, also none, and `?` for one character.
+/// Returns whether a text matches a pattern in which `*` stands for any text, including none, and `?` for one
+/// character.
 fn matches(pattern: &str, text: &str) -> bool {
     WildMatch::new(pattern).matches(text)
 }

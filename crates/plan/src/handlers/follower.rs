@@ -2,21 +2,21 @@ use longshore_model::FollowerJob;
 
 use super::reader::Reader;
 
-/// A class of followers that handlers' files may ask for.
+/// A class of followers, available to handlers' files.
 #[derive(Debug)]
 pub struct FollowerClass {
-    /// What the file calls it: our own word first, then the old tools' names of classes.
+    /// Its names in files: our own first, then the class names of the old tools.
     pub names: &'static [&'static str],
-    /// Scripts of the old tools that it takes the place of where they are missing.
+    /// Scripts of the old tools that it replaces when they are missing.
     pub(crate) scripts: &'static [&'static str],
-    /// Parameters that may hold a password, and are shown to nobody.
+    /// Parameters that may hold a password and are never shown.
     pub(crate) secrets: &'static [&'static str],
-    /// What a file asks of it; `None` where that cannot be told, with the problem noted.
+    /// Reads its settings from a file; `None` if they are invalid, with the problem noted.
     pub(crate) parse: fn(&mut Reader<'_>) -> Option<FollowerJob>,
 }
 
 impl FollowerClass {
-    /// Our own word for it.
+    /// Returns our own name of the class.
     pub const fn name(&self) -> &'static str {
         match self.names {
             [name, ..] => name,

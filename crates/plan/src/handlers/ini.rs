@@ -7,16 +7,16 @@ use longshore_model::{Problem, Subject};
 use super::definition::{Definition, Said, Value};
 use super::reader::shown;
 
-/// Where keys end up that stand before the first section.
+/// The section of keys that precede the first section.
 const NOWHERE: &str = "";
 
-/// Reads an INI file as Python's `RawConfigParser` does: `key=value` or `key: value`, keys in any case, `#` and `;` at
-/// the beginning of a line for comments, ` ;` behind a value too, further lines of a value indented, values of
-/// `[DEFAULT]` wherever a section says nothing, and `%` means nothing. Sections other than `[handler]` and `[params]`
-/// are the handler's own.
+/// Reads an INI file as Python's `RawConfigParser` does: `key=value` or `key: value`, case-insensitive keys,
+/// comments after `#` or `;` at the beginning of a line and after ` ;` behind a value, indented continuation
+/// lines, defaults from `[DEFAULT]`, and no interpolation of `%`. Sections other than `[handler]` and
+/// `[params]` belong to the handler.
 ///
 /// # Errors
-/// The problems, where it is no such file.
+/// The problems, if the text is not such a file.
 pub fn read_ini(name: &str, file: &Path, text: &str) -> Result<Definition, Vec<Problem>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let problem = |line, message: String, hint: Option<&str>| Problem {
@@ -80,8 +80,8 @@ fn parser() -> Ini {
     Ini::new_from_defaults(rules)
 }
 
-/// Returns the text without the remarks that follow values. Only the first semicolon of a line can begin one, and only after
-/// a space, as in Python 2.
+/// Returns the text without comments after values. Only the first semicolon of a line can begin one, and only
+/// after a space, as in Python 2.
 fn without_remarks(text: &str) -> String {
     let kept = |line: &'_ str| -> usize {
         let remark = line.find(';').filter(|at| {
@@ -93,7 +93,7 @@ fn without_remarks(text: &str) -> String {
     text.lines().flat_map(|line| [line.get(..kept(line)).unwrap_or_default(), "\n"]).collect()
 }
 
-/// Of the parser's `line 3: why`, both.
+/// Splits the parser's `line 3: why` into line and reason.
 fn line_and_reason(why: &str) -> (Option<usize>, &str) {
     let parts = why.strip_prefix("line ").and_then(|rest| rest.split_once(": "));
     let Some((number, reason)) = parts else { return (None, why) };
@@ -101,7 +101,7 @@ fn line_and_reason(why: &str) -> (Option<usize>, &str) {
     (digits.parse().ok(), reason)
 }
 
-/// Returns the line that says a key last, which is the one that counts.
+/// Returns the last line that sets a key, which is the one that counts.
 fn line_of(text: &str, section: &str, key: &str) -> Option<usize> {
     let mut inside = section == NOWHERE;
     let mut found = None;

@@ -1,16 +1,17 @@
-//! Handlers' definitions: text in, a checked [`Handler`](longshore_model::Handler) or problems out.
+//! Handlers' definitions: turns text into a checked [`Handler`](longshore_model::Handler) or problems.
 //!
 //! ```text
 //! an INI file ─► read_ini ─┐
 //!                          ├─► Definition ─► define ─► Handler, problems
 //! [[handler]] of the TOML ─┘                    ▲
-//!                                   where a script lies (an argument)
+//!                                   a script's location (an argument)
 //! ```
 //!
-//! Both spellings become one [`Definition`] first, so that one set of checks holds for both. [`wants`] decides which
-//! events a handler is told of, [`attention`] what Docker must be asked for.
+//! Both spellings first become a [`Definition`], and one set of checks covers both. [`wants`] decides which
+//! events a handler receives, [`attention`] which events Docker must report.
 //!
-//! Deliberately absent: files, folders and their order (`longshore-daemon`'s), and what a handler does with an event.
+//! Deliberately absent: files, folders and their order (in `longshore-daemon`), and how a handler processes
+//! events.
 
 mod classes;
 mod define;

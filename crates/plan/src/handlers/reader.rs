@@ -5,14 +5,14 @@ use longshore_model::{Problem, Subject};
 
 use super::definition::{Definition, Said, Value};
 
-/// How much of a user's text a problem repeats.
+/// How much of a user's text a problem quotes.
 const SHOWN: usize = 80;
 
-/// Takes a definition's values out of it, and keeps what is wrong with them.
+/// Reads values from a definition and collects the problems with them.
 pub(crate) struct Reader<'a> {
     pub(crate) definition: &'a Definition,
     pub(crate) problems: Vec<Problem>,
-    /// Whether something is wrong that the handler cannot do without.
+    /// Whether a problem makes the handler unusable.
     pub(crate) broken: bool,
 }
 
@@ -21,23 +21,23 @@ impl<'a> Reader<'a> {
         Self { definition, problems: Vec::new(), broken: false }
     }
 
-    /// Returns a value under `[handler]`. Hyphens and underscores count as the same.
+    /// Returns a value under `[handler]`. Hyphens and underscores are equivalent.
     pub(crate) fn head(&self, key: &str) -> Option<&'a Said> {
         find(&self.definition.head, key)
     }
 
-    /// Returns a value under `[params]`. Hyphens and underscores count as the same.
+    /// Returns a value under `[params]`. Hyphens and underscores are equivalent.
     pub(crate) fn param(&self, key: &str) -> Option<&'a Said> {
         find(&self.definition.params, key)
     }
 
-    /// A parameter that is one text; `None` also where it is empty.
+    /// Returns a parameter that is a single text; `None` if it is absent or empty.
     pub(crate) fn text(&mut self, key: &str) -> Option<&'a str> {
         let said = self.param(key)?;
         self.one(key, said).map(str::trim).filter(|text| !text.is_empty())
     }
 
-    /// A parameter without which there is no handler.
+    /// Returns a required parameter.
     pub(crate) fn needed(&mut self, key: &str) -> Option<&'a str> {
         let before = self.broken;
         let text = self.text(key);
@@ -47,18 +47,18 @@ impl<'a> Reader<'a> {
         text
     }
 
-    /// A parameter that names a file; a relative one lies beside the definition.
+    /// Returns a parameter that names a file; a relative path is resolved against the definition's folder.
     pub(crate) fn file(&mut self, key: &str) -> Option<PathBuf> {
         self.text(key).map(|text| self.beside(text))
     }
 
-    /// Returns a path, absolute: a relative one lies beside the definition.
+    /// Returns an absolute path; a relative one is resolved against the definition's folder.
     pub(crate) fn beside(&self, path: &str) -> PathBuf {
         self.definition.file.parent().map_or_else(|| path.into(), |folder| folder.join(path))
     }
 
-    /// A parameter that is several words: a list as it is, a text as a shell would split it; `None` also where that
-    /// cannot be.
+    /// Returns a parameter that consists of words: a list as it is, a text split as a shell would; `None` if
+    /// absent or invalid.
     pub(crate) fn words(&mut self, key: &str) -> Option<Vec<String>> {
         let said = self.param(key)?;
         let text = match &said.value {
@@ -72,7 +72,7 @@ impl<'a> Reader<'a> {
         words
     }
 
-    /// One text, not a list.
+    /// Returns a single text, not a list.
     pub(crate) fn one(&mut self, key: &str, said: &'a Said) -> Option<&'a str> {
         match &said.value {
             Value::One(text) => Some(text),
@@ -83,12 +83,12 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A flag under `[handler]`, as Python reads it.
+    /// Returns a flag under `[handler]`, as Python reads it.
     pub(crate) fn flag(&mut self, key: &str, default: bool) -> bool {
         self.head(key).map_or(default, |said| self.truth(key, said, default))
     }
 
-    /// A flag, wherever it stands.
+    /// Reads a flag from any section.
     pub(crate) fn truth(&mut self, key: &str, said: &'a Said, default: bool) -> bool {
         let Some(text) = self.one(key, said) else { return default };
         match text.trim().to_ascii_lowercase().as_str() {
@@ -101,7 +101,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A whole number under `[handler]`.
+    /// Returns a whole number under `[handler]`.
     pub(crate) fn number<N>(&mut self, key: &str, default: N, least: N, most: N) -> N
     where
         N: Copy + PartialOrd + std::str::FromStr + std::fmt::Display,
@@ -118,7 +118,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A time: `30s`, `2m`.
+    /// Reads a duration: `30s`, `2m`.
     pub(crate) fn time(&mut self, key: &str, said: &'a Said, least: Duration) -> Option<Duration> {
         let text = self.one(key, said)?;
         match humantime::parse_duration(text.trim()) {
@@ -136,13 +136,13 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Something that costs the handler.
+    /// Notes a problem that makes the handler unusable.
     pub(crate) fn wrong(&mut self, line: Option<usize>, key: &str, message: String, hint: Option<String>) {
         self.broken = true;
         self.remark(line, key, message, hint);
     }
 
-    /// Something to be told of, with which the handler works all the same.
+    /// Notes a problem despite which the handler works.
     pub(crate) fn remark(&mut self, line: Option<usize>, key: &str, message: String, hint: Option<String>) {
         let subject = Subject::File {
             path: self.definition.file.display().to_string(),
@@ -156,7 +156,7 @@ fn find<'a>(map: &'a std::collections::BTreeMap<String, Said>, key: &str) -> Opt
     map.get(key).or_else(|| map.get(&key.replace('-', "_")))
 }
 
-/// Returns a stranger's text for a line of the log: quoted, escaped and not too long.
+/// Returns untrusted text for a log line: quoted, escaped and of bounded length.
 pub(crate) fn shown(text: &str) -> String {
     match text.char_indices().nth(SHOWN) {
         Some((end, _)) => format!("{:?}…", text.get(..end).unwrap_or_default()),
@@ -164,7 +164,7 @@ pub(crate) fn shown(text: &str) -> String {
     }
 }
 
-/// Returns the known word that a misspelt one was meant to be, as a hint.
+/// Returns a hint with the known word that a misspelt one was probably meant to be.
 pub(crate) fn nearest(word: &str, known: &[&str]) -> Option<String> {
     // Comparing costs the product of the lengths.
     if word.len() > 32 {

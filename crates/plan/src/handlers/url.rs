@@ -1,13 +1,13 @@
 use super::reader::{Reader, shown};
 
-/// Refuses what is no `http://host…` or `https://host…`, or has a password in it.
+/// Rejects anything but `http://host…` or `https://host…`, and any URL with a user name or password.
 pub(crate) fn check_url(reader: &mut Reader<'_>, key: &str, line: Option<usize>, url: &str) {
-    // First, as the text is not to be repeated then.
+    // Checked first, because then the text must not be quoted.
     if authority(url).contains('@') {
         let message = "a name or a password in a URL would be shown in logs".to_owned();
         reader.wrong(line, key, message, Some("name a file with it".to_owned()));
     } else if !is_url(url) {
-        // What comes after the host is often a receiver's only secret.
+        // What follows the host is often a receiver's only secret.
         let end = url.len() - after_scheme(url).len() + authority(url).len();
         let begin = url.get(..end).unwrap_or_default();
         let more = if begin == url { "" } else { "…" };
@@ -16,7 +16,7 @@ pub(crate) fn check_url(reader: &mut Reader<'_>, key: &str, line: Option<usize>,
     }
 }
 
-/// Returns whether a scheme and a host are there, and nothing that cannot be in a URL.
+/// Returns whether a URL has a scheme and a host, and only valid characters.
 fn is_url(text: &str) -> bool {
     let scheme = text.starts_with("http://") || text.starts_with("https://");
     scheme && !authority(text).is_empty() && text.chars().all(|c| c.is_ascii_graphic())

@@ -1,4 +1,4 @@
-//! What a sidecar is, as a file or labels say it.
+//! A sidecar's definition, from a file or labels.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -10,62 +10,62 @@ use serde::Serialize;
 use super::env_file::EnvFile;
 use super::{Port, Volume};
 
-/// Most sidecars of one main.
+/// The most sidecars of one main.
 pub(super) const MAX_SIDECARS: usize = 64;
 
-/// A sidecar's definition, in compose's words. Its text is what the fingerprint is taken of.
+/// A sidecar's definition, in compose's terms. Its JSON is part of the fingerprint's input.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Definition {
     /// The image, as Docker takes it.
     pub image: String,
-    /// The command; absent means the image's own.
+    /// The command; absent means the image's.
     pub command: Option<Vec<String>>,
-    /// What the command is given to; absent means the image's own.
+    /// The entrypoint; absent means the image's.
     pub entrypoint: Option<Vec<String>>,
-    /// Files with more variables, the later one counting; [`super::SidecarPlan`] makes `environment` of them.
+    /// Files with more variables; later files win. [`super::SidecarPlan`] adds them to `environment`.
     pub(super) env_files: Vec<EnvFile>,
     /// Environment variables.
     pub environment: BTreeMap<String, String>,
-    /// Ports that the host publishes.
+    /// Published ports.
     pub ports: Vec<Port>,
-    /// Ports that it listens on besides.
+    /// Other ports that it exposes.
     pub expose: BTreeSet<(u16, Transport)>,
-    /// What is mounted.
+    /// Mounts.
     pub volumes: Vec<Volume>,
     /// Containers that it reaches by an alias.
     pub links: Vec<Link>,
-    /// What must be there before it starts, by the name of a sidecar, a compose service or a container.
+    /// What must run or finish before it starts, by the name of a sidecar, a compose service or a container.
     pub depends_on: BTreeMap<String, Condition>,
     /// The networks, by name; absent means those of its main.
     pub networks: Option<BTreeMap<String, Attachment>>,
-    /// A network mode in place of networks.
+    /// A network mode instead of networks.
     pub network_mode: Option<Mode>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
-    /// What happens when it ends while its main runs; absent means `Always`, or `No` where another sidecar waits for its
-    /// end.
+    /// What happens when it exits while its main runs; absent means `Always`, or `No` if another sidecar
+    /// waits for its completion.
     pub restart: Option<Restart>,
-    /// How Docker finds out whether it is well, in place of what its image says.
+    /// Its health check; absent means the image's.
     pub health_check: Option<HealthCheck>,
     /// The user that it runs as.
     pub user: Option<String>,
-    /// Where it starts.
+    /// Its working directory.
     pub working_dir: Option<String>,
     /// Its host name.
     pub hostname: Option<String>,
-    /// The signal by which it is stopped.
+    /// Its stop signal.
     pub stop_signal: Option<String>,
     /// Seconds between that signal and SIGKILL; Docker's default is 10.
     pub stop_grace: Option<u32>,
-    /// Whether it may do on the host what root may.
+    /// Whether it has root's privileges on the host.
     pub privileged: bool,
-    /// Whether its root file system cannot be written.
+    /// Whether its root file system is read-only.
     pub read_only: bool,
     /// Whether Docker's init is its first process.
     pub init: Option<bool>,
-    /// Capabilities that it has besides.
+    /// Additional capabilities.
     pub cap_add: Vec<String>,
-    /// Capabilities that it has not.
+    /// Dropped capabilities.
     pub cap_drop: Vec<String>,
     /// Lines of its hosts file, `name:address`.
     pub extra_hosts: Vec<String>,
@@ -74,7 +74,8 @@ pub struct Definition {
 }
 
 impl Definition {
-    /// Returns the sidecars and services that must be there first: those it names, those it links to, and whose network it is in.
+    /// Returns the sidecars and services that must be there first: its dependencies, its links, and the owner
+    /// of its network.
     pub fn needs(&self) -> impl Iterator<Item = (&str, Condition)> {
         let named = self.depends_on.iter().map(|(name, condition)| (name.as_str(), *condition));
         let linked = self.links.iter().map(|link| link.target.as_str());
@@ -96,63 +97,63 @@ pub struct Link {
     pub alias: String,
 }
 
-/// What is waited for.
+/// The condition to wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub enum Condition {
     /// It runs.
     Started,
     /// It runs, and its health check passes.
     Healthy,
-    /// It has ended, with the exit code 0.
+    /// It has exited with code 0.
     Completed,
 }
 
-/// How a sidecar stands in a network.
+/// A sidecar's settings in one network.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Attachment {
     /// Names that others reach it by.
     pub aliases: Vec<String>,
-    /// Its own address.
+    /// A fixed IPv4 address.
     pub ipv4: Option<IpAddr>,
-    /// Its own IPv6 address.
+    /// A fixed IPv6 address.
     pub ipv6: Option<IpAddr>,
 }
 
-/// A network mode in place of networks.
+/// A network mode instead of networks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum Mode {
     /// The network namespace of its main.
     Main,
     /// The network namespace of a sidecar, a compose service or a container of this name.
     Of(String),
-    /// Docker's own word: `bridge`, `host`, `none`, or `container:` with a name.
+    /// Docker's own mode: `bridge`, `host`, `none`, or `container:` with a name.
     Docker(String),
 }
 
-/// A health check; what is absent is the image's, or else Docker's default.
+/// A health check; absent settings are the image's, or else Docker's defaults.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct HealthCheck {
-    /// `NONE`, or `CMD` or `CMD-SHELL` and what follows it.
+    /// `NONE`, or `CMD` or `CMD-SHELL` and its arguments.
     pub test: Option<Vec<String>>,
-    /// The pause between two checks.
+    /// The interval between two checks.
     pub interval: Option<Duration>,
-    /// How long one may take.
+    /// The time limit of one check.
     pub timeout: Option<Duration>,
-    /// How many must fail in a row.
+    /// How many checks must fail in a row.
     pub retries: Option<u32>,
-    /// How long after its start failures do not count.
+    /// How long failures after the start are ignored.
     pub start_period: Option<Duration>,
-    /// The pause between two checks in that time.
+    /// The interval between two checks in that time.
     pub start_interval: Option<Duration>,
 }
 
-/// What happens when a sidecar ends while its main runs.
+/// What happens when a sidecar exits while its main runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Restart {
-    /// It is started again, with back-off.
+    /// It is restarted, with back-off.
     Always,
-    /// It stays as it is until its main starts anew.
+    /// It stays stopped until its main starts again.
     No,
-    /// Docker starts it again where its exit code is not 0, so often at most where a number is given.
+    /// Docker restarts it if its exit code is not 0, at most as often as the number, if given.
     OnFailure(Option<u32>),
 }

@@ -1,4 +1,4 @@
-//! Files of environment variables, as compose reads them. Their values are secrets: no message says anything of them.
+//! Environment files, as compose reads them. Their values are secrets: no message quotes them.
 
 use std::collections::BTreeMap;
 
@@ -8,29 +8,29 @@ use super::mounts::normal;
 use super::reader::{Reader, flag};
 use super::yaml::{Node, Value};
 
-/// A file of variables that a sidecar takes.
+/// An environment file of a sidecar.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub(super) struct EnvFile {
     /// An absolute path.
     pub(super) path: String,
-    /// Whether the sidecar cannot be without it.
+    /// Whether the file must exist.
     pub(super) required: bool,
-    /// Whether quotes, comments and spaces are parts of a value.
+    /// Whether quotes, comments and spaces are part of a value.
     pub(super) raw: bool,
 }
 
-/// What is known of a file of variables.
+/// The state of an environment file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EnvText {
-    /// What it says.
+    /// Its text.
     Text(String),
-    /// There is no such file.
+    /// The file does not exist.
     Missing,
-    /// Why it cannot be read.
+    /// It cannot be read, for this reason.
     Unread(String),
 }
 
-/// `env_file`: a path, or a list of paths and `{path, required, format}`.
+/// Reads `env_file`: a path, or a list of paths and `{path, required, format}`.
 pub(super) fn env_files(node: &Node, reader: &mut Reader<'_>) -> Result<Vec<EnvFile>, String> {
     match &node.value {
         Value::Null => Ok(Vec::new()),
@@ -65,16 +65,16 @@ fn env_file(node: &Node, reader: &mut Reader<'_>) -> Result<EnvFile, String> {
     Ok(EnvFile { path: normal(&dir.join(path)).display().to_string(), required, raw })
 }
 
-/// Why a text is no file of variables.
+/// Why a text is not a valid environment file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct BadLine {
-    /// Counted from 1.
+    /// The line, counted from 1.
     pub(super) line: usize,
     pub(super) message: &'static str,
 }
 
-/// Returns the variables that a text says, the later of one name counting; a name without a value takes that of `own`, where
-/// there is one.
+/// Returns the variables of a text; of duplicates, the last one wins. A name without a value takes the one
+/// from `own`, if there is one.
 pub(super) fn variables(
     text: &str,
     raw: bool,
@@ -100,10 +100,10 @@ pub(super) fn variables(
     Ok(found)
 }
 
-/// A name, and its value where it has one.
+/// A name, and its value if it has one.
 type Assignment<'a> = (&'a str, Option<String>);
 
-/// Returns what the first line of a text says, and the text after it.
+/// Returns the assignment in the first line of a text, and the text after it.
 fn assignment(text: &str, raw: bool) -> Result<(Option<Assignment<'_>>, &str), &'static str> {
     let (line, after) = text.split_once('\n').unwrap_or((text, ""));
     let line = line.trim_start();
@@ -121,7 +121,7 @@ fn assignment(text: &str, raw: bool) -> Result<(Option<Assignment<'_>>, &str), &
     let Some(quote) = value.trim_start().chars().next().filter(|c| matches!(c, '"' | '\'')) else {
         return Ok((Some((name, Some(bare(value).to_owned()))), after));
     };
-    // A value in quotes may go on over several lines.
+    // A quoted value may span several lines.
     let quoted =
         text.split_once('=').and_then(|(_, rest)| rest.split_once(quote)).map_or("", |(_, rest)| rest);
     let (value, rest) = unquoted(quoted, quote).ok_or("its quote is not closed")?;
@@ -139,7 +139,7 @@ fn variable(text: &str) -> Result<&str, &'static str> {
     if good { Ok(name) } else { Err("it does not begin with a variable's name and =") }
 }
 
-/// Returns a value without quotes: a comment after a space is none of it.
+/// Returns a value without quotes, and without a comment that follows a space.
 fn bare(value: &str) -> &str {
     let value = value.trim();
     if value.starts_with('#') {

@@ -1,4 +1,4 @@
-//! The file with the sidecars: a compose-like YAML, or a template of one.
+//! The sidecar file: compose-like YAML, or a template that renders it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -12,13 +12,13 @@ use super::reader::{Reader, is_name, texts};
 use super::yaml::{self, Node, Value};
 use crate::claim::quoted;
 
-/// Steps that a template may take: a hostile loop ends in milliseconds.
+/// The most steps that a template may take: a hostile loop ends in milliseconds.
 const FUEL: u64 = 1_000_000;
 
 /// The name of the template inside its environment.
 const NAME: &str = "sidecars";
 
-/// A file that could be read.
+/// A file that was read.
 #[derive(Clone, Debug)]
 pub struct SidecarFile {
     path: String,
@@ -30,24 +30,24 @@ pub struct SidecarFile {
 #[derive(Clone, Debug)]
 enum Content {
     Plain(Definitions),
-    /// It says something else for every main.
+    /// A template, rendered for each main.
     Template(Box<Environment<'static>>),
 }
 
-/// What a file, or its rendering for one main, defines.
+/// The definitions in a file, or in its rendering for one main.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Definitions {
-    /// Images, as references where they are such, and their sidecars in order.
+    /// Images, parsed if they are valid references, with their sidecars in order.
     services: Vec<(String, Option<ImageReference>, Vec<String>)>,
     sidecars: BTreeMap<String, Definition>,
 }
 
 impl SidecarFile {
-    /// Reads the text of the file at `path`. Variables without a value take theirs from `environment`. What is wrong
-    /// with one sidecar costs only that one; a problem in place of the file means that nothing of it can be read.
+    /// Reads the text of the file at `path`. Variables without a value take theirs from `environment`. A
+    /// problem with one sidecar costs only that sidecar; an error means that nothing in the file can be used.
     ///
     /// # Errors
-    /// With the problem where it is no YAML or, as a template, no Jinja2.
+    /// The text is not YAML or, as a template, not Jinja2.
     pub fn read(
         path: &Path,
         text: &str,
@@ -73,22 +73,22 @@ impl SidecarFile {
         Ok((Self { path: shown, dir, environment, content: Content::Plain(definitions) }, problems))
     }
 
-    /// Returns whether it is rendered for every main.
+    /// Returns whether the file is a template, rendered for each main.
     pub fn is_template(&self) -> bool {
         matches!(self.content, Content::Template(_))
     }
 
-    /// Returns the variables that those without a value take theirs from.
+    /// Returns the environment that variables without a value take theirs from.
     pub(super) fn environment(&self) -> &BTreeMap<String, String> {
         &self.environment
     }
 
-    /// Returns the sidecars of a main, with those that they depend on, and what is wrong. A template is rendered with the
-    /// main's inspection as `data`, its first network's name as `network`, and the names of all as `networks`;
-    /// without an inspection, none of the three is defined.
+    /// Returns a main's sidecars, including their dependencies, and the problems. A template is rendered with
+    /// the main's inspection as `data`, the name of its first network as `network`, and the names of all its
+    /// networks as `networks`; without an inspection, these three are undefined.
     ///
     /// # Errors
-    /// With the problem where a template fails or renders no YAML.
+    /// A template fails or does not render YAML.
     pub fn sidecars_of(
         &self,
         main: &Container,
@@ -118,7 +118,7 @@ impl SidecarFile {
                 let definitions = parsing.definitions(&text)?;
                 let mut problems = Vec::new();
                 let found = definitions.of(main, &self.path, &mut problems);
-                // Of what the rendering says of the sidecars of others, nothing is told here.
+                // Problems with the sidecars of others in the rendering are not reported here.
                 if definitions.services.iter().any(|service| service.is_of(main)) {
                     problems.extend(parsing.problems);
                 }
@@ -128,7 +128,7 @@ impl SidecarFile {
     }
 }
 
-/// Returns the network that a container is on first.
+/// Returns the first network of a container.
 fn first_network(main: &Container) -> Option<&str> {
     let named = main.networks.get_key_value(&main.network_mode);
     named.or_else(|| main.networks.iter().next()).map(|(name, _)| name.as_str())
@@ -172,7 +172,7 @@ impl Definitions {
             if !seen.insert(name) {
                 continue;
             }
-            // What is not in the file is a service of compose's, or was told of when the file was read.
+            // A name missing from the file is a compose service, or was reported when the file was read.
             let Some(definition) = self.sidecars.get(name) else { continue };
             open.extend(definition.needs().map(|(needed, _)| needed));
             found.insert(name.to_owned(), definition.clone());
@@ -201,7 +201,8 @@ impl Service for (String, Option<ImageReference>, Vec<String>) {
     }
 }
 
-/// Returns whether a key names an image: without a tag, whatever the tag; a name without a tag is `latest`.
+/// Returns whether a key matches an image: without a tag it matches any tag; an image without a tag is
+/// `latest`.
 fn names(key: &ImageReference, image: &str) -> bool {
     let Ok(image) = image.parse::<ImageReference>() else { return false };
     if (&key.registry, &key.repository) != (&image.registry, &image.repository) {
@@ -215,10 +216,10 @@ fn names(key: &ImageReference, image: &str) -> bool {
     digest && tag
 }
 
-/// One reading of one text.
+/// The parsing of one text.
 struct Parsing<'a> {
     path: &'a str,
-    /// The main that the text was rendered for: then its lines are not the file's.
+    /// The main that the text was rendered for: the lines are then not those of the file.
     for_main: Option<&'a Container>,
     dir: &'a Path,
     environment: &'a BTreeMap<String, String>,

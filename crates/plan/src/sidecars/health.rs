@@ -7,10 +7,10 @@ use super::reader::{Reader, flag, texts};
 use super::time::duration;
 use super::yaml::{Node, Value};
 
-/// Docker takes no shorter times.
+/// The shortest time that Docker accepts.
 const SHORTEST: Duration = Duration::from_millis(1);
 
-/// `healthcheck`: nothing where it says nothing, so that the image's own counts.
+/// Reads `healthcheck`; `None` if it is empty, which leaves the image's in place.
 pub(super) fn health_check(node: &Node, reader: &mut Reader<'_>) -> Result<Option<HealthCheck>, String> {
     let mut found = HealthCheck::default();
     let mut disabled = false;
@@ -46,7 +46,7 @@ pub(super) fn health_check(node: &Node, reader: &mut Reader<'_>) -> Result<Optio
     Ok((found != HealthCheck::default()).then_some(found))
 }
 
-/// Returns a text is for the shell; a list says so itself.
+/// Returns the test's command: a text is run by the shell, a list names its own kind.
 fn test(node: &Node) -> Result<Vec<String>, String> {
     if let Value::Text(text) = &node.value {
         return Ok(vec!["CMD-SHELL".to_owned(), text.clone()]);

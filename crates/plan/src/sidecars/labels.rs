@@ -1,4 +1,4 @@
-//! Sidecars that a main container's own labels ask for: `longshore.sidecar.<name>.<key>`.
+//! Sidecars requested by a main container's own labels: `longshore.sidecar.<name>.<key>`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,10 +9,10 @@ use super::reader::{KEYS, Reader, is_name};
 use super::yaml::{self, Entry, Node, Value};
 use crate::claim::shown;
 
-/// What the labels begin with.
+/// The prefix of these labels.
 const PREFIX: &str = "longshore.sidecar.";
 
-/// Keys whose values are lists; the second says whether commas part them too.
+/// Keys whose values are lists; the flag says whether commas separate items too.
 const LISTS: [(&str, bool); 12] = [
     ("cap_add", true),
     ("cap_drop", true),
@@ -28,8 +28,8 @@ const LISTS: [(&str, bool); 12] = [
     ("volumes", false),
 ];
 
-/// Reads the labels of a main: its sidecars, and a problem for each label that is wrong. A bad label costs the sidecar
-/// that it speaks of.
+/// Reads the labels of a main: its sidecars, and a problem for each invalid label. An invalid label costs the
+/// sidecar that it belongs to.
 pub(super) fn sidecars(main: &Container) -> (BTreeMap<String, Definition>, Vec<Problem>) {
     let mut reading = Reading { main, problems: Vec::new() };
     let mut drafts: BTreeMap<&str, Vec<Entry>> = BTreeMap::new();
@@ -76,7 +76,8 @@ pub(super) fn sidecars(main: &Container) -> (BTreeMap<String, Definition>, Vec<P
     (found, reading.problems)
 }
 
-/// Returns a label's value: YAML where it begins as a list or a map of it does, else lines where a list is wanted, else text.
+/// Returns a label's value: YAML if it begins like a list or map, lines if a list is expected, otherwise
+/// text.
 fn node(key: &str, text: &str) -> Result<Node, String> {
     let text = text.trim();
     let may_be_yaml = !matches!(key, "image" | "user" | "working_dir") && KEYS.contains(&key);

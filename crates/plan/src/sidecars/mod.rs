@@ -1,4 +1,4 @@
-//! Sidecars: containers that run exactly while another one, their main, runs.
+//! Sidecars: containers that run exactly while another container, their main, runs.
 //!
 //! ```text
 //! file ──(a template, once a main)──┐
@@ -6,11 +6,11 @@
 //! labels of the main ───────────────┘
 //! ```
 //!
-//! A file and labels are read into the same tree and by the same rules, which are compose's. What runs is compared by
-//! the labels of ownership only, and the difference is a list of orders, each of which can be carried out now: whoever
-//! must wait gets its order when what it waits for is seen in World.
+//! The file and labels are parsed into the same tree and by the same rules, which are compose's. Existing
+//! containers are identified only by their ownership labels. The difference is a list of orders, each of
+//! which can be carried out now: a sidecar that must wait gets its order once World shows what it waits for.
 //!
-//! Deliberately absent: time. When an order that failed is tried again is the caller's business.
+//! Deliberately absent: time. The caller decides when to retry a failed order.
 
 mod definition;
 mod env_file;

@@ -1,4 +1,4 @@
-//! Volumes as compose writes them, short and long.
+//! Volumes in compose's short and long syntax.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -8,37 +8,37 @@ use super::reader::{MAX_ITEMS, Reader, flag, items};
 use super::yaml::{Node, Value};
 use crate::claim::quoted;
 
-/// What is mounted into a sidecar.
+/// A mount of a sidecar.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub enum Volume {
     /// A folder or file of the host, or a named volume.
     Bind {
         /// An absolute path of the host, or a volume's name.
         source: String,
-        /// Where it is in the sidecar.
+        /// The path in the sidecar.
         target: String,
-        /// Options as Docker takes them: `ro`, `z`, `nocopy`, `rshared` and the like.
+        /// Options as Docker takes them: `ro`, `z`, `nocopy`, `rshared`, ….
         options: Vec<String>,
-        /// Whether a path of the host that is not there is made.
+        /// Whether a missing path on the host is created.
         create: bool,
     },
-    /// A volume without a name, which goes with the sidecar.
+    /// A volume without a name, removed with the sidecar.
     Anonymous {
-        /// Where it is in the sidecar.
+        /// The path in the sidecar.
         target: String,
-        /// Whether it cannot be written.
+        /// Whether it is read-only.
         read_only: bool,
     },
-    /// Memory.
+    /// A tmpfs.
     Tmpfs {
-        /// Where it is in the sidecar.
+        /// The path in the sidecar.
         target: String,
-        /// Options of the mount, as `size=64m`.
+        /// Mount options: `size=64m`.
         options: Vec<String>,
     },
 }
 
-/// Options that Docker takes after a bind's second colon.
+/// Options that Docker accepts after a bind's second colon.
 const OPTIONS: [&str; 14] = [
     "ro",
     "rw",
@@ -68,8 +68,8 @@ pub(super) fn volumes(node: &Node, reader: &mut Reader<'_>) -> Result<Vec<Volume
     entries.into_iter().map(|(source, value)| bound(source, value, reader)).collect()
 }
 
-/// Returns an entry of Podder's map: a path of the host, or a volume's name, to its path in the sidecar, or to a map with
-/// `bind`, and `mode` or `ro`, as in the Docker library for Python.
+/// Returns an entry of Podder's map: a host path or a volume's name, mapped to a path in the sidecar, or to a
+/// map with `bind`, and `mode` or `ro`, as in Docker's Python library.
 fn bound(source: &str, node: &Node, reader: &mut Reader<'_>) -> Result<Volume, String> {
     let (mut target, mut options) = (None, Vec::new());
     match &node.value {
@@ -109,7 +109,8 @@ fn bound(source: &str, node: &Node, reader: &mut Reader<'_>) -> Result<Volume, S
     Ok(Volume::Bind { source, target, options, create: true })
 }
 
-/// Returns one entry of `volumes`, or what is wrong with it. Relative paths are of `dir`; without one, there are none.
+/// Returns one entry of `volumes`, or what is wrong with it. Relative paths start at `dir`; without it, they
+/// are invalid.
 fn volume(node: &Node, reader: &mut Reader<'_>) -> Result<Volume, String> {
     match &node.value {
         Value::Text(text) => short(text, reader.dir),
@@ -120,7 +121,7 @@ fn volume(node: &Node, reader: &mut Reader<'_>) -> Result<Volume, String> {
     }
 }
 
-/// `[source:]target[:options]`.
+/// Reads `[source:]target[:options]`.
 fn short(text: &str, dir: Option<&Path>) -> Result<Volume, String> {
     let bad = |why: &str| format!("invalid volume {}: {why}", quoted(text));
     let parts: Vec<&str> = text.split(':').collect();
@@ -141,7 +142,7 @@ fn short(text: &str, dir: Option<&Path>) -> Result<Volume, String> {
     }
 }
 
-/// Options with commas between, each of which Docker knows.
+/// Returns comma-separated options, each of them known to Docker.
 fn mount_options(text: &str) -> Result<Vec<String>, String> {
     let options: Vec<String> = text.split(',').filter(|o| !o.is_empty()).map(str::to_owned).collect();
     match options.iter().find(|option| !OPTIONS.contains(&option.as_str())) {
@@ -226,12 +227,12 @@ fn long(node: &Node, reader: &mut Reader<'_>) -> Result<Volume, String> {
     }
 }
 
-/// Returns a place in the sidecar.
+/// Returns a path in the sidecar.
 fn inside(path: &str) -> Option<String> {
     (path.starts_with('/') && !path.contains(['\0', '\n', ':'])).then(|| path.to_owned())
 }
 
-/// Returns a path of the host, made absolute, or a volume's name.
+/// Returns a host path, made absolute, or a volume's name.
 fn outside(source: &str, dir: Option<&Path>) -> Result<String, String> {
     if source.contains(['\0', '\n', ':']) {
         return Err(format!("the source {} has a colon or a line break in it", quoted(source)));
@@ -253,7 +254,7 @@ fn outside(source: &str, dir: Option<&Path>) -> Result<String, String> {
     Err(format!("invalid source {}: expected a path or a volume name", quoted(source)))
 }
 
-/// Returns the path without `.` and `..`.
+/// Returns the path with `.` and `..` resolved.
 pub(super) fn normal(path: &Path) -> PathBuf {
     let mut found = PathBuf::new();
     for component in path.components() {

@@ -1,4 +1,4 @@
-//! What is to be done about the sidecars of one main: the difference between what is wanted and what there is.
+//! Computes the orders for one main's sidecars: the difference between the desired and the actual state.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,21 +11,21 @@ use super::sidecar::{self, FROM, FROM_FILE, FROM_LABELS, Place, SIDECAR, SPEC, S
 use super::wanted::Wanted;
 use crate::claim::quoted;
 
-/// Something to do.
+/// One order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Order {
-    /// For whom.
+    /// The sidecar.
     pub key: SidecarKey,
-    /// The main's name, for those who are told of it.
+    /// The main's name, for messages.
     pub main_name: String,
-    /// What.
+    /// The step to take.
     pub step: Step,
 }
 
-/// What to do.
+/// What an order does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Make the container, and start it.
+    /// Create the container and start it.
     Create(Box<Sidecar>),
     /// Start it.
     Start {
@@ -33,8 +33,8 @@ pub enum Step {
         id: ContainerId,
         /// Its name.
         name: String,
-        /// When it was started last, in nanoseconds since 1970. If it ran before (this is not 0), it ended by itself and is
-        /// not started at once, over and over.
+        /// When it was last started, in nanoseconds since 1970. If it has run before (not 0), it exited by
+        /// itself, and its restarts must back off.
         last: i64,
     },
     /// Stop and remove it.
@@ -46,37 +46,38 @@ pub enum Step {
     },
 }
 
-/// What a look at one main came to.
+/// The result of checking one main.
 #[derive(Debug, Default)]
 pub(super) struct Look {
     pub(super) orders: Vec<Order>,
     pub(super) problems: Vec<Problem>,
-    /// Whether something is waited for that may come from outside this main's containers.
+    /// Whether something is awaited that may come from outside this main's containers.
     pub(super) waits: bool,
 }
 
-/// One look at one main.
+/// The check of one main, in progress.
 pub(super) struct Looking<'a> {
     pub(super) seen: &'a mut Seen,
     pub(super) host: &'a Host,
     pub(super) id: &'a ContainerId,
-    /// The main, if it runs.
+    /// The main, if it is running.
     pub(super) main: Option<&'a Container>,
     pub(super) wanted: &'a Wanted,
-    /// The same as of when the main ran last.
+    /// The desired sidecars of the main's last run.
     pub(super) last: &'a Wanted,
-    /// Whether more may be wanted than is known: then nothing is removed only because it is not wanted.
+    /// Whether the desired set may be incomplete: then nothing is removed for being absent from it.
     pub(super) incomplete: bool,
-    /// Whether there is a file. Without one, what a file asked for is another agent's to remove, while its main runs.
+    /// Whether there is a file. Without one, sidecars from a file belong to another agent while their main
+    /// runs.
     pub(super) has_file: bool,
     pub(super) found: Look,
 }
 
-/// Where a sidecar is to be on the network; else why it cannot be there, or nothing where another sidecar has to be made
-/// first, whose own problem says why it is not.
+/// A sidecar's place on the network; else why it has none, or `None` if another sidecar must be created
+/// first, whose own problem explains the delay.
 type Placed = Result<Place, Option<String>>;
 
-/// The containers of a main's sidecars, by their names.
+/// The containers of a main's sidecars, by name.
 type Siblings = BTreeMap<String, Arc<Container>>;
 
 impl Looking<'_> {
@@ -91,7 +92,7 @@ impl Looking<'_> {
         let mut places = BTreeMap::new();
         let mut current = Siblings::new();
         let mut leaving = Vec::new();
-        // Each comes after those that it needs: one of them may be whose network it is in.
+        // Each sidecar comes after its dependencies: one of them may own its network.
         for name in &wanted.order {
             let (Some(main), Some(definition)) = (self.main, wanted.definitions.get(name)) else { continue };
             let place = self.place(main, definition, &current);
@@ -137,7 +138,7 @@ impl Looking<'_> {
         };
         match self.needed(main, name, current) {
             Some(holder) => {
-                // What becomes of a stranger is seen by looking again.
+                // Changes of an unrelated container are noticed by checking again.
                 self.found.waits |= !current.contains_key(name);
                 Ok(Place::shared(&holder))
             }
@@ -146,7 +147,7 @@ impl Looking<'_> {
         }
     }
 
-    /// Returns the container that is meant by a name that a sidecar needs.
+    /// Returns the container that a dependency's name refers to.
     fn needed(&self, main: &Container, name: &str, current: &Siblings) -> Option<Arc<Container>> {
         match current.get(name) {
             Some(sibling) => Some(Arc::clone(sibling)),
@@ -155,7 +156,7 @@ impl Looking<'_> {
         }
     }
 
-    /// Removes what is not wanted: whoever needs another goes before it.
+    /// Removes unwanted sidecars, dependents first.
     fn remove(&mut self, leaving: &[Arc<Container>]) {
         for container in leaving {
             let name = container.labels.get(SIDECAR).map(String::as_str).unwrap_or_default();
@@ -172,7 +173,7 @@ impl Looking<'_> {
         }
     }
 
-    /// Starts what should run and does not.
+    /// Starts a sidecar that should be running but is not.
     fn keep(&mut self, main: &Container, definition: &Definition, container: &Container, current: &Siblings) {
         let ended = match container.state {
             RunState::Created => false,
@@ -185,7 +186,7 @@ impl Looking<'_> {
                 return;
             }
         };
-        // Docker restarts those that failed, by the policy that they were made with.
+        // Docker restarts those that failed, by the policy that they were created with.
         if ended && definition.restart != Some(Restart::Always) {
             return;
         }
@@ -214,7 +215,7 @@ impl Looking<'_> {
         let key = SidecarKey { main: self.id.clone(), sidecar: name.to_owned() };
         let container_name = match self.seen.claim(&key, main) {
             Ok(Some(free)) => free,
-            // It is still being removed from its old main.
+            // The name still belongs to a container that is being removed.
             Ok(None) => {
                 self.found.waits = true;
                 return;
@@ -248,7 +249,8 @@ impl Looking<'_> {
         self.order(name, Step::Create(Box::new(sidecar)));
     }
 
-    /// Returns whether what it needs is there; if not, it waits, and says so where only others can help.
+    /// Returns whether its dependencies are met; if not, it waits, and a problem is noted if only others can
+    /// resolve that.
     fn may_start(
         &mut self,
         main: &Container,
@@ -263,7 +265,7 @@ impl Looking<'_> {
             let state = there.as_deref().map(|container| stands(container, condition));
             let why = match state {
                 Some(Stands::Well) => continue,
-                // It is made or started first, and its own problem says why if it is not.
+                // It is created or started first, and its own problem explains any failure.
                 None | Some(Stands::Down) if is_sibling => {
                     ready = false;
                     continue;
@@ -281,7 +283,7 @@ impl Looking<'_> {
                 Some(Stands::Failed(code)) => {
                     format!("it waits for {} to succeed, which ended with exit code {code}", quoted(needed))
                 }
-                // A link to what is not there is made all the same, as it may come later.
+                // A missing link target does not block creation, as it may appear later.
                 None if !definition.depends_on.contains_key(needed) => continue,
                 None => absent(needed),
             };
@@ -312,7 +314,8 @@ impl Looking<'_> {
     }
 }
 
-/// Returns whether a container was made for the main's present run: the network namespace of an older one is gone.
+/// Returns whether a container was created for the main's current run: the network namespace of an older run
+/// is gone.
 fn is_of_this_run(container: &Container, main: &Container) -> bool {
     container.started == 0 || container.started >= main.started
 }
@@ -325,8 +328,8 @@ fn is_as_wanted(definition: &Definition, container: &Container, main: &Container
                 && place.networks.iter().all(is_on)
                 && (container.started == 0 || container.started >= place.since)
         }
-        // Its network is not there now, which says nothing of how the container was made; whose network was another's
-        // has none any more.
+        // Its network is missing now, which says nothing about how the container was created; one that shared
+        // another's network has lost it.
         Err(_) => !matches!(definition.network_mode, Some(Mode::Of(_))),
     };
     same && is_of_this_run(container, main) && !matches!(container.state, RunState::Dead | RunState::Removing)
@@ -336,13 +339,13 @@ fn absent(name: &str) -> String {
     format!("it waits for {}, and there is no such sidecar, compose service or container", quoted(name))
 }
 
-/// How something that is needed stands.
+/// The state of a dependency.
 enum Stands {
     Well,
     Starting,
     Unhealthy,
     Unchecked,
-    /// It ended with this exit code.
+    /// It exited with this code.
     Failed(i64),
     Down,
 }
@@ -359,7 +362,7 @@ fn stands(container: &Container, condition: Condition) -> Stands {
         (Condition::Completed, RunState::Exited) => match container.exit_code {
             Some(0) => Stands::Well,
             Some(code) => Stands::Failed(code),
-            // Its end was heard of, and it was not looked at yet.
+            // Its exit was reported, but it was not inspected yet.
             None => Stands::Starting,
         },
         (Condition::Completed, RunState::Running | RunState::Paused | RunState::Restarting) => {

@@ -1,4 +1,4 @@
-//! The plan: what it has seen of World, what each main wants, and which mains must be looked at again.
+//! The plan: what it has seen of World, what each main wants, and which mains must be checked again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,18 +14,18 @@ use super::seen::Seen;
 use super::sidecar::is_sidecar;
 use super::wanted::Wanted;
 
-/// What is known of the file.
+/// The state of the file.
 #[derive(Debug, Default)]
 enum File {
-    /// There is none.
+    /// There is no file.
     #[default]
     None,
-    /// There is one, and it could not be read yet: what it says is not known.
+    /// There is a file, but it could not be read yet: its content is unknown.
     Unread,
     Read(Box<SidecarFile>),
 }
 
-/// What a main's sidecars depend on; anything else that changes of it changes none of them.
+/// The properties of a main that its sidecars depend on; no other change affects them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Facts {
     started: i64,
@@ -34,25 +34,25 @@ struct Facts {
     image_labels: BTreeSet<String>,
     network_mode: String,
     networks: BTreeSet<String>,
-    /// Which reading of the file.
+    /// The generation of the file.
     file: u64,
 }
 
-/// What is known of one main.
+/// What is known about one main.
 #[derive(Debug)]
 struct Main {
     facts: Facts,
-    /// What the file asks for; `None` while it is not known.
+    /// The sidecars from the file; `None` while unknown.
     by_file: Option<BTreeMap<String, Definition>>,
     by_label: BTreeMap<String, Definition>,
-    /// Both, without those that cannot be.
+    /// The sidecars from file and labels, without the impossible ones.
     wanted: Arc<Wanted>,
-    /// What is wrong with the file for this main, and with its labels.
+    /// Problems with the file for this main, and with its labels.
     file_problems: Vec<Problem>,
     label_problems: Vec<Problem>,
 }
 
-/// What sidecars there should be, kept from change to change: a pass costs what changed, and what is not settled yet.
+/// The desired sidecars, updated incrementally: a pass costs only what changed and what is not settled yet.
 #[derive(Debug, Default)]
 pub struct SidecarPlan {
     file: File,
@@ -61,7 +61,7 @@ pub struct SidecarPlan {
     mains: BTreeMap<ContainerId, Main>,
     dirty: BTreeSet<ContainerId>,
     unrendered: BTreeSet<ContainerId>,
-    /// Files of variables, by path.
+    /// Environment files, by path.
     env_texts: BTreeMap<String, EnvText>,
     env_unread: BTreeSet<String>,
     looks: BTreeMap<ContainerId, Vec<Problem>>,
@@ -73,8 +73,8 @@ impl SidecarPlan {
         Self::default()
     }
 
-    /// Says that there is a file, and that it cannot be read: what was read of it before goes on to count, and if it
-    /// never was read, no sidecar of a running main is removed.
+    /// Records that the file exists but cannot be read: its last content stays in effect, and if it was never
+    /// read, no sidecar of a running main is removed.
     pub fn file_unread(&mut self) {
         if matches!(self.file, File::None) {
             self.file = File::Unread;
@@ -82,7 +82,7 @@ impl SidecarPlan {
         }
     }
 
-    /// Takes a file over, in place of the one before.
+    /// Replaces the file.
     pub fn file_read(&mut self, file: SidecarFile) {
         self.file = File::Read(Box::new(file));
         self.everything();
@@ -93,7 +93,7 @@ impl SidecarPlan {
         self.dirty.extend(self.seen.ids().cloned());
     }
 
-    /// Takes over what changed: these containers, or all of them where `changed` is `None`.
+    /// Takes over what changed: these containers, or all of them if `changed` is `None`.
     pub fn update<'a>(&mut self, host: &Host, changed: Option<impl IntoIterator<Item = &'a ContainerId>>) {
         match changed {
             Some(ids) => ids.into_iter().for_each(|id| self.container(id, host.containers.get(id))),
@@ -110,13 +110,13 @@ impl SidecarPlan {
         self.dirty.extend(self.seen.take(id, new));
     }
 
-    /// Mains whose inspection is wanted, for the file is a template. Each is named once until something about it changes;
-    /// [`Self::inspected`] brings it.
+    /// Returns the mains whose inspection is needed because the file is a template. Each is returned once
+    /// until it changes; pass the result to [`Self::inspected`].
     pub fn uninspected(&mut self) -> BTreeSet<ContainerId> {
         std::mem::take(&mut self.unrendered)
     }
 
-    /// Renders the file for a main, of which this is the inspection.
+    /// Renders the file for a main with this inspection.
     pub fn inspected(&mut self, id: &ContainerId, inspection: &serde_json::Value) {
         let (File::Read(file), Some(main), Some(known)) =
             (&self.file, self.seen.get(id), self.mains.get_mut(id))
@@ -136,13 +136,13 @@ impl SidecarPlan {
         self.join(id);
     }
 
-    /// Paths of files of variables whose text is wanted; [`Self::env_read`] brings it.
+    /// Returns the paths of environment files to read; pass their text to [`Self::env_read`].
     pub fn env_unread(&mut self) -> BTreeSet<String> {
         let unread = std::mem::take(&mut self.env_unread).into_iter();
         unread.filter(|path| !self.env_texts.contains_key(path)).collect()
     }
 
-    /// Paths of all files of variables that any main's sidecars take. What is known of others is forgotten.
+    /// Returns the paths of all environment files in use, and forgets all others.
     pub fn env_files(&mut self) -> BTreeSet<String> {
         let used: BTreeSet<String> =
             self.mains.values().flat_map(Main::env_files).map(str::to_owned).collect();
@@ -150,7 +150,7 @@ impl SidecarPlan {
         used
     }
 
-    /// Takes over what a file of variables says.
+    /// Takes over the state of an environment file.
     pub fn env_read(&mut self, path: String, text: EnvText) {
         if self.env_texts.get(&path) == Some(&text) {
             return;
@@ -161,7 +161,7 @@ impl SidecarPlan {
         taking.iter().for_each(|id| self.join(id));
     }
 
-    /// Puts together what a main wants, after a part of it has changed.
+    /// Recomputes a main's desired sidecars after a part of them changed.
     fn join(&mut self, id: &ContainerId) {
         let (Some(main), Some(known)) = (self.seen.get(id), self.mains.get_mut(id)) else { return };
         let (none, nothing) = (BTreeMap::new(), BTreeMap::new());
@@ -176,7 +176,8 @@ impl SidecarPlan {
         self.dirty.insert(id.clone());
     }
 
-    /// Returns what is to be done now, of all that is not settled; the same again until it is seen to be done.
+    /// Returns the orders for everything that is not settled; they are repeated until World shows that they
+    /// were carried out.
     pub fn orders(&mut self, host: &Host) -> Vec<Order> {
         let mut orders = Vec::new();
         for id in std::mem::take(&mut self.dirty) {
@@ -194,7 +195,7 @@ impl SidecarPlan {
         orders
     }
 
-    /// Returns all that is wrong, as of the last [`Self::orders`].
+    /// Returns all problems as of the last [`Self::orders`].
     pub fn problems(&self) -> impl Iterator<Item = &Problem> {
         self.looks.values().flatten()
     }
@@ -223,7 +224,7 @@ impl SidecarPlan {
         look
     }
 
-    /// Finds out what a main wants, where that may differ from the last time.
+    /// Recomputes a main's sidecars if they may differ from last time.
     fn define(&mut self, main: &Container) {
         let facts = Facts {
             started: main.started,
@@ -262,7 +263,7 @@ impl Main {
         [self.file_problems.as_slice(), &self.label_problems, &self.wanted.problems].concat()
     }
 
-    /// Paths of the files of variables that its sidecars take.
+    /// Returns the paths of the environment files that its sidecars use.
     fn env_files(&self) -> impl Iterator<Item = &str> {
         let by_file = self.by_file.iter().flatten().filter(|(name, _)| !self.by_label.contains_key(*name));
         by_file.flat_map(|(_, definition)| &definition.env_files).map(|file| file.path.as_str())

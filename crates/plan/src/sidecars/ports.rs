@@ -1,4 +1,4 @@
-//! Ports as compose writes them, short and long.
+//! Ports in compose's short and long syntax.
 
 use std::net::IpAddr;
 
@@ -10,19 +10,19 @@ use super::yaml::{Node, Value};
 use crate::claim::quoted;
 use crate::label;
 
-/// Most ports that one entry may stand for.
+/// The most ports that one entry may expand to.
 const MAX_RANGE: u16 = 1024;
 
-/// A port of the sidecar that its host publishes.
+/// A published port of the sidecar.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Port {
     /// The port inside the sidecar.
     pub target: u16,
-    /// How it travels.
+    /// The transport protocol.
     pub transport: Transport,
-    /// The host's port, or a range of which Docker takes a free one; absent means any free one.
+    /// The host's port, or a range from which Docker picks a free one; absent means any free port.
     pub published: Option<(u16, u16)>,
-    /// The host's address it listens on; absent means all.
+    /// The host address it listens on; absent means all.
     pub host_ip: Option<IpAddr>,
 }
 
@@ -41,8 +41,8 @@ pub(super) fn ports(node: &Node, reader: &mut Reader<'_>) -> Result<Vec<Port>, S
     if found.len() > MAX_ITEMS { Err(format!("more than {MAX_ITEMS} ports")) } else { Ok(found) }
 }
 
-/// Returns an entry of Podder's map: `port[/protocol]` of the sidecar to one of the host's, or to several. Nothing stands for
-/// any free one, as in the Docker library for Python.
+/// Returns an entry of Podder's map: `port[/protocol]` of the sidecar, mapped to one host port or several. An
+/// empty value means any free port, as in Docker's Python library.
 fn bound(key: &str, value: &Node) -> Result<Vec<Port>, String> {
     let bad = || format!("invalid port {}: expected a port of the sidecar, as 80 or 53/udp", quoted(key));
     let (rest, transport) = transport(key.trim()).ok_or_else(bad)?;
@@ -82,7 +82,7 @@ fn bound(key: &str, value: &Node) -> Result<Vec<Port>, String> {
     bindings.into_iter().map(port).collect()
 }
 
-/// Returns one entry of `ports`: as many ports as it stands for, or what is wrong with it.
+/// Returns the ports of one entry of `ports`, or what is wrong with it.
 fn port(node: &Node, reader: &mut Reader<'_>) -> Result<Vec<Port>, String> {
     match &node.value {
         Value::Text(text) | Value::Number(text) => short(text),
@@ -93,7 +93,7 @@ fn port(node: &Node, reader: &mut Reader<'_>) -> Result<Vec<Port>, String> {
     }
 }
 
-/// `[[address:]host port:]port[/protocol]`, each port a number or a range.
+/// Reads `[[address:]host port:]port[/protocol]`, each port a number or a range.
 pub(super) fn short(text: &str) -> Result<Vec<Port>, String> {
     let bad = || format!("invalid port {}: expected 80, 8080:80 or 127.0.0.1:8080:80/tcp", quoted(text));
     let (rest, transport) = transport(text.trim()).ok_or_else(bad)?;
@@ -130,7 +130,7 @@ pub(super) fn short(text: &str) -> Result<Vec<Port>, String> {
     Ok((0..=count).map(one).collect())
 }
 
-/// Returns a port with its protocol: `53/udp`, or a range of them.
+/// Returns a port with its protocol (`53/udp`), or a range of them.
 pub(super) fn exposed(text: &str) -> Option<Vec<(u16, Transport)>> {
     let (rest, transport) = transport(text.trim())?;
     let (first, last) = range(rest)?;
@@ -147,8 +147,8 @@ fn long(node: &Node, reader: &mut Reader<'_>) -> Result<Port, String> {
             "published" => published = Some(range(&text).ok_or_else(bad)?),
             "host_ip" => host_ip = Some(address(&text).ok_or_else(bad)?),
             "protocol" => transport = named(&text).ok_or_else(bad)?,
-            // What they say of a swarm, and what they tell other tools, has no meaning on one host: compose takes
-            // them and does nothing either.
+            // Settings for swarms and other tools have no effect on one host: compose accepts and ignores
+            // them.
             "mode" | "name" | "app_protocol" => {}
             _ => reader.unsupported(value.line, &format!("ports.{key}")),
         }

@@ -1,4 +1,4 @@
-//! From a tree to a definition: compose's keys, by compose's rules.
+//! Parses a definition from a tree: compose's keys, by compose's rules.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -14,7 +14,7 @@ use super::yaml::{Node, Value};
 use crate::claim::quoted;
 
 impl Reader<'_> {
-    /// A definition, unless something is wrong that it cannot do without.
+    /// Returns the definition, unless a flaw makes it unusable.
     pub(super) fn definition(&mut self, node: &Node) -> Option<Definition> {
         let before = self.flaws.len();
         let Value::Map(entries) = &node.value else {
@@ -105,14 +105,14 @@ impl Reader<'_> {
             "cap_drop" => found.cap_drop = texts(node)?,
             "extra_hosts" => found.extra_hosts = self.extra_hosts(node)?,
             "dns" => found.dns = texts(node)?,
-            // Compose's own room for what it does not know.
+            // Compose's extension fields.
             _ if key.starts_with("x-") => {}
             _ => self.unsupported(line, key),
         }
         Ok(())
     }
 
-    /// A map, or a list of `KEY=value`; without a value, the agent's own counts, as it is for compose.
+    /// Reads a map or a list of `KEY=value`; as in compose, a variable without a value takes the agent's own.
     fn environment(&mut self, node: &Node) -> Result<BTreeMap<String, String>, String> {
         let mut found = BTreeMap::new();
         for (name, value) in self.pairs(node, "environment")? {
@@ -238,7 +238,7 @@ fn image(node: &Node) -> Result<String, String> {
     Ok(text)
 }
 
-/// Returns a list of words, or a text that is split as a shell does.
+/// Returns a list of words, or a text split as a shell would.
 fn words(node: &Node) -> Result<Option<Vec<String>>, String> {
     match &node.value {
         Value::Null => Ok(None),
@@ -283,7 +283,7 @@ fn mode(node: &Node) -> Result<Mode, String> {
 
 fn restart(node: &Node) -> Result<Restart, String> {
     let text = match node.value {
-        // `no` without quotes is false to YAML 1.1, and some write it so.
+        // Unquoted `no` is false in YAML 1.1, and some people write it so.
         Value::Bool(false) => "no".to_owned(),
         _ => text(node)?,
     };

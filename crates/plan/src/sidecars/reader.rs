@@ -1,11 +1,11 @@
-//! What reading a definition needs throughout: where it stands, what is wrong with it, and values as compose takes them.
+//! Shared parts of parsing a definition: context, flaws, and values in compose's forms.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::yaml::{Node, Value};
 
-/// The keys that are understood.
+/// The supported keys.
 pub(super) const KEYS: [&str; 27] = [
     "cap_add",
     "cap_drop",
@@ -36,29 +36,30 @@ pub(super) const KEYS: [&str; 27] = [
     "working_dir",
 ];
 
-/// Most items of one list.
+/// The most items of one list.
 pub(super) const MAX_ITEMS: usize = 1024;
 
-/// Something wrong with a definition.
+/// A flaw in a definition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Flaw {
-    /// 0 where it is not known.
+    /// The line; 0 if unknown.
     pub(super) line: usize,
-    /// The key, from the sidecar on: `ports`, or empty for the whole of it.
+    /// The key below the sidecar: `ports`, or empty for the sidecar itself.
     pub(super) key: String,
-    /// In one sentence.
+    /// What is wrong, in one sentence.
     pub(super) message: String,
-    /// Whether the sidecar is lost by it.
+    /// Whether it makes the sidecar unusable.
     pub(super) fatal: bool,
 }
 
-/// Reads one definition and gathers what is wrong with it.
+/// Reads one definition and collects its flaws.
 pub(super) struct Reader<'a> {
-    /// The folder of relative paths; a label has none.
+    /// The folder that relative paths start at; labels have none.
     pub(super) dir: Option<&'a Path>,
-    /// What a variable without a value is looked up in; a label must not read it.
+    /// Where variables without a value are looked up; labels must not read it.
     pub(super) environment: Option<&'a BTreeMap<String, String>>,
-    /// Whether it stands in labels: there, a key that is not understood costs the sidecar, and a command may be absent.
+    /// Whether the definition comes from labels: then an unknown key costs the sidecar, and the command may
+    /// be absent.
     pub(super) by_label: bool,
     pub(super) flaws: Vec<Flaw>,
 }
@@ -68,7 +69,7 @@ impl Reader<'_> {
         self.flaws.push(Flaw { line, key: key.to_owned(), message: message.into(), fatal: true });
     }
 
-    /// A key that is not understood.
+    /// Notes an unsupported key.
     pub(super) fn unsupported(&mut self, line: usize, key: &str) {
         let known = KEYS.iter().map(|known| {
             (strsim::damerau_levenshtein(&key.chars().take(40).collect::<String>(), known), known)
@@ -82,7 +83,7 @@ impl Reader<'_> {
         self.flaws.push(Flaw { line, key, message, fatal: self.by_label });
     }
 
-    /// The entries of a map; a flaw where it is none.
+    /// Returns the entries of a map; notes a flaw if the node is not a map.
     pub(super) fn entries<'n>(&mut self, node: &'n Node, key: &str) -> Vec<(&'n str, &'n Node)> {
         match &node.value {
             Value::Map(entries) => entries.iter().map(|e| (e.key.as_str(), &e.value)).collect(),
@@ -95,7 +96,7 @@ impl Reader<'_> {
     }
 }
 
-/// Returns the entries of a list; one thing is a list of it.
+/// Returns the entries of a list; a single value counts as a list of one.
 pub(super) fn items(node: &Node) -> Result<Vec<&Node>, String> {
     let items: Vec<&Node> = match &node.value {
         Value::List(items) => items.iter().collect(),
@@ -106,7 +107,7 @@ pub(super) fn items(node: &Node) -> Result<Vec<&Node>, String> {
     if items.len() > MAX_ITEMS { Err(format!("more than {MAX_ITEMS} entries")) } else { Ok(items) }
 }
 
-/// Returns the entries of a list of texts.
+/// Returns the texts of a list.
 pub(super) fn texts(node: &Node) -> Result<Vec<String>, String> {
     let text = |item: &Node| match item.scalar().filter(|text| !text.is_empty() && !text.contains('\0')) {
         Some(text) => Ok(text),
@@ -120,7 +121,7 @@ pub(super) fn text(node: &Node) -> Result<String, String> {
     text.ok_or_else(|| format!("it is {}, not a text of one line", node.kind()))
 }
 
-/// Returns a yes or no of YAML, or its text in a label.
+/// Returns a YAML boolean, or its text form in a label.
 pub(super) fn flag(node: &Node) -> Option<bool> {
     match &node.value {
         Value::Bool(on) => Some(*on),
@@ -129,7 +130,7 @@ pub(super) fn flag(node: &Node) -> Option<bool> {
     }
 }
 
-/// Returns a yes or no as text.
+/// Returns the boolean that a text stands for.
 fn truth(text: &str) -> Option<bool> {
     match text.trim().to_ascii_lowercase().as_str() {
         "1" | "true" | "yes" | "on" => Some(true),
@@ -138,7 +139,7 @@ fn truth(text: &str) -> Option<bool> {
     }
 }
 
-/// Returns whether a text can be a part of a container's name.
+/// Returns whether a text can be part of a container's name.
 pub(super) fn is_name(text: &str) -> bool {
     let good = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     text.len() <= 100 && text.chars().all(good) && text.starts_with(|c: char| c.is_ascii_alphanumeric())

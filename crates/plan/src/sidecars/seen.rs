@@ -1,4 +1,4 @@
-//! What has been seen of World: containers, whose sidecars they are, and who is to have which name.
+//! What has been seen of World: containers, their mains, and claims to names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use longshore_model::{Container, ContainerId};
 
 use super::sidecar::{self, MAIN, is_sidecar};
 
-/// A sidecar of a main: what is done for one is done one after the other, and different ones never wait in line.
+/// A sidecar of a main: work on one sidecar is sequential, and different sidecars never wait for each other.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SidecarKey {
     /// The main container.
@@ -16,13 +16,13 @@ pub struct SidecarKey {
     pub sidecar: String,
 }
 
-/// The containers, and the names of sidecars that are there or about to be.
+/// The containers, and the names of sidecars that exist or are about to.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     containers: BTreeMap<ContainerId, Arc<Container>>,
     names: BTreeMap<String, ContainerId>,
     owned: BTreeMap<ContainerId, BTreeSet<ContainerId>>,
-    /// Who is to have a name, and the same the other way round.
+    /// Who claims which name, in both directions.
     claims: BTreeMap<String, SidecarKey>,
     claimed: BTreeMap<SidecarKey, String>,
 }
@@ -36,7 +36,7 @@ impl Seen {
         self.containers.keys()
     }
 
-    /// Takes a container over as it is, or that it is gone. Gives the mains whose sidecars this may matter to.
+    /// Records a container's new state, or its removal. Returns the mains whose sidecars it may affect.
     pub(super) fn take(&mut self, id: &ContainerId, new: Option<&Arc<Container>>) -> BTreeSet<ContainerId> {
         let old = self.containers.get(id).cloned();
         if let (Some(old), Some(new)) = (&old, new)
@@ -81,7 +81,7 @@ impl Seen {
         self.containers.get(id).map(|container| container.name.clone())
     }
 
-    /// Returns a container that is none of a main's sidecars, by the name of its compose service or its own.
+    /// Returns a container that is not a sidecar of this main, by the name of its compose service or its own.
     pub(super) fn outsider(&self, main: &Container, name: &str) -> Option<Arc<Container>> {
         if sidecar::service(main) == Some(name) || main.name == name {
             return self.containers.get(&main.id).cloned();
@@ -97,11 +97,11 @@ impl Seen {
         named.or_else(of_project).cloned()
     }
 
-    /// The name that a sidecar's container is to have, if it is free now; nothing while it is still another sidecar's
-    /// that goes.
+    /// Returns the name for a sidecar's container if it is free now; `None` while another sidecar that is
+    /// being removed still has it.
     ///
     /// # Errors
-    /// With the name, where a stranger's container has it.
+    /// The name, if an unrelated container has it.
     pub(super) fn claim(&mut self, key: &SidecarKey, main: &Container) -> Result<Option<String>, String> {
         let before = self.claimed.get(key).cloned();
         let names = before.map_or_else(|| sidecar::names(main, &key.sidecar), |name| vec![name]);
@@ -127,7 +127,7 @@ impl Seen {
         Ok(None)
     }
 
-    /// Gives up the names of those sidecars of a main that are not wanted any more.
+    /// Releases the names of a main's sidecars that are no longer wanted.
     pub(super) fn release(&mut self, main: &ContainerId, wanted: impl Fn(&str) -> bool) {
         let first = SidecarKey { main: main.clone(), sidecar: String::new() };
         let of_it = self.claimed.range(first..).map(|(key, _)| key).take_while(|key| key.main == *main);
@@ -140,7 +140,7 @@ impl Seen {
     }
 }
 
-/// Returns the main of a sidecar of ours.
+/// Returns the main of one of our sidecars.
 fn main_of(container: &Container) -> Option<ContainerId> {
     container.labels.get(MAIN).filter(|_| is_sidecar(container)).map(ContainerId::new)
 }

@@ -1,4 +1,4 @@
-//! A sidecar as it is to be made: a definition, settled for one main.
+//! A sidecar to create: a definition, resolved for one main.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -10,7 +10,7 @@ use super::definition::{Definition, Mode};
 use super::reader::is_name;
 use crate::claim::quoted;
 
-/// The label that says whose a container is.
+/// The label that marks a container's owner.
 pub const OWNER: &str = "longshore.owner";
 /// Its value on every sidecar.
 pub const OWNER_VALUE: &str = "sidecar";
@@ -18,83 +18,83 @@ pub const OWNER_VALUE: &str = "sidecar";
 pub const SIDECAR: &str = "longshore.sidecar";
 /// The label with its main's id.
 pub const MAIN: &str = "longshore.sidecar.main";
-/// The label that says what asked for it: [`FROM_FILE`] or [`FROM_LABELS`].
+/// The label with the source of the definition: [`FROM_FILE`] or [`FROM_LABELS`].
 pub(super) const FROM: &str = "longshore.sidecar.from";
 pub(super) const FROM_FILE: &str = "file";
 pub(super) const FROM_LABELS: &str = "labels";
-/// The label with the fingerprint of what it was made of.
+/// The label with the fingerprint of what it was created from.
 pub const SPEC: &str = "longshore.spec";
 
-/// Where compose says which instance of a service a container is, which project it is of, and which service.
+/// Compose's labels for a container's instance number, project and service.
 const NUMBER: &str = "com.docker.compose.container-number";
 const PROJECT: &str = "com.docker.compose.project";
 const SERVICE: &str = "com.docker.compose.service";
 
-/// A sidecar, ready to be made.
+/// A sidecar, ready to be created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sidecar {
-    /// What it is.
+    /// Its definition.
     pub definition: Definition,
     /// Its container's name.
     pub name: String,
-    /// All its environment, `KEY=value`, in order.
+    /// Its full environment, `KEY=value`, sorted.
     pub environment: Vec<String>,
-    /// All its labels, those of ownership among them.
+    /// All its labels, including those of ownership.
     pub labels: BTreeMap<String, String>,
-    /// Docker's network mode: that of its first network, where it is on any.
+    /// Docker's network mode: its first network, if it has any.
     pub network_mode: String,
-    /// The networks that it is on, the first one first.
+    /// Its networks, the first one first.
     pub networks: Vec<Joined>,
 }
 
-/// A network that a sidecar is on.
+/// A network that a sidecar joins.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Joined {
-    /// Docker's name of it.
+    /// Docker's name of the network.
     pub network: String,
     /// Names that others reach it by.
     pub aliases: Vec<String>,
-    /// Its own address.
+    /// A fixed IPv4 address.
     pub ipv4: Option<IpAddr>,
-    /// Its own IPv6 address.
+    /// A fixed IPv6 address.
     pub ipv6: Option<IpAddr>,
     /// Containers that it reaches by an alias, `container:alias`.
     pub links: Vec<String>,
 }
 
-/// Where a sidecar is on the network.
+/// A sidecar's place on the network.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub(super) struct Place {
     pub(super) mode: String,
     pub(super) networks: Vec<Joined>,
-    /// When the run began of the container whose network it shares: what ran before that is on a network that is gone.
+    /// When the container whose network it shares was started: anything older is on a network that is gone.
     #[serde(skip)]
     pub(super) since: i64,
 }
 
 impl Place {
-    /// Without a network of its own.
+    /// Creates a place without a network of its own.
     fn alone(mode: String) -> Self {
         Self { mode, networks: Vec::new(), since: 0 }
     }
 
-    /// In the network of another container.
+    /// Creates a place in another container's network.
     pub(super) fn shared(holder: &Container) -> Self {
         Self { since: holder.started, ..Self::alone(format!("container:{}", holder.id.as_str())) }
     }
 }
 
-/// Returns whether a container is a sidecar of ours.
+/// Returns whether a container is one of our sidecars.
 pub(super) fn is_sidecar(container: &Container) -> bool {
     container.labels.get(OWNER).is_some_and(|owner| owner == OWNER_VALUE)
 }
 
-/// Labels that only Longshore gives a sidecar.
+/// Returns whether only Longshore may set this label on a sidecar.
 pub(super) fn is_reserved(label: &str) -> bool {
     label == OWNER || label == SPEC || label == SIDECAR || label.starts_with("longshore.sidecar.")
 }
 
-/// Compose's project and service of a container.
+/// Returns a container's compose project.
 pub(super) fn project(container: &Container) -> Option<&str> {
     container.labels.get(PROJECT).map(String::as_str).filter(|project| is_name(project))
 }
@@ -103,7 +103,8 @@ pub(super) fn service(container: &Container) -> Option<&str> {
     container.labels.get(SERVICE).map(String::as_str)
 }
 
-/// Names for a main's sidecar, the best first: the next one counts where another main's sidecar has the one before.
+/// Returns the possible names of a main's sidecar, the best first: the next is used if another main's sidecar
+/// has the previous one.
 pub(super) fn names(main: &Container, sidecar: &str) -> Vec<String> {
     let number = main.labels.get(NUMBER).map(String::as_str).filter(|number| is_name(number));
     let own = main.id.short();
@@ -115,8 +116,8 @@ pub(super) fn names(main: &Container, sidecar: &str) -> Vec<String> {
     names
 }
 
-/// Returns where a sidecar is on the network, without its links, if that is no other sidecar's; what is wrong where it cannot
-/// be there.
+/// Returns a sidecar's place on the network, without its links, unless it depends on another sidecar; an
+/// error if the place does not exist.
 pub(super) fn place(definition: &Definition, main: &Container, host: &Host) -> Result<Place, String> {
     match &definition.network_mode {
         Some(Mode::Main) => return Ok(Place::shared(main)),
@@ -145,16 +146,17 @@ pub(super) fn place(definition: &Definition, main: &Container, host: &Host) -> R
             found
         }
     };
-    // The main's own first network is also the sidecar's: it decides its default route.
+    // The main's own first network also comes first for the sidecar: it decides the default route.
     networks.sort_by_key(|joined| joined.network != main.network_mode);
     Ok(match networks.first() {
         Some(first) => Place { mode: first.network.clone(), networks, since: 0 },
-        // On the host's network, on none, or in another container's: so is the sidecar.
+        // The main uses the host's network, none, or another container's; so does the sidecar.
         None => Place::alone(main.network_mode.clone()),
     })
 }
 
-/// Docker's name of a network that a file names: its own, or the one that compose gave the main's project.
+/// Returns Docker's name of a network in the file: the name itself, or the one that compose gave it in the
+/// main's project.
 fn network(name: &str, main: &Container, host: &Host) -> Result<String, String> {
     let of_project = project(main).map(|project| format!("{project}_{name}"));
     let exists = |wanted: &str| host.networks.values().any(|network| network.name == wanted);
@@ -165,13 +167,14 @@ fn network(name: &str, main: &Container, host: &Host) -> Result<String, String> 
     }
 }
 
-/// Returns the fingerprint of what a sidecar is made of. Its main's name is no part of it, as a rename changes nothing.
+/// Returns the fingerprint of a sidecar's definition and place. It excludes the main's name, as a rename changes
+/// nothing.
 pub(super) fn fingerprint(definition: &Definition, place: &Place) -> String {
     let text = serde_json::to_vec(&(definition, place)).unwrap_or_default();
     Sha256::digest(&text).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Returns all that is needed to make it.
+/// Returns everything that is needed to create the sidecar.
 pub(super) fn settle(
     sidecar: &str,
     from: &str,

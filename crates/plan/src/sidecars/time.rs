@@ -6,7 +6,7 @@ use super::reader::text;
 use super::yaml::Node;
 use crate::claim::quoted;
 
-/// The longest time, in seconds, that any of compose's keys may sensibly have.
+/// The longest duration accepted for any of compose's keys, in seconds.
 const MAX_SECONDS: u64 = 24 * 3600;
 
 pub(super) fn duration(node: &Node) -> Result<Duration, String> {
@@ -15,7 +15,7 @@ pub(super) fn duration(node: &Node) -> Result<Duration, String> {
     if read.as_secs() > MAX_SECONDS { Err(format!("{} is more than a day", quoted(&text))) } else { Ok(read) }
 }
 
-/// Whole seconds, at least as long as what is written, and at most an hour.
+/// Returns whole seconds, rounded up, and at most an hour.
 pub(super) fn seconds(node: &Node) -> Result<u32, String> {
     let read = duration(node)?;
     let seconds = read.as_secs() + u64::from(read.subsec_nanos() > 0);

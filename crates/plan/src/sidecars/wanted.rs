@@ -1,4 +1,4 @@
-//! What file and labels want together, in the order in which it can be had.
+//! Merges the sidecars of file and labels, in order of their dependencies.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,18 +12,18 @@ use crate::claim::quoted;
 #[derive(Debug, Default)]
 pub(super) struct Wanted {
     pub(super) definitions: BTreeMap<String, Definition>,
-    /// Their names, each after those that it needs.
+    /// Their names, each after its dependencies.
     pub(super) order: Vec<String>,
-    /// Those that labels ask for.
+    /// Those that come from labels.
     pub(super) by_label: BTreeSet<String>,
-    /// Sidecars that are not known well enough, for what a file of variables says is not: they stay as they are.
+    /// Sidecars that are unknown because an environment file is: they stay as they are.
     pub(super) unknown: BTreeSet<String>,
     pub(super) problems: Vec<Problem>,
 }
 
 impl Wanted {
-    /// Puts together what file and labels ask for: of two sidecars of one name, the label's counts. Those that wait for
-    /// each other are left out.
+    /// Merges the sidecars of file and labels; if both define the same name, the label wins. Sidecars that
+    /// wait for each other are left out.
     pub(super) fn join(
         main: &Container,
         by_file: &BTreeMap<String, Definition>,
@@ -42,12 +42,12 @@ impl Wanted {
         wanted
     }
 
-    /// Returns whether a name is a sidecar's of this main, known well or not.
+    /// Returns whether a name belongs to a sidecar of this main, including unknown ones.
     pub(super) fn contains(&self, name: &str) -> bool {
         self.definitions.contains_key(name) || self.unknown.contains(name)
     }
 
-    /// Has each sidecar take the variables of its files; those that it has itself count.
+    /// Adds the variables of its environment files to each sidecar; its own variables win.
     fn take_variables(
         &mut self,
         main: &Container,
@@ -84,7 +84,7 @@ impl Wanted {
         self.definitions.retain(|name, _| !self.unknown.contains(name));
     }
 
-    /// What others wait for to end is not started again, unless it says so.
+    /// Disables restarts of sidecars whose completion others wait for, unless configured otherwise.
     fn let_end(&mut self) {
         let needs = self.definitions.values().flat_map(Definition::needs);
         let awaited = needs.filter(|(_, condition)| *condition == Condition::Completed);

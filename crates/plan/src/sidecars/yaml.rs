@@ -1,22 +1,22 @@
-//! YAML as a tree that knows its lines, read within limits that a hostile file cannot pass.
+//! YAML as a tree with line numbers, read within limits that hold for hostile files.
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{DuplicateKeyPolicy, Spanned};
 
-/// Longest text that is read, in bytes: some ten thousand sidecars.
+/// The longest text accepted, in bytes: about ten thousand sidecars.
 pub(super) const MAX_TEXT: usize = 1024 * 1024;
 
-/// A value and where it stands.
+/// A value and its location.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
-    /// Counted from 1; 0 where it was not read from a text.
+    /// The line, counted from 1; 0 if it does not come from a text.
     pub(super) line: usize,
     pub(super) value: Value,
 }
 
-/// What a node is. Numbers are kept as they are written back, since all that is made of them is text or a port.
+/// The content of a node. Numbers keep their text form, since they only become text or ports.
 #[derive(Clone, Debug)]
 pub(super) enum Value {
     Null,
@@ -35,7 +35,7 @@ pub(super) struct Entry {
     pub(super) value: Node,
 }
 
-/// Why a text is no YAML, and in which line.
+/// Why a text is not valid YAML, and in which line.
 #[derive(Clone, Debug)]
 pub(super) struct Malformed {
     pub(super) line: Option<usize>,
@@ -64,12 +64,12 @@ pub(super) fn read(text: &str) -> Result<Node, Malformed> {
 }
 
 impl Node {
-    /// Creates a text that was not read from a file.
+    /// Creates a text node that does not come from a file.
     pub(super) fn text(text: &str) -> Self {
         Self { line: 0, value: Value::Text(text.to_owned()) }
     }
 
-    /// Returns what it is, for people.
+    /// Returns the kind of the node, for messages.
     pub(super) fn kind(&self) -> &'static str {
         match self.value {
             Value::Null => "nothing",

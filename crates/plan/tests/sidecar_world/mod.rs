@@ -1,4 +1,4 @@
-//! A world in which orders of the plan are carried out at once, for the tests of sidecars.
+//! A world in which the plan's orders are carried out at once, for the tests of sidecars.
 
 #![allow(dead_code, reason = "each binary of tests uses some of these")]
 
@@ -16,7 +16,7 @@ pub(crate) fn main(n: u8, image: &str) -> Container {
     Container { image: image.to_owned(), ..container(n, &[]) }
 }
 
-/// Returns the same as an instance of a compose service.
+/// Returns the container as an instance of a compose service.
 pub(crate) fn compose(mut main: Container, project: &str, service: &str, number: u8) -> Container {
     let labels = [("project", project), ("service", service), ("container-number", &number.to_string())];
     main.labels.extend(labels.map(|(key, value)| (format!("com.docker.compose.{key}"), value.to_owned())));
@@ -58,12 +58,12 @@ impl Bench {
         self.text = Some(text.to_owned());
     }
 
-    /// The agent is replaced by another.
+    /// Replaces the agent.
     pub(crate) fn forget(&mut self) {
         self.forget_after(|_| {});
     }
 
-    /// The agent is replaced by another, and this happens while there is none.
+    /// Replaces the agent, and runs `happens` while there is none.
     pub(crate) fn forget_after(&mut self, happens: impl FnOnce(&mut Self)) {
         happens(self);
         self.plan = SidecarPlan::new();
@@ -73,13 +73,13 @@ impl Bench {
         self.plan.update(&self.host, None::<[&ContainerId; 0]>);
     }
 
-    /// The agent is replaced by another, which has no file.
+    /// Replaces the agent with one that has no file.
     pub(crate) fn forget_file(&mut self) {
         self.plan = SidecarPlan::new();
         self.plan.update(&self.host, None::<[&ContainerId; 0]>);
     }
 
-    /// The agent is replaced by another, which cannot read the file.
+    /// Replaces the agent with one that cannot read the file.
     pub(crate) fn forget_unread(&mut self) {
         self.plan = SidecarPlan::new();
         self.plan.file_unread();
@@ -141,7 +141,7 @@ impl Bench {
         }
     }
 
-    /// Names of all sidecars, in order.
+    /// Returns the names of all sidecars, sorted.
     pub(crate) fn sidecars(&self) -> Vec<String> {
         let mut names: Vec<String> = self.ours().map(|c| c.name.clone()).collect();
         names.sort();
@@ -156,7 +156,7 @@ impl Bench {
         self.plan.orders(&self.host)
     }
 
-    /// Orders as text, then problems.
+    /// Returns the orders as text, then the problems.
     pub(crate) fn shown(&mut self) -> String {
         let mut lines: Vec<String> = self.orders().iter().map(shown).collect();
         lines.extend(self.plan.problems().map(|problem| format!("! {problem}")));
@@ -167,7 +167,7 @@ impl Bench {
         self.plan.problems().map(|problem| format!("! {problem}")).collect::<Vec<_>>().join("\n")
     }
 
-    /// Carries out what is ordered now.
+    /// Carries out the current orders.
     pub(crate) fn carry_out(&mut self) {
         for order in self.orders() {
             self.clock += 1;

@@ -1,4 +1,4 @@
-//! Builders of containers and worlds for the tests of this room.
+//! Builders of containers and worlds for the tests of this crate.
 
 #![allow(dead_code, reason = "each binary of tests uses some of these")]
 
@@ -13,22 +13,22 @@ use longshore_model::{
 /// The host of these worlds.
 pub(crate) const ME: HostId = HostId::from_u128(1);
 
-/// Returns a world of the one host, on which nothing runs.
+/// Returns a world with one host and no containers.
 pub(crate) fn empty() -> World {
     World::new(ME, Host::default())
 }
 
-/// Names a container of the host.
+/// Returns the reference of a container on the host.
 pub(crate) fn named(container: &Container) -> ContainerRef {
     ContainerRef::new(ME, container.id.clone())
 }
 
-/// Says that this container changed.
+/// Returns a change of this container.
 pub(crate) fn changed(container: &Container) -> Change {
     Change::Container(named(container))
 }
 
-/// Gives the host a network, in place of the one with its id.
+/// Adds a network to the host, replacing the one with its id.
 pub(crate) fn put_network(world: &mut World, id: &str, network: Network) {
     let mut own = world.own().clone();
     own.networks.insert_mut(id.to_owned(), network);

@@ -3,9 +3,9 @@ use serde::{Deserialize, Serialize};
 /// A delivery that has not succeeded.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeliveryRow {
-    /// Attempts that failed.
+    /// The number of failed attempts.
     pub attempts: u32,
-    /// Set once no more attempts are made.
+    /// Set once no further attempts are made.
     #[serde(default)]
     pub failed: Option<FailureRow>,
 }
@@ -13,8 +13,8 @@ pub struct DeliveryRow {
 /// Why and when a delivery failed permanently.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailureRow {
-    /// The reason of the last attempt.
+    /// The error of the last attempt.
     pub why: String,
-    /// Nanoseconds since 1970.
+    /// When it failed, in nanoseconds since 1970.
     pub at: i64,
 }

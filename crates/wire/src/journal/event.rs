@@ -4,7 +4,7 @@ use std::sync::Arc;
 use longshore_model::{ContainerFacts, ContainerId, EventId, EventSubject, HandlerEvent};
 use serde::{Deserialize, Serialize};
 
-/// An event that a handler has yet to get.
+/// An event that a handler has not received yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventRow {
     id: String,
@@ -26,7 +26,7 @@ enum SubjectRow {
     Network { id: String, name: String },
 }
 
-/// What an event or a report says of a container.
+/// The facts of a container in an event or a report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct FactsRow {
     id: String,

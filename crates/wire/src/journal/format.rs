@@ -1,19 +1,19 @@
-/// The version of the journal as a whole. It rises when an earlier version would read a journal wrongly, and not when it
-/// would miss a detail.
+/// The version of the whole journal. It is raised when an earlier version would misread a journal, but not
+/// when it would merely miss a detail.
 pub const FORMAT: i64 = 1;
 
 /// A journal was written in a format that this version does not know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a newer Longshore wrote it (format {found}; this version reads up to {FORMAT})")]
 pub struct NewerFormat {
-    /// The format that the journal names.
+    /// The format of the journal.
     pub found: i64,
 }
 
-/// Checks the format that a journal names. The first release named none.
+/// Checks the format of a journal. The first release did not record one.
 ///
 /// # Errors
-/// It is newer than [`FORMAT`].
+/// The format is newer than [`FORMAT`].
 pub fn check_format(found: Option<i64>) -> Result<(), NewerFormat> {
     match found {
         Some(found) if found > FORMAT => Err(NewerFormat { found }),

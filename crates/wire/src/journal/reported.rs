@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::event::FactsRow;
 
-/// What handlers were last told of a container.
+/// What handlers last received about a container.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReportedRow {
     facts: FactsRow,
@@ -17,10 +17,10 @@ pub struct ReportedRow {
     health: HealthRow,
     #[serde(default)]
     networks: BTreeSet<String>,
-    /// The first release had none.
+    /// Absent in the first release.
     #[serde(default, skip_serializing_if = "is_zero")]
     complete_until: i64,
-    /// Nor this.
+    /// Absent in the first release.
     #[serde(default, skip_serializing_if = "is_false")]
     as_listed: bool,
 }
@@ -32,7 +32,7 @@ enum PhaseRow {
     Running,
     Paused,
     Ended,
-    /// Not known to the first release, which drops such a row: it knows nothing of a destroyed container.
+    /// Unknown to the first release, which drops such a row and has no knowledge of destroyed containers.
     Destroyed,
 }
 
