@@ -357,7 +357,7 @@ impl Dispatcher {
         all.reported.extend(reported.iter().map(|(id, reported)| (id.clone(), Some(reported.clone()))));
         let inspections = self.inspections.iter();
         all.inspections.extend(inspections.map(|(id, last)| (id.clone(), Some(last.text.clone()))));
-        // A restart replaces the dummy event, so it is not written.
+        // A restart conveys the same as the dummy event, so that is not written.
         let dummies: Vec<u64> = self
             .events
             .iter()

@@ -31,7 +31,7 @@ impl Case {
         (case, effects)
     }
 
-    /// Feeds in an occurrence and confirms every write.
+    /// Passes in what happened and confirms every write.
     fn take(&mut self, happening: Happening) -> Vec<Effect> {
         let moment = Moment { now: self.now, at: 20, world: Some(&self.world) };
         let mut effects = self.dispatcher.take(happening, &moment);

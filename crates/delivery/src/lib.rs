@@ -6,13 +6,13 @@
 //!                                                                        └─ retried, after a while
 //! ```
 //!
-//! [`Dispatcher`] decides everything, without a clock, a task or a disk: it is told what happened, and says what is to
-//! be done. `run` is the task that does it. An event is delivered once it is on the disk, and forgotten there once every
-//! handler has it or failed for good; so an agent that is killed in between delivers it again, marked as a possible
-//! repeat.
+//! [`Dispatcher`] decides everything, without a clock, a task or a disk: it receives what happened, and returns what
+//! to do. `run` is the task that does it. An event is delivered once it is on disk, and removed from there once every
+//! handler has received it or failed permanently; so an agent that is killed in between delivers it again, marked as
+//! a possible repeat.
 //!
-//! `script`, `plugin` and `webhook` each make one attempt and say how it went. Deliberately absent: which handlers there
-//! are, and what they are told of (`longshore-plan`).
+//! `script`, `plugin` and `webhook` each make one attempt and report the outcome. Deliberately absent: which handlers
+//! exist, and which events they receive (`longshore-plan`).
 
 mod attempt;
 mod deliverer;

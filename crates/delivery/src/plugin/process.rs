@@ -32,7 +32,7 @@ pub(super) enum Act {
     Wrote(PluginMessage),
     /// It wrote a line that exceeds the protocol's limit; nothing more is read.
     TooLong,
-    /// It closed its standard output.
+    /// Its standard output ended.
     Silent,
     /// A line could not be sent to it, and no more can be.
     Unheard(&'static str),

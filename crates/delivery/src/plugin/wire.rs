@@ -98,7 +98,7 @@ pub(super) fn hello(
 /// Returns the line for an event. An inspection that makes it too long is left out.
 ///
 /// # Errors
-/// Returns the line's length if it is too long even so.
+/// Returns why the event cannot be sent: even so it is too long, or it cannot be written as JSON.
 pub(super) fn event(message: Message<'_>) -> Result<Vec<u8>, String> {
     let mut told = AgentMessage::Event(message);
     let mut text = line(&told).map_err(|error| format!("the event cannot be written as JSON: {error}"))?;
