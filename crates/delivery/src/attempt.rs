@@ -1,7 +1,6 @@
-//! How one event reaches one handler: a program run, a process told, a request made.
+//! How one event reaches one handler: a program run, a process notified, a request posted.
 //!
-//! Each of these tries once and says how it went; when it is retried, and in which order, is the delivery's
-//! business (`crate::dispatcher`).
+//! Each of these makes one attempt and reports the outcome. Retries and their order belong to `crate::dispatcher`.
 
 use std::time::Duration;
 
@@ -14,21 +13,21 @@ use serde_json::value::RawValue;
 pub(crate) struct Attempt<'a> {
     /// This host's name.
     pub(crate) node: &'a str,
-    /// To whom.
+    /// The recipient.
     pub(crate) handler: &'a Handler,
-    /// What.
+    /// The event to deliver.
     pub(crate) event: &'a HandlerEvent,
-    /// The container's inspection, as Docker gives it; the last one that is known where the container is gone, and
-    /// nothing for an event of no container.
+    /// The container's inspection as Docker reports it; the last known one if the container is gone, and `None` for
+    /// an event without a container.
     pub(crate) inspection: Option<&'a RawValue>,
     /// Counted from 1.
     pub(crate) number: u32,
-    /// Whether it may have been delivered before: by a failed attempt, or by an agent that ended before it could
-    /// write down that it was.
+    /// Whether it may have been delivered before: by a failed attempt, or by an agent that ended before it recorded
+    /// the delivery.
     pub(crate) redelivered: bool,
 }
 
-/// What a plugin and a webhook are told.
+/// What plugins and webhooks receive.
 #[derive(Debug, Serialize)]
 pub(crate) struct Message<'a> {
     pub(crate) id: &'a str,
@@ -40,7 +39,7 @@ pub(crate) struct Message<'a> {
     pub(crate) attempt: u32,
     pub(crate) redelivered: bool,
     pub(crate) synthetic: bool,
-    /// What `synthetic` was called first.
+    /// The former name of `synthetic`.
     pub(crate) made_up: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) container: Option<&'a longshore_model::ContainerFacts>,
@@ -58,12 +57,12 @@ pub(crate) struct NetworkFacts<'a> {
 }
 
 impl<'a> Attempt<'a> {
-    /// Returns when it happened, in RFC 3339.
+    /// Returns the event's time, in RFC 3339.
     pub(crate) fn at(&self) -> String {
         jiff::Timestamp::from_nanosecond(self.event.at.into()).unwrap_or_default().to_string()
     }
 
-    /// Returns the JSON that plugins and webhooks get.
+    /// Returns the JSON that plugins and webhooks receive.
     pub(crate) fn message(&self) -> Message<'a> {
         let event = self.event;
         let network = match &event.subject {
@@ -93,20 +92,20 @@ impl<'a> Attempt<'a> {
 pub struct Failure {
     /// In a sentence without a final dot: `it ended with exit status 3`.
     pub why: String,
-    /// What becomes of the delivery.
+    /// What happens to the delivery.
     pub retry: Retry,
-    /// How long the handler wants to be left alone, at least.
+    /// How long the handler wants no further attempt, at least.
     pub not_before: Duration,
 }
 
 /// What becomes of a delivery after an attempt that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {
-    /// It is tried again after a while, as often as the handler's rules say.
+    /// Retried after a delay, as often as the handler's rules allow.
     Later,
-    /// It would never succeed.
+    /// A retry can never succeed.
     Never,
-    /// It is tried again at once, as if this attempt had not been: the agent broke it off.
+    /// Retried at once, without counting this attempt: the agent aborted it.
     Uncounted {
         /// Whether the handler may have got the event.
         told: bool,
@@ -114,22 +113,23 @@ pub enum Retry {
 }
 
 impl Failure {
-    /// Returns whether no other attempt would change it.
+    /// Returns whether no retry can succeed.
     pub fn is_permanent(&self) -> bool {
         self.retry == Retry::Never
     }
 
-    /// Creates a failure that may pass.
+    /// Creates a failure that may be temporary.
     pub fn passing(why: impl Into<String>) -> Self {
         Self { why: why.into(), retry: Retry::Later, not_before: Duration::ZERO }
     }
 
-    /// Creates a failure that no other attempt would change.
+    /// Creates a failure that no retry would change.
     pub fn for_good(why: impl Into<String>) -> Self {
         Self { why: why.into(), retry: Retry::Never, not_before: Duration::ZERO }
     }
 
-    /// Creates an attempt that the agent broke off; `told` says whether the handler may have got the event.
+    /// Creates the failure of an attempt that the agent aborted; `told` says whether the handler may have received
+    /// the event.
     pub fn broken_off(why: impl Into<String>, told: bool) -> Self {
         Self { why: why.into(), retry: Retry::Uncounted { told }, not_before: Duration::ZERO }
     }

@@ -7,7 +7,7 @@ use longshore_runtime::Problems;
 use crate::attempt::{Attempt, Failure};
 use crate::{plugin, script, webhook};
 
-/// What carries a handler's events to it. Several deliveries may be under way at once.
+/// Carries a handler's events to it. Several deliveries may be under way at once.
 #[derive(Debug)]
 pub(crate) enum Deliverer {
     Script(script::Script),
@@ -16,7 +16,7 @@ pub(crate) enum Deliverer {
 }
 
 impl Deliverer {
-    /// Makes the one for a handler; `None` for a job that follows World.
+    /// Creates the deliverer of a handler; `None` for a job that follows World.
     pub(crate) fn new(
         handler: &Handler,
         node: &str,
@@ -47,7 +47,7 @@ impl Deliverer {
         }
     }
 
-    /// Tries once, for as long as the handler's rules allow. Dropping this ends what it began.
+    /// Makes one attempt, for as long as the handler's rules allow. Dropping the future aborts the attempt.
     pub(crate) async fn deliver(&self, attempt: &Attempt<'_>) -> Result<(), Failure> {
         match self {
             Self::Script(script) => script.deliver(attempt).await,
@@ -56,7 +56,7 @@ impl Deliverer {
         }
     }
 
-    /// Returns what [`Deliverer::deliver`] would give the handler.
+    /// Returns what [`Deliverer::deliver`] would send to the handler.
     pub(crate) fn describe(&self, attempt: &Attempt<'_>) -> longshore_api::HandlerCall {
         match self {
             Self::Script(script) => script.describe(attempt),
@@ -65,7 +65,7 @@ impl Deliverer {
         }
     }
 
-    /// Ends what keeps running, within a few seconds.
+    /// Stops what keeps running, within a few seconds.
     pub(crate) async fn stop(&self) {
         if let Self::Plugin(plugin) = self {
             plugin.stop().await;

@@ -1,8 +1,8 @@
-//! Everything that can happen to the deliveries, and what is to be done then: a core without a clock, a task or a disk.
+//! Every input that affects deliveries, and the resulting actions: a core without a clock, a task or a disk.
 //!
-//! [`Dispatcher::take`] is told what happened and says what is to be done; [`crate::run`] does it, and a simulation does
+//! [`Dispatcher::take`] receives what happened and returns what to do; [`crate::run`] does it, and a simulation does
 //! it under a seed. Its parts: `ingest` takes events in, `doubts` finds those that Docker did not report, `handlers`
-//! follows the handlers as they are defined, `queue` keeps the order of each container.
+//! follows the handlers' definitions, `queue` keeps the order of each container.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -24,24 +24,24 @@ use crate::intake::Intake;
 use crate::journal::{Batch, Remembered};
 use crate::queue::Entry;
 
-/// How many permanently failed deliveries to a handler are kept.
+/// Maximum number of permanently failed deliveries kept per handler.
 const MAX_FAILED: usize = 10_000;
-/// How long what is known of a container is kept after it is destroyed: for deliveries that are late.
+/// How long a destroyed container's facts are kept, for late deliveries.
 const DESTROYED_RETENTION: Duration = Duration::from_secs(600);
 
-/// When and where something happens.
+/// The time and state in which something happens.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment<'a> {
     /// Now.
     pub now: Instant,
     /// Now, in nanoseconds since 1970.
     pub at: i64,
-    /// World as it is, once this host was listed.
+    /// World as it is, once this host's containers were listed.
     pub world: Option<&'a World>,
 }
 
 impl Moment<'_> {
-    /// Returns a container of this host as it is.
+    /// Returns the current state of a container of this host.
     pub(crate) fn container(&self, id: &ContainerId) -> Option<&Container> {
         self.world?.own().containers.get(id).map(|container| &**container)
     }
@@ -50,91 +50,91 @@ impl Moment<'_> {
 /// Everything that can happen.
 #[derive(Debug)]
 pub enum Happening {
-    /// Docker reported these, in this order.
+    /// Docker reported these events, in this order.
     Events(Vec<DockerEvent>),
-    /// World differs in these from what it was.
+    /// World changed in these respects.
     Changed(BTreeSet<Change>),
-    /// These handlers are defined.
+    /// The handlers that are now defined.
     Handlers(Arc<HandlerSet>),
-    /// The batch of this number is on the disk, or cannot be written: deliveries go on either way.
+    /// The batch with this number is on disk or cannot be written; deliveries continue either way.
     Written(u64),
-    /// The journal lost what was in it.
+    /// The journal lost its contents.
     JournalLost,
     /// An attempt ended.
     Finished(Finished),
     /// A container was inspected.
     Inspected {
-        /// Which.
+        /// The container.
         container: ContainerId,
         /// The number that [`Effect::Inspect`] gave it.
         number: u64,
-        /// The answer; nothing where Docker did not give one.
+        /// The inspection; `None` if Docker did not return one.
         text: Option<Arc<RawValue>>,
     },
-    /// The answer to [`Effect::Ask`]; nothing where Docker did not give one.
+    /// The answer to [`Effect::Ask`]; `None` if Docker did not answer.
     Evidence(Option<Evidence>),
-    /// These deliveries, which failed permanently, are to be tried again.
+    /// Retry these permanently failed deliveries.
     Replay(Vec<(String, u64)>),
-    /// These deliveries, which failed permanently, are not needed any more.
+    /// Drop these permanently failed deliveries.
     Forget(Vec<(String, u64)>),
-    /// The time has come that [`Dispatcher::wake`] named.
+    /// The time that [`Dispatcher::wake`] returned has come.
     Time,
 }
 
-/// What is to be done.
+/// An action to take.
 #[derive(Debug)]
 pub enum Effect {
-    /// Write this after everything before it, and say when it is done.
+    /// Write this after everything before it, and report when done.
     Write {
         /// Counts from 1.
         number: u64,
-        /// What.
+        /// The changes.
         batch: Batch,
     },
-    /// Tell a handler of an event, and say how it went.
+    /// Deliver an event to a handler, and report the outcome.
     Attempt(AttemptOrder),
-    /// Inspect a container, and say what comes of it.
+    /// Inspect a container, and report the result.
     Inspect {
-        /// Which.
+        /// The container.
         container: ContainerId,
         /// Counts from 1.
         number: u64,
-        /// The event whose handlers are shown this inspection.
+        /// The event whose handlers receive this inspection.
         seq: Option<u64>,
     },
-    /// Ask Docker what these containers are, and then which events it remembers.
+    /// Ask Docker for the state of these containers, then for the events it remembers.
     Ask {
-        /// Which.
+        /// The containers.
         containers: Vec<ContainerId>,
     },
-    /// What carries events to the handler of this name is to be made anew, or ended where it is gone.
+    /// Recreate the deliverer of this handler, or stop it if the handler is gone.
     Deliverer {
-        /// Its name.
+        /// The handler's name.
         name: String,
-        /// As it is defined.
+        /// The handler's definition.
         handler: Option<Arc<Handler>>,
     },
-    /// This is all that a person should know of this handler.
+    /// The handler's current problem; replaces any earlier one.
     Problem {
-        /// Its name.
+        /// The handler's name.
         name: String,
-        /// What.
+        /// The problem, if any.
         problem: Option<Problem>,
     },
-    /// Nobody needs this event any more.
+    /// The event is no longer needed.
     Release(u64),
 }
 
-/// An attempt that is to be made.
+/// An attempt to make.
 #[derive(Clone, Debug)]
 pub struct AttemptOrder {
     /// The handler's name.
     pub name: String,
-    /// The handler as it is defined.
+    /// The handler's definition.
     pub handler: Arc<Handler>,
     /// The event.
     pub event: Arc<HandlerEvent>,
-    /// What the event happened to, by which deliveries are in order.
+    /// The event's subject; deliveries of one lane are in order.
     pub lane: String,
     /// The delivery.
     pub entry: Entry,
@@ -151,23 +151,23 @@ pub struct Finished {
     pub lane: String,
     /// As in the [`AttemptOrder`].
     pub entry: Entry,
-    /// Why it failed, if it did.
+    /// Success, or why it failed.
     pub outcome: Result<(), Failure>,
     /// How long it took.
     pub took: Duration,
 }
 
-/// A delivery that begins once it is on the disk.
+/// A delivery that begins once it is on disk.
 type Due = (String, String, Entry);
 
 /// All deliveries.
 #[derive(Debug)]
 pub struct Dispatcher {
-    /// What is to be written next.
+    /// Changes to write next.
     pub(crate) batch: Batch,
-    /// What begins once that is written.
+    /// Deliveries that begin once that is written.
     pub(crate) due: Vec<Due>,
-    /// What begins once earlier batches are written.
+    /// Deliveries that begin once earlier batches are written.
     unwritten: VecDeque<(u64, Vec<Due>)>,
     batches: u64,
     pub(crate) intake: Intake,
@@ -175,25 +175,25 @@ pub struct Dispatcher {
     pub(crate) events: BTreeMap<u64, PendingEvent>,
     pub(crate) next: u64,
     pub(crate) handlers: BTreeMap<String, HandlerQueue>,
-    /// Deliveries of handlers that are not there yet, or whose file is broken.
+    /// Deliveries of handlers that are not defined yet, or whose file is broken.
     pub(crate) orphans: BTreeMap<(String, u64), DeliveryRow>,
     pub(crate) inspections: BTreeMap<ContainerId, LastInspection>,
-    /// How many inspections were begun.
+    /// Number of inspections begun.
     pub(crate) inspected: u64,
-    /// Containers that are destroyed, since when.
+    /// Destroyed containers, and when each was destroyed.
     pub(crate) destroyed: VecDeque<(Instant, ContainerId)>,
-    /// How many events Docker's stream brought.
+    /// Number of events received from Docker's stream.
     pub(crate) arrived: u64,
-    /// The time from which on Docker is listened to, or of the last event from it, in nanoseconds since 1970.
+    /// The time from which Docker's events are received, or of the last event, in nanoseconds since 1970.
     pub(crate) heard: i64,
-    /// Whether nobody is told of events: then nothing is written down either.
+    /// Whether no handler receives events; then nothing is recorded either.
     pub(crate) idle: bool,
     pub(crate) effects: Vec<Effect>,
 }
 
 impl Dispatcher {
-    /// Continues where an earlier agent ended. `since` is the time from which on Docker is listened to, in nanoseconds
-    /// since 1970.
+    /// Continues where an earlier agent ended. `since` is the time from which Docker's events are received, in
+    /// nanoseconds since 1970.
     pub fn resume(remembered: Remembered, since: i64, now: Instant) -> Self {
         let last = remembered.ids.keys().chain(remembered.events.keys()).max().copied();
         let events = remembered.events.into_iter().map(|(seq, event)| (seq, PendingEvent::new(event)));
@@ -223,7 +223,7 @@ impl Dispatcher {
         dispatcher
     }
 
-    /// Brings together what was read from the disk: a delivery needs its event, and an event a delivery.
+    /// Reconciles what was read from disk: a delivery needs its event, and an event a delivery.
     fn tidy(&mut self, now: Instant) {
         let events = &mut self.events;
         let lost = self.orphans.extract_if(.., |(_, seq), _| match events.get_mut(seq) {
@@ -250,7 +250,7 @@ impl Dispatcher {
         self.destroyed.extend(destroyed);
     }
 
-    /// Takes in what happened, and returns what is to be done.
+    /// Takes in what happened, and returns what to do.
     pub fn take(&mut self, happening: Happening, moment: &Moment<'_>) -> Vec<Effect> {
         match happening {
             Happening::Events(events) => {
@@ -289,7 +289,7 @@ impl Dispatcher {
         std::mem::take(&mut self.effects)
     }
 
-    /// Returns when something is due that nobody announces.
+    /// Returns when something is due without an external trigger.
     pub fn wake(&self) -> Option<Instant> {
         let waiting = self.handlers.values().filter(|handler| handler.has_room());
         waiting.filter_map(|handler| handler.queue.due()).chain(self.doubts.due()).min()
@@ -310,7 +310,7 @@ impl Dispatcher {
         self.handlers.values().map(|handler| handler.queue.len()).sum()
     }
 
-    /// Has what changed written down.
+    /// Queues the pending changes for writing.
     fn flush(&mut self) {
         if self.batch.is_empty() && self.due.is_empty() {
             return;
@@ -326,14 +326,14 @@ impl Dispatcher {
             for (name, lane, entry) in self.unwritten.pop_front().into_iter().flat_map(|(_, due)| due) {
                 match self.handlers.get_mut(&name) {
                     Some(handler) => handler.queue.push(&lane, entry),
-                    // It went in the meantime.
+                    // The handler was removed in between.
                     None => self.over(&name, entry.seq),
                 }
             }
         }
     }
 
-    /// Fills a journal that has nothing in it.
+    /// Fills an empty journal.
     fn write_everything(&mut self) {
         let mut all = Batch { heard: Some(self.heard), begun: self.intake.begun, ..Batch::default() };
         all.ids.extend(self.intake.ids().map(|(seq, id)| (*seq, Some(id.clone()))));
@@ -357,7 +357,7 @@ impl Dispatcher {
         all.reported.extend(reported.iter().map(|(id, reported)| (id.clone(), Some(reported.clone()))));
         let inspections = self.inspections.iter();
         all.inspections.extend(inspections.map(|(id, last)| (id.clone(), Some(last.text.clone()))));
-        // The dummy event says nothing that a restart does not say anyway.
+        // A restart conveys the same as the dummy event, so that is not written.
         let dummies: Vec<u64> = self
             .events
             .iter()
@@ -369,7 +369,7 @@ impl Dispatcher {
         self.batch.append(all);
     }
 
-    /// Begins what can begin.
+    /// Begins the attempts that can begin.
     fn begin_attempts(&mut self, now: Instant) {
         for (name, handler) in &mut self.handlers {
             if !handler.handler.enabled {
@@ -395,7 +395,7 @@ impl Dispatcher {
 
     fn finished(&mut self, finished: Finished, moment: &Moment<'_>) {
         let Finished { name, lane, entry, outcome, took } = finished;
-        // It may be a handler's that went in the meantime, and even came back under the same name.
+        // Its handler may have been removed in between, and even added again under the same name.
         let is_its = |handler: &&mut HandlerQueue| handler.queue.is_under_way(&lane, entry.seq);
         let Some(handler) = self.handlers.get_mut(&name).filter(is_its) else { return };
         let event = self.events.get(&entry.seq).map(|pending| pending.event.clone());
@@ -455,7 +455,7 @@ impl Dispatcher {
 
     fn fail(&mut self, name: &str, event: &str, entry: &Entry, failure: FailureRow) {
         if event == "none" {
-            // The next one says as much.
+            // The next one conveys the same.
             return self.over(name, entry.seq);
         }
         let Some(handler) = self.handlers.get_mut(name) else { return };
@@ -476,7 +476,7 @@ impl Dispatcher {
         self.effects.push(Effect::Problem { name: name.to_owned(), problem });
     }
 
-    /// A delivery is needed no more.
+    /// Ends a delivery that is no longer needed.
     pub(crate) fn over(&mut self, name: &str, seq: u64) {
         self.batch.deliveries.insert((name.to_owned(), seq), None);
         if let Some(pending) = self.events.get_mut(&seq) {
@@ -485,7 +485,7 @@ impl Dispatcher {
         self.release(seq);
     }
 
-    /// Forgets an event, if nobody needs it.
+    /// Releases an event that no delivery needs.
     fn release(&mut self, seq: u64) {
         if self.events.get(&seq).is_some_and(|pending| pending.deliveries == 0) {
             self.events.remove(&seq);
@@ -494,7 +494,7 @@ impl Dispatcher {
         }
     }
 
-    /// Delivers one that failed permanently again.
+    /// Retries a delivery that failed permanently.
     fn replay(&mut self, name: &str, seq: u64) {
         let Some(handler) = self.handlers.get_mut(name) else { return };
         let (Some(_), Some(pending)) = (handler.failed.remove(&seq), self.events.get(&seq)) else { return };
@@ -507,14 +507,14 @@ impl Dispatcher {
     fn inspected(&mut self, id: ContainerId, number: u64, text: Option<Arc<RawValue>>) {
         let Some(text) = text else { return };
         let is_newer = self.inspections.get(&id).is_none_or(|known| known.number < number);
-        // It may be forgotten by now.
+        // It may have been forgotten.
         if is_newer && self.intake.reported(&id).is_some() {
             self.batch.inspections.insert(id.clone(), Some(text.clone()));
             self.inspections.insert(id, LastInspection::new(number, text));
         }
     }
 
-    /// What is known of a container that was destroyed long ago is of no use any more.
+    /// Drops facts of containers destroyed long ago.
     fn forget_destroyed(&mut self, now: Instant) {
         while let Some((since, _)) = self.destroyed.front()
             && now.saturating_duration_since(*since) >= DESTROYED_RETENTION

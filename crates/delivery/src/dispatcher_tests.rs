@@ -10,7 +10,7 @@ use super::*;
 
 const ME: HostId = HostId::from_u128(1);
 
-/// A dispatcher with one handler of every event, which retries nothing.
+/// A dispatcher with one handler that wants every event and retries nothing.
 struct Case {
     dispatcher: Dispatcher,
     world: World,
@@ -31,7 +31,7 @@ impl Case {
         (case, effects)
     }
 
-    /// Lets something happen; what is to be written is.
+    /// Passes in what happened and confirms every write.
     fn take(&mut self, happening: Happening) -> Vec<Effect> {
         let moment = Moment { now: self.now, at: 20, world: Some(&self.world) };
         let mut effects = self.dispatcher.take(happening, &moment);
@@ -49,7 +49,7 @@ impl Case {
         effects
     }
 
-    /// The container dies at this time.
+    /// Reports the container's death at this time.
     fn dies(&mut self, at: i64) -> Vec<Effect> {
         let event = ContainerEvent {
             container: ContainerId::new("web"),

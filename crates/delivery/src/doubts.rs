@@ -1,43 +1,44 @@
-//! Containers that are not what was reported of them, until it is known which events are missing.
+//! Containers that differ from what was reported of them, until the missing events are known.
 //!
-//! A difference says nothing by itself: the event that explains it may be on its way, behind any number of others where
-//! the agent lags. So Docker is asked, a moment later: first what the container is, then which events it remembers
-//! up to then. They are taken in, and what is still different afterwards was never reported.
+//! A difference proves nothing by itself: the event that explains it may be on its way, behind any number of others
+//! if the agent lags. So Docker is asked a moment later: first for the container's state, then for the events it
+//! remembers up to then. These are taken in, and any difference that remains was never reported.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use longshore_model::ContainerId;
 
-/// How long a difference must stand before Docker is asked: most are explained by an event on its way.
+/// How long a difference must persist before Docker is asked: an event on its way explains most.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// How long World may say something else than Docker's last answer before Docker is asked again.
+/// How long World may disagree with Docker's last answer before Docker is asked again.
 const CHECK_INTERVAL: Duration = Duration::from_secs(30);
-/// How many answers are put off for an event that should arrive, while none does.
+/// How many answers are deferred for an expected event while none arrives.
 const MAX_QUIET: u32 = 10;
 
-/// The doubts.
+/// The containers in doubt.
 #[derive(Debug, Default)]
 pub(crate) struct Doubts {
-    /// When Docker is asked about each container.
+    /// When to ask Docker about each container.
     due: BTreeMap<ContainerId, Instant>,
-    /// Containers that Docker was asked about. Those of which something was heard since are asked about again.
+    /// Containers that Docker was asked about. Those with an event since are asked about again.
     asked: Option<BTreeSet<ContainerId>>,
-    /// Answers that did not reach back, if the last one did not.
+    /// The run of answers that did not reach back far enough, if the last one did not.
     gap: Option<Gap>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Gap {
-    /// How many events had arrived at the last of them.
+    /// Number of events that had arrived at the last of these answers.
     arrived: u64,
-    /// How many of them have come since an event arrived.
+    /// Number of these answers since an event arrived.
     quiet: u32,
 }
 
 impl Doubts {
-    /// A container is not what was reported of it. An answer that is under way does not count: it may be older.
+    /// Raises a doubt: a container differs from what was reported of it. A pending answer does not count, as it may
+    /// be older.
     pub(crate) fn raise(&mut self, id: ContainerId, now: Instant) {
         if let Some(asked) = &mut self.asked {
             asked.remove(&id);
@@ -45,18 +46,18 @@ impl Doubts {
         self.due.entry(id).or_insert(now + GRACE);
     }
 
-    /// The same, and an event of it was just reported: the next one may explain the rest.
+    /// Defers a doubt: an event of the container was just reported, and the next one may explain the rest.
     pub(crate) fn put_off(&mut self, id: ContainerId, now: Instant) {
         self.due.remove(&id);
         self.raise(id, now);
     }
 
-    /// A container is what Docker just said, and World says something else: one of them is older.
+    /// Schedules a later check: a container matches Docker's last answer but not World, so one of them is outdated.
     pub(crate) fn check_later(&mut self, id: ContainerId, now: Instant) {
         self.due.entry(id).or_insert(now + CHECK_INTERVAL);
     }
 
-    /// A container is what was reported of it, as far as anyone knows.
+    /// Settles a doubt: a container matches what was reported of it.
     pub(crate) fn settle(&mut self, id: &ContainerId) {
         self.due.remove(id);
         if let Some(asked) = &mut self.asked {
@@ -64,19 +65,19 @@ impl Doubts {
         }
     }
 
-    /// Nobody is told of events any more.
+    /// Drops all doubts: no handler receives events any more.
     pub(crate) fn clear(&mut self) {
         self.due.clear();
         self.asked.iter_mut().for_each(BTreeSet::clear);
         self.gap = None;
     }
 
-    /// Returns when Docker is to be asked.
+    /// Returns when to ask Docker next.
     pub(crate) fn due(&self) -> Option<Instant> {
         if self.asked.is_some() { None } else { self.due.values().min().copied() }
     }
 
-    /// Returns the containers that Docker is to be asked about, if it is time.
+    /// Returns the containers to ask Docker about, if it is time.
     pub(crate) fn ask(&mut self, now: Instant) -> Option<Vec<ContainerId>> {
         if self.due().is_none_or(|due| due > now) {
             return None;
@@ -87,17 +88,17 @@ impl Doubts {
         Some(due.into_iter().collect())
     }
 
-    /// Docker could not be asked: again after a while.
+    /// Schedules another question after Docker could not be asked.
     pub(crate) fn ask_again(&mut self, now: Instant) {
         for id in self.asked.take().unwrap_or_default() {
             self.due.entry(id).or_insert(now + GRACE);
         }
     }
 
-    /// Returns whether events may still be on their way that Docker does not remember any more. Then it is asked again.
+    /// Returns whether events may still be on their way that Docker no longer remembers. Then it is asked again.
     ///
-    /// The answer does not reach back to what has arrived. `caught_up` says that there is no event in it that is yet to
-    /// arrive; `arrived` counts events. Where none arrives any more, those were lost.
+    /// The answer does not reach back to the last event that arrived. `caught_up` says that it contains no event that
+    /// is yet to arrive; `arrived` counts events. If no more events arrive, those were lost.
     pub(crate) fn lags(&mut self, caught_up: bool, arrived: u64, now: Instant) -> bool {
         let quiet = self.gap.filter(|gap| gap.arrived == arrived).map_or(0, |gap| gap.quiet + 1);
         self.gap = Some(Gap { arrived, quiet });
@@ -109,7 +110,7 @@ impl Doubts {
         true
     }
 
-    /// Returns the containers that Docker was asked about, and of which nothing was heard since.
+    /// Returns the containers that Docker was asked about and that had no event since.
     pub(crate) fn answered(&mut self) -> BTreeSet<ContainerId> {
         self.asked.take().unwrap_or_default()
     }

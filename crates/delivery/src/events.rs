@@ -1,4 +1,4 @@
-//! Events that are still needed, and what is known of their containers.
+//! Events that are still needed, and the facts of their containers.
 
 use std::sync::Arc;
 
@@ -6,11 +6,11 @@ use longshore_model::HandlerEvent;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// An event that a handler has yet to get.
+/// An event that is still to be delivered.
 #[derive(Clone, Debug)]
 pub(crate) struct PendingEvent {
     pub(crate) event: Arc<HandlerEvent>,
-    /// Deliveries that are not over, failed ones among them.
+    /// Deliveries that are not finished, including failed ones.
     pub(crate) deliveries: usize,
 }
 
@@ -23,10 +23,10 @@ impl PendingEvent {
 /// The last inspection of a container.
 #[derive(Clone, Debug)]
 pub(crate) struct LastInspection {
-    /// Counts inspections in the order in which they began; zero for an earlier agent's.
+    /// Counts inspections in the order in which they began; zero for one of an earlier agent.
     pub(crate) number: u64,
     pub(crate) text: Arc<RawValue>,
-    /// The command of its health check, as Docker names it in events.
+    /// The command of the health check, as Docker names it in events.
     pub(crate) health_check: Option<String>,
 }
 

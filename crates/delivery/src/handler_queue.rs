@@ -20,7 +20,7 @@ pub(crate) struct FailedDelivery {
     pub(crate) failure: FailureRow,
 }
 
-/// A handler, and the events that it has yet to get.
+/// A handler with its pending events.
 #[derive(Debug)]
 pub(crate) struct HandlerQueue {
     pub(crate) handler: Arc<Handler>,
@@ -36,7 +36,7 @@ impl HandlerQueue {
         Self { handler, queue: Queue::default(), failed: BTreeMap::new(), delivered: 0, trouble: None }
     }
 
-    /// Returns whether the handler is to be told of an event.
+    /// Returns whether the handler is to receive an event.
     pub(crate) fn wants(&self, event: &HandlerEvent) -> bool {
         self.handler.enabled && longshore_plan::handlers::wants(&self.handler.filter, event)
     }
@@ -46,7 +46,7 @@ impl HandlerQueue {
         self.handler.enabled && self.queue.running() < self.handler.delivery.parallel
     }
 
-    /// A person has seen to a delivery that failed permanently. Where they have seen to all, the handler is fine.
+    /// Drops a permanently failed delivery that a person dealt with. Once none is left, the handler is fine.
     pub(crate) fn forget(&mut self, seq: u64) {
         self.failed.remove(&seq);
         if self.failed.is_empty() && self.queue.len() == 0 {
@@ -54,21 +54,21 @@ impl HandlerQueue {
         }
     }
 
-    /// Returns what a person should know.
+    /// Returns the handler's problem, if any.
     pub(crate) fn problem(&self) -> Option<Problem> {
         let (_, last) = self.failed.last_key_value()?;
         Some(Problem {
             subject: Subject::Handler { name: self.handler.name.clone() },
             key: None,
-            // Without a count: it would be another problem, and another line of the log, with each of them.
+            // Without a count: otherwise each failure would be another problem, and another log line.
             message: format!("deliveries failed permanently; last error: {}", last.failure.why),
             hint: Some("see `longshore handlers failed`, retry with `longshore handlers replay`".to_owned()),
         })
     }
 }
 
-/// Returns how long to wait after the attempt of this number failed, counted from 1. Chance comes from the event's
-/// number, so that not all handlers and hosts try again at once.
+/// Returns how long to wait after this attempt failed, counted from 1. Jitter derives from the event's number, so
+/// that handlers and hosts do not retry all at once.
 pub(crate) fn retry_delay(attempt: u32, seq: u64) -> Duration {
     let mut delays = ExponentialBuilder::default()
         .with_min_delay(FIRST_RETRY)

@@ -1,4 +1,4 @@
-//! Handlers that are added, changed and removed, and what becomes of their deliveries.
+//! Handlers that are added, changed and removed, and what happens to their deliveries.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use crate::handler_queue::{FailedDelivery, HandlerQueue};
 use crate::queue::Entry;
 
 impl Dispatcher {
-    /// Takes over the handlers as they are defined.
+    /// Adopts the defined handlers.
     pub(crate) fn take_handlers(&mut self, set: &HandlerSet, moment: &Moment<'_>) {
         let is_told =
             |name: &String| set.handlers.get(name).is_some_and(|handler| handler.job.counts_events());
@@ -51,7 +51,7 @@ impl Dispatcher {
         added.iter().for_each(|name| self.accept_none(Some(name), moment.at));
     }
 
-    /// Where nobody is told of events, none are written down; a handler that comes then is told from there on.
+    /// Stops recording events when no handler receives them, and starts again with the first handler that does.
     fn rest_or_begin(&mut self, moment: &Moment<'_>) {
         let idle = self.handlers.is_empty() && self.orphans.is_empty();
         if idle && !self.idle {
@@ -72,7 +72,7 @@ impl Dispatcher {
             let DeliveryRow { attempts, failed } = row;
             match failed {
                 Some(failure) => drop(handler.failed.insert(seq, FailedDelivery { attempts, failure })),
-                // Nobody knows whether it reached the handler.
+                // It is unknown whether it reached the handler.
                 None => {
                     let entry = Entry { seq, attempts, redelivered: true };
                     handler.queue.push(pending.event.subject_id(), entry);
@@ -88,7 +88,7 @@ impl Dispatcher {
         }
     }
 
-    /// Drops all deliveries to a handler that is defined no more.
+    /// Drops all deliveries to a handler that is no longer defined.
     fn drop_deliveries(&mut self, name: &str) {
         let dropped = self.take_orphans(name);
         tracing::warn!(

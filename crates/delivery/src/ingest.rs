@@ -1,4 +1,4 @@
-//! Events in: from Docker's stream, and from what it did not report, to deliveries.
+//! Turns Docker's events, and what it did not report, into deliveries.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::intake;
 use crate::queue::Entry;
 
 impl Dispatcher {
-    /// Tells handlers of an event that Docker reported.
+    /// Takes in an event that Docker reported.
     pub(crate) fn hear(&mut self, event: DockerEvent, moment: &Moment<'_>) {
         self.heard = self.heard.max(event.at());
         if self.idle {
@@ -45,7 +45,7 @@ impl Dispatcher {
         events.into_iter().for_each(|event| self.accept(event, moment));
     }
 
-    /// Gives an event to every handler that wants it, once it is written down.
+    /// Queues an event for every handler that wants it, once it is recorded.
     fn accept(&mut self, event: HandlerEvent, moment: &Moment<'_>) {
         let seq = self.next;
         self.next += 1;
@@ -73,7 +73,7 @@ impl Dispatcher {
         }
         let Some(facts) = event.container() else { return };
         match event.event.as_str() {
-            // At once, and whether or not a handler wants it: it is what handlers are shown at the container's end.
+            // At once, whether or not a handler wants it: handlers receive this inspection when the container ends.
             "create" | "start" | "rename" | "update" | "connect" => {
                 self.inspect(facts.id.clone(), is_pending.then_some(seq));
             }
@@ -82,7 +82,7 @@ impl Dispatcher {
         }
     }
 
-    /// The dummy event, unless one is pending: it says that something happened, and one says as much as two.
+    /// Queues the dummy event unless one is pending: one conveys as much as two.
     pub(crate) fn accept_none(&mut self, only: Option<&str>, at: i64) {
         let event = intake::none(at);
         let wants = |(name, handler): &(&String, &mut HandlerQueue)| {
@@ -90,7 +90,7 @@ impl Dispatcher {
         };
         let seq = self.next;
         let mut deliveries = 0;
-        // A restart says as much, so it is not written down.
+        // A restart conveys as much, so it is not recorded.
         for (_, handler) in self.handlers.iter_mut().filter(wants) {
             deliveries += 1;
             handler.queue.push("", Entry { seq, attempts: 0, redelivered: false });
@@ -118,23 +118,23 @@ impl Dispatcher {
                 continue;
             }
             self.doubts.settle(&id);
-            // Those that were there before the agent are shown to no event.
+            // Containers older than the agent have no event to trigger an inspection.
             if is.is_some() && !self.inspections.contains_key(&id) {
                 self.inspect(id, None);
             }
         }
     }
 
-    /// Takes in what Docker says of containers in doubt, and tells what it did not report.
+    /// Takes in Docker's answer about containers in doubt, and synthesizes what it did not report.
     pub(crate) fn judge(&mut self, evidence: Option<Evidence>, moment: &Moment<'_>) {
         let Some(evidence) = evidence else { return self.doubts.ask_again(moment.now) };
         let heard = self.heard;
-        // It remembers all that came after an event that has arrived: what has not yet is among it.
+        // Docker remembers everything after an event that has arrived, including what has not arrived yet.
         if evidence.events.iter().any(|event| event.at() <= heard) {
             let unread = evidence.events.into_iter().filter(|event| event.at() >= heard);
             unread.for_each(|event| self.hear(event, moment));
         } else {
-            // The last of them will arrive, after all that Docker forgot.
+            // The last of them will arrive, after everything that Docker forgot.
             let caught_up = !evidence.events.iter().any(always_arrives);
             if self.doubts.lags(caught_up, self.arrived, moment.now) {
                 return;
@@ -153,7 +153,7 @@ impl Dispatcher {
         }
     }
 
-    /// Has a container inspected; `seq` is the event whose handlers are shown it.
+    /// Requests a container's inspection; `seq` is the event whose handlers receive it.
     fn inspect(&mut self, container: ContainerId, seq: Option<u64>) {
         if self.idle {
             return;
@@ -162,7 +162,7 @@ impl Dispatcher {
         self.effects.push(Effect::Inspect { container, number: self.inspected, seq });
     }
 
-    /// The first start: what is there already is no event. Returns whether this is it.
+    /// Handles the first start: existing containers are not events. Returns whether this is the first start.
     pub(crate) fn begin(&mut self, moment: &Moment<'_>) -> bool {
         let Some(world) = moment.world.filter(|_| !self.idle && !self.has_begun()) else { return false };
         self.intake.begun = Some(moment.at);
@@ -179,7 +179,7 @@ impl Dispatcher {
     }
 }
 
-/// Returns whether Docker is asked for this event whatever handlers want.
+/// Returns whether Docker is always asked for this event, whatever handlers want.
 fn always_arrives(event: &DockerEvent) -> bool {
     match event {
         DockerEvent::Container(event) => !matches!(event.kind, EventKind::Other(_)),

@@ -1,4 +1,4 @@
-//! What a script or a plugin gets of the agent's own environment. The rest may have secrets.
+//! What a script or a plugin inherits of the agent's own environment. The rest may contain secrets.
 
 use std::ffi::OsString;
 
@@ -25,7 +25,7 @@ const INHERITED: [&str; 20] = [
     "LONGSHORE_PLUGIN_PATH",
 ];
 
-/// Longest value, in bytes: the room is for what is told of the event.
+/// Longest value, in bytes: the space is reserved for the event.
 const LONGEST: usize = 4 * 1024;
 
 /// Returns those of these variables that a handler's process may see.

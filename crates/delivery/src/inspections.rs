@@ -1,4 +1,4 @@
-//! What handlers are shown of containers.
+//! The inspections that handlers receive.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -7,13 +7,13 @@ use longshore_model::ContainerFacts;
 use serde_json::value::RawValue;
 use tokio::sync::OnceCell;
 
-/// How many events' inspections are kept for handlers that are yet to be told of them.
+/// Maximum number of events whose inspections are kept for pending deliveries.
 const MAX_CELLS: usize = 1024;
 
-/// A container's inspection, made once for all that want it.
+/// A container's inspection, fetched once for all that need it.
 pub(crate) type InspectionCell = Arc<OnceCell<Option<Arc<RawValue>>>>;
 
-/// The inspections of events: those of the last ones, as a handler may be failing for days.
+/// The inspections of the latest events; limited, as a handler may fail for days.
 #[derive(Debug, Default)]
 pub(crate) struct InspectionCells {
     cells: BTreeMap<u64, InspectionCell>,
@@ -35,7 +35,7 @@ impl InspectionCells {
         self.cells.entry(seq).or_default().clone()
     }
 
-    /// Nobody needs this event any more.
+    /// Drops the inspection of an event that is no longer needed.
     pub(crate) fn remove(&mut self, seq: u64) {
         if self.cells.remove(&seq).is_some() {
             self.order.retain(|other| *other != seq);
@@ -43,7 +43,7 @@ impl InspectionCells {
     }
 }
 
-/// Returns an inspection without the values of the container's environment, for those who may not see them.
+/// Returns an inspection without the values of the container's environment, for readers that may not see them.
 pub(crate) fn without_values(inspection: &RawValue) -> Option<Arc<RawValue>> {
     let mut inspection: serde_json::Value = serde_json::from_str(inspection.get()).ok()?;
     let variables = inspection.pointer_mut("/Config/Env").and_then(serde_json::Value::as_array_mut);
@@ -54,7 +54,7 @@ pub(crate) fn without_values(inspection: &RawValue) -> Option<Arc<RawValue>> {
     serde_json::value::to_raw_value(&inspection).ok().map(Arc::from)
 }
 
-/// Returns what can be shown of a container that Docker does not show any more, in the shape of an inspection.
+/// Returns an outline, in the shape of an inspection, of a container that Docker no longer has.
 pub(crate) fn outline(facts: &ContainerFacts) -> Option<Arc<RawValue>> {
     let outline = serde_json::json!({
         "Id": facts.id,

@@ -1,4 +1,4 @@
-//! From what Docker reports, and from what it did not, to what handlers are told. Pure.
+//! Derives what handlers receive from what Docker reports and does not report. Pure.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
@@ -12,7 +12,7 @@ use longshore_plan::{
     MissedEvent, all_reported, before, first_report, is_detail, missed, report, report_missed,
 };
 
-/// How many events' ids are remembered, to recognize those that Docker reports again: it remembers 256 itself.
+/// How many event ids are remembered, to recognize repeated events: Docker remembers 256 itself.
 const MAX_IDS: usize = 1024;
 /// How many executions of health checks are remembered, for the same reason.
 const MAX_PROBES: usize = 4096;
@@ -20,8 +20,8 @@ const MAX_PROBES: usize = 4096;
 /// What was reported of each container, and which events were.
 #[derive(Debug, Default)]
 pub(crate) struct Intake {
-    /// When the containers of the first start were taken as they were, in nanoseconds since 1970: what happened up to then
-    /// may be reported after it, and nothing of what came before that is missing.
+    /// When the containers of the first start were recorded, in nanoseconds since 1970: events up to then may be
+    /// reported later, and nothing before them is missing.
     pub(crate) begun: Option<i64>,
     reported: BTreeMap<ContainerId, LastReported>,
     ids: HashSet<EventId>,
@@ -45,7 +45,7 @@ impl Intake {
         intake
     }
 
-    /// Remembers an event's id. Returns the number of one that need not be known any more.
+    /// Remembers an event's id. Returns the number of one that is no longer needed.
     pub(crate) fn remember(&mut self, seq: u64, id: EventId) -> Option<u64> {
         self.ids.insert(id.clone());
         self.order.push_back((seq, id));
@@ -57,7 +57,7 @@ impl Intake {
         Some(seq)
     }
 
-    /// Returns all ids that are remembered, with their numbers.
+    /// Returns all remembered ids with their numbers.
     pub(crate) fn ids(&self) -> impl Iterator<Item = &(u64, EventId)> {
         self.order.iter()
     }
@@ -72,15 +72,16 @@ impl Intake {
         &self.reported
     }
 
-    /// Takes a container as it is, without telling anyone.
+    /// Records a container's current state without an event.
     pub(crate) fn begin(&mut self, container: &Container) {
         let reported = LastReported { as_listed: true, ..all_reported(container) };
         self.reported.insert(container.id.clone(), reported);
     }
 
-    /// Returns what handlers are told of an event: what must have happened before it, where nothing was reported, and
-    /// the event. Nothing if they were told before, if synthetic events stand for it, or if it is a health check's own
-    /// doing. `health_check` is the command of the container's health check, `is` the container as it is by now.
+    /// Returns the events that handlers receive for a Docker event: those that must have happened before it but were
+    /// not reported, then the event. Empty if it was reported before, if synthetic events stand for it, or if it is
+    /// part of a health check. `health_check` is the command of the container's health check, `is` the container's
+    /// current state.
     pub(crate) fn container(
         &mut self,
         event: &ContainerEvent,
@@ -130,9 +131,9 @@ impl Intake {
         events
     }
 
-    /// Returns what handlers are told of an event of a network.
+    /// Returns the event that handlers receive for an event of a network.
     pub(crate) fn network(&self, event: NetworkEvent) -> Option<HandlerEvent> {
-        // `remove` is Docker's other word for the same, in a swarm.
+        // `remove` is Docker's other word for the same, in Swarm.
         let name = if event.action == "create" { "network_create" } else { "network_destroy" };
         let id = event_id(event.at, event.network.get(..12).unwrap_or(&event.network), name);
         let told = HandlerEvent {
@@ -154,12 +155,12 @@ impl Intake {
         self.probes_in_order.clear();
     }
 
-    /// Forgets a container that was destroyed.
+    /// Forgets a destroyed container.
     pub(crate) fn forget(&mut self, id: &ContainerId) {
         self.reported.remove(id);
     }
 
-    /// Takes a container's labels and image as they are: an event does not tell labels from Docker's own words.
+    /// Updates a container's labels and image: an event does not separate labels from Docker's own attributes.
     pub(crate) fn refresh(&mut self, container: &Container) {
         if let Some(reported) = self.reported.get_mut(&container.id) {
             let name = reported.facts.name.clone();
@@ -170,13 +171,13 @@ impl Intake {
         }
     }
 
-    /// Returns what is different between what was reported of a container and what it is.
+    /// Returns the differences between a container's reported and current state.
     pub(crate) fn missed(&self, id: &ContainerId, is: Option<&Container>) -> Vec<MissedEvent> {
         missed(self.reported.get(id), is)
     }
 
-    /// Returns the events of a container that Docker did not report, which are reported from here on. They stand for
-    /// everything up to `until`, in nanoseconds since 1970 by Docker's clock: `is` was seen before that.
+    /// Returns the events of a container that Docker did not report; from here on they count as reported. They stand
+    /// for everything up to `until`, in nanoseconds since 1970 by Docker's clock: `is` was observed before that.
     pub(crate) fn synthesize(
         &mut self,
         id: &ContainerId,
@@ -202,7 +203,7 @@ impl Intake {
         synthetic(missed, &facts, until).collect()
     }
 
-    /// Returns whether it is one of the three events that each health check makes.
+    /// Returns whether it is one of the three events that each health check produces.
     fn is_probe(&mut self, event: &ContainerEvent, name: &str, health_check: Option<&str>) -> bool {
         if !name.starts_with("exec_") {
             return false;
@@ -222,8 +223,8 @@ impl Intake {
     }
 }
 
-/// Returns what handlers are told of missed events: one that has no time of its own happened before the next one, and `until` at
-/// the latest. No two have the same time, which would give two of the same name the same id.
+/// Creates the events that stand for missed ones. One without a time of its own precedes the next one, and is no
+/// later than `until`. No two share a time, which would give two of the same name the same id.
 fn synthetic(
     missed: Vec<MissedEvent>,
     facts: &Arc<ContainerFacts>,
@@ -277,7 +278,7 @@ mod tests {
         ContainerEvent { container: id(), name: "wp1".to_owned(), kind, at, attributes }
     }
 
-    /// Returns the events that handlers are told, in order.
+    /// Returns the names of the events that handlers receive, in order.
     fn told(intake: &mut Intake, event: &ContainerEvent, health_check: Option<&str>) -> Vec<String> {
         intake.container(event, None, health_check).into_iter().map(|told| told.event).collect()
     }
@@ -305,7 +306,7 @@ mod tests {
     fn what_must_have_happened_before_is_told_before() {
         let mut intake = Intake::default();
         assert_eq!(told(&mut intake, &event(EventKind::Pause, 7, &[]), None), ["create", "start", "pause"]);
-        // Of a container that is known, too.
+        // Also for a known container.
         assert_eq!(told(&mut intake, &event(EventKind::Start, 9, &[]), None), ["die", "start"]);
         assert_eq!(told(&mut intake, &event(EventKind::Unpause, 11, &[]), None), ["pause", "unpause"]);
         assert_eq!(told(&mut intake, &event(EventKind::Destroy, 13, &[]), None), ["die", "destroy"]);
@@ -319,7 +320,7 @@ mod tests {
         let mut running = Container::new(id(), "wp1", "wordpress");
         (running.state, running.started) = (RunState::Running, 9);
         intake.begin(&running);
-        // It was seen to run before its start was heard.
+        // It was observed running before its start event arrived.
         assert_eq!(told(&mut intake, &event(EventKind::Start, 10, &[]), None), ["start"]);
         assert_eq!(told(&mut intake, &event(EventKind::Start, 30, &[]), None), ["die", "start"]);
     }
@@ -373,7 +374,7 @@ mod tests {
         let die = |id: &str| event(EventKind::Other("exec_die".to_owned()), 8, &[("execID", id)]);
         let check = Some("/bin/sh -c probe");
         let create = exec("exec_create", "1", "/bin/sh -c probe");
-        // Docker reports some of them again after a break.
+        // Docker repeats some of them after a reconnect.
         for _ in 0..2 {
             assert_eq!(told(&mut intake, &create, check), Vec::<String>::new());
             assert_eq!(told(&mut intake, &die("1"), check), Vec::<String>::new());

@@ -6,13 +6,13 @@
 //!                                                                        └─ retried, after a while
 //! ```
 //!
-//! [`Dispatcher`] decides everything, without a clock, a task or a disk: it is told what happened, and says what is to
-//! be done. `run` is the task that does it. An event is delivered once it is on the disk, and forgotten there once every
-//! handler has it or failed for good; so an agent that is killed in between delivers it again, marked as a possible
-//! repeat.
+//! [`Dispatcher`] decides everything, without a clock, a task or a disk: it receives what happened, and returns what
+//! to do. `run` is the task that does it. An event is delivered once it is on disk, and removed from there once every
+//! handler has received it or failed permanently; so an agent that is killed in between delivers it again, marked as
+//! a possible repeat.
 //!
-//! `script`, `plugin` and `webhook` each make one attempt and say how it went. Deliberately absent: which handlers there
-//! are, and what they are told of (`longshore-plan`).
+//! `script`, `plugin` and `webhook` each make one attempt and report the outcome. Deliberately absent: which handlers
+//! exist, and which events they receive (`longshore-plan`).
 
 mod attempt;
 mod deliverer;
@@ -56,22 +56,22 @@ use tokio_util::task::AbortOnDropHandle;
 
 use self::journal::Journal;
 
-/// What a person asks of the deliveries.
+/// A user's request to the deliveries.
 #[derive(Debug)]
 pub enum Command {
-    /// All handlers.
+    /// List all handlers.
     List(oneshot::Sender<Vec<Handler>>),
-    /// The deliveries that failed permanently.
+    /// List the deliveries that failed permanently.
     Failed(oneshot::Sender<Vec<FailedDelivery>>),
-    /// Deliver one of those again, or all where none is named; answers how many.
+    /// Retry one of those, or all if none is named; answers how many.
     Replay(Option<String>, oneshot::Sender<usize>),
-    /// Forget one of those, or all where none is named; answers how many.
+    /// Drop one of those, or all if none is named; answers how many.
     Forget(Option<String>, oneshot::Sender<usize>),
     /// Try one event on one handler.
     Test(String, HandlerTest, oneshot::Sender<Result<HandlerTestReport, TestError>>),
 }
 
-/// Why no test could be made.
+/// Why a test was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TestError {
     /// No handler has this name.
@@ -85,7 +85,7 @@ pub enum TestError {
     Follows {
         /// The handler's name.
         name: String,
-        /// The handler's class.
+        /// The handler's kind of job.
         job: &'static str,
     },
     /// The event's name is unknown.
@@ -105,30 +105,30 @@ pub enum TestError {
     NoContainer(String),
 }
 
-/// How each handler of a single pass did: its name, and why it failed if it did.
+/// The outcome of each handler in a single pass: its name, and why it failed if it did.
 pub type Outcome = Vec<(String, Option<String>)>;
 
-/// What the deliveries are made from.
+/// What the deliveries need.
 pub struct Parts {
-    /// World, and where problems are told.
+    /// World, and where problems are reported.
     pub context: FollowerContext,
-    /// Shows containers whole.
+    /// Inspects containers.
     pub inspector: Arc<dyn Inspect>,
-    /// Finds out what became of containers that no event explains.
+    /// Finds out what happened to containers that no event explains.
     pub examiner: Arc<dyn Examine>,
-    /// The handlers that are defined.
+    /// The defined handlers.
     pub handlers: watch::Receiver<Arc<HandlerSet>>,
-    /// Every event, in order.
+    /// All events, in order.
     pub events: mpsc::UnboundedReceiver<DockerEvent>,
-    /// What people ask.
+    /// Users' requests.
     pub commands: mpsc::UnboundedReceiver<Command>,
-    /// Where the INI files of handlers lie that have none of their own.
+    /// Where INI files are written for handlers without one of their own.
     pub data_dir: PathBuf,
-    /// The Docker Engine's address, for handlers that talk to it themselves.
+    /// The Docker Engine's address, for handlers that talk to it directly.
     pub docker_host: String,
 }
 
-/// The journal, opened, and what an earlier agent left in it.
+/// The opened journal, and what an earlier agent left in it.
 pub struct Opened {
     journal: Option<Journal>,
     remembered: Remembered,
@@ -136,7 +136,7 @@ pub struct Opened {
 }
 
 impl Opened {
-    /// Opens the journal. Where that fails, deliveries are kept in memory only, and a problem says so.
+    /// Opens the journal. If that fails, deliveries are kept in memory only, and a problem is reported.
     pub fn journal(data_dir: &Path, context: &FollowerContext) -> Self {
         match Journal::open(data_dir) {
             Ok((journal, remembered)) => {
@@ -168,28 +168,28 @@ impl Opened {
         Self { journal: None, remembered: Remembered::default(), since: run::now() }
     }
 
-    /// Returns the time from which on Docker is to be listened to, in nanoseconds since 1970: that of the last event that
-    /// was written down, or now.
+    /// Returns the time from which to receive Docker's events, in nanoseconds since 1970: that of the last recorded
+    /// event, or now.
     pub fn since(&self) -> i64 {
         self.since
     }
 }
 
-/// The deliveries, at work.
+/// The running deliveries.
 pub struct Deliveries {
     task: AbortOnDropHandle<Outcome>,
     stop: CancellationToken,
 }
 
 impl Deliveries {
-    /// Delivers until told to stop.
+    /// Delivers until stopped.
     pub fn start(parts: Parts, opened: Opened) -> Self {
         let stop = CancellationToken::new();
         let task = run::Delivery::new(parts, opened).run(stop.clone());
         Self { task: AbortOnDropHandle::new(tokio::spawn(task)), stop }
     }
 
-    /// Delivers the dummy event to those who want it, and nothing else; ends by itself.
+    /// Delivers only the dummy event to the handlers that want it, then ends.
     pub fn once(parts: Parts) -> Self {
         let stop = CancellationToken::new();
         let task = run::Delivery::new(parts, Opened::memory()).once(stop.clone());
@@ -201,7 +201,7 @@ impl Deliveries {
         self.task.await.unwrap_or_default()
     }
 
-    /// Begins nothing new, lets what is under way finish for some seconds, and closes the journal.
+    /// Starts nothing new, lets attempts under way finish for some seconds, and closes the journal.
     pub async fn stop(self) {
         self.stop.cancel();
         let _ = self.task.await;

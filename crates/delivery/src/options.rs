@@ -1,4 +1,4 @@
-//! The INI file that a script gets of a handler that the settings file defines.
+//! The INI file that a script receives for a handler from the settings file.
 
 use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use longshore_model::{Handler, Job};
 
-/// Returns the handler with a file for its options, which is written where it has none of its own.
+/// Returns the handler with an INI file for its options; the file is written if the handler has none of its own.
 pub(crate) fn with_file(handler: &Handler, data_dir: &Path) -> Handler {
     let mut handler = handler.clone();
     if let Job::Script { ini: ini @ None, .. } = &mut handler.job {
@@ -21,7 +21,7 @@ pub(crate) fn with_file(handler: &Handler, data_dir: &Path) -> Handler {
     handler
 }
 
-/// Writes a file that nobody else can read, whole or not at all.
+/// Writes a private file atomically.
 fn write(path: &Path, text: &str) -> std::io::Result<()> {
     let folder = path.parent().unwrap_or(path);
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;

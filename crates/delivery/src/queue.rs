@@ -1,6 +1,6 @@
-//! One handler's deliveries: in order for each container, several containers at once, retried after a while.
+//! One handler's deliveries: in order for each container, several containers at once, retried after a delay.
 //!
-//! Pure: the caller says what time it is and how long to wait.
+//! Pure: the caller supplies the time and the delays.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
@@ -16,21 +16,21 @@ pub struct Entry {
     pub redelivered: bool,
 }
 
-/// The deliveries of what happened to one subject, oldest first.
+/// The deliveries for one subject, oldest first.
 #[derive(Debug, Default)]
 struct Lane {
     entries: VecDeque<Entry>,
-    /// The first entry is under way.
+    /// Whether the first entry is under way.
     running: bool,
 }
 
-/// Deliveries to one handler, in lanes by what the events happened to.
+/// Deliveries to one handler, in lanes by the events' subject.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     lanes: BTreeMap<String, Lane>,
-    /// Lanes whose first entry can be tried at once, in the order in which they became so.
+    /// Lanes whose first entry can be attempted at once, in the order in which they became ready.
     ready: VecDeque<String>,
-    /// Lanes whose first entry waits, by when it is due.
+    /// Lanes whose first entry waits, by due time.
     waiting: BTreeSet<(Instant, String)>,
     running: usize,
     len: usize,
@@ -87,7 +87,7 @@ impl Queue {
         Some((name, entry))
     }
 
-    /// Returns all that is in it.
+    /// Returns all deliveries.
     pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.lanes.values().flat_map(|lane| &lane.entries)
     }
@@ -97,7 +97,7 @@ impl Queue {
         self.waiting.first().map(|(due, _)| *due)
     }
 
-    /// The delivery of this lane that is under way is over: it succeeded, or failed permanently.
+    /// Removes the lane's delivery under way: it succeeded, or failed permanently.
     pub(crate) fn done(&mut self, name: &str) {
         let Some(lane) = self.lanes.get_mut(name) else { return };
         if !std::mem::replace(&mut lane.running, false) {
@@ -113,7 +113,7 @@ impl Queue {
         }
     }
 
-    /// The delivery of this lane that is under way failed, and is tried again at `due`.
+    /// Schedules a retry at `due` of the lane's delivery under way, which failed.
     pub(crate) fn again(&mut self, name: &str, due: Instant) {
         self.put_back(name, due, |entry| {
             entry.attempts += 1;
@@ -121,8 +121,8 @@ impl Queue {
         });
     }
 
-    /// The delivery of this lane that is under way was broken off, which is not the handler's failure: it is due again
-    /// at once. `told` says whether the handler may have got it.
+    /// Requeues the lane's delivery under way at once: it was aborted, which does not count as the handler's failure.
+    /// `told` says whether the handler may have received it.
     pub(crate) fn broken_off(&mut self, name: &str, now: Instant, told: bool) {
         self.put_back(name, now, |entry| entry.redelivered |= told);
     }

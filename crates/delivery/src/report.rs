@@ -1,4 +1,4 @@
-//! What a person asks of the deliveries.
+//! Answers users' requests about the deliveries.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -15,7 +15,7 @@ use crate::inspections::{outline, without_values};
 use crate::run::{Delivery, now};
 
 impl Dispatcher {
-    /// Returns all handlers that are told of events.
+    /// Returns all handlers that receive events.
     pub(crate) fn list(&self) -> Vec<longshore_api::Handler> {
         let each = self.handlers.values().map(|handler| longshore_api::Handler {
             pending: handler.queue.len(),
@@ -68,7 +68,7 @@ impl Dispatcher {
 }
 
 impl Delivery {
-    /// Tries one event on one handler, past all queues.
+    /// Delivers one event to one handler, bypassing all queues.
     pub(crate) fn test(
         &mut self,
         name: &str,
@@ -103,7 +103,7 @@ impl Delivery {
                 Some(facts) => inspector.inspect(&facts.id).await.or_else(|| outline(facts)),
                 None => None,
             };
-            // Not everyone who may ask the API may see a container's secrets.
+            // Not everyone with API access may see a container's secrets.
             let inspection = match test.dry_run {
                 true => inspection.and_then(|inspection| without_values(&inspection)),
                 false => inspection,
@@ -123,12 +123,12 @@ impl Delivery {
             };
             let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
             let failure = outcome.err().map(|failure| failure.why);
-            // An answer that nobody waits for any more is no failure.
+            // If nobody waits for the answer any more, that is not an error.
             drop(answer.send(Ok(HandlerTestReport { wanted, would, failure, took_ms })));
         });
     }
 
-    /// Returns the container that a test names, by its id, the beginning of it, or its name.
+    /// Returns the container that a test names, by its id, a prefix of it, or its name.
     fn test_subject(&self, test: &HandlerTest) -> Result<EventSubject, TestError> {
         let text = match (&test.container, test.event.as_str()) {
             (None, "none") => return Ok(EventSubject::Nothing),
@@ -153,7 +153,7 @@ impl Delivery {
     }
 }
 
-/// Returns an event as a person names it, and what follows its colon as Docker's attribute: `health_status: healthy`.
+/// Parses an event as a user writes it; what follows the colon becomes Docker's attribute: `health_status: healthy`.
 fn test_event(text: &str) -> Option<(String, BTreeMap<String, String>)> {
     let (event, detail) = text.split_once(':').map_or((text, None), |(event, detail)| (event, Some(detail)));
     let is_of_container = event == "none" || is_event(event) && !event.starts_with("network_");
@@ -161,7 +161,7 @@ fn test_event(text: &str) -> Option<(String, BTreeMap<String, String>)> {
     is_of_container.then(|| (event.to_owned(), attributes.into_iter().collect()))
 }
 
-/// Returns a handler without what is known of its deliveries.
+/// Returns a handler without the state of its deliveries.
 pub fn outline_of(handler: &Handler) -> longshore_api::Handler {
     let origin = &handler.origin;
     let file = origin.file.display();

@@ -1,6 +1,6 @@
-//! The task that owns all deliveries: it waits for what happens, has the dispatcher say what is to be done, and does it.
+//! The task that owns all deliveries: it waits for input, has the dispatcher decide what to do, and does it.
 //!
-//! It never waits for anything else: writing, delivering and inspecting are futures that it polls.
+//! It never blocks on anything else: writing, delivering and inspecting are futures that it polls.
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -26,12 +26,12 @@ use crate::inspections::{self, InspectionCell, InspectionCells};
 use crate::journal::{Batch, Journal, JournalState};
 use crate::{Command, Opened, Outcome, Parts, options};
 
-/// How many events are taken at once, into one write.
+/// Maximum number of events taken at once, into one write.
 const MAX_EVENTS: usize = 512;
-/// How long deliveries may take to end once the agent shuts down. Those that do not are made again by the next agent.
+/// How long deliveries may take to end at shutdown. The next agent repeats those that do not.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// All deliveries, with what they are carried out by.
+/// All deliveries, with what carries them out.
 pub(crate) struct Delivery {
     pub(crate) context: FollowerContext,
     pub(crate) inspector: Arc<dyn Inspect>,
@@ -46,9 +46,9 @@ pub(crate) struct Delivery {
     changes: Changes,
     journal: Option<Journal>,
     journal_state: watch::Receiver<JournalState>,
-    /// How often the journal had lost what was in it when that was last looked at.
+    /// How often the journal had lost its contents at the last check.
     losses: u32,
-    /// Writes under way, by the numbers of their batches.
+    /// Writes under way, by batch number.
     writes: FuturesOrdered<BoxFuture<'static, u64>>,
     attempts: JoinSet<Finished>,
     /// Questions to Docker under way.
@@ -83,7 +83,7 @@ impl Delivery {
         }
     }
 
-    /// Delivers until told to stop.
+    /// Delivers until stopped.
     pub(crate) async fn run(mut self, stop: CancellationToken) -> Outcome {
         self.take_handlers();
         let mut events = Vec::new();
@@ -128,7 +128,7 @@ impl Delivery {
         Vec::new()
     }
 
-    /// Delivers the dummy event to those who want it, unless told to stop before that is done.
+    /// Delivers the dummy event to the handlers that want it, unless stopped earlier.
     pub(crate) async fn once(mut self, stop: CancellationToken) -> Outcome {
         self.take_handlers();
         let mut outcome: BTreeMap<String, Option<String>> = BTreeMap::new();
@@ -152,10 +152,10 @@ impl Delivery {
         outcome.into_iter().collect()
     }
 
-    /// What is under way may finish; then everything is written, and the journal closed.
+    /// Lets attempts under way finish, writes everything, and closes the journal.
     async fn end(mut self) {
         let last = Instant::now() + SHUTDOWN_TIMEOUT;
-        // What could begin is left to the next agent.
+        // What has not begun is left to the next agent.
         while !self.attempts.is_empty() {
             tokio::select! {
                 Some(finished) = self.attempts.join_next() => {
@@ -229,20 +229,20 @@ impl Delivery {
         }));
     }
 
-    /// Has a container inspected: that is what handlers are shown of it from then on.
+    /// Inspects a container: handlers receive this inspection from then on.
     fn inspect(&mut self, container: ContainerId, number: u64, seq: Option<u64>) {
         let inspector = self.inspector.clone();
         let cell: InspectionCell = seq.map(|seq| self.cells.of(seq)).unwrap_or_default();
         self.questions.spawn(async move {
-            // Where this comes to nothing, each delivery looks for itself.
+            // If this fails, each delivery inspects the container itself.
             let look = async || inspector.inspect(&container).await.map(Some).ok_or(());
             let text = cell.get_or_try_init(look).await.ok().cloned().flatten();
             Happening::Inspected { container, number, text }
         });
     }
 
-    /// What carries events to a handler is made anew. What the old one has under way ends with it, or is broken off and
-    /// goes to the new one.
+    /// Recreates the deliverer of a handler. Attempts under way on the old one end with it, or are aborted and
+    /// repeated on the new one.
     fn replace(&mut self, name: String, handler: Option<Arc<Handler>>) {
         let deliverer = handler.and_then(|handler| {
             let handler = options::with_file(&handler, &self.data_dir);
@@ -267,7 +267,7 @@ impl Delivery {
     }
 
     fn command(&mut self, command: Command) -> Option<Happening> {
-        // An answer that nobody waits for any more is no failure.
+        // If nobody waits for the answer any more, that is not an error.
         match command {
             Command::List(answer) => {
                 let _ = answer.send(self.dispatcher.list());
@@ -295,7 +295,7 @@ impl Delivery {
     }
 }
 
-/// Returns what a person should know of the journal.
+/// Returns the journal's problems.
 pub(crate) fn journal_problems(state: &JournalState) -> Vec<Problem> {
     let problem = |message, hint: &str| Problem {
         subject: Subject::File { path: "journal.redb".to_owned(), line: None },
@@ -352,14 +352,14 @@ async fn attempt(begun: Begun) -> Finished {
         number: entry.attempts + 1,
         redelivered: entry.redelivered,
     };
-    // A mistake of ours in one delivery must not hold up its container for ever.
+    // A bug in one delivery must not block its container forever.
     let outcome = AssertUnwindSafe(deliverer.deliver(&attempt)).catch_unwind().await;
     let outcome =
         outcome.unwrap_or_else(|_| Err(Failure::passing("Longshore itself failed; its log says where")));
     Finished { name, lane, entry, outcome, took: started.elapsed() }
 }
 
-/// Returns the time in nanoseconds since 1970.
+/// Returns the current time in nanoseconds since 1970.
 pub(crate) fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)

@@ -1,4 +1,4 @@
-//! A handler and an event for the tests of deliveries.
+//! A handler and an event for delivery tests.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use crate::attempt::Attempt;
 
-/// What an attempt is made of.
+/// The parts of an attempt.
 #[derive(Debug)]
 pub(super) struct Sample {
     pub(super) handler: Handler,
@@ -20,7 +20,8 @@ pub(super) struct Sample {
 }
 
 impl Sample {
-    /// Creates the start of a container `web` with these labels, for a handler `told` that gives an attempt 10 seconds.
+    /// Creates the start event of a container `web` with these labels, for a handler `told` that allows 10 seconds
+    /// per attempt.
     pub(super) fn with_labels(labels: &[(&str, &str)]) -> Self {
         let handler = Handler {
             name: "told".to_owned(),
@@ -50,7 +51,7 @@ impl Sample {
         Self { handler, event, inspection }
     }
 
-    /// Returns the first attempt of it.
+    /// Returns the first attempt to deliver it.
     pub(super) fn attempt(&self) -> Attempt<'_> {
         Attempt {
             node: "h1",

@@ -12,19 +12,19 @@ use longshore_plan::dns::{Answer, Forward};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-/// How many questions other servers are asked at once.
+/// Maximum number of questions forwarded at once.
 const MAX_QUESTIONS: usize = 256;
-/// How long they may take: clients ask again after five seconds.
+/// How long an upstream server may take: clients retry after five seconds.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// Asks other servers.
+/// Forwards questions to other servers.
 pub(super) struct Forwarder {
     servers: NameServerPool<TokioRuntimeProvider>,
     room: Semaphore,
 }
 
 impl Forwarder {
-    /// Makes one that asks these, with these settings for those that are asked over TLS.
+    /// Creates a forwarder to these servers; `tls` applies to those reached over TLS.
     pub(super) fn new(servers: &[SocketAddr], tls: TlsConfig) -> Self {
         let mut options = ResolverOpts::default();
         options.timeout = ANSWER_TIMEOUT;
@@ -42,7 +42,7 @@ impl Forwarder {
         Self { servers, room: Semaphore::new(MAX_QUESTIONS) }
     }
 
-    /// Returns what they answer; a failure where they do not, or are asked enough as it is.
+    /// Returns the servers' answer, or a failure if none answers or too many questions are already open.
     pub(super) async fn ask(&self, forward: Forward) -> Answer {
         let failed = |forward: Forward| forward.answered(ResponseCode::ServFail, Vec::new(), Vec::new());
         let Ok(_room) = self.room.try_acquire() else { return failed(forward) };

@@ -1,9 +1,9 @@
-//! Names in DNS: kept like World, and answered from a snapshot.
+//! DNS names, kept up to date like World and answered from a snapshot.
 //!
-//! [`DnsServer`] follows World and publishes a zone with each change; the loops of `udp` and `tcp` hold whatever zone was
-//! published last and never wait for the next.
+//! [`DnsServer`] follows World and publishes a zone with each change. The loops of `udp` and `tcp` use the zone that
+//! was published last and never wait for the next.
 //!
-//! Deliberately absent: which names there are and which answer a request gets (`longshore_plan::dns`).
+//! Deliberately absent: which names exist and how a request is answered (`longshore_plan::dns`).
 
 mod forward;
 mod ports;

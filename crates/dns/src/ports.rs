@@ -6,11 +6,11 @@ use longshore_model::Transport;
 use longshore_net::{Datagrams, bind};
 use tokio::net::TcpListener;
 
-/// How many connections wait to be taken.
+/// Number of connections that may wait to be accepted.
 const BACKLOG: i32 = 128;
 
-/// The open ports of a DNS server. They outlive an agent that is replaced: what is asked meanwhile waits in them for the one
-/// that they are handed to.
+/// The open ports of a DNS server. They outlive an agent that is replaced: requests queue in them until the successor
+/// takes over.
 #[derive(Debug)]
 pub struct DnsPorts {
     datagrams: UdpSocket,
@@ -18,7 +18,7 @@ pub struct DnsPorts {
 }
 
 impl DnsPorts {
-    /// Ports that a predecessor opened.
+    /// Wraps ports that a predecessor opened.
     pub fn new(datagrams: UdpSocket, connections: StdListener) -> Self {
         Self { datagrams, connections }
     }
@@ -30,18 +30,18 @@ impl DnsPorts {
         Ok(Self { datagrams, connections })
     }
 
-    /// Returns whether they are open at this address.
+    /// Returns whether the ports are bound to this address.
     pub(super) fn are_at(&self, address: SocketAddr) -> bool {
         let is_it = |found: io::Result<SocketAddr>| found.is_ok_and(|found| found == address);
         is_it(self.datagrams.local_addr()) && is_it(self.connections.local_addr())
     }
 
-    /// Returns the same ports, for another to hold.
+    /// Duplicates the ports for another owner.
     pub fn share(&self) -> io::Result<Self> {
         Ok(Self { datagrams: self.datagrams.try_clone()?, connections: self.connections.try_clone()? })
     }
 
-    /// Returns the same ports, watched by the runtime.
+    /// Duplicates the ports and registers them with the runtime.
     pub(super) fn watch(&self) -> io::Result<(Datagrams, TcpListener)> {
         let Self { datagrams, connections } = self.share()?;
         datagrams.set_nonblocking(true)?;
@@ -51,7 +51,7 @@ impl DnsPorts {
 }
 
 impl From<DnsPorts> for [OwnedFd; 2] {
-    /// For datagrams, and for connections.
+    /// Splits the ports into the datagram socket and the listener.
     fn from(ports: DnsPorts) -> Self {
         [ports.datagrams.into(), ports.connections.into()]
     }

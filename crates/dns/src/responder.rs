@@ -9,12 +9,12 @@ use metrics::Counter;
 use super::forward::Forwarder;
 use crate::zones::Zones;
 
-/// Answers requests, whichever way they came.
+/// Answers requests from either transport.
 pub(super) struct Responder {
     zones: Zones,
-    /// Absent where nothing is forwarded, and while that cannot be set up.
+    /// Empty if nothing is forwarded, and until forwarding is set up.
     forwarder: Arc<OnceLock<Forwarder>>,
-    /// Moves with every request, so that replicas take turns.
+    /// Advances with every request, to rotate replicas.
     turn: AtomicUsize,
     counters: Counters,
 }
@@ -24,7 +24,7 @@ impl Responder {
         Self { zones, forwarder, turn: AtomicUsize::new(0), counters: Counters::new() }
     }
 
-    /// Returns what becomes of a request; what is to be forwarded is for [`Responder::forward`].
+    /// Decides the reply to a request; a request to forward is passed to [`Responder::forward`].
     pub(super) fn answer(&self, request: &[u8], transport: Transport) -> Reply {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let reply = dns::answer(&self.zones.load(), request, transport, turn);
@@ -34,7 +34,7 @@ impl Responder {
         reply
     }
 
-    /// Has other servers answer.
+    /// Forwards a question to other servers.
     pub(super) async fn forward(&self, forward: Forward) -> Answer {
         let answer = match self.forwarder.get() {
             Some(forwarder) => forwarder.ask(forward).await,
@@ -45,7 +45,7 @@ impl Responder {
     }
 }
 
-/// One counter for each way that a request can go.
+/// One counter for each outcome of a request.
 struct Counters(Vec<(ResponseCode, Counter)>, Counter);
 
 impl Counters {

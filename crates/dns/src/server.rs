@@ -1,9 +1,9 @@
-//! The DNS server: kept like World, and answering from a snapshot.
+//! The DNS server, kept up to date like World and answering from a snapshot.
 //!
-//! [`DnsServer`] follows World and publishes a [`Zone`] with each change; the loops of `udp` and `tcp` hold whatever zone was
-//! published last and never wait for the next. Which answer a request gets is `longshore_plan::dns`'s to say.
+//! [`DnsServer`] follows World and publishes a [`Zone`] with each change. The loops of `udp` and `tcp` use the zone
+//! that was published last and never wait for the next. `longshore_plan::dns` decides how a request is answered.
 //!
-//! A successor is handed its predecessor's ports open ([`DnsPorts`]), so that nothing that is asked is lost in between.
+//! A successor inherits its predecessor's open ports ([`DnsPorts`]), so no request is lost in between.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -26,28 +26,28 @@ use crate::responder::Responder;
 use crate::zones::Zones;
 use crate::{DnsSettings, tcp, udp};
 
-/// How long open questions may take once the server is told to end.
+/// How long open questions may take once the server is stopped.
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// The server's ports once they are open, for those who hand them on.
+/// The server's ports once they are open, for handing them over.
 pub type SharedPorts = Arc<OnceLock<DnsPorts>>;
 
 /// The DNS server.
 pub struct DnsServer {
     settings: DnsSettings,
-    /// The host's name as it was given.
+    /// The host's name as configured.
     node: String,
     location: BalancerLocation,
     ports: SharedPorts,
     plan: NamePlan,
     zones: Zones,
     serial: u32,
-    /// Made with the ports, as it opens none before it is needed.
+    /// Created with the ports, which open when first needed.
     responder: Option<Arc<Responder>>,
-    /// Answers, whatever else the agent does; started with the ports.
+    /// Answers independently of the rest of the agent; started with the ports.
     thread: Option<OwnThread>,
     forwarder: Arc<OnceLock<Forwarder>>,
-    /// Makes what servers are asked with over TLS.
+    /// Creates the TLS configuration for forwarding.
     tls: fn() -> Result<TlsConfig, NetError>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -55,7 +55,8 @@ pub struct DnsServer {
 }
 
 impl DnsServer {
-    /// Creates a server that answers nobody until its first pass; by the ports of a predecessor, if they are where it is to listen.
+    /// Creates a server that answers nothing until its first pass. It uses a predecessor's ports if they are bound to
+    /// the configured address.
     pub fn new(
         settings: DnsSettings,
         node: &str,
@@ -64,7 +65,7 @@ impl DnsServer {
     ) -> Self {
         let names =
             NameSettings { domain: settings.domain.clone(), node: node.parse().ok(), host: Vec::new() };
-        // Grows over restarts as well, if the clock does.
+        // Also grows across restarts, provided that the clock does.
         let serial = jiff::Timestamp::now().as_second() as u32;
         let plan = NamePlan::new(names);
         let stop = CancellationToken::new();
@@ -87,24 +88,24 @@ impl DnsServer {
         }
     }
 
-    /// Returns what is answered from, for those who show it.
+    /// Returns the zone that is answered from, for display.
     pub fn zones(&self) -> Zones {
         Arc::clone(&self.zones)
     }
 
-    /// Returns the ports that it answers by, as soon as they are open.
+    /// Returns the ports; they are set as soon as they are open.
     pub fn ports(&self) -> SharedPorts {
         Arc::clone(&self.ports)
     }
 
-    /// Answers what it has taken, and ends.
+    /// Answers the requests already taken, then ends.
     pub async fn end(self) {
         self.stop.cancel();
         self.tasks.close();
         let _ = tokio::time::timeout(DRAIN_TIMEOUT, self.tasks.wait()).await;
     }
 
-    /// Has the plan look at what changed; whether a name is not what it was.
+    /// Updates the plan from what changed; returns whether a name changed.
     fn look_at(&mut self, world: &World, changed: &BTreeSet<Change>) -> bool {
         if changed.iter().all(|change| matches!(change, Change::Container(_))) {
             return changed.iter().fold(false, |moved, change| self.plan.update(world, change) | moved);
@@ -123,7 +124,7 @@ impl DnsServer {
         self.zones.store(Arc::new(zone(&self.plan, &self.settings, self.serial)));
     }
 
-    /// Opens the ports, if they are not open.
+    /// Opens the ports if they are not open yet.
     fn open(&mut self) -> std::io::Result<()> {
         if self.responder.is_some() {
             return Ok(());
@@ -149,7 +150,7 @@ impl DnsServer {
         Ok(())
     }
 
-    /// Sets forwarding up, if it is asked for and was not.
+    /// Sets up forwarding if it is configured and not set up yet.
     fn forward(&self) -> Result<(), NetError> {
         if !self.settings.forward.is_empty() && self.forwarder.get().is_none() {
             let forwarder = Forwarder::new(&self.settings.forward, (self.tls)()?);
@@ -212,13 +213,12 @@ fn no_node(node: &str) -> Problem {
     }
 }
 
-/// Whole seconds, as DNS counts.
+/// Rounds to whole seconds, as DNS counts.
 fn seconds(time: Duration) -> u32 {
     u32::try_from(time.as_secs()).unwrap_or(u32::MAX).min(i32::MAX as u32)
 }
 
-/// Returns the addresses by which others reach the containers' host.
-/// Returns the names that a server with these settings would answer, and what keeps others from being names.
+/// Returns the names that a server with these settings would answer, and the problems of names that it would not.
 pub fn preview(
     settings: &DnsSettings,
     node: &str,
@@ -232,6 +232,7 @@ pub fn preview(
     (plan.table().clone(), problems.collect())
 }
 
+/// Returns the addresses at which others reach the containers' host.
 fn host_addresses(listen: IpAddr, location: &BalancerLocation, world: &World) -> Vec<IpAddr> {
     match location {
         BalancerLocation::Outside => return world.own().addresses.clone(),
@@ -246,7 +247,7 @@ fn host_addresses(listen: IpAddr, location: &BalancerLocation, world: &World) ->
         return vec![listen];
     }
     let found: Vec<IpAddr> = local_addr::addresses().collect();
-    // A host without a way out is only reached from itself.
+    // A host without a route out is only reachable from itself.
     if found.is_empty() { vec![Ipv4Addr::LOCALHOST.into()] } else { found }
 }
 
@@ -257,7 +258,7 @@ mod tests {
 
     use super::*;
 
-    /// A question for the address of `example.com`, by the number 7.
+    /// A question for the address of `example.com`, with the id 7.
     const QUESTION: &[u8] = b"\0\x07\x01\0\0\x01\0\0\0\0\0\0\x07example\x03com\0\0\x01\0\x01";
 
     #[tokio::test]
@@ -283,7 +284,7 @@ mod tests {
             "{told:?}"
         );
 
-        // Its own names are answered, and a question for another is told that the server failed.
+        // Own names are answered; a question for any other gets a server failure.
         let client = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
         client.send_to(QUESTION, listen).await.expect("sent");
         let mut answer = [0; 512];

@@ -13,16 +13,17 @@ use tokio_util::task::TaskTracker;
 
 use super::responder::Responder;
 
-/// How many connections are served at once; more wait in the system's queue.
+/// Maximum number of connections served at once; more wait in the system's queue.
 const MAX_CONNECTIONS: usize = 128;
-/// How long a client may take to send a request whole, or to take its answer; one that asks nothing for so long is left.
+/// How long a client may take to send a whole request or to read its answer; an idle client is disconnected after
+/// this.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The same while as many are served as may be, so that those that wait get their turn.
+/// The same while the connection limit is reached, so that waiting connections get their turn.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long nothing is accepted after the system said that it cannot.
+/// How long accepting pauses after a system error.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves connections until told to stop. Those in the queue by then are for who has the port next.
+/// Serves connections until stopped. Those still in the queue are left to the next owner of the port.
 pub(super) async fn serve(
     listener: TcpListener,
     responder: Arc<Responder>,
@@ -33,7 +34,7 @@ pub(super) async fn serve(
     let begin = |stream: TcpStream, permit| {
         let (responder, room, stop) = (Arc::clone(&responder), Arc::clone(&room), stop.clone());
         tasks.spawn(async move {
-            // How a client's connection ends is the client's business.
+            // How a client's connection ends does not matter here.
             let _ = connection(stream, &responder, &room, &stop).await;
             drop(permit);
         });
@@ -50,7 +51,7 @@ pub(super) async fn serve(
         };
         match taken {
             Ok((stream, permit)) => begin(stream, permit),
-            // The client left while it was in the queue.
+            // The client left while in the queue.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 tracing::warn!(%error, "cannot accept DNS connections for a moment");
@@ -60,14 +61,14 @@ pub(super) async fn serve(
     }
 }
 
-/// Answers one request after the other, in their order.
+/// Answers requests one after another, in order.
 async fn connection(
     mut stream: TcpStream,
     responder: &Responder,
     room: &Semaphore,
     stop: &CancellationToken,
 ) -> io::Result<()> {
-    // Only costs latency where it fails.
+    // A failure only costs latency.
     let _ = stream.set_nodelay(true);
     let mut request = Vec::new();
     let mut first = true;
@@ -83,7 +84,7 @@ async fn connection(
         let answer = match responder.answer(&request, Transport::Tcp) {
             Reply::Answer(answer) => answer,
             Reply::Forward(forward) => responder.forward(*forward).await,
-            // Who sends no request has nothing to say.
+            // Not a request: close the connection.
             Reply::Nothing => return Ok(()),
         };
         let Ok(length) = u16::try_from(answer.bytes.len()) else { return Ok(()) };
@@ -92,11 +93,11 @@ async fn connection(
     }
 }
 
-/// Reads one request whole, in place of what is in `request`.
+/// Reads one whole request, replacing the contents of `request`.
 async fn read(stream: &mut TcpStream, request: &mut Vec<u8>) -> io::Result<()> {
     let length = stream.read_u16().await?;
     request.clear();
-    // Room is made for what comes, not for what is announced.
+    // Allocates for what arrives, not for what is announced.
     let read = AsyncReadExt::take(stream, u64::from(length)).read_to_end(request).await?;
     if read < usize::from(length) { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
 }

@@ -11,14 +11,14 @@ use tokio_util::task::TaskTracker;
 
 use super::responder::Responder;
 
-/// The longest request that is read whole; a longer one is cut, and refused for that.
+/// The longest request that is read whole; a longer one is truncated, and therefore refused.
 const MAX_REQUEST: usize = 4096;
-/// Requests answered in a row before other tasks have their turn.
+/// Requests answered in a row before yielding to other tasks.
 const MAX_BATCH: usize = 64;
-/// How long nothing is read after the system said that it cannot.
+/// How long reading pauses after a system error.
 const READ_PAUSE: Duration = Duration::from_millis(100);
 
-/// Answers datagrams until told to stop. Those in the queue by then are for who has the port next.
+/// Answers datagrams until stopped. Those still in the queue are left to the next owner of the port.
 pub(super) async fn serve(
     socket: Datagrams,
     responder: Arc<Responder>,
@@ -42,7 +42,7 @@ pub(super) async fn serve(
     }
 }
 
-/// Answers the datagrams that are there, up to a batch of them.
+/// Answers the datagrams that have arrived, up to one batch.
 fn take(
     socket: &Arc<Datagrams>,
     responder: &Arc<Responder>,
@@ -71,7 +71,7 @@ fn take(
     Ok(())
 }
 
-/// A datagram that cannot be sent is one that was lost: the client asks again.
+/// Sends a datagram. A failure counts as a lost datagram: the client retries.
 fn send(socket: &Datagrams, bytes: &[u8], peer: SocketAddr, local: LocalAddress) {
     if let Err(error) = socket.send(bytes, peer, local) {
         tracing::debug!(%peer, %error, "a DNS answer is lost");

@@ -1,4 +1,4 @@
-//! The one way to the Docker Engine: from an address to calls.
+//! The only way to the Docker Engine: from an address to calls.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use tokio::sync::Mutex;
 
 use crate::{DockerAddress, DockerSettings, InspectionCache};
 
-/// How long one answer of Docker may take.
+/// How long Docker may take to answer a call.
 pub(crate) const CALL: Duration = Duration::from_secs(20);
 
-/// The engine's API. Cheap to clone; every clone shares one connection, which is made when it is first needed.
+/// The engine's API. Cheap to clone; all clones share one connection, which opens when first needed.
 #[derive(Clone, Debug)]
 pub struct DockerClient {
     settings: DockerSettings,
@@ -23,30 +23,30 @@ pub struct DockerClient {
 }
 
 impl DockerClient {
-    /// Makes a client that connects when it is first needed.
+    /// Creates a client that connects when first needed.
     pub fn new(settings: DockerSettings) -> Self {
         Self { settings, agreed: Arc::default(), inspections: InspectionCache::default() }
     }
 
-    /// Returns how the engine is reached.
+    /// Returns the connection settings.
     pub fn settings(&self) -> &DockerSettings {
         &self.settings
     }
 
-    /// Returns every container as the engine shows it, for as long as it is [watched](crate::watch).
+    /// Returns the cached inspections of all containers, kept up to date while the engine is [watched](crate::watch).
     pub fn inspections(&self) -> &InspectionCache {
         &self.inspections
     }
 
-    /// Returns the engine's version, `29.0.1`; nothing where it does not answer.
+    /// Returns the engine's version, `29.0.1`; `None` if it does not answer.
     pub async fn version(&self) -> Option<String> {
         self.ready().await.ok()?.version().await.ok()?.version
     }
 
-    /// Returns the connection, its API version agreed on.
+    /// Returns the connection, with its API version negotiated.
     ///
     /// # Errors
-    /// While Docker does not answer.
+    /// Returns an error while Docker does not answer.
     pub async fn ready(&self) -> Result<Docker, Error> {
         let mut agreed = self.agreed.lock().await;
         match &*agreed {
@@ -55,7 +55,7 @@ impl DockerClient {
         }
     }
 
-    /// Connects anew, for all clones: the engine may be another version from here on.
+    /// Reconnects all clones: the engine may have a different version from here on.
     pub(crate) async fn reconnect(&self) -> Result<Docker, Error> {
         let docker = connect(&self.settings).await?;
         *self.agreed.lock().await = Some(docker.clone());
@@ -63,18 +63,18 @@ impl DockerClient {
     }
 }
 
-/// Returns the API version that a connection speaks: `1.44`.
+/// Returns the API version of a connection: `1.44`.
 pub(crate) fn version(docker: &Docker) -> String {
     let version = docker.client_version();
     format!("{}.{}", version.major_version, version.minor_version)
 }
 
-/// Connects, agrees on the API version and names it in every request, so that the engine answers as it did then.
+/// Connects, negotiates the API version and names it in every request, so an upgraded engine keeps answering in it.
 async fn connect(settings: &DockerSettings) -> Result<Docker, Error> {
     let docker = open(settings)?.with_timeout(CALL).negotiate_version().await?;
     let prefix = format!("/v{}", version(&docker));
     Ok(docker.with_request_modifier(move |mut request| {
-        // The client writes the paths without a version.
+        // The client writes paths without a version.
         if let Some(uri) = versioned(request.uri(), &prefix) {
             *request.uri_mut() = uri;
         }
@@ -122,7 +122,7 @@ mod tests {
 
     use super::*;
 
-    /// Answers one request. Returns its first line.
+    /// Answers one request. Returns the request's first line.
     async fn answer(listener: &TcpListener, body: &str) -> String {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut request = Vec::new();

@@ -1,7 +1,7 @@
-//! What `docker login` left: the credentials of a registry, found as Docker's own program finds them.
+//! Registry credentials from `docker login`, found as Docker's own CLI finds them.
 //!
-//! They are looked up for each pull, so that a login counts at once, and kept nowhere. The crate `docker_credential`
-//! does the same, but waits for a helper that hangs without end, on a thread that nothing can stop.
+//! They are looked up for each pull, so a login applies at once, and stored nowhere. The crate `docker_credential`
+//! does the same, but waits indefinitely for a helper that hangs, on a thread that cannot be stopped.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -19,18 +19,18 @@ use serde::Deserialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
-/// Longest `config.json`, and longest answer of a helper, in bytes.
+/// Maximum size of `config.json` and of a helper's answer, in bytes.
 const MAX_FILE: u64 = 1024 * 1024;
 /// How long a helper may take.
 const HELPER_TIMEOUT: Duration = Duration::from_secs(10);
-/// The name by which Docker's program keeps the login of Docker Hub.
+/// The key under which Docker's CLI stores the login of Docker Hub.
 const HUB: &str = "https://index.docker.io/v1/";
-/// What a helper says that has no credentials of the registry, as Docker's program knows it.
+/// A helper's message that it has no credentials for the registry, as Docker's CLI recognizes it.
 const NONE: &str = "credentials not found in native keychain";
-/// The name of a user that says that the secret is a token.
+/// The user name that marks the secret as a token.
 const TOKEN: &str = "<token>";
 
-/// Why it is not known whether there are credentials. What the files and helpers say is in none of these: it is secret.
+/// Why the credentials are unknown. No message contains what the files and helpers return: it is secret.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CredentialError {
     #[error("cannot read {}", path.display())]
@@ -45,7 +45,7 @@ pub(crate) enum CredentialError {
     Helper { program: String, why: String },
 }
 
-/// Docker's `config.json`, as far as it is about credentials.
+/// The credential settings of Docker's `config.json`.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Config {
@@ -63,7 +63,7 @@ struct Entry {
     identitytoken: String,
 }
 
-/// What a helper answers.
+/// A helper's answer.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Answer {
@@ -71,10 +71,11 @@ struct Answer {
     secret: String,
 }
 
-/// Returns the credentials of the agent's user for a registry, as an image reference names it; `None` where there are none.
+/// Returns the credentials of the agent's user for a registry, as an image reference names it; `None` if there are
+/// none.
 pub(crate) async fn of_registry(registry: &str) -> Result<Option<DockerCredentials>, CredentialError> {
     let folder = std::env::var_os("DOCKER_CONFIG").filter(|folder| !folder.is_empty()).map(PathBuf::from);
-    // A service of the system has no HOME: the list of users has.
+    // A system service has no HOME: the user database does.
     match folder.or_else(|| Some(std::env::home_dir()?.join(".docker"))) {
         Some(folder) => of_file(&folder.join("config.json"), registry).await,
         None => Ok(None),
@@ -108,14 +109,15 @@ fn is_hub(registry: &str) -> bool {
     matches!(registry, "docker.io" | "index.docker.io" | "registry-1.docker.io")
 }
 
-/// Returns the registry of a key that an old program wrote as a URL.
+/// Returns the registry of a key that an old version wrote as a URL.
 fn host(key: &str) -> &str {
     let bare = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
     bare.split('/').next().unwrap_or(bare)
 }
 
 impl Entry {
-    /// Returns what it says, which may be nothing: then a helper has it. `None` where that cannot be understood.
+    /// Returns the entry's credentials, which may be absent: then a helper has them. `None` if the entry is
+    /// malformed.
     fn credentials(&self, server: &str) -> Option<Option<DockerCredentials>> {
         if !self.identitytoken.is_empty() {
             return Some(Some(credentials(server, TOKEN, &self.identitytoken)));
@@ -141,7 +143,7 @@ fn credentials(server: &str, user: &str, secret: &str) -> DockerCredentials {
     }
 }
 
-/// Asks a helper, as Docker's program does: the server on its standard input, JSON on its standard output.
+/// Asks a helper, as Docker's CLI does: the server on its standard input, JSON on its standard output.
 async fn ask(program: &str, server: &str) -> Result<Option<DockerCredentials>, CredentialError> {
     let failed = |source| CredentialError::Run { program: program.to_owned(), source };
     let wrong = |why: String| CredentialError::Helper { program: program.to_owned(), why };
@@ -183,7 +185,7 @@ mod tests {
 
     use super::*;
 
-    /// `user:password` or the token, as it is found in this `config.json`.
+    /// Returns `user:password` or the token that this `config.json` yields.
     async fn found(config: &str, registry: &str) -> Result<Option<String>, CredentialError> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config.json");

@@ -1,28 +1,28 @@
-//! Whether a container can notice the signal that asks it to stop.
+//! Whether a container can handle the signal that asks it to stop.
 //!
-//! The kernel drops a signal for the first process of a container unless that process handles or awaits it. Many programs
-//! do neither (`sleep`, a shell without a trap), and waiting for them to end is in vain.
+//! The kernel drops a signal for the first process of a container unless that process handles or awaits it. Many
+//! programs do neither (`sleep`, a shell without a trap), and waiting for them to exit is futile.
 
 use std::path::Path;
 
-/// Docker's stop signal where nothing names another.
+/// Docker's default stop signal.
 const SIGTERM: u32 = 15;
 
-/// Returns true if it is certain that the first process of a container, `pid` on this host, does not notice SIGTERM. Where
-/// that process cannot be seen, as of a Docker elsewhere, nothing is certain.
+/// Returns true if the first process of a container, `pid` on this host, certainly ignores SIGTERM. Returns false if
+/// that process is not visible, as with a remote Docker.
 pub(crate) fn is_deaf(container: &str, pid: i64) -> bool {
     let folder = Path::new("/proc").join(pid.to_string());
     let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap_or_default();
-    // The number may be another process's here than it is for Docker.
+    // On this host, the number may belong to another process than it does for Docker.
     !container.is_empty() && read("cgroup").contains(container) && drops(&read("status"), SIGTERM)
 }
 
-/// Reads `/proc/<pid>/status`.
+/// Parses `/proc/<pid>/status`.
 fn drops(status: &str, signal: u32) -> bool {
     let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
     let has = |name: &str| {
         let set = field(name).and_then(|set| u64::from_str_radix(set, 16).ok());
-        // What cannot be read may be set.
+        // An unreadable set may contain it.
         set.is_none_or(|set| set & (1 << (signal - 1)) != 0)
     };
     let is_first = field("NSpid:").is_some_and(|pids| {

@@ -1,4 +1,4 @@
-//! What became of containers that no event explains.
+//! Finds out what happened to containers that no event explains.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -16,12 +16,12 @@ use tokio::time::timeout;
 use crate::DockerClient;
 use crate::watch::translate::{self, nanoseconds};
 
-/// How long Docker may take to show all containers in doubt, and to list the events that it remembers.
+/// How long Docker may take to inspect all containers in doubt, and to list the events that it remembers.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// How many containers are inspected at once.
+/// Maximum number of concurrent inspections.
 const MAX_CONCURRENT: usize = 16;
 
-/// The watch's own inspections do not do: they are as old as the events that are in doubt.
+/// The watch's own inspections are not usable here: they are as old as the events in doubt.
 impl Examine for DockerClient {
     fn examine<'a>(&'a self, containers: &'a [ContainerId]) -> BoxFuture<'a, Option<Evidence>> {
         Box::pin(async {
@@ -32,8 +32,8 @@ impl Examine for DockerClient {
     }
 }
 
-/// Returns what Docker says of these containers, and then the events that it remembers: some may be newer than what a
-/// container is shown as, and none that is older is missing. Nothing if it does not answer all of it.
+/// Returns Docker's inspections of these containers, then the events that it remembers: some may be newer than an
+/// inspection, and no older one is missing. `None` unless it answers everything.
 async fn evidence(docker: &Docker, containers: &[ContainerId], include_env: bool) -> Option<Evidence> {
     let look = |id: ContainerId| async move {
         let container = inspect(docker, &id, include_env).await?;
@@ -62,7 +62,7 @@ async fn inspect(docker: &Docker, id: &ContainerId, include_env: bool) -> Result
     }
 }
 
-/// Returns all events of containers and networks that Docker remembers, up to this time.
+/// Returns all events of containers and networks that Docker remembers up to this time.
 async fn events(docker: &Docker, until: i64) -> Result<Vec<DockerEvent>, Error> {
     let filters = HashMap::from([("type", vec!["container", "network"])]);
     let until = format!("{}.{:09}", until / 1_000_000_000, until % 1_000_000_000);

@@ -1,7 +1,7 @@
-//! Every container as Docker shows it, looked at once and shared: the watch inspects a container when something happens to
-//! it, and whoever needs more of it than World has reads that.
+//! A shared cache of every container's inspection: the watch inspects a container when something happens to it, and
+//! consumers that need more than World has read the result.
 //!
-//! Nothing is kept until somebody asks for the first time.
+//! Nothing is cached until the first request.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,24 +16,24 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::watch::Shown;
 
-/// How long Docker may take to show a container.
+/// How long Docker may take to inspect a container.
 const INSPECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why a container is not shown.
+/// Why an inspection is not available.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InspectionError {
-    /// Docker is not there.
+    /// Docker is not reachable.
     #[error("Docker does not answer: {0}")]
     Away(String),
-    /// Docker refuses to show this container.
+    /// Docker refuses to inspect this container.
     #[error("{0}")]
     Refused(String),
-    /// Docker takes its time.
+    /// Docker takes too long.
     #[error("Docker does not show it within 5 seconds")]
     Timeout,
 }
 
-/// The last inspection of every container. Cheap to clone; every clone is the same cache.
+/// The last inspection of every container. Cheap to clone; all clones share one cache.
 #[derive(Clone, Debug)]
 pub struct InspectionCache(Arc<Shared>);
 
@@ -46,22 +46,22 @@ struct Shared {
 
 #[derive(Debug)]
 struct Known {
-    /// Why Docker is not there, if it is not.
+    /// Why Docker is not reachable, if it is not.
     away: Option<String>,
     entries: BTreeMap<ContainerId, Entry>,
-    /// The containers that somebody wants to be shown, and that the watch does not know of yet.
+    /// Requested containers that the watch does not know yet.
     wanted: BTreeSet<ContainerId>,
 }
 
 #[derive(Debug)]
 enum Entry {
-    /// It is being looked at, since something happened to it. Whoever waits is woken when this goes.
+    /// Being inspected, since something happened to it. Waiters are woken when this is dropped.
     Pending(Vec<oneshot::Sender<()>>),
     As(Arc<RawValue>),
     Refused(String),
 }
 
-/// What there is for one who asks.
+/// What a request finds.
 enum Found {
     Now(Result<Option<Arc<RawValue>>, InspectionError>),
     Soon(oneshot::Receiver<()>),
@@ -80,11 +80,11 @@ impl Default for InspectionCache {
 }
 
 impl InspectionCache {
-    /// Returns a container as Docker shows it, not older than the last event of it that was told; nothing if it is gone.
-    /// What was seen before Docker went away is shown until it is back.
+    /// Returns a container's inspection, no older than its last reported event; `None` if the container is gone.
+    /// While Docker is not reachable, the last inspection is returned.
     ///
     /// # Errors
-    /// Why Docker does not show it.
+    /// Returns why no inspection is available.
     pub async fn get(&self, id: &ContainerId) -> Result<Option<Arc<RawValue>>, InspectionError> {
         self.0.is_used.store(true, Ordering::Relaxed);
         let found = async {
@@ -122,7 +122,7 @@ impl InspectionCache {
         Found::Soon(changed)
     }
 
-    /// Waits until somebody wants a container of which nothing is known, and takes it.
+    /// Waits until an unknown container is requested, and takes it.
     pub(crate) async fn wanted(&self) -> ContainerId {
         loop {
             let asked = self.0.asked.notified();
@@ -133,12 +133,12 @@ impl InspectionCache {
         }
     }
 
-    /// Returns whether anybody has ever asked.
+    /// Returns whether there was ever a request.
     pub(crate) fn is_used(&self) -> bool {
         self.0.is_used.load(Ordering::Relaxed)
     }
 
-    /// Takes over how a container is shown from here on.
+    /// Updates a container's entry.
     pub(crate) fn show(&self, id: ContainerId, shown: Shown) {
         if !self.is_used() {
             return;
@@ -153,12 +153,12 @@ impl InspectionCache {
         }
     }
 
-    /// Docker is there, and about to be listed.
+    /// Notes that Docker is reachable and about to be listed.
     pub(crate) fn back(&self) {
         self.known().away = None;
     }
 
-    /// Docker is not there, and why.
+    /// Notes that Docker is not reachable, and why.
     pub(crate) fn away(&self, why: &str) {
         let mut known = self.known();
         known.away = Some(why.to_owned());

@@ -1,9 +1,9 @@
-//! Docker: the only room that knows how the engine speaks.
+//! Docker: the only crate that knows the engine's API.
 //!
-//! [`watch`] turns its events, lists and inspections into observations for World's writer; [`steps`] carries orders out on
-//! containers; [`InspectionCache`] shows a container whole.
+//! [`watch`] turns its events, lists and inspections into observations for World's writer; [`steps`] carries out
+//! orders on containers; [`InspectionCache`] serves full inspections.
 //!
-//! Deliberately absent: what any of it means (`longshore-plan`), and when a step is made (`longshore-daemon`).
+//! Deliberately absent: what any of it means (`longshore-plan`), and when a step is taken (`longshore-daemon`).
 
 mod client;
 mod credentials;

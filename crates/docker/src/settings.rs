@@ -13,14 +13,14 @@ pub enum DockerAddress {
     Unix(PathBuf),
     /// `tcp://host:port`.
     Tcp {
-        /// A name or an address.
+        /// A host name or an IP address.
         host: String,
-        /// Its port; 2375 unless named, 2376 with TLS.
+        /// The port; by default 2375, or 2376 with TLS.
         port: Option<u16>,
     },
 }
 
-/// The text is not the address of a Docker Engine.
+/// The text is not a valid Docker Engine address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected unix:///path/to/docker.sock or tcp://host:port")]
 pub struct DockerAddressError;
@@ -44,7 +44,7 @@ impl FromStr for DockerAddress {
 }
 
 impl DockerAddress {
-    /// Returns what to do about an engine that does not respond at this address, by a look at its socket.
+    /// Returns what to do about an engine that does not respond at this address, judging by its socket.
     pub fn advice(&self) -> &'static str {
         let Self::Unix(path) = self else { return "start Docker, or set docker to its address" };
         match access(path, Access::READ_OK | Access::WRITE_OK) {
@@ -64,20 +64,20 @@ impl fmt::Display for DockerAddress {
     }
 }
 
-/// How the Docker Engine is reached and read.
+/// How to reach and read the Docker Engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DockerSettings {
-    /// Where it listens.
+    /// The engine's address.
     pub address: DockerAddress,
-    /// The folder with `ca.pem`, `cert.pem` and `key.pem` where TLS is spoken; `DOCKER_CERT_PATH`.
+    /// The folder with `ca.pem`, `cert.pem` and `key.pem`, with TLS; `DOCKER_CERT_PATH`.
     pub cert_path: Option<PathBuf>,
-    /// Whether a container's environment counts as labels (Docker Glue's `--include-env`). Only variables that
-    /// are spelled like a label of ours are looked at.
+    /// Whether a container's environment counts as labels (Docker Glue's `--include-env`). Only variables spelled
+    /// like one of our labels are considered.
     pub include_env: bool,
 }
 
 impl DockerSettings {
-    /// Returns the address of the engine's host if it is another than this one.
+    /// Returns the address of the engine's host, unless it is this host.
     pub fn remote(&self) -> Option<&str> {
         match &self.address {
             DockerAddress::Unix(_) => None,
@@ -89,13 +89,13 @@ impl DockerSettings {
         }
     }
 
-    /// Returns a file of the certificate folder.
+    /// Returns the path of a file in the certificate folder.
     pub fn cert_file(&self, name: &str) -> Option<PathBuf> {
         self.cert_path.as_deref().map(|folder: &Path| folder.join(name))
     }
 }
 
-/// Only an address of this host can be bound.
+/// Returns whether the address is one of this host's: only those can be bound.
 fn is_own_address(ip: IpAddr) -> bool {
     std::net::UdpSocket::bind((ip, 0)).is_ok()
 }

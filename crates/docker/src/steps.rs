@@ -1,4 +1,4 @@
-//! Orders for sidecars, carried out one step at a time; what became of them is seen in World.
+//! Orders for sidecars, carried out one step at a time; World shows the result.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -26,14 +26,14 @@ use crate::client::CALL;
 use crate::credentials;
 use crate::deafness::is_deaf;
 
-/// How long an image may take to come.
+/// How long an image pull may take.
 const PULL_TIMEOUT: Duration = Duration::from_secs(600);
-/// How long a container may take to start: its volumes are filled then.
+/// How long a container may take to start, which includes filling its volumes.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long Docker waits between stop signal and SIGKILL, where the container does not say.
+/// How long Docker waits between stop signal and SIGKILL unless the container specifies it.
 const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 
-/// Why a step was not made.
+/// Why a step failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SidecarError {
     /// There is no connection to Docker.
@@ -44,15 +44,15 @@ pub enum SidecarError {
     Pull {
         /// The image reference.
         image: String,
-        /// With whose login it was tried.
+        /// The login that was used.
         login: String,
-        /// What Docker answered.
+        /// Docker's answer.
         source: Error,
     },
     /// The image reference cannot be parsed.
     #[error("cannot pull its image {image}")]
     Reference {
-        /// The text.
+        /// The reference.
         image: String,
         /// What is wrong with it.
         source: ImageReferenceError,
@@ -71,7 +71,7 @@ pub enum SidecarError {
     Connect {
         /// The network's name.
         network: String,
-        /// What Docker answered.
+        /// Docker's answer.
         source: Error,
     },
     /// Docker did not start the container.
@@ -85,18 +85,19 @@ pub enum SidecarError {
     Remove(#[source] Error),
 }
 
-/// What a step that was made came to.
+/// The result of a successful step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The image is there. Nothing was made of it: pulling takes long, and the sidecar may not be wanted any more.
+    /// The image was pulled. The container was not created: a pull takes long, and the sidecar may no longer be
+    /// wanted.
     Pulled,
-    /// The container runs that was made or started.
+    /// The container was created or started, and runs.
     Runs(ContainerId),
     /// The container is gone.
     Gone(ContainerId),
 }
 
-/// Makes a step.
+/// Carries out a step.
 pub async fn carry_out(docker: &Docker, step: &Step) -> Result<Outcome, SidecarError> {
     match step {
         Step::Create(sidecar) => {
@@ -120,12 +121,12 @@ pub async fn carry_out(docker: &Docker, step: &Step) -> Result<Outcome, SidecarE
     }
 }
 
-/// Makes a container, unless its image is missing.
+/// Creates a container, unless its image is missing.
 async fn create(docker: &Docker, sidecar: &Sidecar) -> Result<Option<String>, SidecarError> {
     let options = CreateContainerOptions { name: Some(sidecar.name.clone()), ..Default::default() };
     match docker.create_container(Some(options), body(sidecar)).await {
         Ok(made) => Ok(Some(made.id)),
-        // A container whose network it is to share may be missing as well.
+        // The container whose network it shares may be missing as well.
         Err(error) if status(&error) == Some(404) => {
             let image = docker.inspect_image(&sidecar.definition.image).await;
             let is_missing = image.is_err_and(|error| status(&error) == Some(404));
@@ -135,7 +136,7 @@ async fn create(docker: &Docker, sidecar: &Sidecar) -> Result<Option<String>, Si
     }
 }
 
-/// Has Docker fetch an image. A name without a tag is its `latest`: Docker's API would fetch every tag.
+/// Pulls an image. A name without a tag means `latest`: Docker's API would pull every tag.
 async fn pull(docker: &Docker, image: &str) -> Result<(), SidecarError> {
     let reference: ImageReference =
         image.parse().map_err(|source| SidecarError::Reference { image: image.to_owned(), source })?;
@@ -149,7 +150,7 @@ async fn pull(docker: &Docker, image: &str) -> Result<(), SidecarError> {
             "with the agent's login".to_owned()
         }
         Ok(None) => format!("without a login ({} has none of the agent's user)", reference.registry),
-        // What anybody may pull comes all the same.
+        // Public images can still be pulled.
         Err(error) => format!("without a login, as {}", chain(&error)),
     };
     tracing::info!(image, "pulling {login}");
@@ -160,8 +161,8 @@ async fn pull(docker: &Docker, image: &str) -> Result<(), SidecarError> {
     }
 }
 
-/// Credentials with all that this connection asks. bollard writes them in the alphabet of Base64 that Docker does not
-/// read: a password with `?`, `>` or `~` in it would not arrive.
+/// Adds credentials to all requests of this connection. bollard encodes them in a Base64 alphabet that Docker does
+/// not accept: a password that contains `?`, `>` or `~` would not arrive.
 fn with_login(docker: Docker, credentials: &DockerCredentials) -> Docker {
     let written = serde_json::to_vec(credentials).map(|json| URL_SAFE.encode(json)).unwrap_or_default();
     docker.with_request_modifier(move |mut request| {
@@ -172,14 +173,14 @@ fn with_login(docker: Docker, credentials: &DockerCredentials) -> Docker {
     })
 }
 
-/// Puts a container on all its networks but the first, which it was made with. Where that fails, it is taken away
-/// again: half connected, it would look like a whole one.
+/// Connects a container to all its networks but the first, which it was created with. If that fails, the container is
+/// removed again: half connected, it would look complete.
 async fn connect(docker: &Docker, id: &str, sidecar: &Sidecar) -> Result<(), SidecarError> {
     for joined in sidecar.networks.iter().skip(1) {
         let request =
             NetworkConnectRequest { container: id.to_owned(), endpoint_config: Some(endpoint(joined)) };
         if let Err(source) = docker.connect_network(&joined.network, request).await {
-            // If this fails too, the plan finds it on too few networks.
+            // If this fails too, the plan detects that networks are missing.
             let _ = remove(docker, id).await;
             return Err(SidecarError::Connect { network: joined.network.clone(), source });
         }
@@ -195,8 +196,8 @@ async fn start(docker: &Docker, id: &str) -> Result<(), SidecarError> {
     }
 }
 
-/// Stops a container by its own signal and grace. One that cannot notice the signal is left to be killed, unless its
-/// definition gives it time.
+/// Stops a container with its own signal and grace period. One that cannot handle the signal is killed at once,
+/// unless its definition sets a grace period.
 async fn stop(docker: &Docker, id: &str) -> Result<(), SidecarError> {
     let known = match docker.inspect_container(id, None::<InspectContainerOptions>).await {
         Ok(known) => known,
@@ -226,7 +227,7 @@ async fn remove(docker: &Docker, id: &str) -> Result<(), Error> {
     }
 }
 
-/// Returns whether an error says that it was done before, or is being done.
+/// Returns whether an error says that the step was already done or is in progress.
 fn is_done(error: &Error) -> bool {
     let removing = |error: &Error| error.to_string().contains("already in progress");
     matches!(status(error), Some(304 | 404)) || (status(error) == Some(409) && removing(error))
@@ -239,10 +240,10 @@ fn status(error: &Error) -> Option<u16> {
     }
 }
 
-/// Returns a sidecar as Docker takes it.
+/// Returns a sidecar as a request to Docker.
 fn body(sidecar: &Sidecar) -> ContainerCreateBody {
     let definition = &sidecar.definition;
-    // In the network of another container, nothing can be published, and Docker refuses to try.
+    // With another container's network, no port can be published, and Docker refuses the attempt.
     let has_network = !sidecar.networks.is_empty();
     let ports: &[Port] = if has_network { &definition.ports } else { &[] };
     let exposed =
@@ -276,14 +277,14 @@ fn body(sidecar: &Sidecar) -> ContainerCreateBody {
 fn host_config(sidecar: &Sidecar, ports: &[Port]) -> HostConfig {
     let definition = &sidecar.definition;
     let restart = match definition.restart {
-        // Longshore starts it again itself, and only while its main runs.
+        // Longshore restarts it itself, and only while its main container runs.
         Some(Restart::Always | Restart::No) | None => None,
         Some(Restart::OnFailure(times)) => Some(RestartPolicy {
             name: Some(RestartPolicyNameEnum::ON_FAILURE),
             maximum_retry_count: times.map(i64::from),
         }),
     };
-    // The default bridge has no names: links are lines of the hosts file there.
+    // The default bridge has no DNS names: links are entries of the hosts file there.
     let on_bridge = sidecar.networks.first().filter(|joined| joined.network == "bridge");
     let tmpfs = definition.volumes.iter().filter_map(|volume| match volume {
         Volume::Tmpfs { target, options } => Some((target.clone(), options.join(","))),
@@ -354,7 +355,7 @@ fn bind(volume: &Volume) -> Option<String> {
     Some(format!("{source}:{target}{options}"))
 }
 
-/// Returns what a bind cannot say.
+/// Returns a mount, for a volume that a bind cannot express.
 fn mount(volume: &Volume) -> Option<Mount> {
     match volume {
         Volume::Anonymous { target, read_only: true } => Some(Mount {

@@ -1,10 +1,10 @@
-//! How long to wait between attempts.
+//! Delays between attempts.
 
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
-/// Twice as long each time, up to `longest`, for ever; with some chance in it, so that not all hosts ask at once.
+/// Doubles the delay each time up to `longest`, indefinitely; with jitter, so that hosts do not retry all at once.
 pub fn exponential(first: Duration, longest: Duration) -> ExponentialBackoff {
     ExponentialBuilder::default()
         .with_min_delay(first)

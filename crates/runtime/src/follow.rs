@@ -1,4 +1,4 @@
-//! The loop of everything that is kept like World: woken by changes, retried with back-off.
+//! The loop of everything that follows World: woken by changes, retried with back-off.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,46 +15,46 @@ use crate::state::{Changes, Reader};
 use crate::status::{Cause, Reporter, StatusBoard};
 use crate::{Problems, Source, backoff};
 
-/// Something outside that is kept like World.
+/// Keeps something outside in line with World.
 pub trait Follower: Send + 'static {
-    /// The name that its status is shown under: one word for what it keeps.
+    /// The name under which its status is shown: one word for what it maintains.
     const NAME: &'static str;
 
-    /// Makes the outside like World. `changed` names what may differ: what changed since the last pass and, after a
-    /// back-off, what passes did not reach; all of World, the first time. It must be cheap where nothing differs, and may be dropped
-    /// at any await when the agent ends or the handler goes.
+    /// Brings the outside in line with World. `changed` names what may differ: what changed since the last pass and,
+    /// after a back-off, what passes did not reach; on the first pass, all of World. It must be cheap if nothing
+    /// differs, and may be dropped at any await when the agent ends or the handler is removed.
     fn pass(&mut self, world: &World, changed: &BTreeSet<Change>) -> impl Future<Output = Passed> + Send;
 
-    /// The next pass comes after a back-off: what failed by itself is to be tried again.
+    /// Prepares to retry what failed independently of World: the next pass follows a back-off.
     fn retry(&mut self) {}
 
-    /// Resolves when something other than World makes a pass necessary, with what that pass must look at besides what
-    /// the follower knows of by itself. It pends for ever unless there is such a thing, and may be dropped at any await.
+    /// Resolves when something other than World makes a pass necessary, with what that pass must check in addition to
+    /// what the follower itself knows. Never resolves by default, and may be dropped at any await.
     fn disturbed(&mut self) -> impl Future<Output = BTreeSet<Change>> + Send {
         std::future::pending()
     }
 }
 
-/// What every follower stands on.
+/// What every follower needs.
 #[derive(Clone, Debug)]
 pub struct FollowerContext {
     /// This host's name.
     pub node: String,
     /// World.
     pub world: Reader,
-    /// Where problems are told.
+    /// Where problems are reported.
     pub problems: Problems,
-    /// What each follower last did.
+    /// Each follower's status.
     pub statuses: StatusBoard,
     /// Cancelled when the agent ends.
     pub stop: CancellationToken,
-    /// How many followers have not made a whole pass yet.
+    /// How many followers have not completed a whole pass yet.
     pub unsettled: watch::Sender<usize>,
 }
 
 impl FollowerContext {
-    /// Starts a follower, its problems under `source`. It ends with the agent, or when `stop` is cancelled; what the
-    /// task returns is the follower, so that who takes it away for good can have it clean up.
+    /// Starts a follower, with its problems under `source`. It ends with the agent, or when `stop` is cancelled; the
+    /// task returns the follower, so that whoever removes it for good can let it clean up.
     pub fn follow<F: Follower>(
         &self,
         follower: F,
@@ -94,7 +94,7 @@ impl Drop for First {
     }
 }
 
-/// Where the outcome of passes shows.
+/// Where passes are reported.
 struct Reports {
     source: Source,
     problems: Problems,
@@ -102,16 +102,16 @@ struct Reports {
     first: First,
 }
 
-/// Everything that may make a follower look.
+/// Everything that may trigger a pass.
 #[derive(Debug)]
 enum Happening {
     Changed(BTreeSet<Change>),
     Disturbed(BTreeSet<Change>),
-    /// It is time for a pass that was due.
+    /// A pass is due.
     Due,
 }
 
-/// Keeps what `follower` keeps like World until told to stop.
+/// Runs the follower until stopped.
 async fn follow<F: Follower>(
     mut follower: F,
     world: Reader,
@@ -125,7 +125,7 @@ async fn follow<F: Follower>(
         let happening = tokio::select! {
             () = stop.cancelled() => break,
             more = changes.next() => Happening::Changed(more),
-            // What is away stays disturbed, and no pass could change that.
+            // While the outside is away it stays disturbed, and a pass could not change that.
             more = follower.disturbed(), if !pending.is_away => Happening::Disturbed(more),
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => Happening::Due,
         };
@@ -155,28 +155,28 @@ async fn follow<F: Follower>(
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 const MAX_DELAY: Duration = Duration::from_secs(10);
 
-/// A pass that is to be made now.
+/// A pass to make now.
 #[derive(Debug, PartialEq, Eq)]
 struct Turn {
-    /// What it is to look at.
+    /// What to check.
     changed: BTreeSet<Change>,
     cause: Cause,
 }
 
-/// What passes have not reached yet, and when the next one is worth while.
+/// What passes have not reached yet, and when the next one is due.
 #[derive(Debug)]
 struct Pending {
-    /// No pass was made yet.
+    /// Whether no pass was made yet.
     is_first: bool,
-    /// Something outside was disturbed since the last pass.
+    /// Whether something outside was disturbed since the last pass.
     is_disturbed: bool,
-    /// No pass has seen these.
+    /// Changes that no pass has seen.
     fresh: BTreeSet<Change>,
-    /// A pass has, and did not reach them.
+    /// Changes that a pass has seen but not reached.
     failed: BTreeSet<Change>,
-    /// When what failed is tried again.
+    /// When to retry what failed.
     retry: Option<Instant>,
-    /// Until then, nothing is.
+    /// Whether nothing is attempted until then.
     is_away: bool,
     /// When the follower itself wants a pass.
     wanted: Option<Instant>,
@@ -199,7 +199,7 @@ impl Default for Pending {
 }
 
 impl Pending {
-    /// Returns when a pass is worth while though nothing more happens, and why.
+    /// Returns when a pass is due without further input, and why.
     fn due(&self) -> Option<(Instant, Cause)> {
         let wanted = self.wanted.filter(|_| !self.is_away).map(|at| (at, Cause::Due));
         let retry = self.retry.map(|at| (at, Cause::Retry));
@@ -217,7 +217,7 @@ impl Pending {
         }
     }
 
-    /// Returns the pass to make at this moment; `None` if it is no moment for one.
+    /// Returns the pass to make at this moment; `None` if none is due.
     fn take(&mut self, now: Instant) -> Option<Turn> {
         let is_retry = self.retry.is_some_and(|at| at <= now);
         if self.is_away && !is_retry {
@@ -239,7 +239,7 @@ impl Pending {
         Some(Turn { changed, cause })
     }
 
-    /// How far the pass came that looked at `changed`.
+    /// Records how far the pass over `changed` came.
     fn reached(
         &mut self,
         reached: Reached,
@@ -276,7 +276,7 @@ mod tests {
         pending.due().map(|(at, _)| at)
     }
 
-    /// Returns one pass at this moment, which comes so far; what it looked at.
+    /// Makes one pass at this moment with this result; returns what it checked.
     fn pass(pending: &mut Pending, now: Instant, reached: Reached) -> Option<BTreeSet<Change>> {
         let Turn { changed, .. } = pending.take(now)?;
         pending.reached(reached, changed.clone(), None, now);

@@ -8,26 +8,26 @@ use serde_json::value::RawValue;
 
 use crate::state::DockerEvent;
 
-/// Shows a container whole, as Docker's inspection does.
+/// Returns full inspections, as Docker reports them.
 pub trait Inspect: Debug + Send + Sync {
-    /// Returns the container's inspection, or nothing if it is gone or Docker does not answer.
+    /// Returns the container's inspection; `None` if it is gone or Docker does not answer.
     fn inspect<'a>(&'a self, id: &'a ContainerId) -> BoxFuture<'a, Option<Arc<RawValue>>>;
 }
 
-/// Finds out what became of containers that no event explains.
+/// Finds out what happened to containers that no event explains.
 pub trait Examine: Debug + Send + Sync {
-    /// Returns what Docker says of these containers, or nothing if it does not answer.
+    /// Returns Docker's view of these containers; `None` if it does not answer.
     fn examine<'a>(&'a self, containers: &'a [ContainerId]) -> BoxFuture<'a, Option<Evidence>>;
 }
 
-/// What Docker says of some containers, with the events that may explain it.
+/// Docker's view of some containers, with the events that may explain it.
 #[derive(Clone, Debug, Default)]
 pub struct Evidence {
-    /// Each container as it is; nothing if there is none of that id.
+    /// Each container's current state; `None` if there is none with that id.
     pub containers: BTreeMap<ContainerId, Option<Container>>,
-    /// The events of containers and networks that Docker remembers, oldest first. It was asked for them after the
+    /// The events of containers and networks that Docker remembers, oldest first. They were requested after the
     /// containers were inspected.
     pub events: Vec<DockerEvent>,
-    /// The time up to which these are all that it remembers, in nanoseconds since 1970, by Docker's clock.
+    /// The time up to which the events are complete, in nanoseconds since 1970, by Docker's clock.
     pub until: i64,
 }

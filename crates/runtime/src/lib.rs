@@ -1,5 +1,5 @@
-//! What every reconciler stands on, each written once: World's store, the loop of those that follow it, back-off,
-//! problems, process groups, and the files that people write for the agent.
+//! The foundation of every reconciler: World's store, the loop of its followers, back-off, problems, process groups,
+//! and the files that people write for the agent.
 //!
 //! ```text
 //! observations ──► state::Writer ──► World ──► changes ──► Follower::pass ──► problems

@@ -4,7 +4,8 @@ use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::AbortOnDropHandle;
 
-/// A thread with a runtime of its own, for work that nothing else of the agent may hold up. Its tasks end when it is dropped.
+/// A thread with its own runtime, for work that the rest of the agent must not block. Its tasks end when it is
+/// dropped.
 #[derive(Debug)]
 pub struct OwnThread {
     runtime: Handle,
@@ -12,10 +13,10 @@ pub struct OwnThread {
 }
 
 impl OwnThread {
-    /// Starts a thread of this name, which tools such as `top -H` show: 15 bytes at most are.
+    /// Starts a thread with this name, which tools such as `top -H` show: at most 15 bytes.
     ///
     /// # Errors
-    /// The system gives no thread, or no timers.
+    /// Returns an error if the system provides no thread or no timers.
     pub fn start(name: &str) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
@@ -23,14 +24,14 @@ impl OwnThread {
         let stopped = stop.clone();
         let run = move || {
             runtime.block_on(stopped.cancelled());
-            // A look-up that hangs must not hold the end up.
+            // A lookup that hangs must not block the shutdown.
             runtime.shutdown_background();
         };
         std::thread::Builder::new().name(name.to_owned()).spawn(run)?;
         Ok(Self { runtime: handle, _ends_when_dropped: stop.drop_guard() })
     }
 
-    /// Returns its runtime: what is made or spawned there is driven by this thread.
+    /// Returns its runtime: this thread drives what is created or spawned there.
     pub fn runtime(&self) -> &Handle {
         &self.runtime
     }
@@ -65,7 +66,7 @@ mod tests {
             }
             std::future::pending::<()>().await;
         });
-        // This test's only thread waits without giving way.
+        // This test's only thread waits without yielding.
         for _ in 0..3 {
             let name = said.recv_timeout(Duration::from_secs(20)).unwrap();
             assert_eq!(name.as_deref(), Some("own"));

@@ -1,18 +1,18 @@
-//! The problems that stand at the moment, by where they were found.
+//! The current problems, by source.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use longshore_model::Problem;
 
-/// Who found a problem. Each source says all that it knows at once.
+/// Where a problem was found. Each source reports all its problems at once.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Source {
     /// The settings.
     Settings,
     /// The connection to Docker.
     Docker,
-    /// Containers that Docker refuses to show.
+    /// Containers that Docker refuses to inspect.
     Inspections,
     /// The routes: labels, frontends and the balancer as a whole.
     Routes,
@@ -32,12 +32,12 @@ pub enum Source {
     Plugin(String),
 }
 
-/// All problems. Cheap to clone; every clone is the same board.
+/// All problems. Cheap to clone; all clones share one board.
 #[derive(Clone, Debug, Default)]
 pub struct Problems(Arc<Mutex<BTreeMap<Source, BTreeSet<Problem>>>>);
 
 impl Problems {
-    /// Says all that a source knows, in place of what it said before. Only what is different is logged.
+    /// Replaces all problems of a source. Only differences are logged.
     pub fn set(&self, source: Source, problems: impl IntoIterator<Item = Problem>) {
         let problems: BTreeSet<Problem> = problems.into_iter().collect();
         let mut board = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -56,7 +56,7 @@ impl Problems {
         metrics::gauge!("longshore_problems").set(all as f64);
     }
 
-    /// Returns all of them, in order of their sources.
+    /// Returns all problems, in order of source.
     pub fn all(&self) -> Vec<Problem> {
         let board = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         board.values().flatten().cloned().collect()
@@ -64,7 +64,7 @@ impl Problems {
 }
 
 /// Returns an error with its causes, on one line and in plain words: without the layers of an HTTP client and the
-/// numbers of system calls' errors, which say nothing that the cause does not.
+/// numbers of system call errors, which add nothing to the cause.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = String::new();
     let mut next = Some(error);

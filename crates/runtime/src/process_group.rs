@@ -1,7 +1,7 @@
-//! A process group and its end: SIGTERM first, SIGKILL five seconds later.
+//! A process group and its termination: SIGTERM first, SIGKILL five seconds later.
 //!
-//! The leader is not reaped before the last signal was sent. Until then its number cannot be given to another process,
-//! so no signal reaches a group of strangers.
+//! The leader is not reaped before the last signal was sent. Until then its process id cannot be reused, so no signal
+//! reaches an unrelated group.
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;
@@ -15,30 +15,30 @@ use tokio::signal::unix::{self, SignalKind};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout_at};
 
-/// How long the group has to end after SIGTERM, and its leader to be reaped after SIGKILL.
+/// How long the group may take to end after SIGTERM, and its leader to be reaped after SIGKILL.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
-/// The pauses between two looks at a group whose leader has ended.
+/// The pauses between checks of a group whose leader has ended.
 const FIRST_LOOK: Duration = Duration::from_millis(20);
 const MAX_LOOK: Duration = Duration::from_millis(320);
 
-/// A child with the processes that it started. Dropped before the child has ended, the group is ended in the
+/// A child with the processes that it started. If dropped before the child has ended, the group is terminated in the
 /// background.
 #[derive(Debug)]
 pub struct ProcessGroup {
-    /// Absent once it was reaped.
+    /// `None` once reaped.
     child: Option<Child>,
     id: Option<Pid>,
-    /// Wakes when any child of the agent's ends; absent where the system does not say so.
+    /// Fires when any child of the agent ends; `None` if the system does not report that.
     endings: Option<unix::Signal>,
-    /// The leader ended by itself, and the fate of the others is their own.
+    /// Whether the leader ended by itself; the other processes are then left alone.
     is_over: bool,
     asked: bool,
-    /// Nobody is left to go on with the ending if this one is dropped.
+    /// Whether nobody can continue the termination if this one is dropped.
     last: bool,
 }
 
 impl ProcessGroup {
-    /// Creates the group of a child that was started as the leader of one.
+    /// Wraps a child that was started as the leader of its group.
     pub fn led_by(child: Child) -> Self {
         let id = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         let endings = unix::signal(SignalKind::child()).ok();
@@ -59,7 +59,7 @@ impl ProcessGroup {
         }
     }
 
-    /// Ends all of the group: SIGTERM, and SIGKILL for what is left of it after five seconds.
+    /// Terminates the whole group: SIGTERM, and SIGKILL for what is left after five seconds.
     pub async fn end(&mut self) {
         let Some(id) = self.id.filter(|_| self.child.is_some()) else { return };
         let deadline = Instant::now() + END_TIMEOUT;
@@ -81,12 +81,12 @@ impl ProcessGroup {
         }
         self.signal(Signal::KILL);
         if let Some(mut child) = self.child.take() {
-            // A process that waits for a dead disk does not even die of SIGKILL.
+            // A process blocked on a dead disk does not even die of SIGKILL.
             let _ = timeout_at(Instant::now() + END_TIMEOUT, child.wait()).await;
         }
     }
 
-    /// Returns the leader's exit status once it has ended. It is left to be reaped.
+    /// Returns the leader's exit status once it has ended. It is not reaped.
     fn status(&self) -> io::Result<Option<ExitStatus>> {
         let Some(id) = self.id.filter(|_| self.child.is_some()) else {
             return Err(io::ErrorKind::NotFound.into());
@@ -107,7 +107,7 @@ impl ProcessGroup {
 
     fn signal(&self, signal: Signal) {
         if let Some(id) = self.id.filter(|_| self.child.is_some()) {
-            // A group that has ended needs none.
+            // A group that has ended needs no signal.
             let _ = kill_process_group(id, signal);
         }
     }
@@ -131,7 +131,7 @@ impl Drop for ProcessGroup {
     }
 }
 
-/// Returns the status as the standard library has it, which is as `wait` gives it.
+/// Converts the status to the standard library's, which uses the encoding of `wait`.
 fn exit_status(status: &WaitIdStatus) -> ExitStatus {
     let raw = match (status.exit_status(), status.terminating_signal()) {
         (Some(code), _) => (code & 0xff) << 8,
@@ -141,7 +141,7 @@ fn exit_status(status: &WaitIdStatus) -> ExitStatus {
     ExitStatus::from_raw(raw)
 }
 
-/// Returns true if any process but the leader is in the group and alive. Where `/proc` is not to be read, none is seen.
+/// Returns whether any process but the leader is in the group and alive; false if `/proc` is unreadable.
 fn has_others(group: Pid) -> bool {
     let Ok(processes) = std::fs::read_dir("/proc") else { return false };
     let leader = group.as_raw_nonzero().get();
@@ -151,7 +151,7 @@ fn has_others(group: Pid) -> bool {
     })
 }
 
-/// Reads a line of `/proc/<pid>/stat`: the number, the name in parentheses, the state, the parent, the group.
+/// Parses a line of `/proc/<pid>/stat`: the number, the name in parentheses, the state, the parent, the group.
 fn is_alive_in(stat: &str, group: i32) -> bool {
     let Some((_, fields)) = stat.rsplit_once(") ") else { return false };
     let mut fields = fields.split(' ');

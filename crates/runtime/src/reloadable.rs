@@ -5,6 +5,6 @@ use std::time::Duration;
 pub struct ReloadableSettings {
     /// How often all containers are listed again to repair what was missed.
     pub resync: Duration,
-    /// How often a port that takes traffic is looked at.
+    /// How often a port that takes traffic is checked.
     pub check_interval: Duration,
 }

@@ -1,4 +1,4 @@
-//! What each follower last did and what it does next, for whoever asks.
+//! Each follower's last pass and next one, for status queries.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +11,7 @@ use crate::passed::Reached;
 /// Why a follower makes a pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// It is the follower's first one, over all of World.
+    /// The follower's first pass, over all of World.
     First,
     /// World changed.
     Changes,
@@ -19,16 +19,16 @@ pub enum Cause {
     Retry,
     /// The follower asked for a pass at this time.
     Due,
-    /// Something outside was disturbed, and all of it is looked at again.
+    /// Something outside was disturbed, so everything is checked again.
     Disturbed,
 }
 
-/// A pass that is being made.
+/// A pass in progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CurrentPass {
     /// When it began.
     pub at: SystemTime,
-    /// Why.
+    /// Its cause.
     pub cause: Cause,
 }
 
@@ -37,7 +37,7 @@ pub struct CurrentPass {
 pub struct LastPass {
     /// When it began.
     pub at: SystemTime,
-    /// Why.
+    /// Its cause.
     pub cause: Cause,
     /// How long it took.
     pub took: Duration,
@@ -50,20 +50,20 @@ pub struct LastPass {
 /// A pass that is due even if nothing changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NextPass {
-    /// When.
+    /// When it is due.
     pub at: SystemTime,
-    /// Why: [`Cause::Retry`] or [`Cause::Due`].
+    /// Its cause: [`Cause::Retry`] or [`Cause::Due`].
     pub cause: Cause,
 }
 
-/// What is known of one follower.
+/// One follower's status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FollowerStatus {
-    /// What it keeps: [`Follower::NAME`](super::Follower::NAME).
+    /// What it maintains: [`Follower::NAME`](super::Follower::NAME).
     pub name: &'static str,
-    /// The handler that asks for it; `None` for a follower that the settings ask for.
+    /// The handler that requires it; `None` for a follower that the settings require.
     pub handler: Option<String>,
-    /// The pass that is being made.
+    /// The pass in progress.
     pub current: Option<CurrentPass>,
     /// The pass that ended last; `None` before the first one has.
     pub last: Option<LastPass>,
@@ -73,10 +73,10 @@ pub struct FollowerStatus {
     pub passes: u64,
 }
 
-/// Which follower it is.
+/// Identifies a follower.
 type Key = (&'static str, Option<String>);
 
-/// The status of every follower that runs. Cheap to clone; every clone is the same board.
+/// The status of every running follower. Cheap to clone; all clones share one board.
 #[derive(Clone, Debug, Default)]
 pub struct StatusBoard(Arc<Mutex<BTreeMap<Key, FollowerStatus>>>);
 
@@ -104,13 +104,13 @@ pub(super) struct Reporter {
 }
 
 impl Reporter {
-    /// A pass begins.
+    /// Records that a pass began.
     pub(super) fn begin(&mut self, cause: Cause) {
         self.began = Instant::now();
         self.write(|status| status.current = Some(CurrentPass { at: SystemTime::now(), cause }));
     }
 
-    /// The pass that began last has ended.
+    /// Records that the current pass ended.
     pub(super) fn end(&mut self, reached: Reached, problems: usize, next: Option<(Instant, Cause)>) {
         let now = Instant::now();
         let took = now.saturating_duration_since(self.began);

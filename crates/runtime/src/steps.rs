@@ -1,7 +1,7 @@
-//! Steps that each belong to a key: one at a time for a key, many keys at once, and a pause after a failure that grows
-//! with each one that follows it.
+//! Steps that each belong to a key: one at a time per key, many keys at once, and a pause after a failure that grows
+//! with each further one.
 //!
-//! [`Turns`] decides, without a clock and without tasks; [`Steps`] runs what it lets begin.
+//! [`Turns`] decides, without a clock and without tasks; [`Steps`] runs what it starts.
 
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
@@ -14,34 +14,34 @@ use tokio::time::Instant;
 
 use crate::backoff;
 
-/// How long a key's steps wait for each other.
+/// The pauses between a key's steps.
 #[derive(Clone, Copy, Debug)]
 pub struct Pauses {
-    /// The pause after a first failure. It doubles with each one that follows.
+    /// The pause after a first failure. It doubles with each further one.
     pub first: Duration,
     /// The longest pause.
     pub max: Duration,
-    /// Where nothing failed for so long after a pause, the next failure counts as a first one.
+    /// After this long without a failure since the last pause, the next failure counts as a first one.
     pub calm: Duration,
 }
 
 /// Everything that can happen to a key's steps.
 #[derive(Debug)]
 enum Happening<K, W> {
-    /// Somebody wants a step of this kind. A pause counts only for the kind that it came of.
+    /// A step of this kind is wanted. A pause applies only to the kind that caused it.
     Wanted(K, W),
-    /// Its step ended, well or not.
+    /// The key's step ended, successfully or not.
     Ended(K, bool),
-    /// The next step of this kind is to wait, though none failed.
+    /// The next step of this kind must wait, though none failed.
     Delayed(K, W),
 }
 
-/// What follows.
+/// The resulting action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Effect {
     /// The step begins.
     Begin,
-    /// It may begin at this time.
+    /// The step may begin at this time.
     Wait(Instant),
 }
 
@@ -53,12 +53,12 @@ struct Pause<W> {
     until: Instant,
 }
 
-/// Whose turn it is.
+/// Decides which steps may run.
 #[derive(Debug)]
 struct Turns<K, W> {
     at_once: usize,
     pauses: Pauses,
-    /// The keys whose step runs, and of which kind it is.
+    /// The keys with a running step, and its kind.
     running: BTreeMap<K, W>,
     paused: BTreeMap<K, Pause<W>>,
 }
@@ -68,8 +68,8 @@ impl<K: Ord + Clone, W: PartialEq> Turns<K, W> {
         Self { at_once: at_once.max(1), pauses, running: BTreeMap::new(), paused: BTreeMap::new() }
     }
 
-    /// Returns `None` where there is nothing to do: a step that was wanted comes too early then, and may be wanted again
-    /// once one has ended.
+    /// Takes in what happened. Returns `None` if there is nothing to do: a step wanted too early may be requested
+    /// again once another has ended.
     fn take(&mut self, happening: Happening<K, W>, now: Instant) -> Option<Effect> {
         match happening {
             Happening::Wanted(key, _) if self.running.contains_key(&key) => None,
@@ -99,7 +99,7 @@ impl<K: Ord + Clone, W: PartialEq> Turns<K, W> {
 
     fn delay(&mut self, key: K, kind: W, now: Instant) {
         let Pauses { first, max, calm } = self.pauses;
-        // Nobody's key is kept for longer than its pause counts.
+        // No key is kept for longer than its pause counts.
         self.paused.retain(|_, pause| pause.until + calm > now);
         let before = self.paused.remove(&key).filter(|pause| pause.kind == kind);
         let mut delays = before.map_or_else(|| backoff::exponential(first, max), |pause| pause.delays);
@@ -108,38 +108,38 @@ impl<K: Ord + Clone, W: PartialEq> Turns<K, W> {
     }
 }
 
-/// Why a step did not end well.
+/// Why a step was not successful.
 #[derive(Debug, thiserror::Error)]
 pub enum StepError<E> {
     /// It failed.
     #[error(transparent)]
     Failed(E),
-    /// It panicked, which is a fault of Longshore's.
+    /// It panicked, which is a bug in Longshore.
     #[error("a bug in Longshore: {0}")]
     Panicked(String),
 }
 
-/// When a step that is wanted begins.
+/// When a requested step begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Begins {
     /// It has begun.
     Now,
-    /// It may at this time, if it still is wanted.
+    /// It may begin at this time, if it is still wanted.
     At(Instant),
-    /// It may once another step has ended, if it still is wanted.
+    /// It may begin once another step has ended, if it is still wanted.
     AfterAnother,
 }
 
 /// A step that ended.
 #[derive(Debug)]
 pub struct Ended<K, T, E> {
-    /// Whose it was.
+    /// Its key.
     pub key: K,
-    /// What it came to.
+    /// Its result.
     pub outcome: Result<T, StepError<E>>,
 }
 
-/// Runs steps. Dropped, it drops those that run.
+/// Runs steps. Dropping it drops the running ones.
 #[derive(Debug)]
 pub struct Steps<K, W, T, E> {
     turns: Turns<K, W>,
@@ -155,13 +155,13 @@ where
     T: Send + 'static,
     E: Send + 'static,
 {
-    /// Runs at most so many steps at once.
+    /// Creates a runner of at most this many concurrent steps.
     pub fn new(at_once: usize, pauses: Pauses) -> Self {
         let turns = Turns::new(at_once, pauses);
         Self { turns, tasks: JoinSet::new(), keys: HashMap::new(), ended: Vec::new() }
     }
 
-    /// Begins a step of a kind, unless it has to wait. What is behind a pause is not put off by another kind of step.
+    /// Begins a step of a kind, unless it has to wait. Another kind of step does not extend a pause.
     pub fn begin<S>(&mut self, key: K, kind: W, now: Instant, step: impl FnOnce() -> S) -> Begins
     where
         S: Future<Output = Result<T, E>> + Send + 'static,
@@ -177,27 +177,27 @@ where
         }
     }
 
-    /// Has the key's next step of this kind wait as if one had failed.
+    /// Makes the key's next step of this kind wait as if one had failed.
     pub fn delay(&mut self, key: K, kind: W, now: Instant) {
         self.turns.take(Happening::Delayed(key, kind), now);
     }
 
-    /// Returns true if a step of this key runs, or has ended and was not taken.
+    /// Returns whether a step of this key runs, or has ended and was not taken.
     pub fn is_busy(&self, key: &K) -> bool {
         self.turns.running.contains_key(key)
     }
 
-    /// Returns true if no step runs or waits to be taken.
+    /// Returns whether no step runs or waits to be taken.
     pub fn is_idle(&self) -> bool {
         self.turns.running.is_empty()
     }
 
-    /// Returns the time up to which the key's next step has to wait, in the past if it need not.
+    /// Returns when the key's next step may begin; in the past if it need not wait.
     pub fn paused_until(&self, key: &K) -> Option<Instant> {
         self.turns.paused.get(key).map(|pause| pause.until)
     }
 
-    /// Waits until a step has ended that was not taken; for ever if none runs. Cancel-safe.
+    /// Waits until a step has ended that was not taken; forever if none runs. Cancel-safe.
     pub async fn wait(&mut self) {
         if !self.ended.is_empty() {
             return;
@@ -233,7 +233,7 @@ where
     }
 }
 
-/// Returns what a panic said.
+/// Returns a panic's message.
 fn why(error: JoinError) -> String {
     let Ok(panic) = error.try_into_panic() else { return "the step was cancelled".to_owned() };
     let panic: &(dyn Any + Send) = &*panic;
@@ -290,7 +290,7 @@ mod tests {
             Begins::Now
         );
         assert_eq!(steps.begin(1, (), now, || async { Ok(0) }), Begins::AfterAnother);
-        // The second ends only if it runs beside the first.
+        // The second ends only if it runs alongside the first.
         assert_eq!(
             steps.begin(2, (), now, || async { told.send(9).map(|()| 2).map_err(|_| "lost".to_owned()) }),
             Begins::Now
@@ -329,7 +329,7 @@ mod tests {
         ) {
             let mut now = Instant::now();
             let mut turns = Turns::<u8, bool>::new(at_once, PAUSES);
-            // What runs, and up to when each key's kind must not; in plain words.
+            // What runs, and until when each key's kind has to pause; a plain model.
             let mut running: Vec<(u8, bool)> = Vec::new();
             let mut pauses: BTreeMap<u8, (bool, Instant)> = BTreeMap::new();
             for act in acts {
@@ -362,7 +362,7 @@ mod tests {
                         pauses.insert(key, (kind, now + PAUSES.first));
                     }
                 }
-                // Where the model knows only the least that a pause may be, it learns how long it is.
+                // Where the model knows only a pause's lower bound, it learns the actual length.
                 for (key, (kind, until)) in &mut pauses {
                     let known = turns.paused.get(key).filter(|pause| pause.kind == *kind && pause.until >= *until);
                     if let Some(pause) = known {
@@ -373,7 +373,7 @@ mod tests {
                     }
                 }
             }
-            // Whatever happened, every key has its turn once what runs has ended and its pause is over.
+            // In any case, every key may run once its running step has ended and its pause is over.
             for (key, _) in running {
                 turns.take(Happening::Ended(key, true), now);
             }

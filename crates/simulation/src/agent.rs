@@ -1,4 +1,4 @@
-//! The agent: its own cores, with queues between them in place of tasks and channels.
+//! The agent: its real cores, with queues between them instead of tasks and channels.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ use super::watch::Watch;
 
 /// The handler that wants every event.
 pub(crate) const ALL: &str = "all";
-/// A handler that wants some.
+/// A handler that wants some events.
 pub(crate) const FEW: &str = "few";
 
 const ME: HostId = HostId::from_u128(1);
@@ -47,13 +47,13 @@ pub(crate) struct Agent {
     questions: Vec<Question>,
     handlers: HandlerSet,
     pub(crate) started: i64,
-    /// When it took the containers of the first start as they were.
+    /// When it recorded the containers of the first start.
     pub(crate) begun: Option<i64>,
     epoch: Instant,
 }
 
 impl Agent {
-    /// Starts with what an earlier agent left on the disk.
+    /// Starts with what an earlier agent left on disk.
     pub(crate) fn start(disk: &Remembered, engine: &Engine) -> Self {
         let epoch = Instant::now();
         let started = disk.heard.unwrap_or(engine.clock);
@@ -99,7 +99,7 @@ impl Agent {
         }
     }
 
-    /// The writer takes an observation.
+    /// Lets the writer take an observation.
     pub(crate) fn observe(&mut self) -> bool {
         let Some(observation) = self.watch.observed.pop_front() else { return false };
         for effect in self.state.take(Observation::Docker(ME, observation)) {
@@ -115,7 +115,7 @@ impl Agent {
         true
     }
 
-    /// Deliveries take some of the events.
+    /// Lets deliveries take some of the events.
     pub(crate) fn hear(&mut self, engine: &Engine, rng: &mut Rng) -> bool {
         let count = self.events.len().min(rng.usize(1..20));
         let events: Vec<DockerEvent> = self.events.drain(..count).collect();
@@ -125,7 +125,7 @@ impl Agent {
         count > 0
     }
 
-    /// Deliveries look at what changed.
+    /// Lets deliveries process changes.
     pub(crate) fn compare(&mut self, engine: &Engine) -> bool {
         let changes = std::mem::take(&mut self.changes);
         let any = !changes.is_empty();
@@ -135,7 +135,7 @@ impl Agent {
         any
     }
 
-    /// The disk has one more batch.
+    /// Writes one more batch to disk.
     pub(crate) fn commit(&mut self, engine: &Engine, disk: &mut Remembered) -> bool {
         let Some((number, batch)) = self.writes.pop_front() else { return false };
         disk.apply(&batch);
@@ -143,7 +143,7 @@ impl Agent {
         true
     }
 
-    /// The disk has one more batch, and the agent died before it knew.
+    /// Writes one more batch to disk without the agent's noticing: it died before.
     pub(crate) fn commit_unnoticed(&mut self, disk: &mut Remembered) -> bool {
         let batch = self.writes.pop_front();
         batch.iter().for_each(|(_, batch)| disk.apply(batch));
@@ -156,7 +156,7 @@ impl Agent {
         self.take(Happening::Finished(finished), engine);
     }
 
-    /// The engine answers one question, or part of one.
+    /// Lets the engine answer one question, or part of one.
     pub(crate) fn ask(&mut self, engine: &Engine, rng: &mut Rng) -> bool {
         if self.questions.is_empty() {
             return false;
@@ -186,7 +186,7 @@ impl Agent {
         true
     }
 
-    /// The handler's file is edited.
+    /// Edits the handler's file.
     pub(crate) fn change_handler(&mut self, engine: &Engine, rng: &mut Rng) {
         if let Some(handler) = self.handlers.handlers.get_mut(ALL) {
             Arc::make_mut(handler).params.insert("turn".to_owned(), rng.u64(..).to_string());
@@ -194,13 +194,13 @@ impl Agent {
         self.take(Happening::Handlers(Arc::new(self.handlers.clone())), engine);
     }
 
-    /// The watch begins or ends a connection, or a call of it gets on.
+    /// Lets the watch begin or end a connection, or progress with a call.
     pub(crate) fn watch(&mut self, engine: &mut Engine, rng: &mut Rng) -> bool {
         let now = at(self.epoch, engine);
         self.watch.step(engine, self.world.as_ref(), now, rng)
     }
 
-    /// The watch reads an event.
+    /// Lets the watch read an event.
     pub(crate) fn read(&mut self, engine: &mut Engine) -> bool {
         let now = at(self.epoch, engine);
         self.watch.read(engine, now)
@@ -218,7 +218,7 @@ impl Agent {
         self.take(Happening::Time, engine);
     }
 
-    /// World's containers.
+    /// Returns World's containers.
     pub(crate) fn known(&self) -> BTreeMap<ContainerId, Container> {
         let own = self.world.iter().flat_map(|world| world.own().containers.iter());
         own.map(|(id, container)| (id.clone(), Container { stopping: false, ..Container::clone(container) }))
@@ -254,7 +254,7 @@ fn handlers() -> HandlerSet {
     HandlerSet { handlers: [handler(ALL, all), handler(FEW, few)].into(), ..HandlerSet::default() }
 }
 
-/// Prints what happens where `LONGSHORE_SIM_TRACE` is set.
+/// Prints what happens if `LONGSHORE_SIM_TRACE` is set.
 pub(crate) fn trace(text: impl FnOnce() -> String) {
     static IS_ON: std::sync::LazyLock<bool> =
         std::sync::LazyLock::new(|| std::env::var_os("LONGSHORE_SIM_TRACE").is_some());

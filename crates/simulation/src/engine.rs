@@ -1,5 +1,5 @@
-//! A Docker Engine as it is seen from outside: containers, events, a buffer of the last ones, and streams that lose or
-//! repeat some. What it says of itself is the truth that everything else is measured by.
+//! A Docker Engine as seen from outside: containers, events, a buffer of the latest ones, and streams that lose or
+//! repeat some. Its own state is the truth that everything else is compared with.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -7,20 +7,20 @@ use fastrand::Rng;
 use longshore_model::{Container, ContainerEvent, ContainerId, Endpoint, EventKind, Health, RunState};
 use longshore_runtime::state::DockerEvent;
 
-/// What goes wrong in a run.
+/// The faults in a run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Faults {
-    /// How many events the engine remembers: 256 in truth, fewer to see what happens then.
+    /// How many events the engine remembers: 256 in reality, fewer to provoke gaps.
     pub(crate) buffer: usize,
-    /// Of 1000 events on a stream, how many are lost.
+    /// How many of 1000 events on a stream are lost.
     pub(crate) lost: u32,
-    /// Of 1000 events on a stream, how many come twice.
+    /// How many of 1000 events on a stream are repeated.
     pub(crate) doubled: u32,
     /// Whether the engine restarts, with its buffer empty.
     pub(crate) restarts: bool,
 }
 
-/// A connection that events come over.
+/// A connection that delivers events.
 #[derive(Debug, Default)]
 pub(crate) struct Stream {
     pub(crate) unread: VecDeque<DockerEvent>,
@@ -32,13 +32,13 @@ pub(crate) struct Engine {
     pub(crate) clock: i64,
     pub(crate) up: bool,
     pub(crate) containers: BTreeMap<ContainerId, Container>,
-    /// Those that are removed, and may still have a last word.
+    /// Removed containers, which may still emit a last event.
     gone: Vec<Container>,
     buffer: VecDeque<DockerEvent>,
     pub(crate) stream: Option<Stream>,
-    /// All that ever happened, in order.
+    /// Every event, in order.
     pub(crate) history: Vec<ContainerEvent>,
-    /// Whether an event was lost, or forgotten before it could be asked for.
+    /// Whether an event was lost, or dropped from the buffer before it could be requested.
     pub(crate) lossy: bool,
     faults: Faults,
     made: u32,
@@ -60,17 +60,17 @@ impl Engine {
         }
     }
 
-    /// Returns everything that it remembers, from a time on.
+    /// Returns all remembered events from a time on.
     pub(crate) fn remembered(&self, since: i64) -> Vec<DockerEvent> {
         self.buffer.iter().filter(|event| event.at() >= since).cloned().collect()
     }
 
-    /// Returns whether it does not remember everything any more.
+    /// Returns whether events have dropped out of the buffer.
     pub(crate) fn has_forgotten(&self) -> bool {
         self.history.len() > self.buffer.len()
     }
 
-    /// Opens the stream, in place of the one before.
+    /// Opens the stream, replacing the previous one.
     pub(crate) fn subscribe(&mut self, since: i64) {
         let forgotten = self.has_forgotten() && {
             let first = self.buffer.front().map_or(i64::MAX, DockerEvent::at);
@@ -80,7 +80,7 @@ impl Engine {
         self.stream = Some(Stream { unread: self.remembered(since).into() });
     }
 
-    /// Something happens to one of the containers.
+    /// Makes something happen to one of the containers.
     pub(crate) fn act(&mut self, rng: &mut Rng) {
         if !self.up {
             return;
@@ -158,7 +158,7 @@ impl Engine {
         self.emit(id, EventKind::Start, &[]);
     }
 
-    /// The end of a run, by a signal or by itself.
+    /// Ends a run, by a signal or by itself.
     fn end(&mut self, id: &ContainerId, killed: bool) {
         if killed {
             self.emit(id, EventKind::Kill(Some(15)), &[("signal", "15")]);
@@ -186,7 +186,7 @@ impl Engine {
         }
         self.emit(id, EventKind::Destroy, &[]);
         let Some(container) = self.containers.remove(id) else { return };
-        // A `docker stop` of a container that removes itself has the last word.
+        // The `stop` event of a container that removes itself comes last.
         if rng.u8(..4) == 0 {
             self.gone.push(container);
             self.last_word();
@@ -200,7 +200,7 @@ impl Engine {
         self.containers.remove(&container.id);
     }
 
-    /// The engine is killed: what ran ends, and nobody is told.
+    /// Kills the engine: running containers end without events.
     pub(crate) fn stop(&mut self) {
         self.up = false;
         self.stream = None;
@@ -208,7 +208,7 @@ impl Engine {
         self.lossy = true;
     }
 
-    /// It comes back, and starts some of what ran.
+    /// Restarts the engine, with some of what ran.
     pub(crate) fn restart(&mut self, rng: &mut Rng) {
         let ran = self.containers.values().filter(|it| it.state.is_alive()).map(|it| it.id.clone());
         let ran: Vec<ContainerId> = ran.collect();
@@ -216,7 +216,7 @@ impl Engine {
         self.clock += 1_000_000_000;
         for id in ran {
             match rng.u8(..3) {
-                // `live-restore`: it runs on.
+                // `live-restore`: it keeps running.
                 0 => {}
                 1 => drop(self.stopped(&id)),
                 _ => {
@@ -247,7 +247,7 @@ impl Engine {
         if self.buffer.len() > self.faults.buffer {
             self.buffer.pop_front();
         }
-        // One generator for a whole run would have what is lost depend on who listens.
+        // With one generator for a whole run, the losses would depend on the listeners.
         let mut chance = Rng::with_seed(self.clock.cast_unsigned());
         let Some(stream) = &mut self.stream else { return };
         if chance.u32(..1000) < self.faults.lost {

@@ -1,14 +1,14 @@
-//! What handlers got, and whether it can have been.
+//! What handlers received, and whether it is possible.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use longshore_delivery::AttemptOrder;
 use longshore_model::{Container, ContainerId, EventId, HandlerEvent, Health, RunState};
 
-/// What a container is by the events that a handler got.
+/// A container's state according to the events that a handler received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Life {
-    /// It was there before the agent.
+    /// It existed before the agent.
     Unknown,
     Created,
     Running,
@@ -30,15 +30,16 @@ pub(crate) struct Seen {
 #[derive(Debug, Default)]
 pub(crate) struct Handler {
     pub(crate) containers: BTreeMap<ContainerId, Seen>,
-    /// Events that it has, and in which life of the agent it got them.
+    /// Received events, and in which life of the agent.
     pub(crate) got: BTreeMap<EventId, u32>,
     pub(crate) synthetic: Vec<EventId>,
 }
 
 impl Handler {
-    /// It gets an event, and says that it has it. `there_before` tells of containers that are no event by themselves.
+    /// Receives and acknowledges an event. `there_before` says whether its container existed before, without an
+    /// event.
     ///
-    /// A handler that wants every event can tell what cannot have been.
+    /// A handler that wants every event can detect impossible ones.
     pub(crate) fn get(
         &mut self,
         order: &AttemptOrder,
@@ -87,7 +88,7 @@ impl Seen {
             ("create", Unknown) => true,
             ("start", Created | Ended | Unknown) => true,
             ("die" | "kill" | "health_status", Running | Paused | Unknown) => true,
-            // Engines report an end where a start failed, and health a moment late.
+            // Engines report an end if a start failed, and health a moment late.
             ("die" | "health_status", Created | Ended) => !event.synthetic,
             ("pause", Running | Unknown) | ("unpause", Paused | Unknown) => true,
             ("destroy", Created | Ended | Unknown) => true,
@@ -124,7 +125,7 @@ impl Seen {
         Ok(())
     }
 
-    /// Returns why it is not what the engine says, if it is not.
+    /// Returns how it differs from the engine's state, if it does.
     pub(crate) fn differs(&self, is: Option<&Container>) -> Option<String> {
         let life = match is.map(|is| is.state) {
             None => Life::Destroyed,

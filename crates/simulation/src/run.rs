@@ -11,9 +11,9 @@ use super::agent::{ALL, Agent, FEW};
 use super::engine::{Engine, Faults};
 use super::handlers::Handler;
 
-/// How many runs there are where nobody says: enough to find what breaks the rules, in a few seconds.
+/// Default number of runs: enough to find violations, in a few seconds.
 const RUNS: u64 = 400;
-/// How many steps each run has before everything may come to rest.
+/// How many steps each run has before it settles.
 const STEPS: usize = 400;
 
 /// What can happen next, and how likely each is.
@@ -36,7 +36,7 @@ struct Run {
     handlers: BTreeMap<&'static str, Handler>,
     odds: Odds,
     lives: u32,
-    /// From when on every event must be told, in nanoseconds since 1970.
+    /// The time from which every event must be delivered, in nanoseconds since 1970.
     since: i64,
 }
 
@@ -53,7 +53,7 @@ impl Run {
         let rarely = |rng: &mut Rng, most| if rng.bool() { 0 } else { rng.u32(..most) };
         let odds = Odds {
             act: rng.u32(5..60),
-            // An agent that lags reads little.
+            // A lagging agent reads little.
             read: rng.choice([2, 10, 60, 200]).unwrap_or(60),
             time: rng.u32(10..80),
             break_stream: rarely(&mut rng, 8),
@@ -71,7 +71,7 @@ impl Run {
         Self { rng, engine, agent, disk, handlers, odds, lives: 0, since }
     }
 
-    /// Lets something happen. Returns whether anything could.
+    /// Makes something happen. Returns whether anything could.
     fn step(&mut self) -> Result<bool, String> {
         let Odds { act, read, time, break_stream, restart, kill, change } = self.odds;
         let weights = [act, read, 60, 60, 60, 40, 40, 60, 60, time, break_stream, restart, kill, change];
@@ -94,7 +94,7 @@ impl Run {
         Ok(true)
     }
 
-    /// Has one part of the agent do something. Returns whether it had anything to do.
+    /// Lets one part of the agent work. Returns whether it had anything to do.
     fn work(&mut self, part: usize, may_fail: bool) -> Result<bool, String> {
         let Self { rng, engine, agent, disk, .. } = self;
         Ok(match part {
@@ -109,7 +109,7 @@ impl Run {
         })
     }
 
-    /// An attempt ends.
+    /// Ends an attempt.
     fn finish(&mut self, may_fail: bool) -> Result<bool, String> {
         if self.agent.attempts.is_empty() {
             return Ok(false);
@@ -133,14 +133,14 @@ impl Run {
         handler.get(order, self.lives, there_before, order.name == ALL)
     }
 
-    /// Returns whether a container was there when handlers were first told of anything: that is no event.
+    /// Returns whether a container existed when handlers first received events: that is not an event.
     fn was_there(&self, id: &ContainerId) -> bool {
         let begun = self.agent.begun.unwrap_or(i64::MAX);
         let created = self.engine.history.iter().find(|event| event.container == *id);
         created.is_some_and(|created| created.at <= begun)
     }
 
-    /// Time passes: a little, or until something is due.
+    /// Advances time: a little, or until something is due.
     fn pass_time(&mut self) {
         let span = match (self.agent.wake(&self.engine), self.rng.u8(..3)) {
             (Some(wait), 0) => wait + 1_000,
@@ -151,9 +151,9 @@ impl Run {
         self.agent.time(&mut self.engine);
     }
 
-    /// The agent dies, and another begins.
+    /// Kills the agent and starts another.
     fn kill(&mut self) -> Result<(), String> {
-        // The handlers may have what was under way, and the disk what was about to be written.
+        // The handlers may have received what was under way, and the disk what was about to be written.
         for order in std::mem::take(&mut self.agent.attempts) {
             if self.rng.bool() {
                 self.got(&order)?;
@@ -169,7 +169,7 @@ impl Run {
         Ok(())
     }
 
-    /// Nothing more happens, and everything comes to rest.
+    /// Lets everything settle without further events.
     fn settle(&mut self) -> Result<(), String> {
         if !self.engine.up {
             self.engine.restart(&mut self.rng);
@@ -190,7 +190,7 @@ impl Run {
         Ok(())
     }
 
-    /// Compares what came of it with the engine.
+    /// Compares the result with the engine.
     fn check(&self) -> Result<(), String> {
         let truth: BTreeMap<_, _> = self.engine.containers.iter().collect();
         let known = self.agent.known();
@@ -214,7 +214,7 @@ impl Run {
                 return Err(format!("the handler was never told of {id}"));
             }
         }
-        // Where the stream stands still for long, what the engine forgot is taken for lost.
+        // If the stream stalls for long, what the engine forgot counts as lost.
         if self.engine.lossy || (self.engine.has_forgotten() && self.odds.read < 10) {
             return Ok(());
         }

@@ -1,4 +1,4 @@
-//! The watch of one engine: its core, with calls between the two that take their time.
+//! The watch of one engine: its core, with delayed calls between the two.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use longshore_runtime::state::DockerObservation;
 
 use super::engine::Engine;
 
-/// How often the agent compares everything.
+/// The agent's resync interval.
 const RESYNC: Duration = Duration::from_secs(20);
 
 /// A call to the engine.
@@ -22,7 +22,7 @@ enum Call {
     Networks,
     Inspect(ContainerId),
     Ping,
-    /// The engine has answered, and the answer is on its way.
+    /// The engine has answered, and the answer is in transit.
     Answered(Happening),
 }
 
@@ -30,10 +30,10 @@ enum Call {
 pub(crate) struct Watch {
     host: HostId,
     session: Option<Session>,
-    /// The time from which on events are asked for, in nanoseconds since 1970.
+    /// The time from which events are requested, in nanoseconds since 1970.
     resume: i64,
     calls: Vec<Call>,
-    /// What World's writer has not taken yet.
+    /// Observations that World's writer has not taken yet.
     pub(crate) observed: VecDeque<DockerObservation>,
 }
 
@@ -42,7 +42,7 @@ impl Watch {
         Self { host, session: None, resume, calls: Vec::new(), observed: VecDeque::new() }
     }
 
-    /// Has a connection begin or end, or a call get on. Returns whether there was anything to do.
+    /// Begins or ends a connection, or progresses with a call. Returns whether there was anything to do.
     pub(crate) fn step(
         &mut self,
         engine: &mut Engine,
@@ -75,7 +75,7 @@ impl Watch {
         true
     }
 
-    /// Reads an event off the stream. Returns whether there was one.
+    /// Reads an event from the stream. Returns whether there was one.
     pub(crate) fn read(&mut self, engine: &mut Engine, now: Instant) -> bool {
         let Some(event) = engine.stream.as_mut().and_then(|stream| stream.unread.pop_front()) else {
             return false;
@@ -124,7 +124,7 @@ impl Watch {
     }
 }
 
-/// Returns what the engine says at this moment.
+/// Returns the engine's current answer.
 fn answer(call: Call, engine: &Engine, world: Option<&Arc<World>>) -> Happening {
     let lost = || Failure { why: "it is gone".to_owned(), is_lost: true };
     let up = if engine.up { Ok(()) } else { Err(lost()) };

@@ -1,4 +1,4 @@
-//! What changes together in the journal, and what is left of it while the disk fails.
+//! Changes that reach the journal together, and what remains of them while the disk fails.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -7,14 +7,14 @@ use longshore_model::{ContainerId, EventId, HandlerEvent, LastReported};
 use longshore_wire::journal::DeliveryRow;
 use serde_json::value::RawValue;
 
-/// Changes that reach the disk together or not at all. A value of `None` removes the row.
+/// Changes that reach the disk together or not at all. `None` removes the row.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
-    /// Before the rest of it, forget what was reported: no handler is told of events any more.
+    /// Forget all reported state before applying the rest: no handler receives events any more.
     pub wipe: bool,
-    /// Events by number, to recognize those that Docker reports again.
+    /// Event ids by number, to recognize repeated events.
     pub ids: BTreeMap<u64, Option<EventId>>,
-    /// Events that a handler has yet to get.
+    /// Pending events.
     pub events: BTreeMap<u64, Option<Arc<HandlerEvent>>>,
     /// Deliveries by handler and event.
     pub deliveries: BTreeMap<(String, u64), Option<DeliveryRow>>,
@@ -24,7 +24,7 @@ pub struct Batch {
     pub inspections: BTreeMap<ContainerId, Option<Arc<RawValue>>>,
     /// The time of the last event from Docker, in nanoseconds since 1970.
     pub heard: Option<i64>,
-    /// When the containers of the first start were taken as they were, in nanoseconds since 1970.
+    /// When the containers of the first start were recorded, in nanoseconds since 1970.
     pub begun: Option<i64>,
 }
 
@@ -41,7 +41,7 @@ impl Batch {
             && !self.wipe
     }
 
-    /// Adds what changes after it.
+    /// Appends a later batch.
     pub fn append(&mut self, later: Self) {
         if later.wipe {
             self.wipe = true;
@@ -58,13 +58,13 @@ impl Batch {
         self.begun = later.begun.or(self.begun);
     }
 
-    /// Has all that was reported forgotten, before what else changes.
+    /// Forgets all reported state before the other changes.
     pub(crate) fn wipe(&mut self) {
         self.append(Self { wipe: true, ..Self::default() });
     }
 
-    /// Drops the removal of rows that are not on the disk. What came and went while the disk failed leaves nothing, so
-    /// a backlog is never larger than what is pending.
+    /// Drops removals of rows that are not on disk. What came and went while the disk failed leaves nothing, so a
+    /// backlog is never larger than what is pending.
     pub(super) fn drop_absent(&mut self, disk: &Keys) {
         self.ids.retain(|key, value| value.is_some() || disk.ids.contains(key));
         self.events.retain(|key, value| value.is_some() || disk.events.contains(key));
@@ -74,7 +74,7 @@ impl Batch {
     }
 }
 
-/// The keys of the rows that are on the disk.
+/// The keys of the rows on disk.
 #[derive(Debug, Default)]
 pub(super) struct Keys {
     pub(super) ids: BTreeSet<u64>,
@@ -85,7 +85,7 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    /// Follows a batch that was written.
+    /// Accounts for a batch that was written.
     pub(super) fn written(&mut self, batch: &Batch) {
         if batch.wipe {
             self.reported.clear();
@@ -111,9 +111,9 @@ fn follow<K: Ord + Clone, V>(keys: &mut BTreeSet<K>, changes: &BTreeMap<K, Optio
 /// What the journal holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Remembered {
-    /// Events by number, to recognize those that Docker reports again.
+    /// Event ids by number, to recognize repeated events.
     pub ids: BTreeMap<u64, EventId>,
-    /// Events that a handler has yet to get.
+    /// Pending events.
     pub events: BTreeMap<u64, Arc<HandlerEvent>>,
     /// Events whose rows cannot be read.
     pub unreadable: BTreeSet<u64>,
@@ -125,11 +125,11 @@ pub struct Remembered {
     pub inspections: BTreeMap<ContainerId, Inspection>,
     /// The time of the last event from Docker, in nanoseconds since 1970.
     pub heard: Option<i64>,
-    /// When the containers of the first start were taken as they were, in nanoseconds since 1970.
+    /// When the containers of the first start were recorded, in nanoseconds since 1970.
     pub begun: Option<i64>,
 }
 
-/// An inspection that is compared by its text.
+/// An inspection, compared by its text.
 #[derive(Clone, Debug)]
 pub struct Inspection(pub Arc<RawValue>);
 
@@ -142,7 +142,7 @@ impl PartialEq for Inspection {
 impl Eq for Inspection {}
 
 impl Remembered {
-    /// Follows a batch, as the disk does: the journal without a disk.
+    /// Applies a batch as the disk does: a journal without a disk.
     pub fn apply(&mut self, batch: &Batch) {
         if batch.wipe {
             self.reported.clear();

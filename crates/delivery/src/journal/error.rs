@@ -28,7 +28,7 @@ pub(super) enum JournalError {
 }
 
 impl JournalError {
-    /// Returns whether what the file holds is to blame, rather than the disk, its room or a permission.
+    /// Returns whether the file's content is to blame, rather than the disk, its free space or a permission.
     pub(super) fn is_of_content(&self) -> bool {
         let cause = match self {
             Self::Panicked(_) | Self::Replaced | Self::Newer(_) => return true,

@@ -1,9 +1,9 @@
-//! What was reported, what is still to be delivered and what failed: written down before anything is delivered, so that
-//! a crash loses nothing.
+//! What was reported, what is still to be delivered and what failed, recorded before anything is delivered: a crash
+//! loses nothing.
 //!
-//! A thread of its own writes, as every commit waits for the disk; what comes in the meantime goes into the next commit
-//! together. While the disk fails, deliveries continue from memory, and one attempt a second writes what is left to
-//! write. A file that is overwritten or replaced under the agent is put aside, and another one is filled from memory.
+//! A dedicated thread writes, as every commit waits for the disk; batches that arrive during a commit go into the
+//! next one together. While the disk fails, deliveries continue from memory, and one attempt a second writes the
+//! backlog. A file that is overwritten or replaced under the agent is put aside, and a new one is filled from memory.
 
 mod batch;
 mod error;
@@ -23,24 +23,24 @@ use tokio::sync::{oneshot, watch};
 use self::error::JournalError;
 use self::store::Store;
 
-/// How long after a failed write the next is tried.
+/// Delay between a failed write and the next.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Tells that a batch is on the disk, or could not be written and is kept for later.
+/// Signals that a batch is on disk, or could not be written and is kept for later.
 type Written = oneshot::Sender<()>;
 
-/// How the journal is doing.
+/// The journal's state.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct JournalState {
-    /// Why nothing can be written, while nothing can.
+    /// Why writing fails, while it does.
     pub(crate) trouble: Option<String>,
-    /// Why and where a file was put aside, if one was. Another one has taken its place, with nothing in it.
+    /// Why and where a file was put aside, if one was. An empty one has taken its place.
     pub(crate) put_aside: Option<String>,
     /// How often a file was put aside since the journal was opened.
     pub(crate) losses: u32,
 }
 
-/// The journal, open. Dropping it closes the file once everything is written.
+/// The open journal. Dropping it closes the file once everything is written.
 #[derive(Debug)]
 pub(crate) struct Journal {
     batches: mpsc::Sender<(Batch, Written)>,
@@ -49,10 +49,10 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// Opens the journal in the data directory, or begins one. A file that cannot be read is put aside, and named.
+    /// Opens the journal in the data directory, or creates one. An unreadable file is put aside and reported.
     ///
     /// # Errors
-    /// A new file cannot be made either.
+    /// Returns an error if a new file cannot be created either.
     pub(crate) fn open(data_dir: &Path) -> Result<(Self, Remembered), JournalOpenError> {
         let path = data_dir.join("journal.redb");
         let mut state = JournalState::default();
@@ -78,14 +78,15 @@ impl Journal {
         Ok((Self { batches, state: watched, closed }, remembered))
     }
 
-    /// Writes a batch after those before it; resolves when it is on the disk, or was tried and is kept for later.
+    /// Writes a batch after those before it; resolves when it is on disk, or when the write failed and it is kept for
+    /// later.
     pub(crate) fn write(&self, batch: Batch) -> impl Future<Output = ()> + Send + 'static {
         let (written, answer) = oneshot::channel();
         let _ = self.batches.send((batch, written));
         async move { answer.await.unwrap_or_default() }
     }
 
-    /// Returns how it is doing.
+    /// Returns the journal's state.
     pub(crate) fn state(&self) -> watch::Receiver<JournalState> {
         self.state.clone()
     }
@@ -97,7 +98,7 @@ impl Journal {
     }
 }
 
-/// Why there is no journal.
+/// Why the journal could not be opened.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub(crate) struct JournalOpenError(#[from] JournalError);
@@ -105,9 +106,9 @@ pub(crate) struct JournalOpenError(#[from] JournalError);
 /// The journal's thread.
 struct Writer {
     store: Store,
-    /// What is not on the disk yet.
+    /// What is not on disk yet.
     backlog: Batch,
-    /// When the next write is tried, while writing fails.
+    /// When to retry, while writing fails.
     retry_at: Option<Instant>,
     state: watch::Sender<JournalState>,
 }
@@ -134,7 +135,7 @@ impl Writer {
                 let _ = written.send(());
             }
             if closed {
-                // What could not be written is found out from Docker at the next start.
+                // What was not written is recovered from Docker at the next start.
                 if let Some(why) = &self.state.borrow().trouble {
                     tracing::error!("the journal is incomplete: {why}");
                 }
@@ -153,7 +154,7 @@ impl Writer {
             && error.is_of_content()
         {
             put_aside = Some(farewell(error, self.store.put_aside().as_deref()));
-            // All that is known is about to be written; until then, this much.
+            // Everything known is about to be written; this much has to do until then.
             outcome = self.store.write(&self.backlog);
         }
         let trouble = match outcome {
@@ -179,7 +180,7 @@ impl Writer {
     }
 }
 
-/// Returns what became of a file that cannot be used any more.
+/// Describes what happened to a file that can no longer be used.
 fn farewell(error: &JournalError, aside: Option<&Path>) -> String {
     match aside {
         Some(aside) => format!("{}; the file is now {}", chain(error), aside.display()),

@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use super::batch::{Batch, Inspection, Keys, Remembered};
 use super::error::JournalError;
 
-// The names of the first release: what lies on the disk keeps them.
+// Names from the first release, which existing files use.
 const IDS: TableDefinition<'_, u64, &str> = TableDefinition::new("ids");
 const EVENTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("occurrences");
 const DELIVERIES: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("deliveries");
@@ -25,12 +25,12 @@ const MARKS: TableDefinition<'_, &str, i64> = TableDefinition::new("marks");
 
 /// The time of the last event from Docker, in nanoseconds since 1970.
 const HEARD: &str = "heard";
-/// When the containers of the first start were taken as they were, in nanoseconds since 1970. The first release wrote 1.
+/// When the containers of the first start were recorded, in nanoseconds since 1970. The first release wrote 1.
 const BEGUN: &str = "begun";
-/// The version of the whole; the first release wrote none.
+/// The file's format version; the first release wrote none.
 const FORMAT_MARK: &str = "format";
 
-/// The file, open or to be opened again, and which rows it has.
+/// The file, open or to be reopened, and the keys of its rows.
 #[derive(Debug)]
 pub(super) struct Store {
     path: PathBuf,
@@ -41,12 +41,12 @@ pub(super) struct Store {
 #[derive(Debug)]
 struct Open {
     database: Database,
-    /// The file as it was when it was last written: what another program does to it, the database would notice when it
-    /// reads it again, at the next start.
+    /// The file as last written. The database itself would notice another program's changes only at the next start,
+    /// when it reads the file again.
     file: Stamp,
 }
 
-/// Tells whether a file is the same, and was not written to.
+/// Identifies a file and its last modification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
     device: u64,
@@ -64,7 +64,7 @@ impl Stamp {
 }
 
 impl Store {
-    /// Opens the file, or makes one, and returns what it holds.
+    /// Opens or creates the file, and returns its contents.
     pub(super) fn open(path: &Path) -> Result<(Self, Remembered), JournalError> {
         guarded(|| {
             let mut open = Open::new(path)?;
@@ -82,12 +82,12 @@ impl Store {
         })
     }
 
-    /// Returns which rows are on the disk.
+    /// Returns the keys of the rows on disk.
     pub(super) fn keys(&self) -> &Keys {
         &self.keys
     }
 
-    /// Writes a batch. After a failure, the next one opens the file again.
+    /// Writes a batch. After a failure, the next write reopens the file.
     pub(super) fn write(&mut self, batch: &Batch) -> Result<(), JournalError> {
         let written = guarded(|| {
             let open = match &mut self.open {
@@ -108,14 +108,14 @@ impl Store {
         written
     }
 
-    /// Gives up the file as it is: the next write begins another. Returns where the old one is, if it is anywhere.
+    /// Abandons the current file: the next write creates another. Returns where the old one is, if it still exists.
     pub(super) fn put_aside(&mut self) -> Option<PathBuf> {
         self.close();
         self.keys = Keys::default();
         put_aside(&self.path)
     }
 
-    /// Closing a file that is not what it was may fail like writing to it.
+    /// Closes the file. If it was changed, closing may fail like writing.
     fn close(&mut self) {
         let open = self.open.take();
         let _ = guarded(|| {
@@ -125,13 +125,14 @@ impl Store {
     }
 }
 
-/// Moves a file out of the way, and returns to where.
+/// Moves a file out of the way, and returns its new path.
 pub(super) fn put_aside(path: &Path) -> Option<PathBuf> {
     let aside = path.with_extension("redb.unreadable");
     std::fs::rename(path, &aside).ok().map(|()| aside)
 }
 
-/// Returns the database takes what its own file holds for granted, and panics where that is not so.
+/// Runs a database operation and turns its panics into errors: the database trusts its file, and panics if that is
+/// damaged.
 fn guarded<T>(act: impl FnOnce() -> Result<T, JournalError>) -> Result<T, JournalError> {
     catch_unwind(AssertUnwindSafe(act)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
@@ -155,7 +156,7 @@ impl Open {
 
 fn remember(database: &Database) -> Result<Remembered, JournalError> {
     let mut remembered = Remembered::default();
-    // Makes the tables, so that reading finds them.
+    // Creates the tables, so that reading finds them.
     let transaction = database.begin_write().map_err(Box::new)?;
     let format = transaction.open_table(MARKS)?.get(FORMAT_MARK)?.map(|format| format.value());
     check_format(format)?;
@@ -185,7 +186,7 @@ fn remember(database: &Database) -> Result<Remembered, JournalError> {
     for row in transaction.open_table(DELIVERIES)?.iter()? {
         let (key, value) = row?;
         let (handler, seq) = key.value();
-        // One that cannot be read is due all the same.
+        // An unreadable delivery is still due.
         let row = read::<DeliveryRow>(value.value()).unwrap_or_default();
         remembered.deliveries.insert((handler.to_owned(), seq), row);
     }
@@ -206,14 +207,14 @@ fn remember(database: &Database) -> Result<Remembered, JournalError> {
     Ok(remembered)
 }
 
-/// Returns a row that cannot be read costs only itself.
+/// Parses a row; an unreadable row costs only itself.
 fn read<R: Row>(value: &[u8]) -> Option<R> {
     R::read(value)
         .inspect_err(|error| tracing::warn!(%error, "skipping an unreadable row of the journal"))
         .ok()
 }
 
-/// Has events of one container share what is known of it, as they did when they were heard.
+/// Lets events of one container share its facts, as they did when received.
 fn share(event: &mut HandlerEvent, known: &mut BTreeMap<ContainerId, Arc<ContainerFacts>>) {
     let EventSubject::Container(facts) = &mut event.subject else { return };
     let latest = known.entry(facts.id.clone()).or_insert_with(|| facts.clone());

@@ -23,7 +23,7 @@ fn event(id: &str) -> Arc<HandlerEvent> {
     })
 }
 
-/// Event `seq`, which is to be delivered to `x`.
+/// Accepts event `seq`, to be delivered to `x`.
 fn accepted(seq: u64) -> Batch {
     Batch {
         ids: [(seq, Some(EventId(seq.to_string())))].into(),
@@ -34,7 +34,7 @@ fn accepted(seq: u64) -> Batch {
     }
 }
 
-/// Returns the delivery of event `seq` succeeded, and nobody needs the event any more.
+/// Records that event `seq` was delivered and is no longer needed.
 fn delivered(seq: u64) -> Batch {
     Batch {
         ids: [(seq, None)].into(),
@@ -122,7 +122,7 @@ async fn a_journal_of_the_first_release_is_read_with_nothing_lost() {
     assert_eq!(shown, [r#"{"Id":"c0c0","Config":{"Env":["A=b"]}}"#]);
     assert_eq!((first.heard, first.begun, first.ids.len()), (Some(at + 3), Some(1), 4));
 
-    // It is written on, and read again.
+    // The file stays writable, and is read again.
     journal.write(accepted(5)).await;
     journal.close().await;
     let mut expected = first;
@@ -202,7 +202,7 @@ fn nobody_else_can_read_it() {
     assert_eq!(mode & 0o777, 0o600);
 }
 
-/// Does this to the file under a live journal: it is put aside, and what is written from then on is kept.
+/// Damages the file under a live journal: it is put aside, and later writes are kept.
 async fn survives(damage: impl FnOnce(&Path)) {
     let dir = tempfile::tempdir().unwrap();
     let (journal, _) = Journal::open(dir.path()).unwrap();
@@ -259,7 +259,7 @@ async fn while_the_disk_fails_nobody_waits_and_nothing_grows() {
     std::fs::create_dir(&data).unwrap();
     let (journal, _) = Journal::open(&data).unwrap();
     journal.write(accepted(1)).await;
-    // No file can be made any more: the folder is gone, and something else has its name.
+    // No file can be created any more: the folder is gone, and something else has its name.
     std::fs::remove_dir_all(&data).unwrap();
     std::fs::write(&data, "").unwrap();
     let began = Instant::now();
@@ -268,7 +268,7 @@ async fn while_the_disk_fails_nobody_waits_and_nothing_grows() {
         journal.write(accepted(seq)).await;
         journal.write(delivered(seq)).await;
     }
-    // 20,000 writes of a backlog, or waits for the next attempt, would take minutes.
+    // 20,000 writes of a backlog, or waits for the next retry, would take minutes.
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     assert!(state.borrow().trouble.as_ref().is_some_and(|why| why.contains("cannot open")), "{state:?}");
     journal.write(accepted(10_002)).await;
@@ -282,7 +282,7 @@ async fn while_the_disk_fails_nobody_waits_and_nothing_grows() {
     assert_eq!((remembered.deliveries.len(), remembered.heard), (1, Some(10_002)));
 }
 
-/// Changes of every kind, to few enough keys that they meet.
+/// Generates changes of every kind, to few enough keys that they collide.
 fn batch() -> impl Strategy<Value = Batch> {
     let key = 0..4u64;
     let change = (0..7u8, key, any::<bool>(), any::<i64>());
@@ -326,7 +326,7 @@ fn batch() -> impl Strategy<Value = Batch> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
 
-    /// The simulation of deliveries keeps its journal in memory: the file is no different.
+    /// The delivery simulation keeps its journal in memory: the file must behave the same.
     #[test]
     fn the_file_holds_what_a_journal_in_memory_does(batches in prop::collection::vec(batch(), 0..8)) {
         let dir = tempfile::tempdir().unwrap();

@@ -1,6 +1,6 @@
-//! Which deliveries wait for the plugin and which it has, and which of those it owes an answer for too long.
+//! Which deliveries wait for the plugin, which it has, and which of those are overdue.
 //!
-//! Without a clock and without a process: time is an argument, and what an answer is given to is any `T`.
+//! Without a clock and without a process: time is an argument, and the recipient of an answer is any `T`.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,13 +12,13 @@ use tokio::time::Instant;
 pub(super) struct Delivery<T> {
     pub(super) id: String,
     pub(super) attempt: u32,
-    /// The line that tells the plugin.
+    /// The line to send to the plugin.
     pub(super) line: Vec<u8>,
-    /// Whom the answer is for.
+    /// The recipient of the answer.
     pub(super) answer: T,
 }
 
-/// One that the plugin was told.
+/// A delivery that was sent to the plugin.
 #[derive(Debug)]
 struct UnderWay<T> {
     id: String,
@@ -27,22 +27,22 @@ struct UnderWay<T> {
     answer: T,
 }
 
-/// What comes of time.
+/// Deliveries that are overdue.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Overdue<T> {
-    /// Those that took too long.
+    /// The deliveries that took too long.
     pub(super) late: Vec<T>,
-    /// Whether the plugin answered nothing at all for that long.
+    /// Whether the plugin answered nothing for that long.
     pub(super) hangs: bool,
 }
 
 /// The deliveries of one plugin, across its processes.
 #[derive(Debug)]
 pub(super) struct Ledger<T> {
-    /// How long the plugin may take for one.
+    /// How long the plugin may take per delivery.
     patience: Duration,
     queue: VecDeque<Delivery<T>>,
-    /// In the order in which they were told, so that the first is the first to be late.
+    /// In the order in which they were sent, so the first is overdue first.
     under_way: VecDeque<UnderWay<T>>,
     last_answer: Option<Instant>,
 }
@@ -52,13 +52,13 @@ impl<T> Ledger<T> {
         Self { patience, queue: VecDeque::new(), under_way: VecDeque::new(), last_answer: None }
     }
 
-    /// One more that waits.
+    /// Adds a delivery to those that wait.
     pub(super) fn push(&mut self, delivery: Delivery<T>) {
         self.queue.push_back(delivery);
     }
 
-    /// The line of the next one that waits, where the plugin has fewer than `parallel`. Those that nobody wants any more
-    /// (`wanted`) are passed over. From here on it is under way.
+    /// Returns the line of the next waiting delivery if the plugin has fewer than `parallel`. Deliveries that are no
+    /// longer `wanted` are skipped. The returned one is under way from here on.
     pub(super) fn next(
         &mut self,
         now: Instant,
@@ -77,22 +77,22 @@ impl<T> Ledger<T> {
         }
     }
 
-    /// Takes the one that the plugin answered. An answer that names no attempt is to the last; one that names another
-    /// attempt than any under way comes too late, and is to none.
+    /// Takes the delivery that the plugin answered. An answer without an attempt belongs to the latest; one that
+    /// names an attempt that is not under way is too late, and ignored.
     pub(super) fn settle(&mut self, now: Instant, id: &str, attempt: Option<u32>) -> Option<T> {
-        // Even one that comes too late shows that the plugin does not hang.
+        // Even a late answer shows that the plugin does not hang.
         self.last_answer = Some(now);
         let meant = |one: &UnderWay<T>| one.id == id && attempt.is_none_or(|number| number == one.attempt);
         let index = self.under_way.iter().rposition(meant)?;
         self.under_way.remove(index).map(|one| one.answer)
     }
 
-    /// Returns when [`Ledger::overdue`] has something to say.
+    /// Returns when [`Ledger::overdue`] has something to return.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.under_way.front().map(|one| one.since + self.patience)
     }
 
-    /// Takes those that took too long.
+    /// Takes the overdue deliveries.
     pub(super) fn overdue(&mut self, now: Instant) -> Overdue<T> {
         let mut overdue = Overdue { late: Vec::new(), hangs: false };
         while let Some(one) = self.under_way.pop_front_if(|one| one.since + self.patience <= now) {
@@ -102,12 +102,12 @@ impl<T> Ledger<T> {
         overdue
     }
 
-    /// Takes all that the plugin has.
+    /// Takes all deliveries that the plugin has.
     pub(super) fn take_under_way(&mut self) -> impl Iterator<Item = T> {
         self.under_way.drain(..).map(|one| one.answer)
     }
 
-    /// Takes all that wait.
+    /// Takes all waiting deliveries.
     pub(super) fn take_queue(&mut self) -> impl Iterator<Item = T> {
         self.queue.drain(..).map(|one| one.answer)
     }
@@ -119,7 +119,7 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(10);
 
-    /// Returns a ledger with these deliveries told at the start, one a second.
+    /// Creates a ledger to which these deliveries were added at the start, one sent each second.
     fn told(deliveries: &[(&str, u32)]) -> (Ledger<usize>, Instant) {
         let start = Instant::now();
         let mut ledger = Ledger::new(PATIENCE);

@@ -1,4 +1,4 @@
-//! A plugin's life, of one process after another: started, greeted, told of events, ended, started again.
+//! The lifecycle of a plugin, one process after another: start, greeting, events, end, restart.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,38 +16,38 @@ use super::process::{Act, Process};
 use super::wire::{self, PROTOCOL, PluginMessage};
 use crate::attempt::Failure;
 
-/// How long a plugin may take to answer the hello, unless it has longer for an event: it may have something to prepare.
+/// How long a plugin may take to answer the hello, unless it has longer per event: it may need to prepare.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long it may take to end once it is told to.
+/// How long it may take to end after a shutdown request.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long it may take to end once it got SIGTERM.
+/// How long it may take to end after SIGTERM.
 const TERM_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a plugin that closed a pipe may take to end by itself.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
-/// How often the log is told what was dropped.
+/// How often dropped log lines are reported.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(5);
-/// When it is started again: soon at first, then every half a minute. A plugin that ends at once costs little, and one
-/// that ended once is back before its next event.
+/// Initial restart delay; it rises to half a minute. A plugin that exits at once costs little, and one that exited
+/// once is back before its next event.
 const FIRST_DELAY: Duration = Duration::from_millis(200);
 const MAX_DELAY: Duration = Duration::from_secs(30);
-/// Most characters that are told of a plugin's reason.
+/// Most characters reported of a plugin's reason.
 const MAX_REASON: usize = 500;
 
-/// Why a delivery was broken off that the plugin did not answer before its end.
+/// Why a delivery was aborted that the plugin did not answer before its end.
 pub(super) const SHUT_DOWN: &str = "the plugin was shut down";
 
-/// Whom the outcome of a delivery is for.
+/// The recipient of a delivery's outcome.
 pub(super) type Answer = oneshot::Sender<Result<(), Failure>>;
 
-/// What the keeper of a plugin is asked for.
+/// A request to the keeper of a plugin.
 #[derive(Debug)]
 pub(super) enum Order {
     Deliver(Delivery<Answer>),
-    /// To end, and say when that is done.
+    /// Stop, and report when done.
     Stop(oneshot::Sender<()>),
 }
 
-/// All that is known of a plugin before it runs.
+/// What is needed to start a plugin.
 #[derive(Debug)]
 pub(super) struct Recipe {
     pub(super) handler: String,
@@ -55,18 +55,18 @@ pub(super) struct Recipe {
     pub(super) docker_host: String,
     /// Where the Python package for plugins is.
     pub(super) python: Option<PathBuf>,
-    /// The line that it is told first.
+    /// The first line sent to it.
     pub(super) hello: Vec<u8>,
-    /// How long it may take for an event.
+    /// How long it may take per event.
     pub(super) patience: Duration,
-    /// How many events it gets at once, unless it takes fewer.
+    /// How many events it receives at once, unless it accepts fewer.
     pub(super) parallel: usize,
-    /// Where it is told that the plugin does not start.
+    /// Where a failure to start is reported.
     pub(super) problems: Problems,
 }
 
 impl Recipe {
-    /// What a person should know: why the plugin does not start, or nothing.
+    /// Reports why the plugin does not start, or clears the problem.
     fn tell(&self, why: Option<&str>) {
         let problem = why.map(|why| Problem {
             subject: Subject::Handler { name: self.handler.clone() },
@@ -81,7 +81,7 @@ impl Recipe {
     }
 }
 
-/// Keeps a plugin running until it is ordered to stop, or nobody is left to order anything.
+/// Keeps a plugin running until it is ordered to stop, or its owner is gone.
 pub(super) async fn keep(recipe: Recipe, orders: mpsc::UnboundedReceiver<Order>) {
     keep_running(&recipe, orders).await;
     recipe.tell(None);
@@ -109,7 +109,7 @@ async fn keep_running(recipe: &Recipe, mut orders: mpsc::UnboundedReceiver<Order
         for answer in ledger.take_under_way() {
             let _ = answer.send(Err(failure.clone()));
         }
-        // What waits goes to the next process, unless there is little hope that there is one.
+        // Waiting deliveries go to the next process, unless it is unlikely that one will start.
         if !greeted {
             recipe.tell(Some(&why));
             for answer in ledger.take_queue() {
@@ -143,11 +143,11 @@ async fn keep_running(recipe: &Recipe, mut orders: mpsc::UnboundedReceiver<Order
     }
 }
 
-/// How a process's life ended.
+/// How a process ended.
 enum End {
-    /// As it should not have.
+    /// Unexpectedly.
     Failed { why: String, greeted: bool },
-    /// As it was ordered to.
+    /// As ordered.
     Stopped(oneshot::Sender<()>),
 }
 
@@ -158,27 +158,27 @@ enum Happening {
     Time,
 }
 
-/// What is next for a plugin that was told to end.
+/// The next step for a plugin that was asked to stop.
 #[derive(Clone, Copy)]
 enum Farewell {
     Term(Instant),
     Kill(Instant),
 }
 
-/// One process, from its start to its end.
+/// One process, from start to end.
 struct Life<'a> {
     recipe: &'a Recipe,
     log: &'a Log,
     ledger: &'a mut Ledger<Answer>,
     process: Process,
-    /// How many events it takes at once; not known before it answered the hello.
+    /// How many events it accepts at once; unknown until it answered the hello.
     parallel: Option<usize>,
     greet_by: Instant,
     flush_at: Instant,
     stopping: Option<(Farewell, oneshot::Sender<()>)>,
 }
 
-/// Why a life is over, and how long the process may take to end by itself.
+/// Why a process is finished, and how long it may take to exit by itself.
 struct Over {
     why: String,
     grace: Duration,
@@ -233,7 +233,7 @@ impl<'a> Life<'a> {
         let (words, status) = self.process.end(over.grace).await;
         let now = Instant::now();
         for said in words {
-            // What comes after its end is an answer or of no use.
+            // After its end, only answers matter.
             settle(self.ledger, self.log, said, now);
         }
         let why = match status {
@@ -302,7 +302,7 @@ impl<'a> Life<'a> {
             Act::TooLong => {
                 Err(Over::at_once(format!("it wrote a line of more than {} bytes", wire::LONGEST)))
             }
-            // One that is to end may close what it likes.
+            // A plugin that is stopping may close any pipe.
             Act::Silent | Act::Unheard(_) if self.stopping.is_some() => Ok(()),
             Act::Silent => Err(closed("it closed its standard output")),
             Act::Unheard(why) => Err(closed(why)),
@@ -351,7 +351,7 @@ impl<'a> Life<'a> {
     }
 }
 
-/// Gives an answer to whom it is for.
+/// Passes an answer to its recipient.
 fn settle(ledger: &mut Ledger<Answer>, log: &Log, said: PluginMessage, now: Instant) {
     let (id, attempt, outcome) = match said {
         PluginMessage::Ack { id, attempt } => (id, attempt, Ok(())),

@@ -1,5 +1,5 @@
-//! What a plugin has to say, in the agent's log: under its handler's name, one line a line, with nothing in it that
-//! moves a terminal's cursor, and never more than the log can bear.
+//! A plugin's output in the agent's log: under its handler's name, one entry per line, without control sequences, and
+//! rate-limited.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -7,15 +7,15 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::Level;
 
-/// Lines that may come at once.
+/// Lines allowed in a burst.
 const BURST: f64 = 200.0;
-/// Lines that may come each second in the long run.
+/// Lines allowed per second in the long run.
 const PER_SECOND: f64 = 20.0;
-/// Most characters of a line.
+/// Most characters per line.
 const WIDEST: usize = 2000;
-/// Most characters of the last line that a failure repeats.
+/// Most characters of the last line that a failure quotes.
 const LAST: usize = 200;
-/// How long before its end a line came that may say why.
+/// How long before the end a line may have come to count as the reason.
 const JUST_BEFORE: Duration = Duration::from_secs(5);
 
 /// The log of one handler's plugin.
@@ -23,16 +23,16 @@ const JUST_BEFORE: Duration = Duration::from_secs(5);
 pub(super) struct Log {
     handler: String,
     allowance: Mutex<Allowance>,
-    /// The last line that may say why it ended, and when it came.
+    /// The last line that may explain its end, and when it came.
     last: Mutex<Option<(Instant, String)>>,
 }
 
-/// How much may be logged: a bucket that fills with time.
+/// The log allowance: a bucket that refills over time.
 #[derive(Debug)]
 struct Allowance {
     lines: f64,
     filled: Instant,
-    /// How many were dropped since that was last said.
+    /// How many lines were dropped since the last report.
     dropped: u64,
 }
 
@@ -41,7 +41,8 @@ impl Allowance {
         Self { lines: BURST, filled: now, dropped: 0 }
     }
 
-    /// Returns whether one more line may come; if it may, with how many were dropped before it.
+    /// Takes one line from the allowance. Returns how many lines were dropped before it, or `None` if it must be
+    /// dropped too.
     fn take(&mut self, now: Instant) -> Option<u64> {
         let elapsed = now.saturating_duration_since(self.filled).as_secs_f64();
         self.lines = (self.lines + elapsed * PER_SECOND).min(BURST);
@@ -64,13 +65,13 @@ impl Log {
         }
     }
 
-    /// Logs what it writes to standard error.
+    /// Logs a line of standard error.
     pub(super) fn error_line(&self, text: &str) {
         self.remember(text);
         self.log(Level::INFO, text);
     }
 
-    /// Logs what the plugin says, at the level that it names.
+    /// Logs a plugin's message at the level that it names.
     pub(super) fn say(&self, level: &str, text: &str) {
         let level = level_of(level);
         if level == Level::ERROR {
@@ -79,7 +80,7 @@ impl Log {
         self.log(level, text);
     }
 
-    /// Takes what may say why it ended: its last line on standard error or of an error, if it came just before.
+    /// Takes the likely reason for its end: its last line on standard error or of level error, if recent enough.
     pub(super) fn last_words(&self) -> Option<String> {
         let (at, line) = self.last.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         (at.elapsed() < JUST_BEFORE).then_some(line)
@@ -94,7 +95,7 @@ impl Log {
 
     fn log(&self, level: Level, text: &str) {
         for line in text.lines().filter(|line| !line.trim().is_empty()) {
-            // What the settings hide anyway takes nothing from the allowance.
+            // Lines that the log level filters out do not count towards the allowance.
             if !heard(level) {
                 return;
             }
@@ -105,7 +106,7 @@ impl Log {
         }
     }
 
-    /// Says how many lines were dropped since that was last said.
+    /// Reports how many lines were dropped since the last report.
     pub(super) fn flush(&self) {
         let dropped = std::mem::take(&mut self.allowance().dropped);
         self.dropped(dropped);
@@ -143,7 +144,7 @@ fn heard(level: Level) -> bool {
     }
 }
 
-/// Returns the level of this name, as Python and syslog have them too; `info` for any other.
+/// Returns the level with this name, in Python's or syslog's spelling too; `info` for any other.
 fn level_of(name: &str) -> Level {
     match name.to_ascii_lowercase().as_str() {
         "trace" => Level::TRACE,
@@ -154,7 +155,7 @@ fn level_of(name: &str) -> Level {
     }
 }
 
-/// Returns the text's first `most` characters, those that command a terminal escaped.
+/// Returns the text's first `most` characters, with terminal control characters escaped.
 pub(super) fn plain(text: &str, most: usize) -> String {
     let mut plain = String::with_capacity(text.len().min(most));
     for (index, c) in text.trim_end().chars().enumerate() {
@@ -162,7 +163,7 @@ pub(super) fn plain(text: &str, most: usize) -> String {
             plain.push('…');
             break;
         }
-        // These turn the direction of what follows them.
+        // These change the direction of the following text.
         let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
         if (c.is_control() && c != '\t') || turns {
             plain.extend(c.escape_default());

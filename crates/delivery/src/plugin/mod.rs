@@ -1,4 +1,4 @@
-//! A process that goes on running, told of events in lines of JSON.
+//! A long-running process that receives events as lines of JSON.
 //!
 //! ```text
 //! deliver ──Order──► life (keeps one process running) ──lines──► process ──► the plugin
@@ -6,9 +6,9 @@
 //!    └────outcome──────┘◄──────────── acts ─────────────────────────┘──► log
 //! ```
 //!
-//! `wire` and `ledger` decide and have no IO; `life` is the one place where all that can happen comes together.
-//! Deliberately absent: repeating a delivery that failed, and the order of a container's events, which are the
-//! business of whoever calls [`Plugin::deliver`].
+//! `wire` and `ledger` decide and do no IO; `life` is the one place where all inputs come together. Deliberately
+//! absent: retrying a failed delivery, and the order of a container's events; both belong to the caller of
+//! [`Plugin::deliver`].
 
 mod ledger;
 mod life;
@@ -32,7 +32,7 @@ use self::ledger::Delivery;
 use self::life::{Order, Recipe, SHUT_DOWN, keep};
 use crate::attempt::{Attempt, Failure};
 
-/// A plugin. Dropped, its process is killed with all that it started.
+/// A plugin. Dropping it kills its process and everything it started.
 #[derive(Debug)]
 pub(crate) struct Plugin {
     orders: mpsc::UnboundedSender<Order>,
@@ -41,19 +41,19 @@ pub(crate) struct Plugin {
 
 #[derive(Debug)]
 enum Keeper {
-    /// Nothing runs yet.
+    /// Not running yet.
     Idle(Recipe, mpsc::UnboundedReceiver<Order>),
     Running {
-        /// Ends with the plugin.
+        /// Aborted with the plugin.
         _task: AbortOnDropHandle<()>,
     },
-    /// It was stopped before it ran.
+    /// Stopped before it ran.
     Stopped,
 }
 
 impl Plugin {
-    /// Creates a plugin of this handler, started at once where there is a runtime and the handler is enabled, as it may have
-    /// something to prepare; else with the first delivery. While it does not start, that is a problem.
+    /// Creates the plugin of a handler. It starts at once if there is a runtime and the handler is enabled, as it may
+    /// need to prepare; otherwise with the first delivery. A failure to start is reported as a problem.
     pub(crate) fn new(
         handler: &Handler,
         command: Vec<String>,
@@ -82,8 +82,8 @@ impl Plugin {
         plugin
     }
 
-    /// Tells the plugin, and waits for its answer. The time that the handler's rules allow counts from when the plugin
-    /// is told: one that takes fewer events at once than the rules allow is told when it takes one more.
+    /// Sends an event to the plugin, and waits for its answer. The timeout counts from when the event is sent: a
+    /// plugin that accepts fewer events at once than the rules allow receives it when it accepts one more.
     pub(crate) async fn deliver(&self, attempt: &Attempt<'_>) -> Result<(), Failure> {
         self.run();
         let line = wire::event(attempt.message()).map_err(Failure::for_good)?;
@@ -105,7 +105,7 @@ impl Plugin {
         HandlerCall { call, input, ..HandlerCall::default() }
     }
 
-    /// Ends the plugin: asks it to, and makes it after five seconds. Nothing is delivered any more.
+    /// Stops the plugin: asks it to end, and kills it after five seconds. Nothing is delivered any more.
     pub(crate) async fn stop(&self) {
         {
             let mut keeper = self.keeper();
@@ -115,12 +115,12 @@ impl Plugin {
         }
         let (done, stopped) = oneshot::channel();
         if self.orders.send(Order::Stop(done)).is_ok() {
-            // The keeper may end without a word: then it is stopped too.
+            // The keeper may end without answering: then it is stopped too.
             let _ = stopped.await;
         }
     }
 
-    /// Has the plugin kept running, if that has not begun.
+    /// Starts the keeper, if it is not running yet.
     fn run(&self) {
         let mut keeper = self.keeper();
         *keeper = match std::mem::replace(&mut *keeper, Keeper::Stopped) {
@@ -136,8 +136,8 @@ impl Plugin {
     }
 }
 
-/// Returns the folder of the Python package, which plugins find by `PYTHONPATH`. Those that use it say themselves that they do not find
-/// it, where it cannot be written; others do not need it.
+/// Returns the folder of the Python package, which plugins find through `PYTHONPATH`. If it cannot be written,
+/// plugins that use it report that themselves; others do not need it.
 fn python_package(data_dir: &Path) -> Option<PathBuf> {
     let written = python::provide(data_dir);
     let folder = data_dir.join("python");

@@ -1,4 +1,4 @@
-//! A plugin's process: its group, its three pipes, and their ends.
+//! A plugin's process: its group, its three pipes, and how they end.
 
 use std::io;
 use std::path::Path;
@@ -19,32 +19,32 @@ use super::python::search_path;
 use super::wire::{self, PluginMessage};
 use crate::inherited::inherited;
 
-/// How long its last words are waited for once it has ended.
+/// How long its remaining output is awaited after its end.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-/// Most of its last words that are heard: a process that left the group may go on talking.
+/// Most messages read after its end: a process that left the group may keep writing.
 const MOST_WORDS: usize = 1000;
-/// Most bytes of standard error that become one line of the log.
+/// Most bytes of standard error that become one log line.
 const ERROR_LINE: u64 = 8 * 1024;
 
-/// What a plugin did.
+/// An observed act of a plugin.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Act {
     Wrote(PluginMessage),
-    /// It wrote a line that is longer than the protocol's, of which nothing more is read.
+    /// It wrote a line that exceeds the protocol's limit; nothing more is read.
     TooLong,
-    /// It will say nothing more.
+    /// Its standard output ended.
     Silent,
-    /// It was not told what it should have been, and cannot be told more.
+    /// A line could not be sent to it, and no more can be.
     Unheard(&'static str),
-    /// Its process ended; those that it started may run on.
+    /// Its process ended; processes that it started may keep running.
     Ended,
 }
 
-/// A running plugin. Dropped, it is killed with all that it started.
+/// A running plugin. Dropping it kills it and everything it started.
 #[derive(Debug)]
 pub(super) struct Process {
     group: Group,
-    /// What is to be written to it; none once it is to hear no more.
+    /// Lines to write to it; `None` once its standard input is closed.
     lines: Option<mpsc::UnboundedSender<Vec<u8>>>,
     acts: mpsc::Receiver<Act>,
     errors: AbortOnDropHandle<()>,
@@ -55,9 +55,9 @@ pub(super) struct Process {
 #[derive(Debug)]
 struct Group {
     child: Child,
-    /// The child's number, which is the group's too. Nobody else's as long as the child is not waited for.
+    /// The child's process id, which is also the group's. It is not reused until the child is reaped.
     pid: Pid,
-    /// Wakes when any process of the agent's ends.
+    /// Fires when any child of the agent ends.
     endings: unix::Signal,
     reaped: bool,
 }
@@ -65,7 +65,7 @@ struct Group {
 impl Group {
     fn signal(&self, signal: Signal) {
         if !self.reaped {
-            // It may have ended a moment ago; then the signal is not wanted either.
+            // It may just have ended; then the signal is not needed either.
             let _ = kill_process_group(self.pid, signal);
         }
     }
@@ -75,8 +75,8 @@ impl Group {
         while !self.has_ended() && self.endings.recv().await.is_some() {}
     }
 
-    /// Returns whether it ended. It is left to be waited for: otherwise its number, and with it the group's, would be free for
-    /// another before the rest of the group is killed.
+    /// Returns whether it ended. It is not reaped: otherwise its id, and with it the group's, could be reused before
+    /// the rest of the group is killed.
     fn has_ended(&self) -> bool {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         !matches!(waitid(WaitId::Pid(self.pid), options), Ok(None))
@@ -90,7 +90,7 @@ impl Drop for Group {
 }
 
 impl Process {
-    /// Starts it. A line that cannot be written within `patience` is the last that is tried.
+    /// Starts the process. After a line that cannot be written within `patience`, no more are written.
     pub(super) fn start(
         command: &[String],
         docker_host: &str,
@@ -100,7 +100,7 @@ impl Process {
     ) -> io::Result<Self> {
         let empty = || io::Error::new(io::ErrorKind::InvalidInput, "its command is empty");
         let (program, arguments) = command.split_first().ok_or_else(empty)?;
-        // From before its start on, so that no end is missed.
+        // Registered before the start, to miss no exit.
         let endings = unix::signal(SignalKind::child())?;
         let mut child = Command::new(program)
             .args(arguments)
@@ -112,7 +112,7 @@ impl Process {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
-            // A group of its own: all that it starts ends with it, and Ctrl-C in a terminal is the agent's to answer.
+            // Its own group: all that it starts ends with it, and Ctrl-C in a terminal reaches only the agent.
             .process_group(0)
             .spawn()?;
         let pid = child.id().and_then(|id| Pid::from_raw(id.cast_signed())).ok_or(io::ErrorKind::NotFound)?;
@@ -122,7 +122,7 @@ impl Process {
             return Err(io::ErrorKind::BrokenPipe.into());
         };
         let (lines, to_write) = mpsc::unbounded_channel();
-        // What is not taken from here is not read from the plugin, which then waits.
+        // Bounded: while this is full, the plugin's output is not read, and it blocks.
         let (tell, acts) = mpsc::channel(16);
         let errors = AbortOnDropHandle::new(tokio::spawn(read_errors(stderr, log.clone())));
         let writer = tokio::spawn(write(stdin, to_write, patience, tell.clone()));
@@ -131,38 +131,38 @@ impl Process {
         Ok(Self { group, lines: Some(lines), acts, errors, _pipes })
     }
 
-    /// Has a line written, after those before it.
+    /// Queues a line to write, after those before it.
     pub(super) fn tell(&self, line: Vec<u8>) {
         if let Some(lines) = &self.lines {
-            // Where nothing can be written any more, `next` has said so or will.
+            // If nothing can be written any more, `next` reports that.
             let _ = lines.send(line);
         }
     }
 
-    /// Nothing more is to be written: its standard input ends after the lines before.
+    /// Closes its standard input after the lines before.
     pub(super) fn hang_up(&mut self) {
         self.lines = None;
     }
 
-    /// Sends a signal to all of it.
+    /// Sends a signal to the whole group.
     pub(super) fn signal(&self, signal: Signal) {
         self.group.signal(signal);
     }
 
-    /// The next thing that it does. Cancel-safe.
+    /// Returns its next act. Cancel-safe.
     pub(super) async fn next(&mut self) -> Act {
         tokio::select! {
-            // What it said before its end comes before its end.
+            // Output from before its end is reported before its end.
             biased;
             Some(act) = self.acts.recv() => act,
             () = self.group.ended() => Act::Ended,
         }
     }
 
-    /// Ends what is left of it, after `grace` for its own end, and hears its last words. Gives what they were, and how
-    /// it ended if it did so by itself.
+    /// Ends the process group, after `grace` for a voluntary exit, and reads the remaining output. Returns its last
+    /// messages, and the exit status if it exited by itself.
     pub(super) async fn end(mut self, grace: Duration) -> (Vec<PluginMessage>, Option<ExitStatus>) {
-        // Who writes to it would otherwise wait for more to write, and its last words for who writes.
+        // Otherwise the writer would wait for more lines, and the readers for the writer.
         self.hang_up();
         let by_itself = timeout(grace, self.group.ended()).await.is_ok();
         self.group.signal(Signal::KILL);
@@ -177,7 +177,7 @@ impl Process {
             }
             let _ = (&mut self.errors).await;
         };
-        // A process that left the group can hold the pipes open for ever.
+        // A process that left the group can hold the pipes open indefinitely.
         let _ = timeout(LAST_WORDS, listen).await;
         let status = self.group.child.wait().await.ok();
         self.group.reaped = true;
@@ -220,12 +220,12 @@ async fn read_acts(stdout: impl AsyncRead + Unpin, tell: mpsc::Sender<Act>, log:
         if tell.send(act).await.is_err() || last {
             return;
         }
-        // A line may have been long, and lines are rarely.
+        // A line may have been long, but few are.
         line.shrink_to(64 * 1024);
     }
 }
 
-/// Returns what of a line is not for the log alone.
+/// Returns the message in a line, unless it is only for the log.
 fn heard(line: &[u8], log: &Log) -> Option<PluginMessage> {
     match wire::parse(line) {
         Ok(PluginMessage::Log { level, message }) => log.say(&level, &message),

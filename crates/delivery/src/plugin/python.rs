@@ -1,7 +1,7 @@
-//! The Python package for plugins: carried in the binary, and written where Python can be shown the way to it.
+//! The Python package for plugins: embedded in the binary, and written where Python can find it.
 //!
-//! Each version has a folder of its own, named by its content, so an agent that is upgraded leaves the running plugins of its
-//! predecessor alone. What is there as it should be is not written again.
+//! Each version has its own folder, named by its content, so an upgraded agent does not disturb the running plugins
+//! of its predecessor. An intact folder is not written again.
 
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -10,14 +10,14 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-/// A file of the package with its text.
+/// Embeds a file of the package.
 macro_rules! carried {
     ($path:literal) => {
         ($path, include_str!(concat!("../../../../plugins/python/", $path)))
     };
 }
 
-/// The package's files, seen from its root.
+/// The package's files, relative to its root.
 const FILES: [(&str, &str); 8] = [
     carried!("DockerGlue/__init__.py"),
     carried!("DockerGlue/handlers/__init__.py"),
@@ -29,14 +29,14 @@ const FILES: [(&str, &str); 8] = [
     carried!("longshore_plugin/wire.py"),
 ];
 
-/// Nobody but the agent's user can change what its plugins run.
+/// Only the agent's user can change what its plugins run.
 const FILE_MODE: u32 = 0o644;
 const FOLDER_MODE: u32 = 0o755;
 
-/// Returns the folder below `data_dir` that Python finds the package in, and writes it there unless it is there already.
+/// Returns the package's folder below `data_dir`, and writes it unless it is already there.
 ///
 /// # Errors
-/// Where the folder cannot be written.
+/// Returns an error if the folder cannot be written.
 pub(super) fn provide(data_dir: &Path) -> io::Result<PathBuf> {
     let parent = data_dir.join("python");
     let folder = parent.join(name());
@@ -56,17 +56,17 @@ pub(super) fn provide(data_dir: &Path) -> io::Result<PathBuf> {
     }
     match fs::rename(made.path(), &folder) {
         Ok(()) => {
-            // There is nothing left to remove where it was made.
+            // It was moved, so nothing is left to remove at its old path.
             let _ = made.keep();
         }
-        // Another plugin of this agent was faster.
+        // Another plugin of this agent was first.
         Err(_) if is_intact(&folder) => {}
         Err(error) => return Err(error),
     }
     Ok(folder)
 }
 
-/// Returns the value of `PYTHONPATH` that has this folder in it, behind what the agent's own names.
+/// Returns the value of `PYTHONPATH` that includes this folder, after the agent's own entries.
 pub(super) fn search_path(own: Option<std::ffi::OsString>, folder: &Path) -> std::ffi::OsString {
     match own {
         Some(mut own) if !own.is_empty() => {
@@ -78,7 +78,7 @@ pub(super) fn search_path(own: Option<std::ffi::OsString>, folder: &Path) -> std
     }
 }
 
-/// Returns the folder's name: the version, and a digest of what is in it.
+/// Returns the folder's name: the version, and a digest of the contents.
 fn name() -> String {
     let mut digest = Sha256::new();
     for (path, text) in FILES {
@@ -91,7 +91,7 @@ fn name() -> String {
     format!("{}-{hex}", env!("CARGO_PKG_VERSION"))
 }
 
-/// Returns true where every file is there with its text, and nobody else can change one.
+/// Returns whether every file is there with its text, and only its owner can change it.
 fn is_intact(folder: &Path) -> bool {
     let is_safe = |path: &Path, is_folder: bool| {
         fs::symlink_metadata(path).is_ok_and(|found| {
@@ -114,7 +114,7 @@ fn write(path: &Path, root: &Path, text: &str) -> io::Result<()> {
     for folder in above.ancestors().take_while(|folder| *folder != root).collect::<Vec<_>>().iter().rev() {
         match DirBuilder::new().mode(FOLDER_MODE).create(folder) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            // The mask of the process may have taken permissions away.
+            // The process's umask may have removed permissions.
             _ => fs::set_permissions(folder, Permissions::from_mode(FOLDER_MODE))?,
         }
     }

@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 use super::Plugin;
 use crate::attempt::{Attempt, Failure};
 
-/// A plugin in Python that answers the hello and has `said(event)` called for each event.
+/// A plugin in Python that answers the hello and calls `said(event)` for each event.
 const GREETS: &str = r#"
 import json, os, sys, time
 def tell(**message):
@@ -27,7 +27,7 @@ hello = json.loads(sys.stdin.readline())
 assert hello['type'] == 'hello' and hello['protocol'] == 1, hello
 "#;
 
-/// The rest of a plugin that has `said` called.
+/// The rest of a plugin: calls `said`.
 const LOOP: &str = r#"
 for line in sys.stdin:
     event = json.loads(line)
@@ -51,7 +51,7 @@ struct Case {
 }
 
 impl Case {
-    /// `$DIR` in the command stands for a folder of the test's own.
+    /// Starts a plugin; `$DIR` in the command stands for the test's own folder.
     fn start(command: &[String], rules: DeliveryRules) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().to_str().unwrap();
@@ -108,7 +108,7 @@ impl Case {
         timeout(Duration::from_secs(60), self.plugin.deliver(&attempt)).await.expect("an outcome in time")
     }
 
-    /// Returns the problems that stand, a line each.
+    /// Returns the current problems, one per line.
     fn told(&self) -> String {
         self.problems.all().iter().map(|problem| format!("{problem}\n")).collect()
     }
@@ -120,7 +120,7 @@ impl Case {
     }
 }
 
-/// Returns the usual rules, with this many milliseconds for an event.
+/// Returns the usual rules with this many milliseconds per event.
 fn within(millis: u64) -> DeliveryRules {
     DeliveryRules { timeout: Duration::from_millis(millis), ..DeliveryRules::default() }
 }
@@ -133,7 +133,7 @@ async fn until(sentence: &str, mut check: impl FnMut() -> bool) {
     }
 }
 
-/// What this thread logs while the guard lives.
+/// Captures what this thread logs while the guard lives.
 #[derive(Clone, Default)]
 struct Logged(Arc<Mutex<Vec<u8>>>);
 
@@ -162,7 +162,7 @@ impl io::Write for Logged {
     }
 }
 
-/// Returns whether a process of this number runs: neither gone nor a zombie.
+/// Returns whether the process with this id runs: neither gone nor a zombie.
 fn runs(pid: &str) -> bool {
     let pid: u32 = pid.trim().parse().unwrap();
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
@@ -327,7 +327,7 @@ async fn a_plugin_that_ended_is_back_at_once() {
         until("it runs again", || pids().lines().count() > round).await;
         rounds.push(began.elapsed());
     }
-    // The first pause is 0.2 to 0.4 s; of three rounds a busy machine leaves one undisturbed.
+    // The first pause is 0.2 to 0.4 s; at least one of three rounds is undisturbed on a busy machine.
     assert!(rounds.iter().min().is_some_and(|best| *best < Duration::from_millis(1150)), "{rounds:?}");
 }
 

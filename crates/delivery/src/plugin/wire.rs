@@ -1,7 +1,7 @@
-//! The protocol's lines: what is written to a plugin, and what is read from it. `docs/plugins.md` specifies them.
+//! The protocol's lines, written to and read from a plugin. `docs/plugins.md` specifies them.
 //!
-//! One JSON object a line, in UTF-8. A reader ignores keys that it does not know, so that either side can add
-//! some without a new version.
+//! One JSON object per line, in UTF-8. A reader ignores unknown keys, so either side can add some without a new
+//! version.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -14,7 +14,7 @@ use crate::attempt::Message;
 /// The version of the protocol.
 pub(super) const PROTOCOL: u32 = 1;
 
-/// Most bytes of a line, its end not counted, in either direction.
+/// Most bytes of a line without its end, in either direction.
 pub(super) const LONGEST: usize = 1024 * 1024;
 
 /// What the agent writes.
@@ -42,23 +42,23 @@ pub(super) enum PluginMessage {
         protocol: u32,
         /// What it calls itself.
         name: Option<String>,
-        /// How many events it takes at once; as many as the handler's rules allow where it does not say.
+        /// How many events it accepts at once; as many as the handler's rules allow if absent.
         parallel: Option<NonZeroUsize>,
     },
     /// The event is handled.
     Ack {
         /// The event's id.
         id: String,
-        /// Which attempt this answers; the last where it does not say.
+        /// The attempt that this answers; the latest if absent.
         attempt: Option<u32>,
     },
     /// The event could not be handled.
     Nack {
         /// The event's id.
         id: String,
-        /// Which attempt this answers; the last where it does not say.
+        /// The attempt that this answers; the latest if absent.
         attempt: Option<u32>,
-        /// Why, for a person.
+        /// The reason, for a person.
         #[serde(default)]
         reason: String,
         /// Whether a retry may help.
@@ -70,7 +70,7 @@ pub(super) enum PluginMessage {
         /// `debug`, `info`, `warning`, `error`.
         #[serde(default)]
         level: String,
-        /// The text; each line of it is one of the log.
+        /// The text; each of its lines becomes one log line.
         message: String,
     },
     /// A type that this version does not know.
@@ -90,12 +90,15 @@ pub(super) fn hello(
     ini: Option<&Path>,
 ) -> Vec<u8> {
     let hello = AgentMessage::Hello { protocol: PROTOCOL, node, handler, params, ini };
-    // A path that is no UTF-8 cannot be told; the rest still can.
+    // A path that is not UTF-8 cannot be sent; the rest still can.
     let without = || AgentMessage::Hello { protocol: PROTOCOL, node, handler, params, ini: None };
     line(&hello).or_else(|_| line(&without())).unwrap_or_default()
 }
 
-/// Returns an event. An inspection that makes the line too long is left out; where it is too long even so, says how long.
+/// Returns the line for an event. An inspection that makes it too long is left out.
+///
+/// # Errors
+/// Returns why the event cannot be sent: even so it is too long, or it cannot be written as JSON.
 pub(super) fn event(message: Message<'_>) -> Result<Vec<u8>, String> {
     let mut told = AgentMessage::Event(message);
     let mut text = line(&told).map_err(|error| format!("the event cannot be written as JSON: {error}"))?;
@@ -122,7 +125,7 @@ fn line(told: &AgentMessage<'_>) -> serde_json::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// Parses a line of a plugin.
+/// Parses a line from a plugin.
 pub(super) fn parse(line: &[u8]) -> serde_json::Result<PluginMessage> {
     serde_json::from_slice(line)
 }

@@ -1,4 +1,4 @@
-//! What a script finds in its environment.
+//! The environment of a script.
 
 use std::collections::BTreeMap;
 
@@ -6,13 +6,13 @@ use longshore_model::EventSubject;
 
 use crate::attempt::Attempt;
 
-/// Most bytes of one variable, and of all that say what happened. Linux gives arguments and environment together 128
-/// KiB at the least, of which the rest is for the inherited ones and for what the script adds.
+/// Most bytes of one variable, and of all that describe the event. Linux allows at least 128 KiB for arguments and
+/// environment together; the rest is for inherited variables and for what the script adds.
 const MOST_OF_ONE: usize = 32 * 1024;
 const MOST_OF_ALL: usize = 80 * 1024;
 
-/// Returns what happened, as variables. One that cannot be, for a NUL in it or for its length, is left out: the inspection has
-/// it. Where two labels come to the same name, the first in the order of their keys is told.
+/// Returns the event as variables. One that is impossible, due to a NUL or its length, is left out: the inspection
+/// has it. If two labels map to the same name, the first in key order wins.
 pub(super) fn told(attempt: &Attempt<'_>) -> BTreeMap<String, String> {
     let event = attempt.event;
     let mut told = Told::default();
@@ -24,7 +24,7 @@ pub(super) fn told(attempt: &Attempt<'_>) -> BTreeMap<String, String> {
     told.put("LONGSHORE_ATTEMPT".to_owned(), &attempt.number.to_string());
     told.put("LONGSHORE_REDELIVERED".to_owned(), yes_or_no(attempt.redelivered));
     told.put("LONGSHORE_SYNTHETIC".to_owned(), yes_or_no(event.synthetic));
-    // What it was called first.
+    // The former name.
     told.put("LONGSHORE_MADE_UP".to_owned(), yes_or_no(event.synthetic));
     match &event.subject {
         EventSubject::Nothing => {}
@@ -59,7 +59,7 @@ struct Told {
 
 impl Told {
     fn put_key(&mut self, prefix: &str, key: &str, value: &str) {
-        // A key may be a megabyte, too.
+        // A key may also be a megabyte.
         if key.len() < MOST_OF_ONE {
             let upper = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
             self.put(prefix.chars().chain(key.chars().map(upper)).collect(), value);

@@ -1,7 +1,7 @@
-//! A program run once for each event: `script <ini> <event> <id>`, the inspection on its standard input.
+//! A program run once per event: `script <ini> <event> <id>`, with the inspection on its standard input.
 //!
-//! The script leads a process group of its own, so that what it started ends with it when its time is up. What it
-//! leaves running when it ends by itself is its own business.
+//! The script leads its own process group, so what it started is killed with it on a timeout. What it leaves running
+//! when it exits by itself is its own responsibility.
 
 mod environment;
 mod output;
@@ -26,11 +26,11 @@ use self::output::Output;
 use crate::attempt::{Attempt, Failure};
 use crate::inherited::inherited;
 
-/// How long output is read that is still under way when the script has ended: somebody it left behind may hold the
-/// pipe open for ever.
+/// How long output is still read after the script has ended: a process it left behind may hold the pipe open
+/// indefinitely.
 const AFTER_END: Duration = Duration::from_millis(500);
 
-/// `EX_TEMPFAIL` of sysexits.h: try again later.
+/// `EX_TEMPFAIL` of sysexits.h: retry later.
 const TEMPFAIL: i32 = 75;
 
 #[derive(Debug)]
@@ -75,7 +75,7 @@ impl Script {
             err.finish();
             return Err(Failure::passing(format!("it did not end within {limit:?} and was ended")));
         };
-        // What comes later than this is lost to the log, and nothing else.
+        // Later output is lost to the log, and nothing else.
         let _ = timeout(AFTER_END, async { tokio::join!(out.pump(), err.pump()) }).await;
         out.finish();
         err.finish();
@@ -125,7 +125,8 @@ impl Script {
         self.program.parent().filter(|folder| folder.is_dir())
     }
 
-    /// Returns all of these may be mended while the event waits: a package's update replaces a script in steps.
+    /// Creates the failure to start. All causes may be fixed while the event waits: a package update replaces a
+    /// script in steps.
     fn not_started(&self, error: &io::Error) -> Failure {
         let program = self.program.display();
         let hint = match error.kind() {
@@ -151,7 +152,7 @@ async fn feed(stdin: Option<ChildStdin>, inspection: &str) {
     }
 }
 
-/// What an exit status means: those that sysexits.h gives a meaning say whether another time is of use.
+/// Interprets an exit status: those that sysexits.h defines say whether a retry helps.
 fn judge(status: ExitStatus, last_line: &str) -> Result<(), Failure> {
     let said = if last_line.is_empty() { String::new() } else { format!(": {last_line}") };
     match (status.code(), status.signal()) {

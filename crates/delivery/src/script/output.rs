@@ -1,21 +1,21 @@
-//! What a script writes, line by line into the log.
+//! A script's output, logged line by line.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// Most bytes of one line; the rest of it is left out.
+/// Most bytes of one line; the rest is left out.
 const LINE: usize = 8 * 1024;
-/// Most bytes of one stream that an attempt brings into the log, counted with what each line costs besides.
+/// Most bytes of one stream that an attempt logs, including each line's overhead.
 const ALL: usize = 1024 * 1024;
-/// Most characters of the last line that a failure repeats.
+/// Most characters of the last line that a failure quotes.
 const LAST: usize = 200;
-/// What a line costs in the log besides its text.
+/// A line's overhead in the log.
 const BESIDES: usize = 100;
-/// How many lines are logged before others have a turn.
+/// How many lines are logged before yielding.
 const TURN: usize = 32;
-/// How long is waited after each read once nothing more is logged: a flood shall not keep a processor busy.
+/// Pause after each read once nothing more is logged, so a flood does not keep a processor busy.
 const FLOOD: Duration = Duration::from_millis(2);
 
 /// One stream of a script.
@@ -35,7 +35,7 @@ impl<'a, R: AsyncRead + Unpin> Output<'a, R> {
         Self { handler, stream, source, chunk, lines, last: String::new() }
     }
 
-    /// Reads to the end and logs. May be dropped at any time, and called again.
+    /// Reads to the end and logs. May be dropped at any time and called again.
     pub(super) async fn pump(&mut self) {
         while let Some(source) = &mut self.source {
             let read = source.read(&mut self.chunk).await.unwrap_or(0);
@@ -54,7 +54,7 @@ impl<'a, R: AsyncRead + Unpin> Output<'a, R> {
         }
     }
 
-    /// Logs what there is of a last line, and closes the stream.
+    /// Logs a partial last line, and closes the stream.
     pub(super) fn finish(&mut self) {
         self.source = None;
         self.lines.finish();
@@ -65,7 +65,7 @@ impl<'a, R: AsyncRead + Unpin> Output<'a, R> {
         }
     }
 
-    /// Returns the last line that is not empty, shortened.
+    /// Returns the last non-empty line, shortened.
     pub(super) fn last_line(&self) -> &str {
         &self.last
     }
@@ -81,15 +81,15 @@ impl<'a, R: AsyncRead + Unpin> Output<'a, R> {
     }
 }
 
-/// Bytes that become lines that can be logged.
+/// Splits bytes into loggable lines.
 #[derive(Debug, Default)]
 struct Lines {
     whole: VecDeque<String>,
     line: Vec<u8>,
-    /// How much of the line was left out.
+    /// How many bytes of the line were left out.
     cut: usize,
     logged: usize,
-    /// How much came after the log had enough.
+    /// How many bytes came after the log limit.
     left_out: u64,
 }
 
@@ -134,7 +134,7 @@ impl Lines {
     }
 }
 
-/// Returns whether a terminal shows it as what it is: no control character, and none that turns the direction of writing.
+/// Returns whether a terminal shows the character unchanged: not a control character or a direction override.
 fn is_plain(c: char) -> bool {
     let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     c == '\t' || !(c.is_control() || turns)

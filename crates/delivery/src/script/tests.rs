@@ -49,7 +49,7 @@ fn sample() -> Sample {
     Sample::with_labels(&[])
 }
 
-/// Returns whether a process runs, or waits to be taken note of.
+/// Returns whether a process runs or is not yet reaped.
 fn runs(pid: &str) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
@@ -128,7 +128,7 @@ async fn the_main_facts_are_in_the_environment_and_the_agents_secrets_are_not() 
         ]
     );
     assert!(env.contains("DOCKER_HOST=unix:///run/other.sock\n"), "{env}");
-    // What cargo told the test is what an administrator may have told the agent.
+    // What cargo set for the test, an administrator may have set for the agent.
     assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some() && !env.contains("CARGO"), "{env}");
     assert!(env.contains("PATH="), "{env}");
 }
@@ -170,7 +170,7 @@ async fn how_a_script_of_docker_glues_class_ends_means_nothing() {
     assert!(bench.run(&sample).await.is_err());
     bench.script.ignore_status = true;
     assert_eq!(bench.run(&sample).await, Ok(()));
-    // One that does not run at all is not delivered.
+    // A script that does not start is not delivered.
     bench.script.program = "/nowhere".into();
     assert!(bench.run(&sample).await.is_err());
 }
@@ -307,7 +307,7 @@ async fn a_flood_of_output_neither_fills_the_log_nor_stops_anybody_else() {
     assert!(text.lines().count() < 11_000);
 }
 
-/// As Docker Glue's document prints it.
+/// As printed in Docker Glue's documentation.
 const DOCUMENTED: &str = include_str!("test-handler.sh");
 
 #[tokio::test]

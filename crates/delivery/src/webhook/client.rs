@@ -1,4 +1,4 @@
-//! The way to a receiver: straight, or through the proxy that the environment names for it.
+//! The connection to a receiver: direct, or through the proxy from the environment.
 
 use std::io;
 use std::pin::Pin;
@@ -26,7 +26,7 @@ use tower_service::Service;
 
 use crate::attempt::Failure;
 
-/// How long a connection is kept for the next event.
+/// How long an idle connection is kept for the next event.
 const IDLE: Duration = Duration::from_secs(30);
 
 /// Sends requests to one URL.
@@ -34,22 +34,22 @@ const IDLE: Duration = Duration::from_secs(30);
 pub(super) struct Client {
     dial: Dial,
     plain: legacy::Client<Dial, Full<Bytes>>,
-    /// Made when it is first needed: that reads every certificate that this machine trusts.
+    /// Created when first needed: that reads every certificate that this machine trusts.
     tls: OnceLock<legacy::Client<HttpsConnector<Dial>, Full<Bytes>>>,
 }
 
 impl Client {
-    /// Creates a client for this URL, through the proxy that `proxies` has for it.
+    /// Creates a client for this URL, through the proxy that `proxies` selects.
     pub(super) fn new(url: &str, proxies: &Matcher) -> Self {
         let mut tcp = HttpConnector::new();
-        // It makes the connection, whatever is spoken on it.
+        // It makes the connection, whatever the scheme.
         tcp.enforce_http(false);
         let proxy = url.parse().ok().and_then(|url| proxies.intercept(&url));
         let dial = Dial { tcp, proxy };
         Self { plain: builder().build(dial.clone()), tls: OnceLock::new(), dial }
     }
 
-    /// Returns the proxy, if requests go through one: `http://10.0.0.1:3128/`, without a password.
+    /// Returns the proxy, if one is used: `http://10.0.0.1:3128/`, without a password.
     pub(super) fn proxy(&self) -> Option<&Uri> {
         self.dial.proxy.as_ref().map(Intercept::uri)
     }
@@ -90,8 +90,8 @@ impl Client {
     }
 }
 
-/// Trusts the authorities that this machine trusts; Mozilla's where it has no list of its own, as in an empty container image.
-/// A list that the environment names counts even if it cannot be read.
+/// Trusts the machine's certificate authorities, or Mozilla's if it has none, as in an empty container image. A list
+/// that the environment names applies even if it cannot be read.
 fn trusting_machine() -> io::Result<HttpsConnectorBuilder<WantsSchemes>> {
     let is_named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].iter().any(|name| std::env::var_os(name).is_some());
     match HttpsConnectorBuilder::new().with_native_roots() {
@@ -106,8 +106,8 @@ fn builder() -> Builder {
     builder
 }
 
-/// Makes connections: to the receiver; through a tunnel that the proxy opens, for TLS; else to the proxy, which is told
-/// the whole URL.
+/// Connects to the receiver directly, through a proxy's tunnel for TLS, or to the proxy, which receives the whole
+/// URL.
 #[derive(Clone, Debug)]
 struct Dial {
     tcp: HttpConnector,

@@ -1,6 +1,6 @@
-//! An event posted to a URL, signed as Standard Webhooks has it (standardwebhooks.com).
+//! Posts an event to a URL, signed according to Standard Webhooks (standardwebhooks.com).
 //!
-//! What a URL says besides its host is often the only secret that a receiver wants, so no message repeats it.
+//! Apart from its host, a URL is often the only secret that a receiver requires, so no message repeats the rest.
 
 mod client;
 mod signature;
@@ -23,12 +23,12 @@ use self::client::Client;
 use self::signature::Key;
 use crate::attempt::{Attempt, Failure};
 
-/// Most bytes of an answer that are read, and how long for.
+/// Most bytes of an answer that are read, and for how long.
 const ANSWER: usize = 4 * 1024;
 const ANSWER_TIME: Duration = Duration::from_secs(5);
-/// Most characters of an answer that a failure repeats.
+/// Most characters of an answer that a failure quotes.
 const SHOWN: usize = 300;
-/// Longest that a receiver may have its next attempt wait.
+/// Longest delay that a receiver may request before the next attempt.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 #[derive(Debug)]
@@ -39,7 +39,7 @@ pub(crate) struct Webhook {
 }
 
 impl Webhook {
-    /// `proxies` says which proxy a URL is reached through.
+    /// Creates a webhook; `proxies` selects the proxy for a URL.
     pub(crate) fn new(url: String, secret_file: Option<PathBuf>, proxies: &Matcher) -> Self {
         let client = Box::new(Client::new(&url, proxies));
         Self { url, secret_file, client }
@@ -51,7 +51,7 @@ impl Webhook {
         timeout(limit, self.post(attempt)).await.unwrap_or_else(|_| Err(late()))
     }
 
-    /// Returns what an attempt would post, without what the URL says besides its host, and without the signature.
+    /// Returns what an attempt would post, without the signature and with only the host of the URL.
     pub(crate) fn describe(&self, attempt: &Attempt<'_>) -> HandlerCall {
         let mut call = HandlerCall { call: vec!["POST".to_owned()], ..HandlerCall::default() };
         let Ok(url) = address(&self.url) else { return call };
@@ -85,7 +85,10 @@ impl Webhook {
     }
 }
 
-/// Returns the URL, if requests can be sent there.
+/// Parses the URL.
+///
+/// # Errors
+/// Returns a failure if requests cannot be sent there.
 fn address(url: &str) -> Result<Uri, Failure> {
     let bad = |why: &str| Failure::for_good(format!("its URL {why}"));
     let parsed: Uri = url.parse().map_err(|error| bad(&format!("is none: {error}")))?;
@@ -124,20 +127,20 @@ fn request(
     request.body(Full::from(body)).map_err(|error| told(&error))
 }
 
-/// Returns the same for every attempt to tell one handler of one event, and for nothing else. It has no dot, since dots separate
-/// what is signed.
+/// Returns the id of a message, the same for every attempt to deliver one event to one handler and unique to them. It
+/// has no dot, since dots separate the signed parts.
 fn message_id(attempt: &Attempt<'_>) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
     format!("{}-{}", attempt.event.id, attempt.handler.name).chars().map(plain).collect()
 }
 
-/// Text as the value of a header; what cannot be in one is left out.
+/// Returns text as a header value, without characters that a header cannot contain.
 fn text(text: &str) -> HeaderValue {
     let plain: String = text.chars().filter(|c| matches!(c, ' '..='~')).collect();
     HeaderValue::from_str(&plain).unwrap_or(HeaderValue::from_static(""))
 }
 
-/// What an answer means.
+/// Interprets an answer.
 async fn judge<B>(answer: Response<B>) -> Result<(), Failure>
 where
     B: Body<Data = Bytes> + Unpin,
@@ -162,20 +165,20 @@ where
     Err(if may_pass { Failure { not_before, ..Failure::passing(why) } } else { Failure::for_good(why) })
 }
 
-/// Returns how long the receiver wants to be left alone: seconds, or a date; nothing where it does not say.
+/// Returns how long the receiver asks to wait, given as seconds or a date; zero if not specified.
 fn wait_asked_for(headers: &HeaderMap, now: SystemTime) -> Duration {
     let asked = headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::trim);
     let wait = asked.and_then(|text| match text.parse() {
         Ok(seconds) => Some(Duration::from_secs(seconds)),
-        // A number that is too large is long all the same.
+        // A number that is too large still means a long time.
         Err(_) if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) => Some(LONGEST_WAIT),
         Err(_) => httpdate::parse_http_date(text).ok()?.duration_since(now).ok(),
     });
     wait.unwrap_or_default().min(LONGEST_WAIT)
 }
 
-/// Returns the beginning of an answer's body as one line. A short body is read whole, which frees the connection for the next
-/// event.
+/// Returns the beginning of an answer's body as one line. A short body is read to the end, which frees the connection
+/// for the next event.
 async fn beginning<B>(mut body: B) -> String
 where
     B: Body<Data = Bytes> + Unpin,
@@ -188,7 +191,7 @@ where
             read.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
         }
     };
-    // One that is not all there in time has said enough.
+    // A body that is not complete in time is quoted as far as it came.
     let _ = timeout(ANSWER_TIME, reading).await;
     read.truncate(ANSWER);
     let text = String::from_utf8_lossy(&read);

@@ -1,4 +1,4 @@
-//! Signatures of requests, and the key that they are made with.
+//! Request signatures, and their key.
 
 use std::path::Path;
 
@@ -8,21 +8,21 @@ use hmac::{Hmac, KeyInit, Mac};
 use longshore_runtime::files::{Guard, read_soon};
 use sha2::Sha256;
 
-/// Fewest bytes of a key.
+/// Minimum key length in bytes.
 const SHORTEST: usize = 24;
-/// No file with a key is longer.
+/// Maximum size of a key file.
 const LONGEST: u64 = 64 * 1024;
-/// How a key in base64 begins.
+/// The prefix of a base64 key.
 const PREFIX: &str = "whsec_";
 
-/// A key. Shown nowhere.
+/// A key. Never shown.
 pub(super) struct Key(Vec<u8>);
 
 impl Key {
-    /// Reads the key from its file, each time: a file that is replaced counts from the next request on.
+    /// Reads the key from its file each time: a replaced file applies from the next request on.
     ///
     /// # Errors
-    /// What is wrong with the file, in a sentence.
+    /// Returns a sentence about what is wrong with the file.
     pub(super) async fn read(path: &Path) -> Result<Self, String> {
         let bad = |why: String| format!("the secret file {} {why}", path.display());
         let text = read_soon(path, LONGEST, Guard::Readers).await;
@@ -32,7 +32,7 @@ impl Key {
 
     /// Returns the value of `webhook-signature`.
     pub(super) fn sign(&self, id: &str, timestamp: i64, body: &[u8]) -> String {
-        // HMAC takes a key of any length.
+        // HMAC accepts a key of any length.
         let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.0) else { return String::new() };
         mac.update(format!("{id}.{timestamp}.").as_bytes());
         mac.update(body);
@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn it_signs_as_the_standard_webhooks_specification_does() {
-        // The example of the specification's own libraries.
+        // The example from the specification's own libraries.
         let key = Key::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n").unwrap();
         let signed = key.sign("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, br#"{"test": 2432232314}"#);
         assert_eq!(signed, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");

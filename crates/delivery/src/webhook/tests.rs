@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::sample::Sample;
 
-/// A server that writes down what it is told and answers as it was told.
+/// A server that records requests and answers as configured.
 #[derive(Clone)]
 struct Receiver {
     status: u16,
@@ -49,7 +49,7 @@ async fn answer(State(receiver): State<Receiver>, headers: HeaderMap, body: Byte
     response
 }
 
-/// No proxies, whatever the environment says.
+/// Returns a matcher without proxies, whatever the environment.
 fn straight() -> Matcher {
     Matcher::builder().build()
 }
@@ -115,7 +115,7 @@ async fn a_request_is_signed_with_the_key_that_the_file_has_at_the_moment() {
         let signed =
             [format!("{}.{}.", header("webhook-id"), header("webhook-timestamp")).as_bytes(), &body].concat();
         std::fs::write(dir.path().join("signed"), signed).unwrap();
-        // OpenSSL knows nothing of how we sign.
+        // OpenSSL is independent of our implementation.
         let line = format!(
             "openssl dgst -sha256 -mac HMAC -macopt 'key:{key}' -binary {}/signed | base64",
             dir.path().display()
@@ -233,7 +233,7 @@ async fn a_url_that_nothing_can_be_sent_to_is_wrong_for_good() {
     }
 }
 
-/// A tinyproxy that lets `user` with the password `pass-word` through, and what it writes into its log.
+/// A tinyproxy that admits `user` with the password `pass-word`, and its log.
 struct Proxy {
     address: SocketAddr,
     dir: tempfile::TempDir,
@@ -318,7 +318,7 @@ async fn a_proxy_is_told_the_whole_url_and_passes_the_event_on() {
     );
 }
 
-/// An authority and a server's certificate of it.
+/// A certificate authority and a server certificate that it signed.
 const CERTIFICATES: &str = r#"
 set -e
 openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=lab-ca -keyout ca-key.pem -out ca.pem
@@ -328,10 +328,10 @@ openssl x509 -req -days 2 -in server.csr -CA ca.pem -CAkey ca-key.pem -CAcreates
 cat server.pem server-key.pem > both.pem
 "#;
 
-/// Where the runs of the test below in another environment post to.
+/// Where the child runs of the test below post to.
 const POST_TO: &str = "LONGSHORE_TEST_WEBHOOK";
 
-/// Trusted authorities and proxies are a matter of the process's environment, so this test runs itself again.
+/// Trusted authorities and proxies depend on the process's environment, so this test runs itself again.
 #[tokio::test]
 async fn tls_is_spoken_with_a_server_whose_authority_is_trusted_and_with_no_other_also_through_a_proxy() {
     if let Ok(url) = std::env::var(POST_TO) {

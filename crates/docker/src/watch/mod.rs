@@ -1,4 +1,4 @@
-//! Docker, watched: what it says becomes [`DockerObservation`]s for the one task that writes World.
+//! Watches Docker and turns its events and answers into [`DockerObservation`]s for the one task that writes World.
 //!
 //! ```text
 //! stream ──Heard──► Session ──Observe──► World's writer
@@ -6,13 +6,13 @@
 //!                        └────Inspect, List, Ping, Subscribe──► Docker
 //! ```
 //!
-//! Subscribe, list, swap whole: the event stream is opened first and drained into memory by a task of its own, as
-//! Docker drops a listener that is slower than 100 ms an event; then everything is listed and handed over at once;
-//! then each event hands over what it says by itself and has its container inspected. After a break the stream is
-//! resumed where it ended (Docker remembers 256 events) and everything is listed again. A resync on a timer
-//! repairs what was missed all the same, and counts it. [`session`] decides all of it; [`run`](mod@run) makes the calls.
+//! Subscribe, list, swap whole: the event stream is opened first and drained into memory by its own task, as Docker
+//! drops a listener that is slower than 100 ms per event; then everything is listed and handed over at once; then
+//! each event is passed on and triggers an inspection of its container. After a break the stream resumes where it
+//! ended (Docker remembers 256 events) and everything is listed again. A periodic resync still repairs what was
+//! missed, and counts it. [`session`] decides all of it; [`run`](mod@run) makes the calls.
 //!
-//! Deliberately absent: what any of it means. This room knows Docker's spelling and nothing of routes.
+//! Deliberately absent: what any of it means. This module knows Docker's format and nothing of routes.
 
 mod queue;
 mod run;
@@ -35,12 +35,12 @@ pub(crate) use session::Shown;
 
 use crate::DockerClient;
 
-/// Which events Docker is asked for, beyond those that World follows.
+/// Which events Docker is asked for, in addition to those that World follows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Attention {
-    /// These too, by Docker's names.
+    /// These as well, by Docker's names.
     Also(BTreeSet<String>),
-    /// All that happens to a container.
+    /// All container events.
     Everything,
 }
 
@@ -50,34 +50,37 @@ impl Default for Attention {
     }
 }
 
-/// One engine, and what is done with what it says.
+/// One engine, and where its observations go.
 pub struct Watched {
     /// The engine.
     pub docker: DockerClient,
-    /// What may change while it is watched.
+    /// Settings that may change during the watch.
     pub live: tokio::sync::watch::Receiver<ReloadableSettings>,
     /// Which events the handlers want.
     pub attention: tokio::sync::watch::Receiver<Attention>,
-    /// What the resync compares Docker's list with.
+    /// World, which the resync compares with Docker's list.
     pub world: Reader,
-    /// The host whose engine it is.
+    /// The engine's host.
     pub host: HostId,
-    /// Where it is told which containers Docker refuses to show.
+    /// Where containers that Docker refuses to inspect are reported.
     pub problems: Problems,
-    /// Where what is observed goes.
+    /// The channel for observations.
     pub observations: mpsc::UnboundedSender<Observation>,
-    /// The time of the last event heard, in nanoseconds since 1970; nothing on the first day.
+    /// The time of the last event received, in nanoseconds since 1970; `None` on the first start.
     pub resume: Option<i64>,
 }
 
 impl Watched {
-    /// Tells what was observed. It fails once nobody takes it.
+    /// Sends an observation.
+    ///
+    /// # Errors
+    /// Returns an error once the receiver is gone.
     fn tell(&self, observation: DockerObservation) -> Result<(), mpsc::error::SendError<Observation>> {
         self.observations.send(Observation::Docker(self.host, observation))
     }
 }
 
-/// Watches one Docker Engine until nobody takes what it observes.
+/// Watches one Docker Engine until the observations' receiver is gone.
 pub async fn watch(mut watched: Watched) {
     let address = watched.docker.settings().address.to_string();
     let mut delays = backoff::exponential(FIRST_DELAY, MAX_DELAY);
@@ -100,5 +103,5 @@ pub async fn watch(mut watched: Watched) {
 
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 const MAX_DELAY: Duration = Duration::from_millis(2500);
-/// A connection that held for so long is no part of what failed before: each begins with a list of everything.
+/// A connection that held this long resets the back-off: each one begins with a full list.
 const STEADY: Duration = Duration::from_secs(10);

@@ -1,35 +1,35 @@
-//! Which containers are inspected when: one inspection at a time for a container, several containers at once.
+//! Schedules inspections: one at a time per container, several containers at once.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use longshore_model::ContainerId;
 
-/// How many inspections run at once: Docker answers one in 0.4 ms and works on several in parallel.
+/// Maximum number of concurrent inspections: Docker answers one in 0.4 ms and works on several in parallel.
 const MAX_CONCURRENT: usize = 16;
 
-/// Where a container stands with its inspection.
+/// The state of a container's inspection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     Queued,
     Running,
-    /// Running, and something happened since it began: to be done again.
+    /// Running, and something happened since it began: to be repeated.
     Stale,
-    /// Running, and World knows better than what it will find: to be done again, and not told.
+    /// Running, and World already knows better: to be repeated, and its result discarded.
     Refuted,
 }
 
-/// What an inspection that ended is worth.
+/// How far the result of an inspection is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Worth {
-    /// It is what the container is like.
+    /// The container's current state.
     Current,
-    /// It may be outdated already; the next one is asked for.
+    /// Possibly outdated; the next inspection is queued.
     Stale,
-    /// It is wrong already; the next one is asked for.
+    /// Already wrong; the next inspection is queued.
     Refuted,
 }
 
-/// The inspections that are asked for and those that run.
+/// Queued and running inspections.
 #[derive(Debug, Default)]
 pub(super) struct InspectionQueue {
     places: BTreeMap<ContainerId, Place>,
@@ -38,7 +38,7 @@ pub(super) struct InspectionQueue {
 }
 
 impl InspectionQueue {
-    /// Asks for an inspection that begins after this call.
+    /// Requests an inspection that begins after this call.
     pub(super) fn ask(&mut self, id: ContainerId) {
         match self.places.get_mut(&id) {
             Some(place @ Place::Running) => *place = Place::Stale,
@@ -50,15 +50,14 @@ impl InspectionQueue {
         }
     }
 
-    /// Says that what an inspection under way will find is not so any more. Where none is under way, there is nothing to
-    /// look at again.
+    /// Marks the result of a running inspection as wrong. If none is running, nothing needs to be repeated.
     pub(super) fn refute(&mut self, id: &ContainerId) {
         if let Some(place) = self.places.get_mut(id).filter(|place| **place != Place::Queued) {
             *place = Place::Refuted;
         }
     }
 
-    /// Takes the next container whose inspection is to begin now.
+    /// Takes the next container to inspect now.
     pub(super) fn begin(&mut self) -> Option<ContainerId> {
         if self.running >= MAX_CONCURRENT {
             return None;
@@ -69,7 +68,7 @@ impl InspectionQueue {
         Some(id)
     }
 
-    /// Takes note that an inspection ended. Returns what it is worth.
+    /// Records the end of an inspection. Returns how far its result is valid.
     pub(super) fn end(&mut self, id: &ContainerId) -> Worth {
         self.running = self.running.saturating_sub(1);
         let worth = match self.places.remove(id) {

@@ -1,4 +1,4 @@
-//! The shell around a [`Session`]: makes the calls that it asks for, and hands it what comes of them.
+//! The shell around a [`Session`]: makes the calls that it requests, and passes it the results.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use super::stream::{self, Item, Stream};
 use super::{Watched, translate};
 use crate::client;
 
-/// Why a session did not begin.
+/// Why a session could not begin.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectError {
     #[error("cannot connect")]
@@ -29,10 +29,10 @@ pub(super) enum ConnectError {
     Info(#[source] Error),
 }
 
-/// Watches by one connection until it breaks. Returns why it did.
+/// Watches over one connection until it breaks. Returns the reason.
 ///
 /// # Errors
-/// If there is no connection.
+/// Returns an error if there is no connection.
 pub(super) async fn run(watched: &mut Watched) -> Result<String, ConnectError> {
     let docker = watched.docker.reconnect().await.map_err(ConnectError::Connect)?;
     let info = docker.info().await.map_err(ConnectError::Info)?;
@@ -67,7 +67,7 @@ impl Shell<'_> {
         }
     }
 
-    /// Waits for the next thing that happens. What was heard goes first: it may explain what else there is.
+    /// Waits for the next input. Events go first: they may explain the rest.
     async fn next(&mut self) -> Happening {
         loop {
             let item = async {
@@ -102,7 +102,7 @@ impl Shell<'_> {
         }
     }
 
-    /// Returns why the session is over, if it is.
+    /// Carries out effects. Returns why the session is over, if it is.
     fn carry_out(&mut self, effects: Vec<Effect>) -> Option<String> {
         for effect in effects {
             let docker = self.docker.clone();
@@ -166,8 +166,8 @@ impl Shell<'_> {
     }
 }
 
-/// Returns an answer that is bad by itself says nothing of the others; one that did not come is the engine's end. Docker holds one
-/// container's answer back for as long as it works on it, so that a time-out is of the first kind.
+/// Classifies an error: a bad answer affects only its own call; no answer means that the engine is gone. Docker
+/// delays a container's answer while it works on the container, so a time-out is of the first kind.
 fn failure(error: &Error) -> Failure {
     let is_bad = matches!(
         error,
@@ -200,7 +200,7 @@ async fn inspect(
     Ok(Some(Inspection { container, json: json.map(Arc::<RawValue>::from) }))
 }
 
-/// Returns the labels that ask for sidecars and are the image's own; all that ask for some, where Docker does not say.
+/// Returns the sidecar labels that come from the image itself; all sidecar labels if Docker does not answer.
 async fn image_labels(
     docker: &Docker,
     image: Option<String>,

@@ -1,11 +1,11 @@
-//! What one connection to Docker makes of what happens on it. Pure: no clock, no IO.
+//! The logic of one connection to Docker. Pure: no clock, no IO.
 //!
-//! Subscribe, list, swap whole: what the stream brings while everything is listed waits until the list is handed over.
-//! Then each event hands over what it says by itself and has its container inspected. A resync lists the containers on a
-//! timer; one that differs from World, and of which no event came within `GRACE`, was missed.
+//! Subscribe, list, swap whole: events that arrive while everything is listed wait until the list is handed over.
+//! Then each event is passed on and triggers an inspection of its container. A resync lists the containers
+//! periodically; if one differs from World and no event for it came within `GRACE`, an event was missed.
 //!
-//! What goes wrong with one container costs only that container: where Docker refuses to show it, it is left out and asked
-//! for again after a pause.
+//! A failure of one container affects only that container: if Docker refuses to inspect it, it is left out and
+//! retried after a pause.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem;
@@ -19,117 +19,117 @@ use serde_json::value::RawValue;
 use super::queue::{InspectionQueue, Worth};
 use super::summary::Summary;
 
-/// Further actions that World depends on, and the model has no word for.
+/// Further actions that World depends on and that the model does not name.
 pub(super) const CHANGING: &[&str] = &["stop", "restart", "oom", "update"];
 
-/// How long the stream may be silent before Docker is asked whether it is still there: a half-dead engine leaves
-/// the connection open and says nothing.
+/// How long the stream may be silent before Docker is pinged: a hung engine leaves the connection open and sends
+/// nothing.
 const MAX_SILENCE: Duration = Duration::from_secs(5);
 
-/// How long the event may take that explains what a resync found: it may be on its way.
+/// How long the event that explains a resync's finding may take: it may be on its way.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// The pause before a container that Docker refused to show is asked for again, doubled by each refusal that follows.
+/// The pause before a refused inspection is retried, doubled by each further refusal.
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 const MAX_RETRY: Duration = Duration::from_secs(30);
 
-/// The pause before the stream is opened again after an event that cannot be read, doubled by each that follows.
+/// The pause before the stream is reopened after an unreadable event, doubled by each further one.
 const FIRST_REOPEN: Duration = Duration::from_millis(100);
 const MAX_REOPEN: Duration = Duration::from_secs(5);
-/// A stream that was readable for so long begins with the shortest pause again.
+/// After being readable for this long, the stream reopens with the shortest pause again.
 const STEADY: Duration = Duration::from_secs(60);
 
-/// Why a call to Docker came to nothing.
+/// Why a call to Docker failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// Why.
+    /// The reason.
     pub why: String,
-    /// The engine itself is gone, rather than this one answer bad.
+    /// Whether the engine itself is gone, rather than this answer bad.
     pub is_lost: bool,
 }
 
-/// A container as an inspection shows it.
+/// A container's inspection.
 #[derive(Clone, Debug)]
 pub struct Inspection {
-    /// As World has it.
+    /// In World's form.
     pub container: Box<Container>,
-    /// As Docker has it, where somebody wants that.
+    /// In Docker's form, if anyone requested it.
     pub json: Option<Arc<RawValue>>,
 }
 
 /// All containers as Docker lists them.
 #[derive(Clone, Debug)]
 pub struct Listing {
-    /// A line for each container.
+    /// One summary per container.
     pub containers: Vec<Summary>,
-    /// World when the list was there.
+    /// World when the list arrived.
     pub world: Option<Arc<World>>,
 }
 
-/// Anything that can happen to a session.
+/// Every input of a session.
 #[derive(Clone, Debug)]
 pub enum Happening {
-    /// The stream brought an event.
+    /// The stream delivered an event.
     Heard(DockerEvent),
-    /// The stream brought something that cannot be read, and broke.
+    /// The stream delivered something unreadable, and broke.
     Unreadable,
-    /// The stream is over, and why.
+    /// The stream ended, and why.
     StreamEnded(String),
     /// The containers were listed.
     Listed(Result<Listing, Failure>),
     /// The networks were listed.
     Networks(Result<Vec<(String, Network)>, Failure>),
-    /// A container was inspected; nothing if it is gone.
+    /// A container was inspected; `None` if it is gone.
     Inspected(ContainerId, Result<Option<Inspection>, Failure>),
-    /// Docker was asked whether it is there.
+    /// Docker answered a ping, or failed to.
     Ponged(Result<(), Failure>),
-    /// Other events matter from here on.
+    /// The set of requested events changed.
     AttentionChanged,
-    /// Somebody wants to see this container as it is.
+    /// A container's inspection is requested.
     Wanted(ContainerId),
-    /// The containers are to be compared this often.
+    /// The resync interval changed.
     ResyncEvery(Duration),
-    /// The time is [`Session::due`].
+    /// The time [`Session::due`] has come.
     Due,
 }
 
-/// What others see of a container's inspection.
+/// The state of a container's inspection in the cache.
 #[derive(Clone, Debug)]
 pub enum Shown {
-    /// It is being looked at.
+    /// Being inspected.
     Pending,
-    /// As it is.
+    /// The inspection.
     As(Arc<RawValue>),
-    /// Docker refuses to show it.
+    /// Docker refuses to inspect the container.
     Refused(String),
-    /// It is gone.
+    /// The container is gone.
     Gone,
 }
 
-/// What is to be done about something that happened.
+/// An action to take.
 #[derive(Debug)]
 pub enum Effect {
-    /// World's writer is told.
+    /// Pass this to World's writer.
     Observe(DockerObservation),
-    /// Those who want a container's inspection see this.
+    /// Update a container's inspection in the cache.
     Show(ContainerId, Shown),
-    /// The stream is opened from this time on (nanoseconds since 1970, Docker's clock), in place of the one before.
+    /// Open the stream from this time on (nanoseconds since 1970, Docker's clock), replacing the previous one.
     Subscribe(i64),
-    /// All containers are to be listed.
+    /// List all containers.
     List,
-    /// All networks are to be listed.
+    /// List all networks.
     ListNetworks,
-    /// A container is to be inspected.
+    /// Inspect a container.
     Inspect(ContainerId),
-    /// Docker is to be asked whether it is there.
+    /// Ping Docker.
     Ping,
-    /// These containers Docker refuses to show, each with its name where that is known, and why.
+    /// The containers that Docker refuses to inspect, each with its name if known, and the reason.
     Refused(BTreeMap<ContainerId, (String, String)>),
-    /// The session is over, and why.
+    /// End the session, for this reason.
     End(String),
 }
 
-/// Where a session stands.
+/// The phase of a session.
 #[derive(Debug)]
 enum Phase {
     /// Everything is being listed.
@@ -138,7 +138,7 @@ enum Phase {
     Following,
 }
 
-/// The first list, as far as it has come.
+/// The first list, as far as it is complete.
 #[derive(Debug, Default)]
 struct First {
     is_listed: bool,
@@ -147,7 +147,7 @@ struct First {
     containers: Vec<Container>,
     networks: Option<Vec<(String, Network)>>,
     heard: VecDeque<DockerEvent>,
-    /// Events were lost since the list was asked for: it is not enough.
+    /// Events were lost since the list was requested: it must be repeated.
     is_lossy: bool,
 }
 
@@ -158,27 +158,27 @@ struct Doubt {
     is_asked: bool,
 }
 
-/// A container that Docker refuses to show.
+/// A container that Docker refuses to inspect.
 #[derive(Clone, Debug)]
 struct Refusal {
     name: String,
     why: String,
     attempts: u32,
-    /// When it is asked for again; nothing while it is.
+    /// When to retry; `None` while a retry is running.
     next: Option<Instant>,
 }
 
-/// A list or a ping, of which one at most is under way.
+/// A list or a ping, of which at most one is under way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Call {
     #[default]
     Idle,
     Running,
-    /// Running, and to be made again.
+    /// Running, and to be repeated.
     Stale,
 }
 
-/// One connection to Docker, from the subscription to the break.
+/// One connection to Docker, from the subscription until it breaks.
 #[derive(Debug)]
 pub struct Session {
     host: HostId,
@@ -186,9 +186,9 @@ pub struct Session {
     inspections: InspectionQueue,
     doubts: BTreeMap<ContainerId, Doubt>,
     refusals: BTreeMap<ContainerId, Refusal>,
-    /// Docker's time when the session began, in nanoseconds since 1970, and ours.
+    /// When the session began: Docker's time in nanoseconds since 1970, and ours.
     began: (i64, Instant),
-    /// The time of the last event heard, by Docker's clock.
+    /// The time of the last event received, by Docker's clock.
     heard_at: i64,
     /// When Docker last gave a sign of life.
     alive: Instant,
@@ -197,15 +197,15 @@ pub struct Session {
     listing: Call,
     resync: Duration,
     compared: Instant,
-    /// When the stream is opened again, and from which time on.
+    /// When to reopen the stream, and from which time.
     reopen: Option<(Instant, i64)>,
-    /// When the stream was last opened again, and after which pause.
+    /// When the stream was last reopened, and after which pause.
     reopened: Option<(Instant, Duration)>,
 }
 
 impl Session {
-    /// Begins a session with the engine of `host`, whose clock says `began`. `resume` is the time of the last event that
-    /// was heard, if any was. Both are in nanoseconds since 1970.
+    /// Begins a session with the engine of `host`, at `began` by its clock. `resume` is the time of the last event
+    /// received, if any. Both are in nanoseconds since 1970.
     pub fn begin(
         host: HostId,
         began: i64,
@@ -213,7 +213,7 @@ impl Session {
         resync: Duration,
         now: Instant,
     ) -> (Self, Vec<Effect>) {
-        // A clock that was set back must not silence Docker until it has caught up.
+        // If the clock was set back, Docker must not stay silent until it catches up.
         let since = resume.map_or(began, |at| at.min(began));
         let session = Self {
             host,
@@ -235,12 +235,12 @@ impl Session {
         (session, vec![Effect::Subscribe(since), Effect::List, Effect::ListNetworks])
     }
 
-    /// Returns the time of the last event heard, in nanoseconds since 1970: the next session resumes there.
+    /// Returns the time of the last event received, in nanoseconds since 1970: the next session resumes there.
     pub fn heard_at(&self) -> i64 {
         self.heard_at
     }
 
-    /// Returns when something is due though nothing happens.
+    /// Returns when something is due without further input.
     pub fn due(&self) -> Instant {
         let doubts = self.doubts.values().filter(|doubt| !doubt.is_asked).map(|doubt| doubt.until);
         let refusals = self.refusals.values().filter_map(|refusal| refusal.next);
@@ -250,7 +250,7 @@ impl Session {
         times.min().map_or(self.alive + MAX_SILENCE, |at| at.min(self.alive + MAX_SILENCE))
     }
 
-    /// Takes in what happened. Returns what is to be done about it, in order.
+    /// Takes in what happened. Returns the actions to take, in order.
     pub fn take(&mut self, happening: Happening, now: Instant) -> Vec<Effect> {
         let mut effects = Vec::new();
         match happening {
@@ -276,7 +276,7 @@ impl Session {
             Happening::Ponged(Err(failure)) => {
                 effects.push(Effect::End(format!("it no longer answers a ping: {}", failure.why)));
             }
-            // What was heard and not taken in yet is told again by the new stream.
+            // The new stream repeats events that were received but not taken in.
             Happening::AttentionChanged if self.reopen.is_none() => {
                 effects.push(Effect::Subscribe(self.heard_at));
             }
@@ -306,7 +306,7 @@ impl Session {
         self.doubts.remove(&id);
         let past = event.at < self.began.0;
         if !past && is_believed(&event) {
-            // One that began before a removal would put the container back.
+            // One that began before a removal would restore the container.
             self.inspections.refute(&id);
         }
         if !past && event.kind == EventKind::Destroy {
@@ -320,8 +320,8 @@ impl Session {
         effects.push(Effect::Observe(DockerObservation::Event { event, past }));
     }
 
-    /// Opens the stream again behind what cannot be read: before it, it would be told again for ever. What is lost in
-    /// between, the list finds.
+    /// Reopens the stream after what is unreadable: any earlier, it would be repeated forever. The list recovers what
+    /// is lost in between.
     fn unreadable(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         let steady = self.reopened.filter(|(at, _)| now.duration_since(*at) < STEADY);
         let pause = steady.map_or(FIRST_REOPEN, |(_, pause)| MAX_REOPEN.min(pause * 2));
@@ -355,7 +355,7 @@ impl Session {
         self.follow(effects);
     }
 
-    /// Holds Docker's list against World. Where they differ, an event may be on its way that says why.
+    /// Compares Docker's list with World. An event that explains a difference may be on its way.
     fn compare(&mut self, listing: &Listing, now: Instant) {
         let known = listing.world.as_ref().and_then(|world| world.host(self.host));
         let known = known.map(|host| &host.containers);
@@ -398,7 +398,7 @@ impl Session {
         let worth = self.inspections.end(&id);
         let found = match found {
             Err(Failure { why, is_lost: true }) => return effects.push(Effect::End(why)),
-            // Another one is on its way.
+            // Another inspection is queued.
             _ if worth == Worth::Refuted => return,
             Err(Failure { why, .. }) => {
                 self.refuse(&id, why, now, effects);
@@ -414,7 +414,7 @@ impl Session {
         let (container, json) = found.map(|found| (found.container, found.json)).unzip();
         let shown = match (&container, json.flatten()) {
             (None, _) => Some(Shown::Gone),
-            // Those who want it wait for the next one.
+            // Waiters get the next one.
             (Some(_), _) if worth == Worth::Stale => None,
             (Some(_), json) => json.map(Shown::As),
         };
@@ -436,7 +436,7 @@ impl Session {
         }
     }
 
-    /// Hands the first list over as soon as it is whole, and what was heard meanwhile after it.
+    /// Hands over the first list once it is complete, followed by the events received in between.
     fn follow(&mut self, effects: &mut Vec<Effect>) {
         let Phase::Listing(first) = &mut self.phase else { return };
         let is_whole = first.is_listed && first.awaited.is_empty();
@@ -471,7 +471,7 @@ impl Session {
         }
     }
 
-    /// Docker shows the container, or it is gone.
+    /// Clears a refusal: Docker returned the inspection, or the container is gone.
     fn forgive(&mut self, id: &ContainerId, effects: &mut Vec<Effect>) {
         if self.refusals.remove(id).is_some() {
             effects.push(self.refused());
@@ -513,22 +513,22 @@ impl Session {
     }
 }
 
-/// Makes a call, or has the one under way made again. Returns whether it is to be made now.
+/// Requests a call, or a repetition of the one under way. Returns whether to make it now.
 fn call(call: &mut Call) -> bool {
     let is_idle = *call == Call::Idle;
     *call = if is_idle { Call::Running } else { Call::Stale };
     is_idle
 }
 
-/// Takes note that a call was answered. Returns whether it is to be made again.
+/// Records that a call was answered. Returns whether to repeat it.
 fn answered(call: &mut Call) -> bool {
     let again = *call == Call::Stale;
     *call = if again { Call::Running } else { Call::Idle };
     again
 }
 
-/// Returns whether an event leaves open what the container is like: a kill changes nothing yet, a destroy everything, and
-/// what is done inside a container or with a copy of it changes nothing.
+/// Returns whether an event requires an inspection: a kill changes nothing yet, a destroy everything, and an action
+/// inside a container or on a copy of it changes nothing.
 fn needs_a_look(event: &ContainerEvent) -> bool {
     match &event.kind {
         EventKind::Kill(_) | EventKind::Destroy => false,
@@ -537,7 +537,7 @@ fn needs_a_look(event: &ContainerEvent) -> bool {
     }
 }
 
-/// Returns whether World takes the event's word for what the container is like.
+/// Returns whether World accepts the state that an event implies.
 fn is_believed(event: &ContainerEvent) -> bool {
     matches!(event.kind, EventKind::Die | EventKind::Pause | EventKind::Unpause | EventKind::Destroy)
 }

@@ -54,7 +54,7 @@ fn refused(name: &str) -> Happening {
     Happening::Inspected(id(name), Err(failure))
 }
 
-/// Returns an effect as a word or two.
+/// Returns an effect in a word or two.
 fn shown(effect: &Effect) -> Option<String> {
     Some(match effect {
         Effect::Observe(DockerObservation::Event { event, past }) => {
@@ -80,7 +80,7 @@ fn shown(effect: &Effect) -> Option<String> {
     })
 }
 
-/// A session at a time of its own.
+/// A session with its own time.
 struct Bench {
     session: Session,
     now: Instant,
@@ -95,7 +95,7 @@ impl Bench {
         Self { session, now }
     }
 
-    /// Creates one that has handed these over.
+    /// Creates a session that has handed over these containers.
     fn following(names: &[&str]) -> Self {
         let mut bench = Self::begin();
         bench.take(Happening::Networks(Ok(Vec::new())));
@@ -110,7 +110,7 @@ impl Bench {
         self.session.take(happening, self.now).iter().filter_map(shown).collect()
     }
 
-    /// Lets time pass, with all that comes due meanwhile.
+    /// Advances time, and handles everything that comes due.
     fn pass(&mut self, time: Duration) -> Vec<String> {
         let until = self.now + time;
         let mut effects = Vec::new();
@@ -204,7 +204,7 @@ fn a_death_is_told_while_docker_takes_its_time_over_a_list() {
 fn a_difference_that_an_event_explains_was_not_missed_and_another_was() {
     let mut bench = Bench::following(&["a", "b"]);
     assert!(bench.pass(RESYNC).contains(&"list".to_owned()));
-    // Both are gone from the list; the event that says so of one is on its way.
+    // Both are missing from the list; the event for one of them is on its way.
     bench.take(listing(&[], Some(world(&["a", "b"]))));
     assert_eq!(bench.pass(GRACE / 2), [""; 0]);
     assert_eq!(bench.take(event("a", EventKind::Destroy, 2_000)), ["tell a destroy"]);

@@ -1,4 +1,4 @@
-//! Signals as Docker takes them: by number, or by name in any case, with `SIG` before it or without.
+//! Signals as Docker accepts them: by number, or by name in any case, with or without `SIG`.
 
 use nix::sys::signal::Signal;
 
@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 const RTMIN: u32 = 34;
 const RTMAX: u32 = 64;
 
-/// Returns a signal's number; `None` for what is no signal.
+/// Returns a signal's number; `None` if there is no such signal.
 pub(super) fn number(text: &str) -> Option<u32> {
     if let Ok(number) = text.parse() {
         return (1..=RTMAX).contains(&number).then_some(number);
@@ -17,7 +17,7 @@ pub(super) fn number(text: &str) -> Option<u32> {
     match name {
         "RTMIN" => return Some(RTMIN),
         "RTMAX" => return Some(RTMAX),
-        // Other names of the same.
+        // Aliases.
         "CLD" => return Some(Signal::SIGCHLD as u32),
         "IOT" => return Some(Signal::SIGABRT as u32),
         "POLL" => return Some(Signal::SIGIO as u32),

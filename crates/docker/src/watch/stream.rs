@@ -15,7 +15,7 @@ use super::Attention;
 use super::session::CHANGING;
 use super::translate;
 
-/// Only what World depends on or a person wants to see: a health check alone makes three events a second.
+/// Only what World depends on or a person wants to see: a health check alone causes three events a second.
 const ACTIONS: &[&str] = &[
     "create",
     "start",
@@ -31,14 +31,14 @@ const ACTIONS: &[&str] = &[
     "remove",
 ];
 
-/// What came off the stream.
+/// An item from the stream.
 #[derive(Debug)]
 pub(super) enum Item {
     /// An event.
     Heard(DockerEvent),
-    /// Something that cannot be read, and why. Nothing comes after it.
+    /// Something unreadable, and why. Nothing follows it.
     Unreadable(String),
-    /// The connection broke. Nothing comes after it.
+    /// The connection broke. Nothing follows it.
     Broken(Error),
 }
 
@@ -49,8 +49,8 @@ pub(super) struct Stream {
     _drain: AbortOnDropHandle<()>,
 }
 
-/// Opens the stream from `since` (nanoseconds since 1970, Docker's clock) on. What Docker still remembers from
-/// then on comes first, so nothing is lost between this call and the connection.
+/// Opens the stream at `since` (nanoseconds since 1970, Docker's clock). What Docker still remembers from then on
+/// comes first, so nothing is lost between this call and the connection.
 pub(super) fn open(docker: Docker, since: i64, attention: &Attention) -> Stream {
     let mut filters = HashMap::from([("type", vec!["container", "network"])]);
     if let Attention::Also(named) = attention {

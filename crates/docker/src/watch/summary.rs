@@ -1,26 +1,26 @@
-//! A line of Docker's list of containers.
+//! An entry of Docker's container list.
 
 use std::collections::BTreeMap;
 
 use longshore_model::{Container, ContainerId, Endpoint, Health, RunState};
 
-/// What the list says of a container.
+/// A container as listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
-    /// Docker's id of it.
+    /// Its Docker id.
     pub id: ContainerId,
     /// Its name, without the leading slash.
     pub name: Option<String>,
-    /// What its process is doing, as Docker names it.
+    /// Its state, as Docker names it.
     pub state: Option<String>,
-    /// What its health check says.
+    /// Its health status.
     pub health: Health,
     /// Networks by name.
     pub networks: BTreeMap<String, Endpoint>,
 }
 
 impl Summary {
-    /// Returns whether it says anything else than what is known of the container.
+    /// Returns whether it differs from what is known of the container.
     pub fn differs(&self, known: &Container) -> bool {
         self.name.as_ref() != Some(&known.name)
             || self.state != Some(known.state.to_string())

@@ -1,4 +1,4 @@
-//! Docker's spelling of containers, networks and events, in the model's words.
+//! Translates Docker's containers, networks and events into the model.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -16,7 +16,7 @@ use longshore_runtime::state::DockerEvent;
 use super::signal;
 use super::summary::Summary;
 
-/// Returns an inspected container; `None` if the answer has no id or no name, which no engine gives.
+/// Returns an inspected container; `None` if the answer has no id or no name, which does not occur in practice.
 pub(crate) fn container(inspected: ContainerInspectResponse, include_env: bool) -> Option<Container> {
     let id = ContainerId::new(inspected.id?);
     let state = inspected.state.unwrap_or_default();
@@ -50,10 +50,10 @@ pub(crate) fn container(inspected: ContainerInspectResponse, include_env: bool) 
     })
 }
 
-/// Returns a line of the container list; `None` if it has no id, which no engine gives.
+/// Returns an entry of the container list; `None` if it has no id, which does not occur in practice.
 pub(super) fn summary(summary: ContainerSummary) -> Option<Summary> {
     let names = summary.names.unwrap_or_default();
-    // A linked container has further names with a slash inside.
+    // A linked container has additional names with a slash inside.
     let mut names = names.iter().filter_map(|name| name.strip_prefix('/'));
     let health = match summary.status.as_deref().unwrap_or_default().rsplit_once('(') {
         Some((_, "healthy)")) => Health::Healthy,
@@ -80,7 +80,7 @@ pub(super) fn network(network: bollard::models::Network) -> Option<(String, Netw
     Some((network.id?, Network { name: network.name?, scope }))
 }
 
-/// Returns an event in the model's words; `None` for those that nothing depends on.
+/// Returns an event in the model's terms; `None` if nothing depends on it.
 pub(crate) fn event(message: EventMessage) -> Option<DockerEvent> {
     use bollard::models::EventMessageTypeEnum as Type;
     let at = message.time_nano.or(message.time.map(|s| s.saturating_mul(1_000_000_000))).unwrap_or(0);
@@ -89,7 +89,7 @@ pub(crate) fn event(message: EventMessage) -> Option<DockerEvent> {
     let mut attributes: BTreeMap<String, String> = actor.attributes.unwrap_or_default().into_iter().collect();
     let (id, kind) = match (message.typ?, action.as_str()) {
         (Type::CONTAINER, action) => {
-            // `health_status: healthy`, `exec_start: /bin/sh`: what follows the colon is no part of the name.
+            // `health_status: healthy`, `exec_start: /bin/sh`: what follows the colon is not part of the name.
             let (action, detail) = action.split_once(": ").unwrap_or((action, ""));
             if !detail.is_empty() {
                 attributes.insert(action.to_owned(), detail.to_owned());
@@ -166,7 +166,7 @@ fn networks(networks: HashMap<String, bollard::models::EndpointSettings>) -> BTr
         ipv4: address(settings.ip_address),
         ipv6: address(settings.global_ipv6_address),
     };
-    // `host` and `none` are modes without an address, not networks to be reached by.
+    // `host` and `none` are modes without an address, not reachable networks.
     let real = networks.into_iter().filter(|(name, _)| name != "host" && name != "none");
     real.map(|(name, settings)| (name, endpoint(settings))).collect()
 }
@@ -193,7 +193,7 @@ fn exposed(ports: &[String]) -> Vec<(u16, Transport)> {
     exposed
 }
 
-/// `80/tcp`; SCTP is nobody's here.
+/// Parses `80/tcp`; SCTP is not supported.
 fn port_and_transport(text: &str) -> Option<(u16, Transport)> {
     let (port, transport) = text.split_once('/').unwrap_or((text, "tcp"));
     let transport = match transport {
@@ -204,7 +204,7 @@ fn port_and_transport(text: &str) -> Option<(u16, Transport)> {
     Some((port.parse().ok()?, transport))
 }
 
-/// Docker's times are RFC 3339; its zero is the year 1, which counts as never.
+/// Parses Docker's times, which are RFC 3339; its zero is the year 1, which counts as never.
 pub(crate) fn nanoseconds(text: &str) -> i64 {
     let time = text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_nanosecond);
     time.and_then(|time| i64::try_from(time).ok()).filter(|time| *time > 0).unwrap_or(0)

@@ -1,5 +1,5 @@
-//! Calls of the file system that end in time. A file system of another machine may answer nothing, and no thread that
-//! waits for it can be ended: it is left behind, and the path is not asked again before it has answered.
+//! File system calls with a time limit. A network file system may never answer, and a thread that waits for it cannot
+//! be ended: it is left behind, and the path is not used again before it has answered.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -11,14 +11,14 @@ use std::time::Duration;
 /// How long a file system may take to answer.
 pub const FILE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The paths whose call was given up and has not ended, with how many such calls there are.
+/// The paths with timed-out calls that have not returned, and the number of such calls.
 static STUCK: Mutex<BTreeMap<PathBuf, usize>> = Mutex::new(BTreeMap::new());
 
-/// Makes a call that is about a path, and waits for it no longer than [`FILE_TIMEOUT`].
+/// Makes a call that concerns a path, and waits for it no longer than [`FILE_TIMEOUT`].
 ///
 /// # Errors
-/// [`io::ErrorKind::TimedOut`] if it does not end in time, and at once where an earlier call about this path, or a folder
-/// that it is in, still has not.
+/// [`io::ErrorKind::TimedOut`] if it does not return in time, and at once if an earlier call about this path or a
+/// parent folder still has not.
 pub fn within_time<T: Send + 'static>(
     path: &Path,
     call: impl FnOnce() -> T + Send + 'static,
@@ -26,7 +26,7 @@ pub fn within_time<T: Send + 'static>(
     begin(path, call)?.wait(path)
 }
 
-/// Returns the same without blocking.
+/// Makes the call like [`within_time`], without blocking.
 ///
 /// # Errors
 /// As [`within_time`].
@@ -38,7 +38,7 @@ pub async fn soon<T: Send + 'static>(
     tokio::task::spawn_blocking(move || begun.wait(&path)).await.map_err(io::Error::other)?
 }
 
-/// A call that is being made.
+/// A call in progress.
 struct Call<T> {
     answer: Receiver<T>,
     state: Arc<Mutex<State>>,
@@ -65,7 +65,7 @@ fn begin<T: Send + 'static>(path: &Path, call: impl FnOnce() -> T + Send + 'stat
             release(&path);
         }
         drop(state);
-        // Whoever gave up does not listen.
+        // After a time-out, nobody receives the answer.
         let _ = told.send(answer);
     };
     std::thread::Builder::new().name("files".to_owned()).spawn(run)?;

@@ -1,4 +1,5 @@
-//! Files that people write for the agent: read within limits, guarded, and read again when they may have changed.
+//! Files that people write for the agent: read within limits, with their permissions checked, and reread when they
+//! may have changed.
 
 mod bounded;
 mod read;

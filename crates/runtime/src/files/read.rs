@@ -6,40 +6,40 @@ use rustix::fs::OFlags;
 
 use super::bounded::{soon, within_time};
 
-/// Whom a file has to keep out.
+/// Who must not have access to a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Guard {
-    /// It decides what the agent does: not everybody may write to it.
+    /// It controls the agent: it must not be world-writable.
     Writers,
-    /// It is a secret: nobody but its owner and root may do anything with it.
+    /// It is a secret: only its owner and root may have any access.
     Readers,
 }
 
-/// Why a file is not read. No message says anything of what is in it.
+/// Why a file was not read. No message contains any of its contents.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// The system does not give it.
+    /// The system refused to read it.
     #[error(transparent)]
     System(#[from] io::Error),
-    /// It is a folder, a pipe, a device.
+    /// It is not a regular file, but a folder, a pipe or a device.
     #[error("not a regular file")]
     Kind,
     /// Anybody on this host could have written it.
     #[error("anyone can write to it and so decide what the agent runs: chmod o-w")]
     Writable,
-    /// Its mode lets others than its owner in.
+    /// Its mode gives others than its owner access.
     #[error("others can read it (mode {0:o}): chmod 600")]
     Readable(u32),
     /// It has more bytes than this.
     #[error("longer than {0} bytes")]
     Length(u64),
-    /// Its bytes are no text.
+    /// It is not UTF-8.
     #[error("not UTF-8 (iconv -f latin1 -t utf8 converts it)")]
     Encoding,
 }
 
 impl ReadError {
-    /// Returns whether there is no such file.
+    /// Returns whether the file does not exist.
     pub fn is_absence(&self) -> bool {
         matches!(self, Self::System(error) if error.kind() == io::ErrorKind::NotFound)
     }
@@ -50,7 +50,7 @@ impl ReadError {
 /// # Errors
 /// Every variant of [`ReadError`].
 pub fn read(path: &Path, longest: u64, guard: Guard) -> Result<String, ReadError> {
-    // A pipe would not open until somebody writes into it.
+    // Opening a pipe would block until somebody writes to it.
     let flags = OFlags::NONBLOCK.bits().cast_signed();
     let file = std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     let about = file.metadata()?;
@@ -70,7 +70,7 @@ pub fn read(path: &Path, longest: u64, guard: Guard) -> Result<String, ReadError
     String::from_utf8(bytes).map_err(|_| ReadError::Encoding)
 }
 
-/// Returns the same without blocking, and within [`FILE_TIMEOUT`](super::FILE_TIMEOUT).
+/// Reads like [`read`], without blocking and within [`FILE_TIMEOUT`](super::FILE_TIMEOUT).
 ///
 /// # Errors
 /// Every variant of [`ReadError`].
@@ -79,7 +79,7 @@ pub async fn read_soon(path: &Path, longest: u64, guard: Guard) -> Result<String
     soon(path, move || read(&file, longest, guard)).await?
 }
 
-/// Returns the same within [`FILE_TIMEOUT`](super::FILE_TIMEOUT).
+/// Reads like [`read`], within [`FILE_TIMEOUT`](super::FILE_TIMEOUT).
 ///
 /// # Errors
 /// Every variant of [`ReadError`].

@@ -1,4 +1,4 @@
-//! Files that are read again when they may have changed: those that define handlers, and the one of the sidecars.
+//! Files that are reread when they may have changed: those that define handlers, and the sidecars' file.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -14,24 +14,24 @@ use tokio::time::{Instant, sleep_until};
 use super::bounded::within_time;
 use crate::problems::chain;
 
-/// How often files are read again though nothing was seen to change: what a link in a folder leads to, and a file system
-/// of another machine, change unseen.
+/// How often files are reread without a notification: changes behind a link in a folder and on a network file system
+/// are not reported.
 const REREAD_INTERVAL: Duration = Duration::from_secs(30);
 
-/// The same where nothing can be watched.
+/// The same if nothing can be watched.
 const UNWATCHED_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How long nothing may change before files are read: an editor writes a file in several steps.
+/// How long files must be unchanged before they are read: an editor writes a file in several steps.
 const QUIET_PERIOD: Duration = Duration::from_millis(100);
 
-/// How long files may go on changing before they are read all the same.
+/// How long files may keep changing before they are read anyway.
 const MAX_DELAY: Duration = Duration::from_secs(1);
 
-/// Files, and folders with what lies in them, that are watched. They need not be there yet.
+/// Watched files and folders, including the folders' contents. They need not exist yet.
 #[derive(Debug)]
 pub struct Watched {
     touch: Arc<Notify>,
-    /// When something changed first and last, of what was not told yet.
+    /// The first and the last change not yet reported.
     touched: Option<(Instant, Instant)>,
     reread: Instant,
     watcher: Option<RecommendedWatcher>,
@@ -46,8 +46,7 @@ impl Default for Watched {
 }
 
 impl Watched {
-    /// Resolves when it is time to read again: something changed and nothing does any more, or some time went by.
-    /// Cancel-safe.
+    /// Resolves when it is time to reread: after a change once files are quiet, or after some time. Cancel-safe.
     pub async fn changed(&mut self) {
         loop {
             let quiet = self.touched.map(|(first, last)| (last + QUIET_PERIOD).min(first + MAX_DELAY));
@@ -59,7 +58,7 @@ impl Watched {
                 }
                 () = sleep_until(quiet.unwrap_or(self.reread)) => {
                     self.touched = None;
-                    // Where the read that follows does not end, there is another one all the same.
+                    // If the read that follows never ends, the next one is due regardless.
                     self.reread = Instant::now() + REREAD_INTERVAL;
                     return;
                 }
@@ -67,21 +66,23 @@ impl Watched {
         }
     }
 
-    /// Watches these from here on. Read them after it, so that what changes meanwhile is read again. Returns the error if
-    /// some cannot be watched. It blocks as long as [`FILE_TIMEOUT`](super::FILE_TIMEOUT) for each path that does not answer.
+    /// Watches these paths from here on. Read them afterwards, so that a change in between triggers another read.
+    /// Returns the error if some cannot be watched. Blocks for up to [`FILE_TIMEOUT`](super::FILE_TIMEOUT) per path
+    /// that does not answer.
     pub fn aim_now(&mut self, paths: &[PathBuf]) -> Option<notify::Error> {
         let watcher = watch(paths, Arc::clone(&self.touch));
         self.keep(watcher)
     }
 
-    /// The same without blocking. Dropped before it is done, it leaves watched what was.
+    /// Watches like [`Watched::aim_now`], without blocking. If dropped before completion, the previous paths stay
+    /// watched.
     pub async fn aim(&mut self, paths: Vec<PathBuf>) -> Option<notify::Error> {
         let touch = Arc::clone(&self.touch);
         let watching = tokio::task::spawn_blocking(move || watch(&paths, touch)).await;
         self.keep(watching.unwrap_or_else(|_| Err(notify::Error::generic("the look at them failed"))))
     }
 
-    /// The watcher before ends only here, when the next one has begun: no change falls between them.
+    /// Replaces the watcher. The previous one ends only now that the next has begun: no change is missed in between.
     fn keep(&mut self, watching: notify::Result<Watching>) -> Option<notify::Error> {
         let (watcher, error) = match watching {
             Ok(Watching { watcher, unanswered }) => (Some(watcher), unanswered),
@@ -93,7 +94,7 @@ impl Watched {
     }
 }
 
-/// Returns what a person should know where these files cannot be watched.
+/// Returns the problem that these files cannot be watched.
 pub fn unwatched(path: &str, key: &str, error: &notify::Error) -> Problem {
     Problem {
         subject: Subject::File { path: path.to_owned(), line: None },
@@ -103,15 +104,15 @@ pub fn unwatched(path: &str, key: &str, error: &notify::Error) -> Problem {
     }
 }
 
-/// What is watched.
+/// The active watches.
 struct Watching {
     watcher: RecommendedWatcher,
-    /// Why some path is not.
+    /// Why some path is not watched.
     unanswered: Option<notify::Error>,
 }
 
-/// Watches the folders among these, and above each path the nearest folder that is there: so one that is made, removed
-/// or put in another's place is noticed. Of a link, the same for what it leads to.
+/// Watches the folders among these, and for each path its nearest existing parent folder, so that creation, removal
+/// and replacement are noticed. For a link, also its target.
 fn watch(paths: &[PathBuf], touch: Arc<Notify>) -> notify::Result<Watching> {
     let (mut wanted, mut folders, mut unanswered) = (BTreeSet::new(), BTreeSet::new(), None);
     for path in paths {
@@ -128,12 +129,12 @@ fn watch(paths: &[PathBuf], touch: Arc<Notify>) -> notify::Result<Watching> {
         let watcher = notify::recommended_watcher(|_| {})?;
         return Ok(Watching { watcher, unanswered });
     };
-    // They answered a moment ago. One that no longer does must not hold up whoever reads them.
+    // They answered a moment ago. One that no longer does must not block their readers.
     let watcher = within_time(&first, move || watch_folders(&folders, wanted, touch));
     Ok(Watching { watcher: watcher.map_err(notify::Error::io)??, unanswered })
 }
 
-/// The ways to a path, and the folders to watch for it.
+/// The resolved paths, and the folders to watch for them.
 struct Resolved {
     paths: Vec<PathBuf>,
     folders: Vec<PathBuf>,
@@ -163,7 +164,7 @@ fn watch_folders(
     })?;
     for folder in folders {
         match watcher.watch(folder, RecursiveMode::NonRecursive) {
-            // It went meanwhile: whoever is above it says so.
+            // It was removed in between: its parent folder reports that.
             Err(error) if !folder.is_dir() => {
                 tracing::debug!(folder = %folder.display(), %error, "not watched");
             }
@@ -173,7 +174,8 @@ fn watch_folders(
     Ok(watcher)
 }
 
-/// Returns whether it may be about these: reading a file is nothing, and the folders above have other things in them.
+/// Returns whether an event may concern these paths: reading a file does not count, and parent folders contain other
+/// things.
 fn matters(event: &Event, wanted: &[PathBuf]) -> bool {
     if let EventKind::Access(access) = event.kind
         && access != AccessKind::Close(AccessMode::Write)
@@ -204,7 +206,7 @@ mod tests {
                 watched.changed().await;
             }
         };
-        // Less than what has it read without a change.
+        // Less than the interval after which it would be reread anyway.
         timeout(REREAD_INTERVAL / 2, looking).await.unwrap_or_else(|_| panic!("it is never {text:?}"));
     }
 

@@ -1,4 +1,4 @@
-//! What each observation makes of World. Pure: no clock, no IO.
+//! How each observation changes World. Pure: no clock, no IO.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -11,20 +11,20 @@ use longshore_model::{
 
 use super::{DockerEvent, DockerObservation, Observation};
 
-/// What is to be done about an observation.
+/// An action that follows from an observation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Docker's event is told to those to whom each one counts.
+    /// Pass this Docker event to the consumers that need every event.
     Tell(DockerEvent),
-    /// World is another: readers get it, and those who act on changes these.
+    /// World changed: publish it to readers, and these changes to subscribers.
     Publish(BTreeSet<Change>),
-    /// The resync found a change of this container that no event had told of.
+    /// The resync found a change of this container that no event had reported.
     Repaired(ContainerId),
     /// Docker answers (`None`), or why it does not.
     Docker(Option<String>),
 }
 
-/// World as it is written.
+/// World, as seen by its writer.
 #[derive(Debug)]
 pub struct State {
     world: World,
@@ -32,17 +32,17 @@ pub struct State {
 }
 
 impl State {
-    /// Creates the state of an agent that has seen nothing yet. `addresses` are its host's.
+    /// Creates the initial state of an agent. `addresses` are its host's.
     pub fn new(me: HostId, addresses: Vec<IpAddr>) -> Self {
         Self { world: World::new(me, Host { addresses, ..Host::default() }), listed: false }
     }
 
-    /// World, once this agent's own host was listed: before that, absence means nothing.
+    /// Returns World, once this agent's own host was listed: before that, absence means nothing.
     pub fn world(&self) -> Option<&World> {
         self.listed.then_some(&self.world)
     }
 
-    /// Takes an observation in. Returns what is to be done about it, in order.
+    /// Takes in an observation. Returns the actions to take, in order.
     pub fn take(&mut self, observation: Observation) -> Vec<Effect> {
         let mut effects = Vec::new();
         let changes = match observation {
@@ -93,7 +93,7 @@ impl State {
         }
     }
 
-    /// All of a host, in place of what was known of it.
+    /// Replaces everything known of a host.
     fn list(
         &mut self,
         host: HostId,
@@ -116,7 +116,7 @@ impl State {
         changes
     }
 
-    /// All networks of a host.
+    /// Replaces all networks of a host.
     fn networks(&mut self, host: HostId, networks: Vec<(String, Network)>) -> BTreeSet<Change> {
         let networks = networks.into_iter().collect();
         let Some(known) = self.world.host(host).filter(|known| known.networks != networks) else {
@@ -127,7 +127,7 @@ impl State {
         BTreeSet::from([Change::Networks(host)])
     }
 
-    /// A container as it is.
+    /// Updates a container from an inspection.
     fn inspected(&mut self, host: HostId, mut container: Container) -> BTreeSet<Change> {
         let id = ContainerRef::new(host, container.id.clone());
         let known = self.world.container(&id);
@@ -140,24 +140,24 @@ impl State {
         self.put(&id, container)
     }
 
-    /// A container that is no more.
+    /// Removes a container.
     fn gone(&mut self, id: &ContainerRef) -> BTreeSet<Change> {
         self.forget_run(id);
         if self.world.remove_container(id) { one(id) } else { BTreeSet::new() }
     }
 
-    /// Returns what an event says by itself, ahead of the inspection that follows it: only what takes a container out of
-    /// the routes, since that must not wait, and what puts a thawed one back.
+    /// Applies what an event implies by itself, ahead of the inspection that follows: only what takes a container out
+    /// of the routes, since that must not wait, and what restores an unpaused one.
     fn event(&mut self, host: HostId, event: &ContainerEvent) -> BTreeSet<Change> {
         let id = &ContainerRef::new(host, event.container.clone());
         let Some(known) = self.world.container(id) else { return BTreeSet::new() };
-        // Told late, of a run that is over: after a break, Docker tells again what the list already showed.
+        // A late event of an earlier run: after a break, Docker repeats what the list already covered.
         if event.at < known.started {
             return BTreeSet::new();
         }
         let mut container = Container::clone(known);
         match event.kind {
-            // For as long as this run lasts: how long it may take to end, only who stops it knows.
+            // Until this run ends: only the sender of the signal knows how long that may take.
             EventKind::Kill(signal) if stops(signal, container.stop_signal) => {
                 container.stopping = container.state.is_alive();
             }
@@ -170,14 +170,14 @@ impl State {
             EventKind::Pause => container.state = RunState::Paused,
             EventKind::Unpause => container.state = RunState::Running,
             EventKind::Destroy => return self.gone(id),
-            // World has no word for a limit or a policy; those who show a container whole look at it again.
+            // World does not model limits and policies; consumers of full inspections read them again.
             EventKind::Other(ref action) if action == "update" => return one(id),
             _ => return BTreeSet::new(),
         }
         self.put(id, container)
     }
 
-    /// Returns what a look at a port found. Of a container that does not run any more, it says nothing.
+    /// Applies the result of a port check. It is ignored if the container no longer runs.
     fn port(&mut self, id: &ContainerRef, address: SocketAddr, state: PortState) -> BTreeSet<Change> {
         let alive = self.world.container(id).is_some_and(|container| container.state.is_alive());
         let key = (id.clone(), address);
@@ -196,7 +196,7 @@ impl State {
         one(id)
     }
 
-    /// Forgets what is known of one run of a container, and means nothing for the next.
+    /// Forgets facts about one run of a container that do not apply to the next.
     fn forget_run(&mut self, id: &ContainerRef) {
         let from = (id.clone(), SocketAddr::from(([0, 0, 0, 0], 0)));
         let of_it = self.world.ports.range(from..).map(|(key, _)| key).take_while(|(other, _)| other == id);

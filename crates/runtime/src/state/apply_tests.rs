@@ -19,7 +19,7 @@ fn named(id: &str) -> ContainerRef {
     ContainerRef::new(ME, ContainerId::new(id))
 }
 
-/// Returns what changed, as the state says it of one observation of Docker's.
+/// Returns the changes that the state reports for one Docker observation.
 fn changes(state: &mut State, observation: DockerObservation) -> BTreeSet<Change> {
     let effects = state.take(Observation::Docker(ME, observation));
     let publish = effects.into_iter().find_map(|effect| match effect {

@@ -1,4 +1,4 @@
-//! What to look at again, for any number of those who act on it.
+//! What to check again, for any number of subscribers.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -24,13 +24,13 @@ impl Waiting {
     }
 }
 
-/// What changed since it was last asked, each once: a burst names the same container many times, and its last state is
-/// all that counts. World already has what is named here.
+/// What changed since the last call, each item once: a burst names the same container many times, and only its last
+/// state counts. World already contains these changes.
 #[derive(Debug)]
 pub struct Changes(Arc<Waiting>);
 
 impl Changes {
-    /// Waits until something changed, and takes all of it. Nothing has before World is listed.
+    /// Waits until something changed, and takes all of it. There are no changes before World is listed.
     pub async fn next(&mut self) -> BTreeSet<Change> {
         loop {
             let woken = self.0.wake.notified();
@@ -43,12 +43,13 @@ impl Changes {
     }
 }
 
-/// Those who wait for changes. Cheap to clone; every clone is the same list.
+/// The subscribers to changes. Cheap to clone; all clones share one list.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Subscribers(Arc<Mutex<Vec<Weak<Waiting>>>>);
 
 impl Subscribers {
-    /// Changes from here on; all of World to begin with if it `is_listed`, which is asked once they are heard of.
+    /// Subscribes to changes from here on, starting with all of World if it `is_listed`, which is evaluated after
+    /// subscribing.
     pub(super) fn subscribe(&self, is_listed: impl FnOnce() -> bool) -> Changes {
         let waiting = Arc::new(Waiting::default());
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&waiting));
@@ -58,7 +59,7 @@ impl Subscribers {
         Changes(waiting)
     }
 
-    /// Tells all of them.
+    /// Passes changes to all subscribers.
     pub(super) fn tell(&self, changes: &BTreeSet<Change>) {
         let mut subscribers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         subscribers.retain(|waiting| waiting.upgrade().map(|waiting| waiting.add(changes)).is_some());

@@ -1,11 +1,11 @@
 //! World: one writer, any number of readers.
 //!
 //! [`Writer`] is not `Clone` and lives in one task; what it learns becomes the next World, which readers see as a
-//! whole or not at all, and not before this agent's own host was listed. Those who act on changes hold a [`Changes`],
-//! which names what to look at again and says nothing of what happened: the look is at World. Those to whom each event
-//! counts get a feed of their own ([`DockerEvent`]).
+//! whole or not at all, and not before this agent's own host was listed. Subscribers to changes hold a [`Changes`],
+//! which names what to check again but not what happened: they look at World. Consumers that need every event get
+//! their own feed ([`DockerEvent`]).
 //!
-//! What an observation makes of World is decided in [`State`], which has no clock and does no IO.
+//! [`State`], which has no clock and does no IO, decides how an observation changes World.
 
 mod apply;
 mod changes;
@@ -32,16 +32,16 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// World as it is at this moment; `None` until this agent's own host was listed.
+    /// Returns the current World; `None` until this agent's own host was listed.
     pub fn snapshot(&self) -> Option<Arc<World>> {
         self.world.load_full()
     }
 
-    /// Returns what changes from here on, and all of it to begin with.
+    /// Subscribes to changes from here on, starting with all of World.
     pub fn subscribe(&self) -> Changes {
         self.subscribers.subscribe(|| self.world.load().is_some())
     }
 }
 
-/// Whether Docker is there: nothing, or why not.
+/// Whether Docker is reachable: `None`, or why not.
 pub type DockerState = watch::Receiver<Option<String>>;

@@ -1,4 +1,4 @@
-//! What is observed of the hosts, by whoever observes it.
+//! Observations of the hosts.
 
 use std::net::SocketAddr;
 
@@ -9,41 +9,41 @@ use longshore_model::{
 /// Anything that may change World.
 #[derive(Debug)]
 pub enum Observation {
-    /// What the Docker Engine of a host says.
+    /// An observation from a host's Docker Engine.
     Docker(HostId, DockerObservation),
-    /// What a look at a container's port found.
+    /// The result of a port check.
     Port {
-        /// Whose port.
+        /// The port's container.
         container: ContainerRef,
-        /// Where it was looked for.
+        /// The address that was checked.
         address: SocketAddr,
-        /// What was found.
+        /// The result.
         state: PortState,
     },
 }
 
-/// What a Docker Engine says.
+/// An observation from a Docker Engine.
 #[derive(Debug)]
 pub enum DockerObservation {
     /// Something happened to a container.
     Event {
-        /// What.
+        /// The event.
         event: ContainerEvent,
-        /// Whether it happened before everything was listed: World has what came of it.
+        /// Whether it happened before the list: World already includes its result.
         past: bool,
     },
     /// Something happened to a network.
     NetworkEvent(NetworkEvent),
-    /// A container as it is, or that it is gone.
+    /// A container was inspected, or is gone.
     Inspected {
-        /// Which.
+        /// The container.
         id: ContainerId,
-        /// As it is; nothing if it is gone.
+        /// Its state; `None` if it is gone.
         container: Option<Box<Container>>,
-        /// Whether the resync asked: if it tells anything, an event was missed.
+        /// Whether the resync requested it: if it changes anything, an event was missed.
         resync: bool,
     },
-    /// Everything there is.
+    /// Everything was listed.
     Listed {
         /// All containers.
         containers: Vec<Container>,
@@ -56,17 +56,17 @@ pub enum DockerObservation {
     Away(String),
 }
 
-/// An event of Docker's, for those to whom each one counts.
+/// A Docker event, for consumers that need every one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DockerEvent {
-    /// Of a container.
+    /// A container's.
     Container(ContainerEvent),
-    /// Of a network.
+    /// A network's.
     Network(NetworkEvent),
 }
 
 impl DockerEvent {
-    /// Returns when it happened, in nanoseconds since 1970, by Docker's clock.
+    /// Returns the event's time, in nanoseconds since 1970, by Docker's clock.
     pub fn at(&self) -> i64 {
         match self {
             Self::Container(event) => event.at,

@@ -7,10 +7,10 @@ use tokio::sync::{broadcast, mpsc, watch};
 
 use super::{DockerEvent, DockerState, Effect, Observation, Reader, State};
 
-/// How many events a slow reader may be behind before it loses some.
+/// How many events a slow reader may lag behind before it loses some.
 const FEED: usize = 4096;
 
-/// Writes World. There is one.
+/// Writes World. There is only one.
 #[derive(Debug)]
 pub struct Writer {
     state: State,
@@ -21,7 +21,7 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Returns a writer that tells every event to `told`, and what it feeds.
+    /// Creates a writer that sends every event to `told`, and the handles that it feeds.
     pub fn new(state: State, told: mpsc::UnboundedSender<DockerEvent>) -> (Self, Reader, DockerState) {
         let (docker, docker_state) = watch::channel(Some("not connected yet".to_owned()));
         let (events, _) = broadcast::channel(FEED);
@@ -29,12 +29,12 @@ impl Writer {
         (Self { state, reader: reader.clone(), events, told, docker }, reader, docker_state)
     }
 
-    /// Returns every event of every container, as it is heard.
+    /// Returns a feed of all container events as they arrive.
     pub fn events(&self) -> broadcast::Sender<ContainerEvent> {
         self.events.clone()
     }
 
-    /// Writes what is observed, until nobody is left to observe anything.
+    /// Applies observations until all their senders are gone.
     pub async fn run(mut self, mut observations: mpsc::UnboundedReceiver<Observation>) {
         while let Some(observation) = observations.recv().await {
             for effect in self.state.take(observation) {
@@ -46,7 +46,7 @@ impl Writer {
     fn carry_out(&self, effect: Effect) {
         match effect {
             Effect::Tell(event) => {
-                // Nobody listening is no failure.
+                // Having no listeners is not an error.
                 if let DockerEvent::Container(event) = &event {
                     let action = action(event);
                     metrics::counter!("longshore_docker_events_total", "action" => action).increment(1);
@@ -71,7 +71,7 @@ impl Writer {
     }
 }
 
-/// Returns the event's name as a metric label: a known word, so that the number of series stays bounded.
+/// Returns the event's name as a metric label: a known word, so the number of series stays bounded.
 fn action(event: &ContainerEvent) -> String {
     match &event.kind {
         longshore_model::EventKind::Other(_) => "other".to_owned(),
