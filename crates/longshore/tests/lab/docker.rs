@@ -136,7 +136,7 @@ async fn a_burst_of_events_with_the_agent_stalled_loses_nothing_that_matters() -
     Ok(())
 }
 
-/// A relay to Docker that passes on everything but events: of their stream, only the headers.
+/// Relays to Docker, and passes on everything but events: of their stream, only the headers.
 async fn deaf_relay(docker: PathBuf, listener: UnixListener) {
     while let Ok((mut client, _)) = listener.accept().await {
         let docker = docker.clone();
@@ -172,7 +172,7 @@ struct Spoils {
     unreadable: Arc<Notify>,
 }
 
-/// A relay to Docker that spoils some of its answers.
+/// Relays to Docker, and spoils some of its answers.
 async fn spoiling_relay(docker: PathBuf, listener: UnixListener, spoils: Spoils) {
     while let Ok((mut client, _)) = listener.accept().await {
         let (docker, spoils) = (docker.clone(), spoils.clone());

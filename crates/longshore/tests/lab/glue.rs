@@ -94,7 +94,7 @@ impl Watching {
     }
 }
 
-/// docker-glue's example for HAProxy, pointed at one that runs here.
+/// Returns docker-glue's example for HAProxy, pointed at one that runs here.
 fn lb(old: &Old, more: &str) -> String {
     format!(
         "[handler]\nclass=DockerGlue.handlers.lb.HAProxyHandler\nevents=die,start,none\nenabled=1\n\n[params]\n\

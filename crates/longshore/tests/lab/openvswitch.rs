@@ -8,7 +8,7 @@ use longshore_testkit::{
     Agent, AgentBuilder, Container, ContainerSpec, Host, Lab, OpenVswitch, TestError, TestResult, eventually,
 };
 
-/// Docker Glue's own example, with other options.
+/// Writes Docker Glue's own example, with other options.
 fn handler(folder: &Path, options: &str) -> std::io::Result<()> {
     let ini = format!(
         "[handler]\nclass=DockerGlue.handlers.exec.ScriptHandler\nevents=create,destroy\nenabled=1\ntriggers-none=1\n\n[params]\nscript=ovs-handler.sh\novs-bridge=br-int\n{options}\n"

@@ -228,7 +228,7 @@ impl Check {
             }
             (Found::NotOpen { since, .. }, false) => pause(now.duration_since(*since)),
             (Found::Open { failed }, false) => {
-                // A failed connection of the balancer's own counts as a failed look.
+                // A failed connection of the balancer's own counts as a failed check.
                 *failed += if is_suspect { 2 } else { 1 };
                 if *failed < FALL {
                     return FALL_GAP;

@@ -322,7 +322,7 @@ impl HandlerFollower for Publisher {
         Self::new(context, docker.inspections().clone(), data_dir, *dns, Some(*handler), settings)
     }
 
-    /// If etcd is unreachable, the keys expire with the lease.
+    /// Revokes the lease, and with it the keys. If etcd is unreachable, they expire with the lease.
     async fn withdraw(mut self) {
         let lease = self.held.take().map(|held| held.id).or_else(|| self.remembered.lease());
         for lease in lease.into_iter().chain(self.previous) {
