@@ -61,7 +61,7 @@ impl Client {
         &self.address
     }
 
-    /// Follows what happens from now on, or from after the event with the id `after`.
+    /// Follows events from now on, or from after the event with the id `after`.
     ///
     /// # Errors
     /// As [`Client::containers`].
@@ -92,7 +92,7 @@ impl Client {
         self.get("/v1/status").await
     }
 
-    /// Returns what the agent keeps like the containers, and how the last pass over each went.
+    /// Returns the followers, and the outcome of each one's last pass.
     ///
     /// # Errors
     /// As [`Client::containers`].
@@ -124,8 +124,8 @@ impl Client {
         self.get("/v1/problems").await
     }
 
-    /// Explains where a request goes: `target` is a [`crate::RequestTarget`], `frontend` `http:80` and the like, where it is not
-    /// that of the target.
+    /// Explains where a request goes: `target` is a [`crate::RequestTarget`]; `frontend`, such as `http:80`,
+    /// overrides the target's own.
     ///
     /// # Errors
     /// As [`Client::containers`]; refused with 400 where either is invalid.

@@ -29,7 +29,7 @@ pub enum ClientError {
     Timeout {
         /// The agent's address.
         address: String,
-        /// The time that it had.
+        /// How long it was given.
         seconds: u64,
     },
     /// The answer broke off, or is longer than 64 MiB.
@@ -40,7 +40,7 @@ pub enum ClientError {
         /// The cause, in plain words.
         cause: String,
     },
-    /// The agent requires a token, and got none or another one.
+    /// The agent requires a token, and received none or a different one.
     #[error("the agent at {address} requires {}", if *.sent { "another token" } else { "a token" })]
     Unauthorized {
         /// The agent's address.
@@ -68,7 +68,7 @@ pub enum ClientError {
     },
 }
 
-/// Returns the cause at the bottom of an error, in plain words. What lies above it names the parts of an HTTP client.
+/// Returns the root cause of an error, in plain words. The levels above it name parts of an HTTP client.
 pub(crate) fn plain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut deepest = error;
     while let Some(cause) = deepest.source() {

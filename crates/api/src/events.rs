@@ -17,8 +17,8 @@ impl Events {
         Self { address, stream: SseStream::new(body), last: None }
     }
 
-    /// Waits for the next event; returns nothing once the agent ends. Events of a kind that this version does not know
-    /// are left out.
+    /// Waits for the next event; returns nothing once the agent ends. Skips events of a kind that this version
+    /// does not know.
     ///
     /// # Errors
     /// [`ClientError::Body`] where the connection breaks.
@@ -35,7 +35,7 @@ impl Events {
         Ok(None)
     }
 
-    /// Returns the id of the last event, after which [`crate::Client::events`] can go on.
+    /// Returns the id of the last event; [`crate::Client::events`] can continue after it.
     pub fn last(&self) -> Option<&str> {
         self.last.as_deref()
     }

@@ -1,7 +1,7 @@
 //! What the agent answers over HTTP, and a client that reads it.
 //!
-//! The types are the wire's: they are made from the model's nouns, carry their JSON schema, and change only with
-//! care, since other people's programs read them. [`Client`] is what the command line uses.
+//! The types are the wire format: they are built from the model's nouns, carry their JSON schema, and change
+//! only with care, since other people's programs read them. The command line uses [`Client`].
 //!
 //! Deliberately absent: the handlers (the agent serves them) and every decision.
 
@@ -35,5 +35,5 @@ pub use route::{Route, Upstream, Waiting};
 pub use status::{BalancerStatus, ClosedFrontend, Counts, DockerStatus, Status};
 pub use target::{RequestTarget, RequestTargetError};
 
-/// Where an agent listens unless told otherwise.
+/// The default listen address of an agent.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:7051";

@@ -32,7 +32,7 @@ pub struct NamedContainer {
 }
 
 impl Name {
-    /// Creates a name as the server keeps it, in its domain.
+    /// Creates the API's form of a name that the server has in its domain.
     pub fn of(key: &model::NameKey, entry: &model::NameEntry, domain: &model::DomainName) -> Self {
         let behind = |container: &model::NamedContainer, ready| NamedContainer {
             container: container.id.id.as_str().to_owned(),

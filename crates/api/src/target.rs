@@ -4,7 +4,7 @@ use std::str::FromStr;
 use http::Uri;
 use longshore_model::normalize_path;
 
-/// The request that is asked about: `wp1.example.com/blog`, `[::1]:8080/`, or a URL.
+/// A request to explain: `wp1.example.com/blog`, `[::1]:8080/`, or a URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestTarget {
     /// The host, without a port; empty where the target names none.
@@ -15,7 +15,7 @@ pub struct RequestTarget {
     pub path: String,
 }
 
-/// The text names no request.
+/// The text is not a valid request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("invalid request {0:?}: expected HOST/PATH or a URL, such as wp1.example.com/blog")]
 pub struct RequestTargetError(String);

@@ -1,4 +1,4 @@
-//! The wiring: what is started in which order, and what ends it.
+//! The wiring: which parts start in which order, and what stops them.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -27,13 +27,13 @@ use crate::serve::{self, About, Api, Feed, Started};
 use crate::services::{Services, Wiring};
 use crate::start::Start;
 
-/// How many route changes the feed of events may be behind.
+/// How many route changes the event feed may lag behind.
 const MAX_ROUTE_EVENTS: usize = 4096;
 
-/// How long a predecessor may take to give up what cannot be shared.
+/// How long a predecessor may take to release what cannot be shared.
 const HANDOVER_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How long open answers of the API may take when it ends.
+/// How long open answers of the API may take when it shuts down.
 const LAST_ANSWERS: Duration = Duration::from_millis(200);
 
 /// Why an agent cannot run.
@@ -42,7 +42,7 @@ pub enum AgentError {
     /// The data directory cannot be used.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
-    /// The host's id, which is in the data directory, cannot be read or kept.
+    /// The host's id, kept in the data directory, cannot be read or written.
     #[error("the host has no id")]
     Identity(#[from] IdentityError),
     /// The API cannot listen: its port is taken, for example.
@@ -64,13 +64,13 @@ pub enum AgentError {
     /// The balancer cannot be started.
     #[error("cannot start the balancer")]
     Engine(#[from] EngineError),
-    /// The system gives no thread.
+    /// The system cannot create a thread.
     #[error("cannot start a thread")]
     Thread(#[source] std::io::Error),
     /// This process has a metrics recorder already.
     #[error("cannot set up metrics")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
-    /// A single pass needs a Docker that answers.
+    /// A single pass needs Docker to respond.
     #[error("Docker at {address} is not responding: {why} ({advice})")]
     Docker {
         /// Its address.
@@ -87,9 +87,9 @@ pub enum AgentError {
 pub struct Pass {
     /// The routes.
     pub routes: RouteTable,
-    /// What was asked for and is not done.
+    /// What was requested and is not done.
     pub problems: Vec<Problem>,
-    /// The handlers that were told of the dummy event `none`, each with why it failed if it did.
+    /// The handlers that received the dummy event `none`, each with its error if it failed.
     pub handlers: Vec<(String, Option<String>)>,
 }
 
@@ -108,17 +108,17 @@ pub struct Agent {
     balancing: AbortOnDropHandle<RouteFollower>,
     api: Api,
     serving: Option<AbortOnDropHandle<()>>,
-    /// Ends the API alone.
+    /// Stops only the API.
     serving_stop: CancellationToken,
     lock: Option<std::fs::File>,
     services: Services,
     _background: Vec<AbortOnDropHandle<()>>,
-    /// Drains Docker's events, which Docker drops where nobody takes them in time.
+    /// Reads Docker's events, which Docker drops if nobody reads them in time.
     _docker_thread: OwnThread,
 }
 
 impl Agent {
-    /// Starts an agent. It waits for Docker as long as it takes. `inherited` are the DNS ports of the agent that it follows.
+    /// Starts an agent. Waits for Docker as long as it takes. `inherited` are the DNS ports of its predecessor.
     ///
     /// # Errors
     /// Every variant of [`AgentError`] but [`AgentError::Docker`].
@@ -129,7 +129,7 @@ impl Agent {
     ) -> Result<Self, AgentError> {
         let lock = match start {
             Start::Fresh | Start::Once => Some(data_dir::take(&settings.data_dir)?),
-            // The predecessor has it.
+            // Held by the predecessor.
             Start::Successor => None,
             Start::Dry => {
                 data_dir::check(&settings.data_dir)?;
@@ -141,7 +141,7 @@ impl Agent {
         let host = host_id(&settings.data_dir, keeping)?;
         let (location, addresses) = locate(&settings.docker, host).await?;
         let engine = Engine::start(&settings.balancer, start).await?;
-        // After what may fail: a process has one recorder, and may start an agent again.
+        // After the steps that may fail: a process has one recorder, and may start an agent again.
         let metrics = metrics::install()?;
 
         let stop = CancellationToken::new();
@@ -263,11 +263,11 @@ impl Agent {
         })
     }
 
-    /// Waits until the first routes were applied or failed, for the sidecars to be as they should, as far as they can, for one pass of
-    /// everything else that follows the containers, and for the handlers of the dummy event `none`.
+    /// Waits until the first routes were applied or failed, the sidecars have converged as far as possible,
+    /// every other follower has made one pass, and the handlers of the dummy event `none` have run.
     ///
     /// # Errors
-    /// [`AgentError::Docker`] as soon as Docker did not answer once.
+    /// [`AgentError::Docker`] as soon as Docker fails to respond.
     pub async fn pass(&mut self) -> Result<Pass, AgentError> {
         let mut attempts = self.docker.clone();
         attempts.mark_unchanged();
@@ -290,8 +290,8 @@ impl Agent {
         }
     }
 
-    /// Makes every plan for the containers that there are, carries none of them out, and ends: for an agent that was started
-    /// with [`Start::Dry`].
+    /// Makes every plan for the current containers, executes none of them, and ends: for an agent that was
+    /// started with [`Start::Dry`].
     ///
     /// # Errors
     /// As [`Agent::pass`], and [`AgentError::Engine`] where the balancer's configuration cannot be rendered.
@@ -312,9 +312,9 @@ impl Agent {
         Ok(DryRun { routes, problems, configuration, ..plan })
     }
 
-    /// For a successor: waits until its routes are applied, has the predecessor hand over by `ask`, and takes over what two
-    /// agents cannot share: the data directory, the deliveries and the API's port. The predecessor still carries its routes, and
-    /// takes all of it back if this fails or the process ends.
+    /// For a successor: waits until its routes are applied, asks the predecessor to hand over with `ask`, and
+    /// takes over what two agents cannot share: the data directory, the deliveries and the API's port. The
+    /// predecessor still carries its routes, and takes everything back if this fails or the process ends.
     ///
     /// # Errors
     /// [`AgentError::DataDir`] or [`AgentError::Listen`] where they are not free within 20 seconds.
@@ -331,7 +331,7 @@ impl Agent {
         }
     }
 
-    /// Gives up what two agents cannot share, for a successor, and goes on carrying the routes.
+    /// Releases what two agents cannot share, for a successor, and keeps carrying the routes.
     pub async fn hand_over(&mut self) {
         self.serving_stop.cancel();
         if let Some(serving) = self.serving.take() {
@@ -367,8 +367,8 @@ impl Agent {
         matches!(self.started.balancer.engine, EngineSettings::Haproxy(_) | EngineSettings::None)
     }
 
-    /// Takes over what may change while the agent runs. `fixed` are the settings, by their names, that changed and may not;
-    /// each becomes a problem.
+    /// Applies the settings that may change while the agent runs. `fixed` are the names of settings that
+    /// changed and may not; each becomes a problem.
     pub fn reload(&self, settings: &Settings, fixed: &[String]) {
         let fixed = fixed.iter().map(|name| Problem {
             subject: Subject::File { path: "settings".to_owned(), line: None },
@@ -382,7 +382,7 @@ impl Agent {
         tracing::info!("settings reloaded");
     }
 
-    /// Keeps the settings in use, because the new ones have these errors.
+    /// Keeps the current settings, because the new ones have these errors.
     pub fn reject_settings(&self, errors: &[Problem]) {
         let rejected = |error: &Problem| {
             let hint = Some("the old settings stay in use; fix it and send SIGHUP".to_owned());
@@ -391,8 +391,8 @@ impl Agent {
         self.problems.set(Source::Settings, errors.iter().map(rejected));
     }
 
-    /// Ends, and leaves what was made as it is: after a single pass, a HAProxy goes on with its routes. Returns
-    /// the configuration that a dry pass would have written.
+    /// Ends, and leaves everything in place: after a single pass, HAProxy keeps its routes. Returns the
+    /// configuration that a dry pass would have written.
     ///
     /// # Errors
     /// [`AgentError::Engine`] where there is such a configuration and it cannot be rendered.
@@ -405,8 +405,8 @@ impl Agent {
         }
     }
 
-    /// Takes no new work, lets open work finish within `grace` (the setting, if `None`), and ends. The API's port and
-    /// the data directory are given up at once.
+    /// Accepts no new work, drains open work within `grace` (the setting, if `None`), and ends. Releases the
+    /// API's port and the data directory at once.
     pub async fn stop(self, grace: Option<Duration>) {
         self.stop.cancel();
         let (balancing, ()) = tokio::join!(self.balancing, self.services.stop());
@@ -445,7 +445,8 @@ async fn locate(docker: &DockerSettings, me: HostId) -> Result<(BalancerLocation
     Ok((BalancerLocation::Outside, vec![address.ip()]))
 }
 
-/// Returns the container that this process runs in: Docker mounts a file of the container's own folder at `/etc/hostname`.
+/// Returns the container that this process runs in: Docker mounts a file from the container's own directory at
+/// `/etc/hostname`.
 fn own_container(mounts: &str) -> Option<ContainerId> {
     let mut fields = mounts.lines().map(|line| line.split(' ').skip(3));
     let root = fields.find_map(|mut fields| {
@@ -457,7 +458,8 @@ fn own_container(mounts: &str) -> Option<ContainerId> {
     is_id.then(|| ContainerId::new(id))
 }
 
-/// Returns a HAProxy that a single pass leaves behind checks its servers itself: nobody adds one that becomes ready later.
+/// Returns how newly started containers are treated. A HAProxy that a single pass leaves behind checks its
+/// servers itself: nobody would add one that becomes ready later.
 fn readiness(settings: &Settings, start: Start) -> Readiness {
     match (start, &settings.balancer.engine) {
         (Start::Once, EngineSettings::Haproxy(_)) => Readiness::Assumed,
@@ -465,7 +467,7 @@ fn readiness(settings: &Settings, start: Start) -> Readiness {
     }
 }
 
-/// Ports that no label may take.
+/// Returns the ports that no label may use.
 fn reserved(settings: &Settings) -> std::collections::BTreeMap<(Transport, u16), String> {
     let mut reserved = std::collections::BTreeMap::new();
     if let Some(dns) = &settings.dns {
@@ -479,7 +481,8 @@ fn reserved(settings: &Settings) -> std::collections::BTreeMap<(Transport, u16),
     reserved
 }
 
-/// Reports an absent Docker: one problem from the first failure to the next success, with the first cause.
+/// Reports that Docker is not responding: one problem from the first failure to the next success, with the
+/// first cause.
 async fn report_docker(address: DockerAddress, mut docker: DockerState, problems: Problems) {
     let mut away = false;
     while docker.changed().await.is_ok() {

@@ -1,20 +1,20 @@
-//! The data directory: the agent's own, and nobody else's to write.
+//! The data directory: only the agent may write to it.
 //!
-//! The journal, the host's id and a HAProxy's control socket lie in it: who can write there can have the agent do things in its
-//! name.
+//! It holds the journal, the host's id and HAProxy's control socket: a user who can write there can make the
+//! agent act on their behalf.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// The file whose lock says that an agent uses the directory.
+/// The file whose lock shows that an agent uses the directory.
 const LOCK: &str = "lock";
 
 /// Why a data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirError {
-    /// It cannot be made, read or written.
+    /// It cannot be created, read or written.
     #[error("cannot use the data directory {}", path.display())]
     Io {
         /// The directory.
@@ -25,7 +25,7 @@ pub enum DataDirError {
     /// Another agent uses it.
     #[error("the data directory {} is in use by another agent: give this one its own with --data-dir", .0.display())]
     InUse(PathBuf),
-    /// It belongs to somebody else.
+    /// It belongs to another user.
     #[error(
         "the data directory {} belongs to user {owner}, and the agent runs as user {user}: chown it, or choose another with \
          --data-dir",
@@ -34,9 +34,9 @@ pub enum DataDirError {
     Foreign {
         /// The directory.
         path: PathBuf,
-        /// Whose it is, by number.
+        /// The owner's user id.
         owner: u32,
-        /// Who the agent is, by number.
+        /// The agent's user id.
         user: u32,
     },
     /// Everyone may write there.
@@ -49,7 +49,8 @@ pub enum DataDirError {
     },
 }
 
-/// Takes the directory for this agent alone, for as long as the file that is returned is open. Makes it if it is not there.
+/// Takes the directory for this agent alone, for as long as the returned file is open. Creates it if it does
+/// not exist.
 ///
 /// # Errors
 /// Every variant of [`DataDirError`].
@@ -63,10 +64,11 @@ pub(crate) fn take(path: &Path) -> Result<File, DataDirError> {
     Ok(lock)
 }
 
-/// Refuses a directory that others can write to. One that is not there is fine.
+/// Rejects a directory that others can write to. A missing one is fine.
 ///
 /// # Errors
-/// [`DataDirError::Foreign`], [`DataDirError::Writable`], and [`DataDirError::Io`] where it cannot be looked at.
+/// [`DataDirError::Foreign`], [`DataDirError::Writable`], and [`DataDirError::Io`] where it cannot be
+/// inspected.
 pub(crate) fn check(path: &Path) -> Result<(), DataDirError> {
     let metadata = match std::fs::metadata(path) {
         Ok(metadata) => metadata,

@@ -1,4 +1,5 @@
-//! Which host this is, across restarts: an id that is made at the first start and kept in the data directory.
+//! Identifies this host across restarts: an id that is created at the first start and kept in the data
+//! directory.
 
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -13,30 +14,30 @@ const FILE: &str = "host-id";
 /// Why a host has no id.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
-    /// The file is there and cannot be read.
+    /// The file exists and cannot be read.
     #[error("cannot read {0}")]
     Read(PathBuf, #[source] io::Error),
     /// The file cannot be written.
     #[error("cannot write {0}")]
     Write(PathBuf, #[source] io::Error),
-    /// The file says something else.
+    /// The file does not contain an id.
     #[error("{0} is damaged; delete it, and the host gets a new id")]
     Damaged(PathBuf, #[source] HostIdError),
 }
 
-/// What becomes of an id that had to be made.
+/// What happens to a newly created id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Keeping {
-    /// It is written down for the next agent.
+    /// It is saved for the next agent.
     Always,
-    /// It is forgotten with this agent, which must not write anything.
+    /// It is discarded with this agent, which must not write anything.
     Never,
 }
 
 /// Returns the id of the host that this data directory belongs to.
 ///
 /// # Errors
-/// If the file is there and cannot be read, or is not an id, or cannot be written.
+/// If the file exists and cannot be read or is not an id, or if it cannot be written.
 pub(crate) fn host_id(data_dir: &Path, keeping: Keeping) -> Result<HostId, IdentityError> {
     let path = data_dir.join(FILE);
     if let Some(known) = read(&path)? {
@@ -48,7 +49,7 @@ pub(crate) fn host_id(data_dir: &Path, keeping: Keeping) -> Result<HostId, Ident
     }
     match write(data_dir, &path, made) {
         Ok(()) => Ok(made),
-        // A predecessor or a successor was quicker.
+        // A predecessor or a successor was faster.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(read(&path)?.unwrap_or(made)),
         Err(error) => Err(IdentityError::Write(path, error)),
     }
@@ -64,7 +65,7 @@ fn read(path: &Path) -> Result<Option<HostId>, IdentityError> {
     }
 }
 
-/// Writes the whole file or none of it, and over no other.
+/// Writes the whole file or nothing, and overwrites none.
 fn write(data_dir: &Path, path: &Path, id: HostId) -> io::Result<()> {
     use std::io::Write;
     let mut file =

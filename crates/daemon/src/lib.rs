@@ -1,4 +1,4 @@
-//! The agent: the only room with tasks and IO.
+//! The agent: the only layer with tasks and IO.
 //!
 //! ```text
 //! watch ──inputs──► state::Writer ──changes──► reconcile ──► act (an engine)
@@ -7,8 +7,8 @@
 //!                        └──── what was seen of ports ── reconcile::checks
 //! ```
 //!
-//! [`Agent`] is the wiring. Events only wake: the reconciler looks at World, has the pure plan decide, and hands the
-//! difference to an engine, which reports what it could not do.
+//! [`Agent`] is the wiring. Events only wake: the reconciler looks at World, has the pure plan decide, and
+//! passes the difference to an engine, which reports what it could not do.
 //!
 //! Deliberately absent: arguments and files of settings (the binary's), decisions (`longshore-plan`'s), and the
 //! traffic itself (`longshore-proxy`'s, or HAProxy's).

@@ -1,8 +1,7 @@
-//! The metrics: what each is called, what it means, and in which buckets it is counted.
+//! The metrics: their names, meanings and buckets.
 //!
-//! A counter that has no labels, or whose labels are known beforehand, is there with 0 from the start, so that its first
-//! increase is seen. A test finds every metric that is recorded somewhere and not
-//! described here.
+//! A counter without labels, or with labels known in advance, exists with 0 from the start, so that its first
+//! increase is visible. A test finds every metric that is recorded somewhere and not described here.
 
 use std::time::Duration;
 
@@ -10,9 +9,9 @@ use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogra
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use metrics_process::Collector;
 
-/// Buckets of what lasts from a part of a millisecond to seconds, in seconds.
+/// Buckets of durations from a fraction of a millisecond to seconds, in seconds.
 const SHORT: &[f64] = &[0.000_25, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
-/// Buckets of what a person's script or somebody else's server takes, in seconds.
+/// Buckets of durations of users' scripts and external servers, in seconds.
 const LONG: &[f64] = &[0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0];
 
 /// Histograms: name, buckets, help.
@@ -51,7 +50,7 @@ const GAUGES: &[(&str, &str)] = &[
     ("longshore_connections_open", "Client connections that are open, by frontend."),
 ];
 
-/// Counters that are there from the start: those without labels.
+/// Counters that exist from the start: those without labels.
 const UNLABELLED: &[&str] = &[
     "longshore_resync_repairs_total",
     "longshore_route_apply_failures_total",
@@ -74,20 +73,20 @@ const ACTIONS: &[&str] = &[
     "other",
 ];
 
-/// How often samples are put into their buckets; until then each takes memory.
+/// How often samples are moved into their buckets; until then each takes memory.
 const UPKEEP: Duration = Duration::from_secs(5);
 
-/// Makes this process's recorder, with everything described.
+/// Installs this process's recorder, with everything described.
 ///
 /// # Errors
-/// There is a recorder already.
+/// A recorder is already installed.
 pub(crate) fn install() -> Result<PrometheusHandle, BuildError> {
     let handle = builder()?.install_recorder()?;
     describe();
     Ok(handle)
 }
 
-/// Keeps the memory of samples bounded, whether or not anybody asks for the metrics.
+/// Keeps the memory of samples bounded, whether or not the metrics are scraped.
 pub(crate) async fn keep_up(handle: PrometheusHandle) {
     loop {
         tokio::time::sleep(UPKEEP).await;
@@ -142,7 +141,7 @@ mod tests {
         })
     }
 
-    /// The names that follow a macro of the `metrics` crate, in all sources below a folder.
+    /// Collects the names that follow a macro of the `metrics` crate, in all sources below a folder.
     fn recorded(folder: &Path, names: &mut BTreeSet<String>) {
         for entry in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
             if entry.is_dir() {

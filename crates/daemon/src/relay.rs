@@ -1,32 +1,32 @@
-//! A channel whose receiver can be replaced: what is sent while nobody receives waits for the next one.
+//! A channel whose receiver can be replaced: messages sent without a receiver wait for the next one.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-/// Hands what comes out of one channel to whoever receives at the moment.
+/// Forwards messages of one channel to the current receiver.
 pub(crate) struct Relay<T> {
     current: Arc<Mutex<mpsc::UnboundedSender<T>>>,
     _task: AbortOnDropHandle<()>,
 }
 
 impl<T: Send + 'static> Relay<T> {
-    /// Relays what comes out of `source`, first to the receiver that is returned.
+    /// Relays messages from `source`, first to the returned receiver.
     pub(crate) fn new(mut source: mpsc::UnboundedReceiver<T>) -> (Self, mpsc::UnboundedReceiver<T>) {
         let (first, receiver) = mpsc::unbounded_channel();
         let current = Arc::new(Mutex::new(first));
         let relayed = Arc::clone(&current);
         let task = tokio::spawn(async move {
             while let Some(item) = source.recv().await {
-                // Who does not receive any more wants nothing.
+                // A receiver that is gone needs nothing.
                 let _ = relayed.lock().unwrap_or_else(PoisonError::into_inner).send(item);
             }
         });
         (Self { current, _task: AbortOnDropHandle::new(task) }, receiver)
     }
 
-    /// Relays to another receiver from here on.
+    /// Relays to a new receiver from now on.
     pub(crate) fn replace(&self) -> mpsc::UnboundedReceiver<T> {
         let (next, receiver) = mpsc::unbounded_channel();
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = next;

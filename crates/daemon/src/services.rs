@@ -1,7 +1,7 @@
-//! What follows the containers beside the routes: sidecars, names, what is published, and the handlers.
+//! The followers other than the routes: sidecars, names, publishers, and the handlers.
 //!
-//! A dry agent has none of it running; a successor leaves the deliveries to its predecessor until that one gave the
-//! journal up.
+//! A dry agent runs none of them; a successor leaves the deliveries to its predecessor until that releases the
+//! journal.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,22 +22,22 @@ use crate::reconcile::{Publisher, SidecarFollower};
 use crate::relay::Relay;
 use crate::start::Start;
 
-/// All of it, running.
+/// All running services.
 pub(crate) struct Services {
     context: FollowerContext,
     handler_settings: signal::Sender<HandlerSettings>,
     dns: Option<Dns>,
     deliveries: Option<Deliveries>,
-    /// What deliveries are made from, while another agent has the journal.
+    /// What deliveries are created from, while another agent has the journal.
     waiting: Option<Parts>,
-    /// What later deliveries are made from, beside the channels that are relayed.
+    /// What later deliveries are created from, in addition to the relayed channels.
     spare: SpareParts,
     _publisher: Option<AbortOnDropHandle<Publisher>>,
     _sidecars: Option<AbortOnDropHandle<SidecarFollower>>,
     _handlers: [Option<AbortOnDropHandle<()>>; 2],
 }
 
-/// What deliveries are made from, as often as that is needed.
+/// The reusable parts that deliveries are created from.
 struct SpareParts {
     context: FollowerContext,
     inspector: Arc<dyn Inspect>,
@@ -68,28 +68,28 @@ impl SpareParts {
     }
 }
 
-/// The DNS server, and what others need of it.
+/// The DNS server, and what others need from it.
 struct Dns {
     zones: Zones,
     ports: SharedPorts,
     task: AbortOnDropHandle<DnsServer>,
 }
 
-/// What others need of the services.
+/// What others need from the services.
 pub(crate) struct Handles {
-    /// The handlers that there are.
+    /// The current handlers.
     pub(crate) handlers: signal::Receiver<Arc<HandlerSet>>,
-    /// Takes questions about the deliveries.
+    /// Receives requests about the deliveries.
     pub(crate) deliveries: mpsc::UnboundedSender<Command>,
     /// The names that DNS has, where it is served.
     pub(crate) names: Option<Zones>,
     /// Which events the handlers need from Docker.
     pub(crate) attention: signal::Receiver<Attention>,
-    /// The time from which on Docker is listened to, in nanoseconds since 1970.
+    /// The time from which Docker's events are read, in nanoseconds since 1970.
     pub(crate) heard: Option<i64>,
 }
 
-/// What the services are wired to.
+/// What the services are connected to.
 pub(crate) struct Wiring<'a> {
     pub(crate) context: FollowerContext,
     pub(crate) docker: &'a DockerClient,
@@ -102,7 +102,7 @@ pub(crate) struct Wiring<'a> {
 }
 
 impl Services {
-    /// Starts all of them.
+    /// Starts all services.
     pub(crate) fn start(settings: &Settings, start: Start, wiring: Wiring<'_>) -> (Self, Handles) {
         let Wiring { context, docker, live, location, events: told, inherited } = wiring;
         let acts = start != Start::Dry;
@@ -132,7 +132,7 @@ impl Services {
             (_, Some(opened)) => (Some(Deliveries::start(parts, opened)), None),
             (_, None) => (None, Some(parts)),
         };
-        // A single pass answers nobody.
+        // A single pass serves no clients.
         let serves = matches!(start, Start::Fresh | Start::Successor);
         let dns = settings.dns.clone().filter(|_| serves).map(|dns| {
             let server = DnsServer::new(dns, &settings.node, location.clone(), inherited);
@@ -177,8 +177,8 @@ impl Services {
         (following, Handles { handlers, deliveries: commands, names, attention, heard })
     }
 
-    /// Waits until everything was looked at once, sidecars are as they should, as far as they can, and the handlers
-    /// of a single pass had their event; how those did.
+    /// Waits until every follower has made a pass, the sidecars have converged as far as possible, and the
+    /// handlers of a single pass have had their event; returns how those did.
     pub(crate) async fn settled(&mut self) -> Outcome {
         let _ = self.context.unsettled.subscribe().wait_for(|count| *count == 0).await;
         match self.deliveries.take() {
@@ -187,8 +187,8 @@ impl Services {
         }
     }
 
-    /// Ends the deliveries and closes the journal, for a successor that takes both over. What happens from here on waits, in
-    /// case that the successor fails.
+    /// Ends the deliveries and closes the journal, for a successor that takes both over. Later events wait in
+    /// case the successor fails.
     pub(crate) async fn hand_over(&mut self) {
         let Some(deliveries) = self.deliveries.take() else { return };
         self.waiting = Some(self.spare.parts(self.spare.told.replace(), self.spare.commands.replace()));
@@ -202,20 +202,21 @@ impl Services {
         }
     }
 
-    /// Returns the DNS server's ports, for a successor; nothing where none are open, or the system does not share them.
+    /// Returns the DNS server's ports, for a successor; nothing if none are open, or the system cannot share
+    /// them.
     pub(crate) fn dns_ports(&self) -> Option<DnsPorts> {
         let ports = self.dns.as_ref()?.ports.get()?;
         let shared = ports.share();
         shared.inspect_err(|error| tracing::warn!(%error, "the successor opens the DNS ports anew")).ok()
     }
 
-    /// Takes over what may change while it runs.
+    /// Applies the settings that may change at run time.
     pub(crate) fn reload(&self, settings: &Settings) {
         self.handler_settings.send_replace(settings.handlers.clone());
     }
 
-    /// Begins no delivery any more, lets those under way finish for a few seconds, and closes the journal. What
-    /// follows ends with the agent's stop and leaves what it made.
+    /// Starts no more deliveries, drains those in progress for a few seconds, and closes the journal. The
+    /// followers end with the agent and leave what they created.
     pub(crate) async fn stop(self) {
         if let Some(deliveries) = self.deliveries {
             deliveries.stop().await;

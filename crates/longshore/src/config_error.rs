@@ -14,9 +14,9 @@ pub(crate) enum Source {
     Variable(String),
     /// The settings file.
     File {
-        /// As it was named.
+        /// Its path, as given.
         path: PathBuf,
-        /// Counted from 1, where the error has a line.
+        /// Counted from 1, if the error has a line.
         line: Option<usize>,
     },
 }
@@ -26,7 +26,7 @@ pub(crate) enum Source {
 pub(crate) struct ConfigError {
     /// Where it was written.
     pub(crate) source: Source,
-    /// The key, where the error is about one.
+    /// The key, if the error is about one.
     pub(crate) key: Option<String>,
     /// What is wrong.
     pub(crate) message: String,

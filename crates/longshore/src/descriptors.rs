@@ -2,12 +2,12 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// The most that is asked for: far more than a host's traffic needs, and a number that programs which the agent runs, and which
-/// close every descriptor that there could be, get through at once.
+/// The highest limit to set: far more than a host's traffic needs, yet low enough for programs that the agent
+/// runs and that close every possible descriptor.
 const MAX_DESCRIPTORS: u64 = 524_288;
 
-/// Raises the soft limit of open files to the hard one: each connection that is proxied takes two, and the usual soft limit of
-/// 1024 is for programs that use `select`.
+/// Raises the soft limit of open files to the hard one: each proxied connection takes two, and the usual soft
+/// limit of 1024 is meant for programs that use `select`.
 pub(crate) fn raise_limit() {
     let limit = getrlimit(Resource::Nofile);
     let wanted = limit.maximum.unwrap_or(MAX_DESCRIPTORS).min(MAX_DESCRIPTORS);

@@ -7,7 +7,7 @@ use crate::output::Terminal;
 use crate::query::{problems_table, routes_table};
 use crate::table::{Table, cell, words};
 
-/// Returns the plan, section by section; those that have nothing are left out, but for the routes.
+/// Returns the plan, section by section; omits empty ones, except the routes.
 pub(crate) fn text(plan: &DryRun, terminal: Terminal) -> String {
     let routes: Vec<Route> = plan.routes.iter().map(|route| Route::from(&**route)).collect();
     let mut sections = vec![routes_table(&routes).render(terminal)];

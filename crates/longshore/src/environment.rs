@@ -7,16 +7,16 @@ use clap::ArgAction;
 use crate::config_error::{ConfigError, ConfigErrors, Source};
 use crate::given::{Given, settings};
 
-/// Variables of the docker CLI, which count where Longshore's own are not set.
+/// Variables of the docker CLI, used if Longshore's own are not set.
 const DOCKERS: [(&str, &str); 2] = [("docker", "DOCKER_HOST"), ("docker-cert-path", "DOCKER_CERT_PATH")];
 
-/// Returns the variable of a setting.
+/// Returns the name of a setting's variable.
 pub(crate) fn variable(key: &str) -> String {
     format!("LONGSHORE_{}", key.to_uppercase().replace('-', "_"))
 }
 
-/// Reads the variables of `command`'s settings, as `get` has them. An empty one counts as unset, as with docker. A setting
-/// with several values has commas between them.
+/// Reads the variables of `command`'s settings through `get`. An empty one counts as unset, as with docker.
+/// Multiple values are separated by commas.
 pub(crate) fn read(
     command: &clap::Command,
     get: impl Fn(&str) -> Option<OsString>,

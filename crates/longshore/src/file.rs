@@ -1,4 +1,4 @@
-//! The settings file: a key is the flag of that name, so there is one parser and one set of rules.
+//! The settings file: each key is the flag of that name, so there is one parser and one set of rules.
 
 mod handler;
 
@@ -12,13 +12,13 @@ use toml_edit::{Document, Item, Value};
 use crate::config_error::{ConfigError, ConfigErrors, Source};
 use crate::given::{Given, settings};
 
-/// Where the settings file is looked for when none is named.
+/// The default path of the settings file.
 pub(crate) const DEFAULT: &str = "/etc/longshore/longshore.toml";
 
-/// The key of handlers, which is the only one that is not a flag.
+/// The key of handlers, the only one that is not a flag.
 const HANDLER: &str = "handler";
 
-/// How long a file may be, in bytes.
+/// Maximum length of the file, in bytes.
 const MAX_LENGTH: u64 = 1024 * 1024;
 
 /// What a file contains.
@@ -26,13 +26,13 @@ const MAX_LENGTH: u64 = 1024 * 1024;
 pub(crate) struct File {
     /// Its settings, in order of its keys.
     pub(crate) given: Vec<Given>,
-    /// Keys that are no settings.
+    /// Keys that are not settings.
     pub(crate) unknown: Vec<ConfigError>,
     /// Its handlers, `[[handler]]`, in order.
     pub(crate) handlers: Vec<Definition>,
 }
 
-/// Reads a file for the flags of `command`. Every error in it is found.
+/// Reads a file for the flags of `command`. Reports every error in it.
 pub(crate) fn read(path: &Path, command: &clap::Command) -> Result<File, ConfigErrors> {
     let at = |line| Source::File { path: path.to_owned(), line };
     let error = |line, message: String| ConfigError { source: at(line), key: None, message, hint: None };
@@ -66,7 +66,8 @@ pub(crate) fn read(path: &Path, command: &clap::Command) -> Result<File, ConfigE
     if errors.is_empty() { Ok(file) } else { Err(ConfigErrors([errors, file.unknown].concat())) }
 }
 
-/// Returns the text of one key, for commands that need no more of the file and leave its errors to the agent.
+/// Returns the text of one key, for commands that need nothing else from the file and leave its errors to the
+/// agent.
 pub(crate) fn text(path: &Path, key: &str) -> Option<String> {
     let text = files::read(path, MAX_LENGTH, Guard::Writers).ok()?;
     let document = Document::parse(text.as_str()).ok()?;

@@ -29,7 +29,7 @@ impl FromStr for Format {
                 Err("fields are written without a dot: '{{ name }}'".to_owned())
             }
             template if template.contains("{{") || template.contains("{%") => {
-                // As in docker's, since a shell's quotes leave these as they are.
+                // As docker does, since a shell's quotes leave these as they are.
                 let template = template.replace("\\t", "\t").replace("\\n", "\n");
                 match environment().template_from_str(&template) {
                     Ok(_) => Ok(Self::Template(template)),
@@ -41,7 +41,7 @@ impl FromStr for Format {
     }
 }
 
-/// Returns a field that does not exist is an error, as it is misspelt.
+/// Returns the environment of the templates, in which an unknown field is an error, as it is misspelt.
 fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -58,7 +58,7 @@ pub(crate) fn render(template: &str, item: Value) -> anyhow::Result<String> {
     rendered.map_err(|error| anyhow::anyhow!("--format: {error}; the fields are {fields}"))
 }
 
-/// Returns the item without what would move a terminal's cursor: its texts may be strangers'.
+/// Returns the item with control characters escaped: its texts may be untrusted.
 fn safe(value: Value) -> Value {
     match value {
         Value::String(text) => Value::String(printable(&text)),

@@ -1,4 +1,4 @@
-//! A setting as it was given, in the file or the environment: the equivalent argument, and where it was written.
+//! A setting as given in the file or the environment: the equivalent argument, and where it was written.
 
 use std::error::Error;
 use std::ffi::{OsStr, OsString};
@@ -7,7 +7,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::config_error::{ConfigError, Source};
 
-/// Flags that are no settings.
+/// Flags that are not settings.
 const COMMANDS: &[&str] = &["config", "once", "dry-run", "help", "version"];
 
 /// One value of a setting.
@@ -54,7 +54,7 @@ impl Given {
     }
 }
 
-/// Returns what the flag's own parser has against its value, in words that name no flag.
+/// Returns why the flag's own parser rejects its value, without naming a flag.
 fn refusal(error: &clap::Error) -> String {
     let value = match error.get(ContextKind::InvalidValue) {
         Some(ContextValue::String(value)) => format!("{value:?}"),
@@ -77,7 +77,7 @@ fn refusal(error: &clap::Error) -> String {
     }
 }
 
-/// `a, b or c`.
+/// Formats words as `a, b or c`.
 fn alternatives(words: &[String]) -> String {
     match words {
         [] => String::new(),

@@ -1,5 +1,5 @@
-//! `longshore glue`, also called `docker-glue`: the handlers of INI files, with the old tool's flags. Routes are
-//! carried only where a handler asks for docker-balancer's job.
+//! `longshore glue`, also called `docker-glue`: the handlers of INI files, with the old tool's flags. Routes
+//! are carried only if a handler requests docker-balancer's job.
 
 use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt;
@@ -16,11 +16,11 @@ use crate::flags::{LogFormat, folders};
 use crate::legacy::program_folder;
 use crate::{legacy, log, run};
 
-/// Where docker-glue looked for INI files, seen from the program.
+/// Where docker-glue looked for INI files, relative to the program.
 const HANDLER_PATHS: [&str; 4] =
     ["../etc/docker-glue.d", "../../etc/docker-glue.d", "/etc/docker-glue.d", "./docker-glue.d"];
 
-/// Where docker-glue looked for scripts, seen from the program.
+/// Where docker-glue looked for scripts, relative to the program.
 const SCRIPT_PATHS: [&str; 4] =
     ["../libexec/docker-glue", "../../libexec/docker-glue", "/usr/libexec/docker-glue", "./handler-scripts"];
 
@@ -31,7 +31,7 @@ pub(crate) async fn run(arguments: Glue, program: Option<&OsString>) -> anyhow::
     let whole = settings(&arguments, &handlers, job.as_ref());
     match begin(&arguments, whole, job.clone()).await {
         Err(error) if job.is_some() && is_of_engine(&error) => {
-            // One handler that cannot do its work is no reason for the others not to do theirs.
+            // A handler that cannot work must not stop the others.
             tracing::error!("{error:#}; the other handlers run without it");
             let outcome = begin(&arguments, settings(&arguments, &handlers, None), job).await?;
             Ok(if arguments.once { ExitCode::FAILURE } else { outcome })
@@ -75,8 +75,8 @@ fn settings(arguments: &Glue, handlers: &HandlerSettings, job: Option<&BalanceJo
     }
 }
 
-/// Returns the folders that are named, else the usual ones: those that lie where they do seen from the program, and the last of
-/// them in the current folder as well.
+/// Returns the folders from the flags, or else the default ones: relative to the program, and the last of them
+/// in the current folder as well.
 fn handlers(arguments: &Glue, program: &Path) -> HandlerSettings {
     let named = |flag: &str, usual: [&str; 4]| match folders(flag) {
         named if named.is_empty() => {
@@ -95,8 +95,8 @@ fn handlers(arguments: &Glue, program: &Path) -> HandlerSettings {
     }
 }
 
-/// Returns whether a folder that is found by chance may decide what runs: not where somebody else put it there, or may
-/// put files into it.
+/// Returns whether an implicitly found folder may decide what runs: not if another user created it, or can put
+/// files into it.
 fn is_own(folder: &Path) -> bool {
     let Ok(about) = std::fs::metadata(folder) else { return false };
     let owners = [0, rustix::process::geteuid().as_raw()];
@@ -108,7 +108,7 @@ fn is_own(folder: &Path) -> bool {
     is_own
 }
 
-/// Returns a path without `.` and `..`, by its text alone: what is not there yet has no links to follow.
+/// Removes `.` and `..` from a path, lexically: a path that does not exist yet has no links to follow.
 fn plain(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for part in path.components() {

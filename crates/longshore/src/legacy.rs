@@ -10,7 +10,8 @@ use longshore_daemon::config::{
 use longshore_haproxy::{Mode, Reload, template_dirs};
 use longshore_model::BalanceJob;
 
-/// Returns the folder of the program as it was called: of a link, the link's. Called by its bare name, that of the program.
+/// Returns the folder of the program as called: a link's own folder if called through a link; the program's if
+/// called by its bare name.
 pub(crate) fn program_folder(program: Option<&OsString>) -> PathBuf {
     let called = program.map(Path::new).filter(|path| path.components().count() > 1);
     let called =
@@ -24,14 +25,14 @@ fn template_folders() -> Vec<PathBuf> {
     vec!["/etc/docker-glue/templates".into(), beside, "./templates".into()]
 }
 
-/// Returns docker-balancer's settings of HAProxy; what the job leaves open is as it was there.
+/// Returns docker-balancer's HAProxy settings; options that the job omits have its defaults.
 pub(crate) fn haproxy(job: &BalanceJob) -> longshore_haproxy::Settings {
     let reload = job.reload.as_deref().unwrap_or("systemctl reload haproxy");
     let path = |said: &Option<PathBuf>, usual: &str| said.clone().unwrap_or_else(|| usual.into());
     let mode = Mode::Attach {
         config: path(&job.config_file, "/etc/haproxy/haproxy.cfg"),
         socket: job.socket.clone(),
-        // A handler's line that cannot be read costs that handler its reloads, and each says so.
+        // A handler with an invalid command loses only its own reloads, and each one reports it.
         reload: Reload::parse(reload).unwrap_or_else(|_| Reload::Command(vec![reload.to_owned()])),
     };
     longshore_haproxy::Settings {

@@ -12,7 +12,7 @@ use crate::flags::LogFormat;
 /// The log, whose filter can be replaced.
 pub(crate) struct Log(reload::Handle<EnvFilter, Registry>);
 
-/// Sends the log to standard error from here on.
+/// Sends the log to standard error from now on.
 pub(crate) fn start(filter: &str, format: LogFormat) -> anyhow::Result<Log> {
     let filter = EnvFilter::try_new(filter).with_context(|| format!("invalid log filter {filter:?}"))?;
     let (filter, handle) = reload::Layer::new(filter);
@@ -28,7 +28,7 @@ pub(crate) fn start(filter: &str, format: LogFormat) -> anyhow::Result<Log> {
 }
 
 impl Log {
-    /// Replaces the filter. The settings have checked it.
+    /// Replaces the filter, which the settings have already checked.
     pub(crate) fn reload(&self, filter: &str) {
         let replaced = EnvFilter::try_new(filter).map(|filter| self.0.reload(filter));
         if let Err(error) = replaced {

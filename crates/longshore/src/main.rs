@@ -32,7 +32,8 @@ use cli::{Command, Compat};
 use config_error::ConfigErrors;
 use output::{ClosedPipe, complain};
 
-/// glibc's keeps what thousands of slow clients needed once they have left; measured in docs/decisions/0004.
+/// glibc's keeps the memory that thousands of slow clients needed after they have left; measured in
+/// docs/decisions/0004.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -45,7 +46,8 @@ const NO_AGENT: u8 = 3;
 /// `route explain`: no container receives the request.
 const NOT_ROUTED: u8 = 4;
 
-/// Returns how many threads the agent's own work has; the balancer, the DNS server and Docker's events have theirs beside them.
+/// Returns the number of threads for the agent's own work; the balancer, the DNS server and Docker's events
+/// have separate ones.
 fn threads() -> usize {
     std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 4)
 }
@@ -62,7 +64,7 @@ fn main() -> ExitCode {
             Err(error) => return failed(&anyhow::Error::new(error).context("cannot start")),
         };
     let outcome = runtime.block_on(execute(command, &arguments));
-    // A blocking file or name look-up that hangs must not hold the end up.
+    // A blocking file read or name lookup that hangs must not delay the exit.
     runtime.shutdown_background();
     outcome.unwrap_or_else(|error| failed(&error))
 }
@@ -95,7 +97,7 @@ async fn execute(command: Command, arguments: &[OsString]) -> anyhow::Result<Exi
     }
 }
 
-/// Help, the version, or what is wrong with the arguments.
+/// Prints help, the version, or the errors in the arguments.
 fn explained(error: &clap::Error) -> ExitCode {
     let code = u8::try_from(error.exit_code()).unwrap_or(USAGE);
     match error.print() {
@@ -106,7 +108,7 @@ fn explained(error: &clap::Error) -> ExitCode {
     }
 }
 
-/// Says why, with every cause, and what to do.
+/// Prints an error with every cause, and what to do.
 fn failed(error: &anyhow::Error) -> ExitCode {
     if error.is::<ClosedPipe>() {
         return ExitCode::SUCCESS;

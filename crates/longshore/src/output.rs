@@ -1,4 +1,4 @@
-//! Standard output, where a reader that has gone and a disk that is full are ordinary.
+//! Standard output, where a reader that has gone and a full disk are ordinary.
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
@@ -31,22 +31,22 @@ pub(crate) fn write_all(bytes: &[u8]) -> anyhow::Result<()> {
     }
 }
 
-/// Writes a line to standard error. There is nowhere left to report that this fails.
+/// Writes a line to standard error. If that fails, there is nowhere left to report it.
 pub(crate) fn complain(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
-/// What a table has to fit into.
+/// The terminal that a table has to fit into.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Terminal {
-    /// In columns; absent where nobody looks, as in a pipe.
+    /// In columns; absent if the output is not a terminal, as in a pipe.
     pub(crate) width: Option<u16>,
     /// Colours are wanted.
     pub(crate) colour: bool,
 }
 
 impl Terminal {
-    /// Returns that of standard output.
+    /// Describes standard output.
     pub(crate) fn of_output() -> Self {
         let output = io::stdout();
         if !output.is_terminal() {

@@ -14,7 +14,7 @@ use crate::{legacy, log, run};
 /// Where Podder looked for its file.
 const FILES: [&str; 2] = ["./slaves.yml", "./slaves.yml.j2"];
 
-/// What is logged, from the quietest on.
+/// The log levels, quietest first.
 const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 
 pub(crate) async fn run(arguments: Podder) -> anyhow::Result<ExitCode> {

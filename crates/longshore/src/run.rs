@@ -15,7 +15,7 @@ use crate::settings::{Resolved, Started, resolve};
 use crate::succession::Succession;
 use crate::{FAILED, descriptors, dry_run, log, succession};
 
-/// The pause between attempts to take over again from a successor that failed.
+/// The pause between attempts to take over again from a failed successor.
 const TAKE_BACK_PAUSE: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(flags: &[OsString]) -> anyhow::Result<ExitCode> {
@@ -50,7 +50,7 @@ impl From<Settings> for Reread {
     }
 }
 
-/// Makes one pass: what Docker has, and what follows from it.
+/// Makes one pass over Docker's containers and everything that follows from them.
 pub(crate) async fn pass(settings: Settings) -> anyhow::Result<ExitCode> {
     let mut agent = Agent::start(settings, Start::Once, None).await?;
     let outcome = until_signalled(agent.pass()).await;
@@ -75,7 +75,7 @@ async fn dry_run(settings: Settings) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Returns one pass for the sake of its handlers: it fails if one of them did, or if its file is broken.
+/// Makes one pass for its handlers' sake: fails if one of them did, or if its file is invalid.
 pub(crate) async fn once(settings: Settings) -> anyhow::Result<ExitCode> {
     let mut agent = Agent::start(settings, Start::Once, None).await?;
     let outcome = until_signalled(agent.pass()).await;
@@ -90,7 +90,7 @@ pub(crate) async fn once(settings: Settings) -> anyhow::Result<ExitCode> {
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
 }
 
-/// Returns a pass that a signal ends, with the handlers that it runs.
+/// Runs a pass, which a signal ends together with its handlers.
 async fn until_signalled<T>(pass: impl Future<Output = Result<T, AgentError>>) -> anyhow::Result<T> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -101,8 +101,8 @@ async fn until_signalled<T>(pass: impl Future<Output = Result<T, AgentError>>) -
     }
 }
 
-/// Runs until a signal ends it: the first lets open requests finish, the second does not. Once `outdated` resolves,
-/// the process is replaced by another run of its program.
+/// Runs until a signal ends it: the first drains open requests, the second exits at once. Once `outdated`
+/// resolves, the process is replaced by a new run of its program.
 pub(crate) async fn watch(
     settings: Settings,
     reread: impl Fn() -> Result<Reread, ConfigErrors>,
@@ -167,7 +167,8 @@ pub(crate) async fn watch(
     }
 }
 
-/// Takes back what a successor was to have and lost. Its process has ended, so that nothing but a third one can be in the way.
+/// Takes back what a successor was handed before it failed. Its process has ended, so only a third one can
+/// interfere.
 async fn take_back(agent: &mut Agent) {
     loop {
         match agent.take_over().await {
@@ -180,7 +181,7 @@ async fn take_back(agent: &mut Agent) {
     }
 }
 
-/// Starts by itself, or takes over from the agent that started this one, or that this process was.
+/// Starts afresh, or takes over from the agent that started this one, or that this process was.
 async fn begin(settings: Settings) -> Result<Agent, AgentError> {
     let inherited = succession::inherited();
     let Some(predecessor) = succession::predecessor() else {
@@ -192,7 +193,7 @@ async fn begin(settings: Settings) -> Result<Agent, AgentError> {
     Ok(agent)
 }
 
-/// Has the process become another run of its program; returns only if that fails.
+/// Replaces the process with a new run of its program; returns only if that fails.
 async fn begin_anew(agent: Agent) -> anyhow::Error {
     let ports = agent.dns_ports();
     match agent.leave().await {

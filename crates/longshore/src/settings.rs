@@ -1,4 +1,4 @@
-//! From flags, environment and file to the agent's settings, with every error found on the way.
+//! Resolves flags, environment and file to the agent's settings, and reports every error.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -20,26 +20,26 @@ use crate::flags::{BalancerFlags, EngineName, Invalid};
 use crate::given::Given;
 use crate::{environment, file, legacy};
 
-/// How long a file with a token may be, in bytes.
+/// Maximum length of a token file, in bytes.
 const MAX_TOKEN_LENGTH: u64 = 64 * 1024;
 
-/// What `longshore run` was given.
+/// The configuration of `longshore run`.
 #[derive(Debug)]
 pub(crate) struct Resolved {
-    /// The settings as they were given.
+    /// The settings as given.
     pub(crate) run: Run,
-    /// The settings file, where there is one.
+    /// The settings file, if any.
     pub(crate) file: Option<PathBuf>,
-    /// The settings as the agent takes them.
+    /// The settings as the agent uses them.
     pub(crate) settings: Settings,
-    /// The value of each setting, as it was written or is by default.
+    /// The value of each setting, given or default.
     pub(crate) values: Values,
 }
 
 /// The values of settings, by their names.
 pub(crate) type Values = BTreeMap<String, Vec<OsString>>;
 
-/// Settings in which another value counts at once, or at the next reload of what they name.
+/// Settings whose changes apply at once, or at the next reload of what they name.
 const RELOADABLE: &[&str] = &["resync", "check-interval", "log", "handler-paths", "script-paths"];
 
 /// What an agent was started with.
@@ -50,7 +50,7 @@ pub(crate) struct Started {
 }
 
 impl Started {
-    /// Returns the settings, by their names, in which these differ and that need a restart.
+    /// Returns the names of the changed settings that need a restart.
     pub(crate) fn fixed(&self, values: &Values, settings: &Settings) -> Vec<String> {
         let keys: BTreeSet<&String> = self.values.keys().chain(values.keys()).collect();
         let differs = |key: &&String| self.values.get(*key) != values.get(*key);
@@ -59,7 +59,7 @@ impl Started {
         if self.settings.token != settings.token && !fixed.iter().any(|key| key == "token-file") {
             fixed.push("token-file".to_owned());
         }
-        // A handler's file may ask for another balancer.
+        // A handler's file may request another balancer.
         if self.settings.balancer.engine != settings.balancer.engine && fixed.is_empty() {
             fixed.push("balancer".to_owned());
         }
@@ -67,8 +67,8 @@ impl Started {
     }
 }
 
-/// Resolves the flags of `longshore run`, the environment and the file that either names. A flag goes before the
-/// environment, which goes before the file.
+/// Resolves the flags of `longshore run`, the environment and the file that either names. Flags take precedence
+/// over the environment, and the environment over the file.
 pub(crate) fn resolve(flags: &[OsString]) -> Result<Resolved, ConfigErrors> {
     let command = Run::augment_args(clap::Command::new("longshore").no_binary_name(true));
     let matches = command.clone().try_get_matches_from(flags).map_err(|error| of_flags(&error))?;
@@ -98,7 +98,7 @@ pub(crate) fn resolve(flags: &[OsString]) -> Result<Resolved, ConfigErrors> {
     Ok(Resolved { run, file: path, settings, values })
 }
 
-/// Both, or the errors of both.
+/// Returns both values, or the errors of both.
 fn both<A, B>(a: Result<A, ConfigErrors>, b: Result<B, ConfigErrors>) -> Result<(A, B), ConfigErrors> {
     match (a, b) {
         (Ok(a), Ok(b)) => Ok((a, b)),
@@ -110,7 +110,7 @@ fn both<A, B>(a: Result<A, ConfigErrors>, b: Result<B, ConfigErrors>) -> Result<
     }
 }
 
-/// Returns the flags, after what stands in for those that are not there.
+/// Merges the flags with the settings from elsewhere, which they override.
 fn merge(
     command: &clap::Command,
     given: &[&Given],

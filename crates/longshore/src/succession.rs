@@ -1,12 +1,14 @@
-//! SIGUSR2: the agent is replaced by another run of its program (a newer one, say) without losing a request.
+//! SIGUSR2: replaces the agent with a new run of its program (a newer version, say) without losing a request.
 //!
-//! With the built-in balancer the successor is started beside its predecessor and shares its ports. Once it carries the same
-//! routes, it asks its predecessor (SIGUSR1) for what two agents cannot share: the data directory, the deliveries and the API's
-//! port. When it has them, it ends its predecessor (SIGTERM), whose open connections live on in it until they end. A successor
-//! that fails before that leaves everything as it was: the predecessor takes back what it gave away.
+//! With the built-in balancer, the successor starts next to its predecessor and shares its ports. Once it
+//! carries the same routes, it asks its predecessor (SIGUSR1) for what two agents cannot share: the data
+//! directory, the deliveries and the API's port. It then ends its predecessor (SIGTERM), which drains its open
+//! connections. If the successor fails before that, everything stays as it was: the predecessor takes back what
+//! it handed over.
 //!
-//! A HAProxy carries the traffic by itself meanwhile, so the agent simply becomes its successor. Either way the successor gets
-//! the DNS ports open, as systemd hands sockets over: what is asked before it can answer waits in them.
+//! HAProxy carries the traffic by itself, so the agent's process simply becomes its successor. Either way the
+//! successor inherits the open DNS ports, as with systemd's socket activation: queries wait in them until it
+//! can answer.
 
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
@@ -28,20 +30,20 @@ pub(crate) const GRACE: Duration = Duration::from_secs(24 * 3600);
 /// How long a program may take to show that it runs.
 const TRIAL: Duration = Duration::from_secs(10);
 
-/// How long a successor may take to end its predecessor once it was handed what it asked for.
+/// How long a successor may take to end its predecessor after the handover.
 const HANDOVER_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Names the predecessor to the successor.
+/// The variable that identifies the predecessor to the successor.
 const SUCCEEDS: &str = "LONGSHORE_SUCCEEDS";
 
-/// The first descriptor of a socket that is handed over. An agent that becomes its successor, and cannot, still has those
-/// that its runtime needs, which are the lowest.
+/// The first descriptor of a socket that is handed over. An agent that fails to become its successor still
+/// needs its runtime's descriptors, which are the lowest.
 const FIRST: i32 = 100;
 
-/// The agent that started this one to be replaced by it.
+/// The agent that started this one as its replacement.
 pub(crate) struct Predecessor(Pid);
 
-/// Returns the predecessor, where there is one: it must be the parent of this process.
+/// Returns the predecessor, if any: it must be the parent of this process.
 pub(crate) fn predecessor() -> Option<Predecessor> {
     let named = std::env::var(SUCCEEDS).ok()?.parse().ok().and_then(Pid::from_raw)?;
     (getppid() == Some(named)).then_some(Predecessor(named))
@@ -53,7 +55,7 @@ impl Predecessor {
         self.signal(Signal::USR1);
     }
 
-    /// Tells it to end.
+    /// Asks it to exit.
     pub(crate) fn end(&self) {
         self.signal(Signal::TERM);
     }
@@ -66,7 +68,7 @@ impl Predecessor {
     }
 }
 
-/// Returns the DNS ports that a predecessor left open; nothing when it is called again.
+/// Returns the DNS ports that a predecessor left open; nothing on later calls.
 pub(crate) fn inherited() -> Option<DnsPorts> {
     let mut all = ListenFd::from_env();
     let datagrams = all.take_udp_socket(0).ok()??;
@@ -74,15 +76,15 @@ pub(crate) fn inherited() -> Option<DnsPorts> {
     Some(DnsPorts::new(datagrams, connections))
 }
 
-/// Returns the path of the running program, where a newer one may be by now.
+/// Returns the path of the running program, which may be a newer version by now.
 fn program() -> PathBuf {
     let path =
         std::env::current_exe().unwrap_or_else(|_| std::env::args_os().next().unwrap_or_default().into());
-    // The kernel appends this to the path of a program that was replaced.
+    // The kernel appends this to the path of a replaced program.
     path.to_str().and_then(|path| path.strip_suffix(" (deleted)")).map_or(path.clone(), Into::into)
 }
 
-/// Checks that the program runs at all: an agent that has become another program cannot go back.
+/// Checks that the program runs at all: an agent that has replaced its process cannot go back.
 pub(crate) async fn try_out() -> anyhow::Result<()> {
     let path = program();
     let mut command = tokio::process::Command::new(&path);
@@ -92,7 +94,7 @@ pub(crate) async fn try_out() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Returns a command that runs the same program with the same arguments, and hands it these ports.
+/// Returns a command that runs the same program with the same arguments, and passes it these ports.
 fn again(ports: Option<DnsPorts>) -> Command {
     let mut arguments = std::env::args_os();
     let name = arguments.next().unwrap_or_default();
@@ -115,12 +117,12 @@ fn again(ports: Option<DnsPorts>) -> Command {
 #[derive(Default)]
 pub(crate) struct Succession {
     child: Option<Child>,
-    /// When it must be done, once it was handed what it asked for.
+    /// The deadline for it to take over, set at the handover.
     deadline: Option<Instant>,
 }
 
 impl Succession {
-    /// Starts a successor beside this agent; there may be one already.
+    /// Starts a successor next to this agent, unless there is one already.
     pub(crate) fn start(&mut self, ports: Option<DnsPorts>) {
         if self.child.is_some() {
             return tracing::warn!("a successor is starting already");
@@ -136,12 +138,12 @@ impl Succession {
         }
     }
 
-    /// Returns whether there is a successor that was handed nothing yet.
+    /// Returns whether a successor waits for its handover.
     pub(crate) fn is_awaited(&self) -> bool {
         self.child.is_some() && self.deadline.is_none()
     }
 
-    /// The successor has been handed what it asked for.
+    /// Records that the successor has been handed what it asked for.
     pub(crate) fn handed_over(&mut self) {
         self.deadline = Some(Instant::now() + HANDOVER_TIMEOUT);
     }
@@ -151,7 +153,8 @@ impl Succession {
         self.child.as_ref().and_then(Child::id)
     }
 
-    /// Resolves when the successor failed: whether something was handed to it. Pends while there is none.
+    /// Resolves when the successor has failed; returns whether it had been handed anything. Pends while there
+    /// is none.
     pub(crate) async fn failed(&mut self) -> Option<bool> {
         let Some(child) = &mut self.child else { return std::future::pending().await };
         let late = async {
@@ -163,7 +166,7 @@ impl Succession {
         let why = tokio::select! {
             status = child.wait() => status.as_ref().map_or_else(ToString::to_string, ExitStatus::to_string),
             () = late => {
-                // Until it has ended, it may have the data directory.
+                // Until it has ended, it may hold the data directory.
                 let _ = child.kill().await;
                 format!("it did not take over within {} s", HANDOVER_TIMEOUT.as_secs())
             }

@@ -1,10 +1,10 @@
-//! Tables as the docker CLI prints them: capitals above, three spaces between.
+//! Tables as the docker CLI prints them: headings in capitals, three spaces between columns.
 
 use comfy_table::{Cell, Color, ColumnConstraint, ContentArrangement, presets};
 
 use crate::output::Terminal;
 
-/// Columns that the last one keeps on a narrow terminal before the others are wrapped too.
+/// Width below which the last column is not wrapped on a narrow terminal before the others are.
 const LAST_COLUMN: u16 = 24;
 /// Spaces between two columns.
 const GAP: u16 = 3;
@@ -17,7 +17,7 @@ pub(crate) enum Tone {
     Bad,
 }
 
-/// Returns a cell. The text may be a stranger's.
+/// Returns a cell. The text may be untrusted.
 pub(crate) fn cell(text: impl AsRef<str>) -> Cell {
     Cell::new(printable(text.as_ref()))
 }
@@ -31,7 +31,7 @@ pub(crate) fn toned(text: impl AsRef<str>, tone: Tone) -> Cell {
     })
 }
 
-/// Several words in a cell, or a hyphen.
+/// Returns a cell with several words, or a hyphen.
 pub(crate) fn words(words: &[String]) -> Cell {
     if words.is_empty() { cell("-") } else { cell(words.join(",")) }
 }
@@ -50,7 +50,7 @@ impl Table {
         Self::of(table, rows)
     }
 
-    /// A table without headings.
+    /// Creates a table without headings.
     pub(crate) fn list<const N: usize>(rows: impl IntoIterator<Item = [Cell; N]>) -> Self {
         Self::of(comfy_table::Table::new(), rows)
     }
@@ -66,7 +66,7 @@ impl Table {
         Self(table)
     }
 
-    /// As text. What is too long for the terminal is wrapped inside its column, the last one first.
+    /// Renders the table. Text too long for the terminal is wrapped inside its column, the last one first.
     pub(crate) fn render(self, terminal: Terminal) -> String {
         let Self(mut table) = self;
         table.force_no_tty();
@@ -88,7 +88,7 @@ impl Table {
     }
 }
 
-/// Returns a stranger's text without what would move a terminal's cursor.
+/// Escapes control characters in untrusted text.
 pub(crate) fn printable(text: &str) -> String {
     let escaped = |c: char| if c.is_control() { c.escape_debug().to_string() } else { c.to_string() };
     text.chars().map(escaped).collect()

@@ -27,11 +27,11 @@ pub enum EngineError {
 pub(crate) enum Notice {
     /// The engine could not connect to this upstream.
     Suspect(ContainerRef, SocketAddr),
-    /// The engine lost the routes, or has a step to take: it wants [`Engine::apply`] to be called.
+    /// The engine lost the routes, or has a pending step: [`Engine::apply`] must be called.
     Disturbed,
 }
 
-/// What became of a table.
+/// The outcome of applying a table.
 #[derive(Debug, Default)]
 pub(crate) struct ApplyReport {
     /// All frontends that could not be opened, and why.
@@ -40,7 +40,7 @@ pub(crate) struct ApplyReport {
     pub(crate) pending: bool,
     /// Why the routes in `unapplied` are not in force.
     pub(crate) error: Option<EngineError>,
-    /// They belong to the next call's `changed` as well.
+    /// Routes that also belong to the next call's `changed`.
     pub(crate) unapplied: BTreeSet<RouteKey>,
 }
 
@@ -48,16 +48,16 @@ pub(crate) struct ApplyReport {
 pub(crate) struct Engine {
     built_in: Balancer,
     observations: mpsc::UnboundedReceiver<Observation>,
-    /// Frontends that the built-in one could not open when they were last tried.
+    /// Frontends that the built-in engine failed to open on the last attempt.
     closed: BTreeMap<Frontend, String>,
     haproxy: Option<Haproxy>,
-    /// Set if nothing is done: for a dry run, or without a balancer.
+    /// Set if nothing is applied: for a dry run, or without a balancer.
     idle: Option<EngineSettings>,
 }
 
 impl Engine {
-    /// Starts the engine of the settings. A dry one listens nowhere and accepts every table; a successor's shares its
-    /// predecessor's ports.
+    /// Starts the configured engine. A dry one listens nowhere and accepts every table; a successor's shares
+    /// its predecessor's ports.
     pub(crate) async fn start(settings: &BalancerSettings, start: Start) -> Result<Self, EngineError> {
         let dry = start == Start::Dry;
         let defaults = longshore_proxy::Settings::default();
@@ -82,7 +82,7 @@ impl Engine {
         Ok(Self { built_in, observations, closed: BTreeMap::new(), haproxy, idle })
     }
 
-    /// Returns its name, as `--balancer` has it.
+    /// Returns the engine's name, as in `--balancer`.
     pub(crate) fn name(&self) -> &'static str {
         match (&self.haproxy, &self.idle) {
             (Some(_), _) => "haproxy",
@@ -96,13 +96,13 @@ impl Engine {
         self.idle == Some(EngineSettings::None)
     }
 
-    /// Returns what flows through it.
+    /// Returns the engine's traffic metrics.
     pub(crate) fn traffic(&self) -> Traffic {
         Traffic::new(self.built_in.clone(), self.haproxy.as_ref().map(Haproxy::meter))
     }
 
-    /// Puts `table` in force; `changed` names the routes that may differ since they were last applied. The built-in data
-    /// plane's part of it does not depend on HAProxy's.
+    /// Applies `table`; `changed` names the routes that may differ since the last call. The built-in data
+    /// plane's part does not depend on HAProxy's.
     pub(crate) async fn apply(&mut self, table: &RouteTable, changed: &BTreeSet<RouteKey>) -> ApplyReport {
         let mut report = ApplyReport::default();
         if self.idle.is_some() {
@@ -134,8 +134,8 @@ impl Engine {
         report
     }
 
-    /// Has the next [`Engine::apply`] try again what failed. The built-in data plane tries a frontend again when one of its
-    /// routes is among those that changed.
+    /// Makes the next [`Engine::apply`] retry what failed. The built-in data plane retries a frontend when one
+    /// of its routes changed.
     pub(crate) fn retry(&mut self) {
         if let Some(haproxy) = &mut self.haproxy {
             haproxy.retry();
@@ -150,7 +150,7 @@ impl Engine {
         }
     }
 
-    /// Waits for what the engine reports by itself. Cancel-safe.
+    /// Waits for the engine's next notice. Cancel-safe.
     pub(crate) async fn notice(&mut self) -> Notice {
         let disturbed = async {
             match &mut self.haproxy {
@@ -167,7 +167,8 @@ impl Engine {
         }
     }
 
-    /// Ends without stopping HAProxy. Returns, for a dry engine, what would have been written for `table`.
+    /// Ends without stopping HAProxy. For a dry engine, returns the configuration that would have been written
+    /// for `table`.
     pub(crate) async fn leave(self, table: &RouteTable) -> Result<Option<String>, EngineError> {
         if let Some(haproxy) = self.haproxy {
             haproxy.leave().await;
@@ -178,7 +179,7 @@ impl Engine {
         }
     }
 
-    /// Takes no new connections, gives open requests `grace` to finish, and ends.
+    /// Stops accepting connections, gives open requests `grace` to finish, and ends.
     pub(crate) async fn drain(self, grace: Duration) {
         let haproxy = async {
             if let Some(haproxy) = self.haproxy {

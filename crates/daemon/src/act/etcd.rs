@@ -1,4 +1,5 @@
-//! The publisher's way to etcd: its files, its keys under a lease, and changes in transactions that etcd accepts.
+//! The publisher's connection to etcd: credential files, keys under a lease, and transactions that etcd
+//! accepts.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -15,14 +16,15 @@ use longshore_runtime::files::{Guard, ReadError, read_soon};
 
 pub(crate) use longshore_etcd::{Error as EtcdError, LeaseId};
 
-/// etcd refuses transactions of more than 128 changes, and requests of more than 1.5 MiB, unless it is configured otherwise.
+/// etcd rejects transactions of more than 128 changes, and requests of more than 1.5 MiB, unless configured
+/// otherwise.
 const MAX_CHANGES: usize = 100;
 const MAX_BYTES: usize = 512 * 1024;
 
 /// The largest value that is written, in bytes: below etcd's own limit for a request.
 pub(crate) const MAX_VALUE: usize = 1024 * 1024;
 
-/// The longest file of credentials, in bytes.
+/// The longest credentials file, in bytes.
 const MAX_FILE: u64 = 64 * 1024;
 
 /// A publisher's connection to etcd. Clones share it.
@@ -32,8 +34,8 @@ pub(crate) struct Etcd {
 }
 
 impl Etcd {
-    /// Connects when it is first needed. An endpoint gets so little time that another one is asked well before the lease
-    /// ends.
+    /// Creates a client, which connects on first use. The timeout of an endpoint is short enough to try another
+    /// one well before the lease ends.
     pub(crate) fn new(job: &PublishJob) -> Self {
         let files = AccessFiles {
             user: job.user.clone(),
@@ -69,8 +71,8 @@ impl Etcd {
         Ok(status.map(|status| (status.granted, status.keys.into_iter().map(text).collect())))
     }
 
-    /// Makes these changes under a lease, and calls `done` with each that was made. A key is deleted only if it is under
-    /// this lease: what somebody else wrote there since stays.
+    /// Makes these changes under a lease, and calls `done` with each that succeeded. Deletes a key only if it
+    /// is under this lease: a value that someone else has written since stays.
     pub(crate) async fn apply(
         &self,
         lease: LeaseId,
@@ -101,7 +103,7 @@ fn op(lease: LeaseId, change: &KeyChange) -> Op {
     }
 }
 
-/// Names the first of the changes that were refused together.
+/// Names the first of the changes that were rejected together.
 fn about(error: EtcdError, first: Option<&KeyChange>) -> EtcdError {
     match (error, first) {
         (EtcdError::Refused { action, endpoint, why }, Some(change)) => EtcdError::Refused {
@@ -113,7 +115,7 @@ fn about(error: EtcdError, first: Option<&KeyChange>) -> EtcdError {
     }
 }
 
-/// The files with a publisher's credentials.
+/// Paths of a publisher's credential files.
 struct AccessFiles {
     user: Option<String>,
     password_file: Option<PathBuf>,
@@ -121,7 +123,7 @@ struct AccessFiles {
     identity: Option<(PathBuf, PathBuf)>,
 }
 
-/// A file of credentials that cannot be used.
+/// A credentials file that cannot be used.
 #[derive(Debug, thiserror::Error)]
 enum FileError {
     #[error("cannot read {}", path.display())]

@@ -1,7 +1,8 @@
-//! What carries decisions out: engines for the routes, etcd's keys, and the ports of Open vSwitch.
+//! Applies decisions: engines for the routes, etcd's keys, and the ports of Open vSwitch.
 //!
-//! An engine is told the whole table and which routes may differ from the last time, and reports the frontends that it
-//! could not open. The built-in one carries everything, or, beside HAProxy, the UDP that HAProxy does not relay.
+//! An engine receives the whole table and the routes that may have changed since the last call, and reports the
+//! frontends that it could not open. The built-in one carries everything, or, next to HAProxy, the UDP that
+//! HAProxy does not relay.
 
 mod engine;
 pub(crate) mod etcd;

@@ -1,8 +1,8 @@
-//! Ports of Open vSwitch, as its own programs show and change them.
+//! Ports of Open vSwitch, listed and changed with its own programs.
 //!
-//! `ovs-docker` connects a container in several steps and goes on after one that failed, so that what it writes to
-//! standard error counts as failure, and what is there of the port then is taken away. Before it begins, what is begun is
-//! written into Open vSwitch's own database: an agent that was killed meanwhile finds it there.
+//! `ovs-docker` connects a container in several steps and continues after one that failed. Output on standard
+//! error therefore counts as failure, and what exists of the port is removed. Before it starts, the attempt is
+//! recorded in Open vSwitch's own database, where the next agent finds it if this one is killed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
@@ -20,49 +20,50 @@ use tokio::time::timeout;
 
 use crate::config::DockerSettings;
 
-/// How long one look or change may take.
+/// Timeout of one query or change.
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long `ovs-docker` may take, which makes several, and asks Docker.
+/// Timeout of `ovs-docker`, which makes several changes and asks Docker.
 const ADD_TIMEOUT: Duration = Duration::from_secs(60);
-/// Most bytes that are read of what a program writes.
+/// Maximum bytes read of a program's output.
 const MAX_OUTPUT: u64 = 64 * 1024 * 1024;
-/// Most characters of a program's complaint that are repeated.
+/// Maximum characters of a program's error that are repeated.
 const MAX_SHOWN: usize = 300;
 
-/// Says whose a port is: the agent's name for its host.
+/// Key for the owner of a port: the agent's name for its host.
 const NODE: &str = "longshore";
-/// Says for which of the agent's handlers it was made.
+/// Key for the agent's handler that the port was created for.
 const HANDLER: &str = "longshore_handler";
-/// Says what a port was made for.
+/// Key for the settings that the port was created for.
 const MARK: &str = "longshore_mark";
-/// Begins the key of what is being made, which goes on with the container's id, `_` and the interface. Its value is the node,
-/// a space and the handler.
+/// Prefix of the key of an unfinished port, followed by the container's id, `_` and the interface. Its value is
+/// the node, a space and the handler.
 const ADDING: &str = "longshore_adding_";
 
-/// What a look saw.
+/// The result of a query.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Seen {
     /// Ports that lead into containers, by container.
     pub(crate) ports: BTreeMap<ContainerId, Vec<Port>>,
-    /// The interfaces that were begun and not finished, by container.
+    /// Interfaces that were started and not finished, by container.
     pub(crate) unfinished: BTreeMap<ContainerId, BTreeSet<String>>,
     /// The bridges.
     pub(crate) bridges: BTreeSet<String>,
 }
 
-/// In whose name ports are made.
+/// The owner of the ports that are created.
 #[derive(Clone, Debug)]
 pub(crate) struct Owner {
     /// The agent's name for its host.
     pub(crate) node: String,
     /// The handler.
     pub(crate) handler: String,
-    /// All handlers that connect containers. What was made for one that is none of them is anyone's to take away.
+    /// All handlers that connect containers. Any of them may remove the ports of a handler that is not among
+    /// them.
     pub(crate) all: watch::Receiver<BTreeSet<String>>,
 }
 
 impl Owner {
-    /// Returns whether another handler sees to what was made for this one.
+    /// Returns whether another handler is responsible for what was created for this one.
     fn leaves_to(&self, handler: &str) -> bool {
         handler != self.handler && self.all.borrow().contains(handler)
     }
@@ -71,7 +72,7 @@ impl Owner {
         format!("{} {}", self.node, self.handler)
     }
 
-    /// Returns whether a [note](Self::note) is ours, or of a handler that is no more.
+    /// Returns whether a [note](Self::note) is ours, or of a handler that no longer exists.
     fn has_begun(&self, note: &str) -> bool {
         let handler = note.strip_prefix(&self.node).and_then(|rest| rest.strip_prefix(' '));
         handler.is_some_and(|handler| !self.leaves_to(handler))
@@ -96,10 +97,10 @@ impl OpenVswitch {
         Self { owner, docker: environment }
     }
 
-    /// Looks at the ports of one container, or of all.
+    /// Queries the ports of one container, or of all.
     ///
     /// # Errors
-    /// What went wrong, in a sentence, as for all of these.
+    /// The error as a sentence, as for all of these.
     pub(crate) async fn look(&self, only: Option<&ContainerId>) -> Result<Seen, String> {
         let of = only.map(|id| format!("external_ids:container_id={}", id.as_str()));
         let mut line = vec!["--format=json", "--columns=name,external_ids"];
@@ -113,7 +114,7 @@ impl OpenVswitch {
             .ok_or_else(|| format!("ovs-vsctl wrote what is not understood: {}", short(&text)))
     }
 
-    /// Connects a container. Where that fails, nothing of it is left.
+    /// Connects a container. Leaves nothing behind on failure.
     pub(crate) async fn add(&self, id: &ContainerId, attachment: &Attachment) -> Result<(), String> {
         let interface = attachment.interface.as_str();
         let adding = adding(id, interface);
@@ -150,15 +151,15 @@ impl OpenVswitch {
         Err(failure)
     }
 
-    /// Takes a port away, with the pair of interfaces that it is one end of.
+    /// Removes a port, and the pair of interfaces that it is one end of.
     pub(crate) async fn remove(&self, port: &str) -> Result<(), String> {
         self.vsctl(&["--if-exists", "del-port", port]).await?;
-        // The pair goes with the container's namespace, and is gone already if that is.
+        // The pair is removed with the container's namespace, and may be gone already.
         let _ = self.run("ip", &["link", "delete", port], CALL_TIMEOUT).await;
         Ok(())
     }
 
-    /// Forgets that this interface of a container was begun: nothing of it is left.
+    /// Removes the note of an unfinished interface, of which nothing is left.
     pub(crate) async fn settle(&self, id: &ContainerId, interface: &str) -> Result<(), String> {
         let adding = adding(id, interface);
         self.vsctl(&["remove", "Open_vSwitch", ".", "external_ids", &adding]).await.map(drop)
@@ -169,7 +170,7 @@ impl OpenVswitch {
         self.run("ovs-vsctl", &line, CALL_TIMEOUT).await.map(|(output, _)| output)
     }
 
-    /// Runs a program to its end; gives what it wrote to its output and what it complained of.
+    /// Runs a program to completion; returns its standard output and standard error.
     async fn run(&self, program: &str, line: &[&str], limit: Duration) -> Result<(String, String), String> {
         let mut command = Command::new(program);
         command.args(line).envs(self.docker.iter().cloned()).env("LC_ALL", "C").process_group(0);
@@ -204,18 +205,18 @@ fn adding(id: &ContainerId, interface: &str) -> String {
 async fn read(source: Option<impl AsyncRead + Unpin>) -> String {
     let mut bytes = Vec::new();
     if let Some(source) = source {
-        // What cannot be read is missing, and is noticed as that.
+        // Output that cannot be read is missing, and the caller notices that.
         let _ = source.take(MAX_OUTPUT).read_to_end(&mut bytes).await;
     }
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Returns a program's words on one line, short.
+/// Returns a program's message on one line, shortened.
 fn short(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ").escape_debug().take(MAX_SHOWN).collect()
 }
 
-/// Returns a string as Open vSwitch's database reads it: as JSON has it.
+/// Returns a string quoted for Open vSwitch's database, as in JSON.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
@@ -229,7 +230,7 @@ struct Table<Row> {
 /// A map as Open vSwitch's database writes it: `["map", [[key, value]…]]`.
 type Map = (String, Vec<(String, String)>);
 
-/// Returns what three answers of `ovs-vsctl` say: two tables, and bridges, a line each.
+/// Parses three answers of `ovs-vsctl`: two tables, and bridges, one per line.
 fn seen(text: &str, owner: &Owner) -> Option<Seen> {
     let mut lines = text.lines();
     let interfaces: Table<(String, Map)> = serde_json::from_str(lines.next()?).ok()?;

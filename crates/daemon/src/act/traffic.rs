@@ -7,7 +7,7 @@ use longshore_proxy::{Balancer, DURATION_BOUNDS, FrontendStats};
 /// The histogram of how long requests take.
 const DURATION: &str = "longshore_request_duration_seconds";
 
-/// What flows through the engine, as metrics.
+/// The engine's traffic, as metrics.
 #[derive(Clone)]
 pub(crate) struct Traffic {
     built_in: Balancer,
@@ -19,9 +19,9 @@ impl Traffic {
         Self { built_in, haproxy }
     }
 
-    /// Brings the figures up to date; done when they are asked for, so that a request pays nothing for them. Returns the
-    /// durations of requests as text in Prometheus's format: the workers count into buckets themselves, and no recorder takes
-    /// over a histogram that was counted elsewhere.
+    /// Updates the metrics, on demand, so that a request pays nothing for them. Returns the durations of
+    /// requests as text in Prometheus's format: the workers count into buckets themselves, and no recorder
+    /// accepts a histogram that was counted elsewhere.
     pub(crate) async fn publish(&self) -> String {
         if let Some(meter) = &self.haproxy {
             for (frontend, traffic) in meter.read().await {
@@ -37,7 +37,7 @@ impl Traffic {
     }
 }
 
-/// HAProxy's counters mean what the built-in data plane's do. It has no durations.
+/// Converts HAProxy's counters, which mean the same as the built-in data plane's. It has no durations.
 fn of_haproxy(traffic: &FrontendTraffic) -> FrontendStats {
     FrontendStats {
         responses: traffic.responses,

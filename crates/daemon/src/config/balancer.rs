@@ -7,7 +7,7 @@ use longshore_net::IpNet;
 pub struct BalancerSettings {
     /// The addresses that its frontends listen on; empty means all.
     pub bind: Vec<IpAddr>,
-    /// Proxies before this one that the built-in engine trusts to say where a request came from.
+    /// Proxies in front of this one that the built-in engine trusts to report where a request came from.
     pub trusted: Vec<IpNet>,
     /// Threads of the built-in engine.
     pub workers: usize,
@@ -22,6 +22,6 @@ pub enum EngineSettings {
     None,
     /// The agent's own data plane.
     BuiltIn,
-    /// A HAProxy that the agent runs, or one that runs already.
+    /// A HAProxy that the agent runs, or one that is already running.
     Haproxy(Box<longshore_haproxy::Settings>),
 }

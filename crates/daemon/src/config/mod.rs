@@ -1,5 +1,5 @@
-//! The agent's settings, resolved: every value is there and means something. Where they come from (flags,
-//! environment, a file) is the command line's business.
+//! The agent's settings, resolved: every value is present and valid. The command line decides where they come
+//! from (flags, environment, a file).
 
 mod balancer;
 mod handlers;
@@ -25,7 +25,7 @@ pub struct Settings {
     pub node: String,
     /// Directory for persistent state; created if it does not exist.
     pub data_dir: PathBuf,
-    /// Address of the API; `None` for commands that serve none.
+    /// Address of the API; `None` for commands without one.
     pub listen: Option<SocketAddr>,
     /// Bearer token that the API requires, if any.
     pub token: Option<String>,
@@ -35,9 +35,9 @@ pub struct Settings {
     pub balancer: BalancerSettings,
     /// Where handlers are defined.
     pub handlers: HandlerSettings,
-    /// How sidecars are kept, if they are.
+    /// Settings of the sidecars, if enabled.
     pub sidecars: Option<SidecarSettings>,
-    /// Where containers are published, if they are.
+    /// Where containers are published, if enabled.
     pub publish: Option<PublishJob>,
     /// The DNS server, if one runs.
     pub dns: Option<DnsSettings>,
@@ -47,7 +47,7 @@ pub struct Settings {
     pub check_interval: Duration,
     /// How long open requests may take to finish when the agent shuts down.
     pub grace: Duration,
-    /// Problems of the settings that keep nothing from running, such as an unknown key.
+    /// Problems in the settings that do not prevent a start, such as an unknown key.
     pub ignored: Vec<Problem>,
 }
 

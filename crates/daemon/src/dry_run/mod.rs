@@ -1,7 +1,7 @@
-//! A dry run: every plan made, and nothing carried out.
+//! A dry run: makes every plan, and executes none.
 //!
-//! What is planned is what the follower of that name would do at its first pass. Docker and Open vSwitch are read; etcd is not
-//! asked, so every key that would be there is shown, whether or not it is there already.
+//! Each follower plans what it would do in its first pass. Docker and Open vSwitch are read; etcd is not, so
+//! every key is shown, whether or not it already exists.
 
 mod openvswitch;
 mod publish;
@@ -20,11 +20,11 @@ use crate::config::Settings;
 pub struct DryRun {
     /// The routes that the balancer would carry.
     pub routes: RouteTable,
-    /// Everything else that would be done, follower by follower.
+    /// Everything else that would be done, by follower.
     pub actions: Vec<PlannedAction>,
-    /// The handlers that there would be.
+    /// The handlers that would be defined.
     pub handlers: Vec<longshore_api::Handler>,
-    /// What is asked for and would not be done.
+    /// What was requested and would not be done.
     pub problems: Vec<Problem>,
     /// The balancer's configuration, where one would be written.
     pub configuration: Option<String>,
@@ -33,24 +33,25 @@ pub struct DryRun {
 /// One thing that would be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlannedAction {
-    /// What would do it: `sidecars`, `dns`, `publish` or `openvswitch`, and a handler's name where a handler asks for it.
+    /// The follower: `sidecars`, `dns`, `publish` or `openvswitch`, or the name of the handler that requests
+    /// it.
     pub follower: String,
-    /// What it would do.
+    /// The action.
     pub verb: Verb,
-    /// To what: a container, a name, a key, a port.
+    /// Its object: a container, a name, a key, a port.
     pub object: String,
-    /// What else is to be said of it: an image, addresses, a container's name.
+    /// Further details: an image, addresses, a container's name.
     pub details: String,
 }
 
-/// What would be done to something.
+/// An action that would be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
-    /// It is made.
+    /// It is created.
     Create,
     /// It is started.
     Start,
-    /// It is taken away.
+    /// It is removed.
     Remove,
     /// It is answered, or published.
     Publish,
@@ -67,7 +68,7 @@ impl fmt::Display for Verb {
     }
 }
 
-/// What the plans are made from.
+/// The input of the plans.
 pub(crate) struct Plans<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) world: &'a World,
@@ -76,7 +77,7 @@ pub(crate) struct Plans<'a> {
     pub(crate) docker: &'a DockerClient,
 }
 
-/// What one follower would do, and what keeps it from more.
+/// What one follower would do, and the problems that prevent more.
 #[derive(Debug, Default)]
 struct Planned {
     actions: Vec<PlannedAction>,
@@ -91,7 +92,7 @@ impl Planned {
 }
 
 impl Plans<'_> {
-    /// Makes all plans but that of the routes.
+    /// Makes all plans except that of the routes.
     pub(crate) async fn make(&self) -> DryRun {
         let mut planned = Planned::default();
         if let Some(settings) = &self.settings.sidecars {

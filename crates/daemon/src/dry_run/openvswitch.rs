@@ -5,7 +5,7 @@ use tokio::sync::watch;
 use super::{Planned, Plans, Verb};
 use crate::act::openvswitch::{OpenVswitch, Owner};
 
-/// The ports that a handler would add and remove.
+/// Plans the ports that a handler would add and remove.
 pub(super) async fn plan(handler: &str, job: &OpenVswitchJob, plans: &Plans<'_>, planned: &mut Planned) {
     let follower = format!("openvswitch ({handler})");
     let (_all, of_handlers) = watch::channel([handler.to_owned()].into());

@@ -4,7 +4,7 @@ use longshore_plan::{container_key, records};
 use super::{Planned, Plans, Verb};
 use crate::reconcile::publish::{container_prefix, own_addresses, record_settings};
 
-/// The keys that a publisher would put into etcd.
+/// Plans the keys that a publisher would put into etcd.
 pub(super) fn plan(follower: &str, job: &PublishJob, plans: &Plans<'_>, planned: &mut Planned) {
     let Plans { settings, world, .. } = plans;
     let prefix = container_prefix(job, &settings.node);

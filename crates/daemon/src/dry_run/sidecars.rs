@@ -15,7 +15,7 @@ use crate::reconcile::{MAX_ENV_FILE, MAX_FILE};
 /// The follower's name.
 const SIDECARS: &str = "sidecars";
 
-/// What would be done about the sidecars, each step as if those before it had been done: a sidecar that waits for another is
+/// Plans the sidecars, each step as if those before it had been executed: a sidecar that waits for another is
 /// shown as well.
 pub(super) async fn plan(
     settings: &SidecarSettings,
@@ -30,7 +30,7 @@ pub(super) async fn plan(
         planned.problems.extend(read(&mut plan, &path).await);
     }
     plan.update(&host, None::<[&ContainerId; 0]>);
-    // What is started now is started after all that runs.
+    // New sidecars start after all running containers.
     let mut clock =
         host.containers.values().map(|known| known.started.max(known.created)).max().unwrap_or_default();
     let mut shown = BTreeSet::new();
@@ -64,14 +64,14 @@ pub(super) async fn plan(
             plan.update(&host, Some([&id]));
         }
         if !orders.is_empty() && shown.len() == before {
-            // The same again: nothing more follows from it.
+            // A repeated order: nothing more follows from it.
             break;
         }
     }
     planned.problems.extend(plan.problems().cloned());
 }
 
-/// Reads the file into the plan; what is wrong with it.
+/// Reads the file into the plan; returns its problems.
 async fn read(plan: &mut SidecarPlan, path: &Path) -> Vec<Problem> {
     let text = match read_soon(path, MAX_FILE, Guard::Writers).await {
         Ok(text) => text,
@@ -120,7 +120,7 @@ fn verb(step: &Step) -> Verb {
     }
 }
 
-/// Changes the host as if the order had been carried out and had worked; the container that it was about.
+/// Changes the host as if the order had succeeded; returns the container that it was about.
 fn carry_out(host: &mut Host, order: &Order, clock: i64) -> ContainerId {
     match &order.step {
         Step::Create(sidecar) => {
@@ -157,7 +157,7 @@ fn carry_out(host: &mut Host, order: &Order, clock: i64) -> ContainerId {
     }
 }
 
-/// Returns a place on a network without an address yet.
+/// Returns a network endpoint without an address yet.
 fn endpoint() -> Endpoint {
     Endpoint { network_id: String::new(), ipv4: None, ipv6: None }
 }
@@ -170,7 +170,7 @@ mod tests {
 
     use super::*;
 
-    /// Returns a Docker that nobody asks: the file is no template.
+    /// Returns a Docker client that is never used: the file is not a template.
     fn nobody() -> DockerClient {
         let address: DockerAddress = "unix:///nonexistent/docker.sock".parse().unwrap();
         DockerClient::new(DockerSettings { address, cert_path: None, include_env: false })

@@ -13,10 +13,10 @@ use super::followers::classes;
 use super::scripts;
 use crate::config::HandlerSettings;
 
-/// Longest file of a handler, in bytes.
+/// Longest handler file, in bytes.
 const MAX_FILE: u64 = 1024 * 1024;
 
-/// Returns what the first enabled handler that keeps a HAProxy asks for.
+/// Returns the job of the first enabled handler that maintains a HAProxy.
 pub(super) fn balance_job(set: &HandlerSet) -> Option<BalanceJob> {
     set.handlers.values().filter(|handler| handler.enabled).find_map(|handler| match &handler.job {
         Job::Balance(job) => Some(job.clone()),
@@ -24,18 +24,18 @@ pub(super) fn balance_job(set: &HandlerSet) -> Option<BalanceJob> {
     })
 }
 
-/// What a look at the files came to.
+/// The result of reading the files.
 #[derive(Default)]
 pub(super) struct Found {
     /// The handlers.
     pub(super) set: HandlerSet,
-    /// Absolute paths of scripts that definitions name: the ones that must be watched besides the folders.
+    /// Absolute paths of scripts that definitions name: these must be watched as well as the folders.
     pub(super) scripts: BTreeSet<PathBuf>,
-    /// The folders that were looked through, each with how many files it has; `None` where it is not there.
+    /// The folders that were read, each with its number of files; `None` if it does not exist.
     pub(super) folders: Vec<(PathBuf, Option<usize>)>,
 }
 
-/// Reads all definitions. `before` is what the last look came to.
+/// Reads all definitions. `before` is the previous result.
 pub(super) fn discover(settings: &HandlerSettings, before: &HandlerSet) -> Found {
     let classes = classes();
     let (found, places) = (Found::default(), BTreeMap::new());
@@ -61,7 +61,7 @@ struct Discovery<'a> {
     before: &'a HandlerSet,
     classes: &'a [&'a FollowerClass],
     found: Found,
-    /// Where each name was found first.
+    /// Where each name was first found.
     places: BTreeMap<String, PathBuf>,
 }
 
@@ -71,8 +71,8 @@ impl Discovery<'_> {
         self.found.set.problems.push(Problem { subject, key: None, message, hint: hint.map(str::to_owned) });
     }
 
-    /// Takes the files of a folder, in order of their names. Returns how many there are; `None` for a folder that is not
-    /// there.
+    /// Reads the files of a folder, ordered by name. Returns how many there are; `None` if the folder does not
+    /// exist.
     fn folder(&mut self, folder: &Path) -> Option<usize> {
         let of_folder = folder.to_owned();
         let listed = files::within_time(folder, move || ini_files(&of_folder));
@@ -104,7 +104,7 @@ impl Discovery<'_> {
         Some(count)
     }
 
-    /// One definition.
+    /// Reads one definition.
     fn take(&mut self, name: &str, file: &Path, read: impl FnOnce(&Path) -> Result<Definition, Unread>) {
         if let Some(place) = self.places.get(name) {
             let message = format!(
@@ -126,7 +126,7 @@ impl Discovery<'_> {
                 };
                 let (handler, problems) = define(&definition, self.classes, find);
                 self.found.scripts.extend(named.into_inner());
-                // Without a problem it is only switched off.
+                // Without a problem it is only disabled.
                 let broken = handler.is_none() && !problems.is_empty();
                 self.found.set.problems.extend(problems);
                 if broken { Err(()) } else { Ok(handler) }
@@ -163,7 +163,7 @@ impl Discovery<'_> {
     }
 }
 
-/// Returns a handler that is defined in this file, and what is wrong with it.
+/// Returns the entry of an invalid handler: its file and what is wrong with it.
 fn broken(file: &Path, problem: Option<&Problem>) -> BrokenHandler {
     let line = match problem.map(|problem| &problem.subject) {
         Some(Subject::File { line, .. }) => *line,
@@ -176,17 +176,17 @@ fn broken(file: &Path, problem: Option<&Problem>) -> BrokenHandler {
 
 /// Why there is no definition.
 enum Unread {
-    /// The file was removed meanwhile.
+    /// The file has been removed.
     Gone,
-    /// It is known already.
+    /// It has been reported already.
     Told,
-    /// It is no such file.
+    /// It is not a valid handler file.
     Broken(Vec<Problem>),
-    /// The file is not read at all: why.
+    /// The file is not read at all, for this reason.
     Refused(String),
 }
 
-/// Returns the names of a folder's INI files, in order. Hidden ones do not count: editors leave such behind.
+/// Returns the names of a folder's INI files, in order. Skips hidden files, which editors leave behind.
 fn ini_files(folder: &Path) -> io::Result<Vec<std::ffi::OsString>> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(folder)? {
@@ -208,7 +208,7 @@ fn read(name: &str, file: &Path) -> Result<Definition, Unread> {
     read_ini(name, file, &text).map_err(Unread::Broken)
 }
 
-/// Returns a path for a line of the log.
+/// Formats a path for the log.
 fn shown(path: &Path) -> String {
     path.to_string_lossy().chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

@@ -1,4 +1,4 @@
-//! The followers that handlers' files may ask for: a line each.
+//! The followers that handlers' files may request, one per line.
 
 use futures_util::future::BoxFuture;
 use longshore_model::{FollowerJob, Handler, Job};
@@ -10,7 +10,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::reconcile::{FollowerParts, HandlerFollower, OpenVswitch, Publisher};
 
-/// Every follower that a handler's file may ask for.
+/// Every follower that a handler's file may request.
 pub(super) const FOLLOWERS: [Row; 2] =
     [row::<Publisher>(&publisher::CLASS), row::<OpenVswitch>(&openvswitch::CLASS)];
 
@@ -19,19 +19,19 @@ pub(super) fn classes() -> [&'static FollowerClass; FOLLOWERS.len()] {
     FOLLOWERS.map(|row| row.class)
 }
 
-/// A follower that a handler's file may ask for: what the file says, and what begins of it.
+/// A follower that a handler's file may request: its class, and how to start it.
 #[derive(Clone, Copy)]
 pub(super) struct Row {
     pub(super) class: &'static FollowerClass,
     begin: fn(&FollowerParts<'_>, &FollowerJob) -> Option<Box<dyn Running>>,
 }
 
-/// A follower that runs.
+/// A running follower.
 pub(super) trait Running: Send {
-    /// Ends it, and leaves what it made.
+    /// Stops it, and leaves what it created.
     fn end(self: Box<Self>) -> BoxFuture<'static, ()>;
 
-    /// Ends it, and takes away what it made.
+    /// Stops it, and removes what it created.
     fn withdraw(self: Box<Self>) -> BoxFuture<'static, ()>;
 }
 
@@ -67,8 +67,8 @@ fn begin<F: HandlerFollower>(parts: &FollowerParts<'_>, job: &FollowerJob) -> Op
     Some(Box::new(Task { stop, task }))
 }
 
-/// Begins the follower of a handler; nothing for one that is told of events, and for the balancer, which is chosen when the
-/// agent starts.
+/// Starts the follower of a handler. Returns nothing for a handler that receives events, or for the balancer,
+/// which is chosen when the agent starts.
 pub(super) fn begin_for(handler: &Handler, parts: &FollowerParts<'_>) -> Option<Box<dyn Running>> {
     let Job::Follow(job) = &handler.job else { return None };
     let row = FOLLOWERS.iter().find(|row| row.class.name() == job.class())?;

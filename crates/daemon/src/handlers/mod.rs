@@ -4,10 +4,11 @@
 //! folders, scripts, settings ──► watch (a change, SIGHUP, every 30 s) ──► discover ──► HandlerSet
 //! ```
 //!
-//! A file that breaks costs only itself: who ran goes on as it was read last. What a definition means is decided in
-//! `longshore_plan::handlers`; here is what only a machine knows: which files there are, and where a script lies.
+//! An invalid file affects only its own handler: one that was already running keeps its last valid definition.
+//! `longshore_plan::handlers` decides what a definition means; this module knows the machine: which files
+//! exist, and where a script is.
 //!
-//! Deliberately absent: running handlers. They are told of the set that counts and of nothing else.
+//! Deliberately absent: running handlers. The runners only receive the current set.
 
 mod discover;
 mod followers;
@@ -26,17 +27,18 @@ use crate::config::HandlerSettings;
 pub(crate) use supervise::{Supervisor, supervise};
 pub(crate) use watch::watch;
 
-/// Returns the enabled handler that asks for docker-balancer's job, if there is one, by a look at the files.
+/// Reads the files and returns the job of the enabled handler that requests docker-balancer's, if there is one.
 pub fn balance_job(settings: &HandlerSettings) -> Option<BalanceJob> {
     discover::balance_job(&discover::discover(settings, &HandlerSet::default()).set)
 }
 
-/// Returns what is wrong with the handlers that are defined, by a look at the files.
+/// Reads the files and returns what is wrong with the defined handlers.
 pub fn check(settings: &HandlerSettings) -> Vec<Problem> {
     discover::discover(settings, &HandlerSet::default()).set.problems
 }
 
-/// Returns the balancer's job as [`balance_job`] finds it, followed while files change. Ends when the handle is dropped.
+/// Follows the balancer's job, as [`balance_job`] finds it, while files change. Ends when the handle is
+/// dropped.
 pub fn follow_balance_job(
     settings: HandlerSettings,
 ) -> (signal::Receiver<Option<BalanceJob>>, AbortOnDropHandle<()>) {

@@ -4,7 +4,7 @@ use longshore_plan::handlers::FoundScript;
 use longshore_runtime::files::within_time;
 use rustix::fs::{Access, access};
 
-/// Returns where a script lies that a definition names: an absolute path is taken as it is, any other is looked for in the
+/// Finds the script that a definition names: an absolute path is used as is; any other is looked up in the
 /// folders, in order.
 pub(super) fn find(folders: &[PathBuf], script: &str) -> FoundScript {
     if script.is_empty() {
@@ -19,7 +19,7 @@ pub(super) fn find(folders: &[PathBuf], script: &str) -> FoundScript {
         match look(&folder.join(script)) {
             found @ FoundScript::At(_) => return found,
             FoundScript::Nowhere => {}
-            // It may be there, and then it is the one that is meant.
+            // It may be there, and would then be the right one.
             found @ FoundScript::Unanswered(_) => return found,
             found @ FoundScript::NotExecutable(_) => {
                 if seen == FoundScript::Nowhere {

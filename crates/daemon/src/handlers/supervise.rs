@@ -1,4 +1,4 @@
-//! What follows from the handlers that there are: what Docker is asked for, and what runs that follows World.
+//! Acts on the current handlers: which events Docker is asked for, and which followers of World run.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -28,7 +28,8 @@ struct Kept {
     running: Box<dyn Running>,
 }
 
-/// Asks Docker for the events that somebody wants and runs the handlers that follow World, for as long as it is polled.
+/// Asks Docker for the events that the handlers need and runs the handlers that follow World, for as long as it
+/// is polled.
 pub(crate) async fn supervise(
     supervisor: Supervisor,
     mut sets: signal::Receiver<Arc<HandlerSet>>,
@@ -59,7 +60,7 @@ pub(crate) async fn supervise(
             if kept.get(name).is_some_and(|kept| kept.handler == *handler) {
                 continue;
             }
-            // What the one before made stays: the one with the new definition changes only what differs.
+            // What the previous one created stays: the new definition changes only what differs.
             if let Some(before) = kept.remove(name) {
                 before.running.end().await;
             }

@@ -1,4 +1,4 @@
-//! Real folders, files that come, break and go.
+//! Real folders with files that appear, break and disappear.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -44,7 +44,7 @@ impl Place {
     }
 
     fn write(&self, name: &str, text: &str, mode: u32) {
-        // As a careful editor does it: a file is there whole or not at all.
+        // As a careful editor does it: the file appears complete or not at all.
         let temporary = self.path("temporary");
         fs::write(&temporary, text).unwrap();
         fs::set_permissions(&temporary, fs::Permissions::from_mode(mode)).unwrap();
@@ -352,7 +352,7 @@ async fn a_script_outside_the_folders_that_comes_later_makes_its_handler_at_once
     assert!(kept.sets.borrow().broken.contains_key("one"));
     fs::create_dir(place.path("outside")).unwrap();
     place.write("outside/late.sh", "#!/bin/sh\n", 0o644);
-    // Sooner than files are read again without a change.
+    // Before the periodic read, which happens without a change.
     kept.until(|set| set.problems.iter().any(|problem| problem.to_string().contains("is not executable")))
         .await;
     fs::set_permissions(place.path("outside/late.sh"), fs::Permissions::from_mode(0o755)).unwrap();
@@ -361,7 +361,8 @@ async fn a_script_outside_the_folders_that_comes_later_makes_its_handler_at_once
     kept.until(|set| set.broken.contains_key("one")).await;
 }
 
-/// A mount whose file system never answers, for as long as this is kept: nobody reads what the kernel asks of it.
+/// A mount whose file system never answers, for as long as this value lives: nobody serves the kernel's
+/// requests.
 struct HungMount {
     path: PathBuf,
     holder: std::process::Child,
@@ -384,7 +385,7 @@ impl HungMount {
 
 impl Drop for HungMount {
     fn drop(&mut self) {
-        // Without it, the kernel answers whoever waits that the file system is gone.
+        // Unblocks callers: the kernel reports that the file system is gone.
         let _ = self.holder.kill();
         let _ = self.holder.wait();
         let _ = std::process::Command::new("umount").arg("-l").arg(&self.path).status();
@@ -409,7 +410,7 @@ async fn a_mount_that_hangs_costs_only_what_lies_on_it() {
     place.handler("a/two", "start");
     kept.until(|set| set.handlers.len() == 2).await;
 
-    // A script may lie there, and no other is taken for it. Who ran, runs.
+    // A script may be there, so no other is used instead. Running handlers keep running.
     settings.script_paths.insert(0, place.path("c"));
     kept.settings.send_replace(settings.clone());
     let set = kept.until(|set| hangs(set, "/c")).await;

@@ -12,9 +12,8 @@ use tokio_util::task::AbortOnDropHandle;
 use super::discover::{Found, discover};
 use crate::config::HandlerSettings;
 
-/// Keeps reading the definitions: when a file changes, when the settings are told again (SIGHUP), and now and then.
-/// What is wrong with the files shows as problems. The first set is there at once; reading ends when the handle is
-/// dropped.
+/// Keeps reading the definitions: when a file changes, on SIGHUP, and periodically. Reports errors in the files
+/// as problems. The first set is available at once; reading ends when the handle is dropped.
 pub(crate) fn watch(
     settings: signal::Receiver<HandlerSettings>,
     problems: Problems,
@@ -22,7 +21,7 @@ pub(crate) fn watch(
     keep_reading(settings, move |set| problems.set(Source::HandlerFiles, set.problems.clone()))
 }
 
-/// Returns the same, for those who do not want the problems to show.
+/// Does the same without reporting problems.
 pub(super) fn keep_reading(
     mut settings: signal::Receiver<HandlerSettings>,
     told: impl Fn(&HandlerSet) + Send + 'static,
@@ -60,7 +59,7 @@ pub(super) fn keep_reading(
     (sets, AbortOnDropHandle::new(tokio::spawn(reading)))
 }
 
-/// What is watched.
+/// What is being watched.
 #[derive(Default)]
 struct Looking {
     files: Watched,
@@ -68,16 +67,16 @@ struct Looking {
     scripts: BTreeSet<PathBuf>,
 }
 
-/// What a look came to, and what is watched from there on.
+/// The result of reading, and what is watched from then on.
 struct Looked {
     looking: Looking,
     found: Found,
 }
 
 impl Looking {
-    /// Watches what definitions may come from, and then reads them. Scripts outside the folders are known only once the
-    /// files that name them were read, so that where others are named, all is read again. It blocks as long as the disk
-    /// does, within limits.
+    /// Watches the sources of definitions, then reads them. Scripts outside the folders are known only after
+    /// the files that name them are read; if these name others, everything is read again. Blocks as long as the
+    /// disk does, within limits.
     fn look(mut self, settings: &HandlerSettings, before: &HandlerSet) -> Looked {
         loop {
             let folders = settings.paths.iter().chain(&settings.script_paths);
@@ -95,7 +94,7 @@ impl Looking {
     }
 }
 
-/// Logs where was looked, and what was found.
+/// Logs where it looked, and what it found.
 fn say(found: &Found) {
     for (folder, count) in &found.folders {
         let folder = folder.display();

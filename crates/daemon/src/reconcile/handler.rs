@@ -1,4 +1,4 @@
-//! What a follower that a handler's file asks for has to be.
+//! What a follower must provide so that a handler's file can request it.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::config::DnsSettings;
 
-/// What followers of handlers are made from.
+/// What followers of handlers are built from.
 pub(crate) struct FollowerParts<'a> {
     pub(crate) context: &'a FollowerContext,
     pub(crate) docker: &'a DockerClient,
@@ -21,14 +21,14 @@ pub(crate) struct FollowerParts<'a> {
     pub(crate) siblings: watch::Receiver<BTreeSet<String>>,
 }
 
-/// A follower that a handler's file may ask for.
+/// A follower that a handler's file may request.
 pub(crate) trait HandlerFollower: Follower + Sized {
-    /// What the file says of it, as its class reads it.
+    /// Its settings in the file, as its class reads them.
     type Settings: 'static;
 
-    /// Makes the follower of a handler.
+    /// Creates the follower of a handler.
     fn of_handler(parts: &FollowerParts<'_>, settings: &Self::Settings) -> Self;
 
-    /// Takes away what it made: the handler is gone.
+    /// Removes what it created: the handler is gone.
     fn withdraw(self) -> impl Future<Output = ()> + Send;
 }

@@ -1,4 +1,5 @@
-//! What keeps the outside like World: each is a [`longshore_runtime::Follower`], woken by changes, and compares the whole.
+//! Keeps the outside in line with World: each is a [`longshore_runtime::Follower`], woken by changes, and
+//! compares the whole.
 
 mod checks;
 mod handler;

@@ -15,11 +15,11 @@ use tokio::time::Instant;
 use super::{FollowerParts, HandlerFollower};
 use crate::act::openvswitch as act;
 
-/// How often all ports are looked at though nothing changed: somebody may have taken one away.
+/// How often all ports are checked without a change: someone may have removed one.
 const LOOK_INTERVAL: Duration = Duration::from_secs(60);
 /// How many containers are connected at once.
 const MAX_CONCURRENT: usize = 4;
-/// How long a container that could not be connected waits.
+/// How long a container that could not be connected waits for a retry.
 const PAUSES: Pauses =
     Pauses { first: Duration::from_millis(200), max: Duration::from_secs(15), calm: Duration::from_secs(10) };
 
@@ -31,22 +31,22 @@ type Run = Option<(RunState, i64)>;
 pub(crate) struct OpenVswitch {
     plan: OpenVswitchPlan,
     act: act::OpenVswitch,
-    /// Docker's host, where it is another than this one.
+    /// Docker's host, if it is not this one.
     elsewhere: Option<String>,
     next_look: Instant,
-    /// Containers that a port of ours may lead into.
+    /// Containers that may have one of our ports.
     connected: BTreeSet<ContainerId>,
-    /// What their labels ask for in vain.
+    /// Problems in the containers' labels.
     problems: BTreeMap<ContainerId, Vec<Problem>>,
     /// Why they could not be connected.
     failures: BTreeMap<ContainerId, String>,
     steps: Steps<ContainerId, (), (), String>,
     turns: Arc<Semaphore>,
-    /// What was done is for this run of a container.
+    /// The run of a container that the work was done for.
     runs: BTreeMap<ContainerId, Run>,
-    /// Containers that are to be looked at again as soon as nothing is done for them any more.
+    /// Containers to check again as soon as no step is running for them.
     outdated: BTreeSet<ContainerId>,
-    /// Containers that are to be tried again, and when.
+    /// Containers to retry, and when.
     retries: BTreeMap<ContainerId, Instant>,
 }
 
@@ -74,8 +74,8 @@ impl OpenVswitch {
         }
     }
 
-    /// Takes over what has ended since the last pass. A container that has changed since is looked at again anyway, and its
-    /// end may be why it failed.
+    /// Takes over the steps that finished since the last pass. A container that has changed since is checked
+    /// again anyway, and its end may explain the failure.
     fn absorb(&mut self, host: &Host, now: Instant) {
         for Ended { key, outcome } in self.steps.take(now) {
             let run = self.runs.remove(&key);
@@ -90,7 +90,7 @@ impl OpenVswitch {
         }
     }
 
-    /// The containers to look at, of those that changed; `None` for all that there are.
+    /// Returns which of the changed containers to check; `None` for all.
     fn due(
         &mut self,
         host: &Host,
@@ -101,12 +101,12 @@ impl OpenVswitch {
         due.retain(|id| host.containers.get(id).is_some_and(|c| concerns(c)) || self.connected.contains(id));
         due.append(&mut self.outdated);
         due.extend(self.retries.iter().filter(|(_, at)| **at <= now).map(|(id, _)| id.clone()));
-        // What is being done for one may not be seen half done.
+        // A container must not be observed while a step for it is running.
         self.outdated = due.extract_if(.., |id| self.steps.is_busy(id)).collect();
         Some(due)
     }
 
-    /// Makes these containers' ports, or all that there are, as they should be.
+    /// Converges the ports of these containers, or of all.
     async fn make(
         &mut self,
         host: &Host,

@@ -1,13 +1,13 @@
-//! What the log says of routes and frontends that come and go.
+//! Logs the routes and frontends that are added and removed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use longshore_model::{Frontend, RouteKey, RouteTable};
 
-/// How many routes of one change are named; of more than that, only their number is logged.
+/// How many routes of one change are named; above that, only their number is logged.
 const MAX_NAMED: usize = 20;
 
-/// Which frontends were open when it was last logged.
+/// Which frontends were open in the last log entry.
 #[derive(Debug, Default)]
 pub(super) struct RouteLog {
     /// How many routes each frontend has.
@@ -15,7 +15,7 @@ pub(super) struct RouteLog {
     open: BTreeSet<Frontend>,
 }
 
-/// What came and went.
+/// Routes and frontends that were added and removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Difference {
     added: Vec<RouteKey>,
@@ -25,8 +25,8 @@ struct Difference {
 }
 
 impl RouteLog {
-    /// Logs what differs between two tables. Only the routes in `keys` may; `refused` are the frontends of the second table
-    /// that are not open.
+    /// Logs the differences between two tables. Only the routes in `keys` may differ; `refused` are the
+    /// frontends of the second table that are not open.
     pub(super) fn log(
         &mut self,
         before: &RouteTable,

@@ -1,4 +1,4 @@
-//! Routes: what World's containers ask for, carried by an engine.
+//! Routes: what World's containers request, carried by an engine.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,16 +16,16 @@ use super::route_log::RouteLog;
 use crate::act::{Engine, EngineError, Notice};
 use crate::config::ReloadableSettings;
 
-/// How long the first routes wait for the first look at every port: a balancer that outlived the last agent goes on
-/// with the routes it has meanwhile.
+/// How long the first routes wait for the first check of every port: a balancer that outlived the last agent
+/// keeps its routes in the meantime.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What the engine made of the routes.
+/// The routes as applied by the engine.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AppliedRoutes {
-    /// The table that it last took over.
+    /// The last table that it accepted.
     pub(crate) table: RouteTable,
-    /// Frontends of the table that could not be opened, and why: nothing reaches their routes.
+    /// Frontends of the table that could not be opened, and why: their routes receive no traffic.
     pub(crate) refused: BTreeMap<Frontend, String>,
 }
 
@@ -34,60 +34,60 @@ pub(crate) struct AppliedRoutes {
 pub(crate) struct Routes(Arc<ArcSwap<AppliedRoutes>>);
 
 impl Routes {
-    /// Returns the routes as the engine last took them over.
+    /// Returns the routes as the engine last accepted them.
     pub(crate) fn applied(&self) -> Arc<AppliedRoutes> {
         self.0.load_full()
     }
 }
 
-/// Tells of routes that are not what they were.
+/// Announces routes that changed.
 pub(crate) type RouteEvents = broadcast::Sender<RouteKey>;
 
-/// Who is told what of the routes.
+/// Where the state of the routes is published.
 pub(crate) struct RouteFeeds {
     /// The routes that are in force.
     pub(crate) routes: Routes,
     /// Those that changed.
     pub(crate) events: RouteEvents,
-    /// Set once the first table is carried.
+    /// Set once the first table has been applied.
     pub(crate) ready: watch::Sender<bool>,
-    /// Set once the first table was tried, whether or not it could be carried.
+    /// Set once the first table has been tried, successfully or not.
     pub(crate) tried: watch::Sender<bool>,
 }
 
-/// Keeps the engine's routes like World.
+/// Keeps the engine's routes in line with World.
 pub(crate) struct RouteFollower {
     plan: RoutePlan,
     checks: Checks,
     engine: Engine,
     feeds: RouteFeeds,
-    /// Settings read again: the engine looks at its own files again.
+    /// Reloaded settings: the engine reads its own files again.
     live: watch::Receiver<ReloadableSettings>,
     log: RouteLog,
-    /// Routes that may differ from what the engine was told.
+    /// Routes that may differ from those the engine last received.
     dirty: BTreeSet<RouteKey>,
-    /// The engine wants to be told again, whether or not a route changed.
+    /// The engine needs the routes again, whether or not any changed.
     is_disturbed: bool,
-    /// Frontends that could not be opened, and why, until they are tried again.
+    /// Frontends that could not be opened, and why, until they are retried.
     refused: BTreeMap<Frontend, String>,
     /// Why the engine as a whole failed.
     failure: Option<String>,
     first: First,
 }
 
-/// Where the first table stands.
+/// The state of the first table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum First {
-    /// No pass was made.
+    /// No pass has been made.
     Unlisted,
-    /// Ports are being looked at: until then at most.
+    /// Ports are being checked, until this time at the latest.
     Settling(Instant),
-    /// The table was given to the engine.
+    /// The table was passed to the engine.
     Applied,
 }
 
 impl RouteFollower {
-    /// Makes one that has not told the engine anything.
+    /// Creates a follower that has not passed anything to the engine.
     pub(crate) fn new(
         plan: RoutePlan,
         checks: Checks,
@@ -110,12 +110,12 @@ impl RouteFollower {
         }
     }
 
-    /// Gives up the engine, as it is.
+    /// Returns the engine, as it is.
     pub(crate) fn into_engine(self) -> Engine {
         self.engine
     }
 
-    /// Looks at what changed, and has the plan decide again what depends on it.
+    /// Has the plan recompute everything that depends on the changes.
     fn look(&mut self, world: &World, changed: &BTreeSet<Change>) {
         if self.engine.is_absent() {
             return;
@@ -132,7 +132,7 @@ impl RouteFollower {
         }
     }
 
-    /// Returns until when the first table waits for its ports; nothing once it need not.
+    /// Returns until when the first table waits for its ports; nothing once it need not wait.
     fn settles_by(&mut self, world: &World) -> Option<Instant> {
         if self.first == First::Unlisted {
             self.first = First::Settling(Instant::now() + SETTLE_TIMEOUT);
@@ -145,7 +145,7 @@ impl RouteFollower {
         }
     }
 
-    /// Has the engine carry what it does not carry yet.
+    /// Applies the outstanding routes to the engine.
     async fn apply(&mut self) {
         let is_first = std::mem::replace(&mut self.first, First::Applied) != First::Applied;
         let is_disturbed = std::mem::take(&mut self.is_disturbed);
@@ -158,11 +158,11 @@ impl RouteFollower {
         self.refused = report.failed.into_iter().collect();
         self.publish(report.unapplied);
         match report.error {
-            // What waits for a reload may be what was refused a moment ago.
+            // A frontend that waits for a reload may have been refused a moment ago.
             None if report.pending => return,
             None => {
                 self.failure = None;
-                // Once ready, always ready: a reload for a later frontend takes nothing from the others.
+                // Once ready, always ready: a reload for a later frontend does not affect the others.
                 self.feeds.ready.send_if_modified(|ready| !std::mem::replace(ready, true));
             }
             Some(error) => self.failed(&error),
@@ -176,7 +176,7 @@ impl RouteFollower {
         self.failure = Some(chain(error));
     }
 
-    /// Shows readers the routes that are in force: all that changed but for `unapplied`.
+    /// Publishes the routes that are in force: all that changed except those in `unapplied`.
     fn publish(&mut self, unapplied: BTreeSet<RouteKey>) {
         let before = self.feeds.routes.applied();
         let changed = std::mem::replace(&mut self.dirty, unapplied);
@@ -232,7 +232,8 @@ impl Follower for RouteFollower {
         Passed { problems: self.problems(), reached, ..Passed::default() }
     }
 
-    /// Has the next pass try again what the engine refused: a frontend that could not be opened holds up no other.
+    /// Makes the next pass retry what the engine refused: a frontend that could not be opened does not delay
+    /// the others.
     fn retry(&mut self) {
         let refused = self.plan.table().iter().map(|route| &route.key);
         let refused = refused.filter(|key| self.refused.contains_key(&key.frontend));

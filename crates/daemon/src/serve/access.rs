@@ -11,13 +11,13 @@ use subtle::ConstantTimeEq;
 
 use super::{Api, failure};
 
-/// Answered without a token, as they say nothing of the containers: an orchestrator's probes carry none, and a browser sends one
-/// only once the documentation's page has asked for it.
+/// Answered without a token, as they reveal nothing about the containers: an orchestrator's probes carry none,
+/// and a browser sends one only after the documentation page has asked for it.
 const OPEN: &[&str] = &["/healthz", "/readyz", "/openapi.json", "/docs"];
 
 /// How to authenticate, for a request that did not (RFC 6750).
 const CHALLENGE: &str = r#"Bearer realm="longshore""#;
-/// The same for one with another token.
+/// The same for a request with a wrong token.
 const CHALLENGE_INVALID: &str = r#"Bearer realm="longshore", error="invalid_token""#;
 
 pub(super) async fn check(State(api): State<Api>, request: Request, next: Next) -> Response {

@@ -1,4 +1,4 @@
-//! The API's OpenAPI document: the routes, and what all of them have in common.
+//! The API's OpenAPI document: the routes, and what they have in common.
 
 use std::collections::BTreeMap;
 
@@ -143,7 +143,7 @@ fn shared_responses() -> Vec<Shared> {
     ]
 }
 
-/// Adds the shared responses that apply, beside those that the operation has of its own.
+/// Adds the shared responses that apply to the operation's own.
 fn add_shared(method: &HttpMethod, operation: &mut Operation, shared: &[Shared]) {
     let applying: BTreeMap<_, _> = shared
         .iter()
@@ -169,7 +169,7 @@ mod tests {
         (serde_json::from_str(&text).unwrap(), oas3::from_json(&text).unwrap())
     }
 
-    /// The values of all `$ref`s in a document.
+    /// Collects the values of all `$ref`s in a document.
     fn references(value: &serde_json::Value, found: &mut BTreeSet<String>) {
         match value {
             serde_json::Value::Object(fields) => {

@@ -1,4 +1,4 @@
-//! Errors as JSON, whoever makes them: a handler, an extractor, the router or the documentation's pages.
+//! Errors as JSON, whether from a handler, an extractor, the router or the documentation pages.
 
 use axum::Json;
 use axum::body::{Body, to_bytes};
@@ -8,10 +8,10 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use longshore_api::Failure;
 
-/// Longest text of an error that is taken over, in bytes.
+/// Longest error text that is passed on, in bytes.
 const MAX_TEXT: usize = 16 * 1024;
 
-/// Returns an error with its reason.
+/// Returns an error response with this message.
 pub(super) fn failure(status: StatusCode, error: impl Into<String>) -> Response {
     (status, Json(Failure { error: error.into() })).into_response()
 }

@@ -1,7 +1,7 @@
-//! Recent events, numbered, so that a reader who was cut off, or was slow, can go on where it stopped.
+//! Recent events, numbered, so that a reader that was disconnected or slow can continue where it stopped.
 //!
-//! A route's event keeps the key alone and is read together with the table: a burst of changes to a large route costs nothing
-//! until somebody reads it.
+//! A route's event keeps only the key and is resolved with the table when it is read: a burst of changes to a
+//! large route costs nothing until then.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -17,7 +17,7 @@ use tokio::sync::{broadcast, watch};
 /// How many events are kept.
 const MAX_KEPT: usize = 4096;
 
-/// An event's number: which run of the agent, and which of its events. Written `1732200000000-17`.
+/// An event's id: the run of the agent, and the event's number in it. Written `1732200000000-17`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct EventId {
     /// When the agent started, in milliseconds since 1970.
@@ -31,7 +31,7 @@ impl fmt::Display for EventId {
     }
 }
 
-/// The text is not the id of an event.
+/// The text is not an event id.
 #[derive(Debug)]
 pub(super) struct EventIdError;
 
@@ -52,9 +52,9 @@ impl FromStr for EventId {
 pub(super) enum Happening {
     /// To a container.
     Container(ContainerEvent),
-    /// The route with this key is not what it was.
+    /// The route with this key changed.
     Route(RouteKey),
-    /// The reader did not get some events: so many, where that is known.
+    /// The reader missed events: this many, if known.
     Missed(Option<u64>),
 }
 
@@ -79,7 +79,7 @@ impl Ring {
         self.events.push_back(event);
     }
 
-    /// Returns what a reader gets whose next event has this number, and the number after it.
+    /// Returns the event for a reader at this number, and the number after it.
     fn get(&self, next: u64) -> Option<(Happening, u64)> {
         if next < self.first {
             return Some((Happening::Missed(Some(self.first - next)), self.first));
@@ -107,8 +107,8 @@ impl Feed {
         Self(Arc::new(Shared { run, ring: Mutex::default(), grown: watch::Sender::default() }))
     }
 
-    /// Takes events over until both sources are gone. Docker does not name the container that joins or leaves a network, so
-    /// the name is World's.
+    /// Collects events until both sources are gone. Docker does not name the container that joins or leaves a
+    /// network, so the name comes from World.
     pub(crate) async fn collect(
         self,
         mut containers: broadcast::Receiver<model::ContainerEvent>,
@@ -137,14 +137,14 @@ impl Feed {
         self.0.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads what happens from here on, or what happened after `last`.
+    /// Creates a reader of the events from now on, or after `last`.
     pub(super) fn read(&self, last: Option<EventId>) -> FeedReader {
         let grown = self.0.grown.subscribe();
         let end = self.ring().end();
         let (next, is_lost) = match last {
             None => (end, false),
             Some(last) if last.run == self.0.run && last.number < end => (last.number + 1, false),
-            // Another run's event: nobody knows what happened between the two.
+            // An event of another run: the events between the two are unknown.
             Some(_) => (end, true),
         };
         FeedReader { feed: self.clone(), grown, next, is_lost }
@@ -158,12 +158,12 @@ pub(super) struct FeedReader {
     grown: watch::Receiver<()>,
     /// The number of the event that it gets next.
     next: u64,
-    /// Whether it must be told first that events are missing.
+    /// Whether to report missing events first.
     is_lost: bool,
 }
 
 impl FeedReader {
-    /// The next event with its number; waits for one.
+    /// Waits for the next event; returns it with its number.
     pub(super) async fn next(&mut self) -> (EventId, Happening) {
         loop {
             self.grown.mark_unchanged();
@@ -173,7 +173,7 @@ impl FeedReader {
             };
             if let Some((event, next)) = found {
                 self.next = next;
-                // Of what is missing, the number is that of the last event missed: a reader that comes back goes on after it.
+                // A gap has the number of the last missed event: a reader that reconnects continues after it.
                 return (EventId { run: self.feed.0.run, number: next.saturating_sub(1) }, event);
             }
             // This reader holds the feed, so its sender is there.

@@ -155,7 +155,7 @@ fn not_yet() -> Response {
 }
 
 impl Api {
-    /// Asks the deliveries; nothing where there are none.
+    /// Sends a command to the deliveries; returns nothing if they do not run.
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
         let (answer, answered) = oneshot::channel();
         self.deliveries.send(command(answer)).ok()?;

@@ -1,7 +1,8 @@
 //! The HTTP API: World, routes, problems and handlers as they are.
 //!
-//! Loopback, or a bearer token: without a token only requests that name this host by an address or `localhost` are
-//! answered, so that a web page that a person on this host has open cannot read it through a name of its own.
+//! Loopback, or a bearer token: without a token, only requests that address this host by an IP address or
+//! `localhost` are answered, so that a web page open in a local browser cannot read the API through a host name
+//! of its own.
 
 mod access;
 mod body;
@@ -54,7 +55,7 @@ pub(crate) struct Api {
     pub(crate) handlers: watch::Receiver<Arc<HandlerSet>>,
     pub(crate) deliveries: mpsc::UnboundedSender<Command>,
     pub(crate) docker: DockerState,
-    /// Docker's version, once it was asked.
+    /// Docker's version, once known.
     pub(crate) docker_version: watch::Receiver<Option<String>>,
     pub(crate) statuses: StatusBoard,
     pub(crate) about: Arc<About>,
@@ -77,7 +78,7 @@ impl Api {
             .with_state(self)
     }
 
-    /// Answers until told to stop; then lets open answers finish.
+    /// Answers requests until `stop`, then drains open ones.
     pub(crate) async fn serve(self, listener: TcpListener, stop: CancellationToken) {
         server::serve(listener, self.router(), Limits::of_process(), stop).await;
     }

@@ -34,7 +34,7 @@ pub(super) struct RouteQuery {
     frontend: Option<String>,
 }
 
-/// Returns the target where none is named: a frontend that is not HTTP needs none.
+/// Returns the default target: a frontend that is not HTTP needs none.
 fn any_host() -> String {
     "/".to_owned()
 }
@@ -77,7 +77,8 @@ impl AppliedRoutes {
     }
 }
 
-/// `refused` is why the frontend is not open, where it is not: then no container gets the request, whatever the route says.
+/// Builds the answer. `refused` is why the frontend is not open, if it is not: then no container gets the
+/// request, whatever the route says.
 fn explanation(
     frontend: Frontend,
     explained: longshore_plan::Explanation,

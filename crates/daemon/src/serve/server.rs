@@ -1,7 +1,7 @@
-//! The API's connections: bounded in number and in time, so that clients that say nothing cost the traffic nothing.
+//! The API's connections: limited in number and time, so that silent clients cost the traffic nothing.
 //!
-//! When as many are open as may be, the oldest one that waits for its client's next request makes room. Where all of them are
-//! being answered, a further client is told so at once.
+//! At the limit, the oldest connection that waits for its client's next request is closed. If all of them are
+//! busy, a further client gets an error at once.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -25,28 +25,28 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tower_service::Service;
 
-/// The most connections, however many descriptors the process may have.
+/// The maximum number of connections, whatever the process's descriptor limit.
 const MAX_CONNECTIONS: u64 = 512;
-/// The API's part of the process's descriptors, one in so many; the others are the traffic's.
+/// The API's share of the process's descriptors, one in this many; the rest serve the traffic.
 const SHARE: u64 = 8;
 /// How long the accept loop pauses when the process has no descriptor left.
 const NO_DESCRIPTOR_PAUSE: Duration = Duration::from_millis(200);
-/// What a client is told when every connection is in use.
+/// The error for a client when every connection is in use.
 const FULL: &str = "too many API connections are in use: retry later";
 
-/// How many connections there may be, and how long each may keep the agent waiting.
+/// How many connections may be open, and how long each may keep the agent waiting.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     /// Open connections at once.
     connections: usize,
-    /// How long a client may take to send the head of its first, or its next, request.
+    /// How long a client may take to send the head of each request.
     head: Duration,
-    /// How long what was sent to a client may stay unacknowledged, or its window closed.
+    /// How long sent data may stay unacknowledged, or the client's window closed.
     unread: Duration,
 }
 
 impl Limits {
-    /// Creates the limits of an agent that may open as many files as this process.
+    /// Creates the limits for this process's limit of open files.
     pub(super) fn of_process() -> Self {
         let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let connections = (descriptors / SHARE).clamp(16, MAX_CONNECTIONS);
@@ -61,11 +61,11 @@ impl Limits {
 /// One open connection.
 struct Connection {
     task: AbortOnDropHandle<()>,
-    /// Set while a request is answered; a stream of events is one long answer.
+    /// Set while a request is answered; an event stream is one long answer.
     is_busy: Arc<AtomicBool>,
 }
 
-/// Answers the listener's clients until `stop`, then lets open answers finish.
+/// Answers the listener's clients until `stop`, then drains open answers.
 pub(super) async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: CancellationToken) {
     let mut connections: Vec<Connection> = Vec::new();
     loop {
@@ -79,7 +79,7 @@ pub(super) async fn serve(listener: TcpListener, router: Router, limits: Limits,
                 if make_room(&mut connections, limits.connections) {
                     connections.push(begin(stream, router.clone(), limits, stop.clone()));
                 } else {
-                    // What does not fit into the socket's empty buffer at once is not worth a wait.
+                    // Not worth a wait if it does not fit into the socket's empty buffer.
                     let _ = stream.try_write(full().as_bytes());
                 }
             }
@@ -110,7 +110,7 @@ fn full() -> String {
     )
 }
 
-/// Ends the oldest idle connection where there are `most`; returns whether there is room for another.
+/// Closes the oldest idle connection if there are `most`; returns whether there is room for another.
 fn make_room(connections: &mut Vec<Connection>, most: usize) -> bool {
     if connections.len() < most {
         return true;
@@ -195,7 +195,7 @@ mod tests {
         address: SocketAddr,
         stop: CancellationToken,
         task: AbortOnDropHandle<()>,
-        /// A word for each request of `/never` that is being answered.
+        /// Receives one message for each request of `/never` that is being answered.
         begun: mpsc::UnboundedReceiver<()>,
     }
 
@@ -221,11 +221,11 @@ mod tests {
         stream
     }
 
-    /// Returns all that comes until the other side closes.
+    /// Reads until the other side closes.
     async fn rest(mut stream: TcpStream) -> String {
         let mut text = Vec::new();
         let read = tokio::time::timeout(SOON, stream.read_to_end(&mut text)).await;
-        // A reset says as much as an end.
+        // A reset is as good as an end.
         let _ = read.expect("the connection was closed");
         String::from_utf8_lossy(&text).into_owned()
     }

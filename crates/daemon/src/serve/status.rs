@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 
 use super::Api;
 
-/// How long Docker may take to say which version it is.
+/// How long Docker may take to report its version.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What does not change while the agent runs.
@@ -35,7 +35,7 @@ pub(crate) struct Started {
 }
 
 impl Started {
-    /// Creates the agent starts now.
+    /// Returns the current time, as an agent's start.
     pub(crate) fn now() -> Self {
         Self { at: Timestamp::now(), instant: Instant::now() }
     }
@@ -96,7 +96,8 @@ fn counts(api: &Api) -> Counts {
     }
 }
 
-/// Asks Docker for its version whenever it begins to respond: it may have been upgraded. Returns where the answer is.
+/// Asks Docker for its version whenever it starts to respond, as it may have been upgraded. Returns the
+/// receiver of the version.
 pub(crate) fn docker_version(
     docker: DockerClient,
     mut state: DockerState,

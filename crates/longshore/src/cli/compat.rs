@@ -153,7 +153,8 @@ pub(crate) struct Podder {
     pub(crate) fluentd: Option<String>,
 }
 
-/// Docker's address as Podder took it: also a bare path, and one with two slashes that begins at the root all the same.
+/// Parses Docker's address as Podder accepted it: also a bare path, and one with two slashes that is absolute
+/// all the same.
 fn docker_sock(text: &str) -> Result<DockerAddress, DockerAddressError> {
     let path = text.strip_prefix("unix://").or(Some(text)).filter(|path| !path.contains("://"));
     match path {

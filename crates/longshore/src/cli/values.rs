@@ -1,12 +1,12 @@
-//! Values of flags and settings, read in one way wherever they are written. An error says what is expected, and leaves
-//! it to the caller to name the value.
+//! Values of flags and settings, parsed the same way wherever they are written. An error states what is
+//! expected; the caller adds the name of the value.
 
 use std::net::{IpAddr, SocketAddr};
 
 use longshore_daemon::config::IpNet;
 use tracing_subscriber::EnvFilter;
 
-/// The levels of the log, from the quietest on.
+/// The log levels, quietest first.
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 pub(crate) fn duration(text: &str) -> Result<humantime::Duration, String> {
@@ -21,21 +21,21 @@ pub(crate) fn socket(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "expected ADDRESS:PORT, such as 127.0.0.1:7051 or [::1]:7051".to_owned())
 }
 
-/// Returns a network, or an address, which is a network of one.
+/// Parses a network, or an address, which is a network of one.
 pub(crate) fn network(text: &str) -> Result<IpNet, String> {
     let address = || text.parse::<IpAddr>().map(IpNet::from);
     let network = text.parse::<IpNet>().or_else(|_| address());
     network.map_err(|_| "expected an address or a network such as 10.0.0.0/8".to_owned())
 }
 
-/// Returns a way to reload HAProxy.
+/// Checks a command or socket that reloads HAProxy.
 pub(crate) fn reload(text: &str) -> Result<String, String> {
     let expected = "expected a command, or the path of HAProxy's master socket; check the quotes";
     longshore_haproxy::Reload::parse(text).map(|_| text.to_owned()).map_err(|_| expected.to_owned())
 }
 
-/// Returns a filter of the log. A word by itself must be a level: as a target, which it is to `EnvFilter`, a misspelt level would
-/// silence everything else.
+/// Checks a log filter. A word by itself must be a level: `EnvFilter` would take a misspelt level as a target
+/// and silence everything else.
 pub(crate) fn log_filter(text: &str) -> Result<String, String> {
     let is_level = |word: &str| LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word));
     let is_directive = |word: &str| word.contains(['=', '[', ':']) || is_level(word);

@@ -1,5 +1,6 @@
-//! `[[handler]]`: a handler as a table of the settings file, with the keys of an INI file's `[handler]`, a `name`, and
-//! `params`. Here is only which text stands where; what it means is decided with the INI files'.
+//! `[[handler]]`: a handler as a table of the settings file, with the keys of an INI file's `[handler]`, a
+//! `name`, and `params`. This module only extracts the text; its meaning is decided together with the INI
+//! files'.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -26,7 +27,7 @@ impl Place<'_> {
     }
 }
 
-/// Reads all handlers, or finds every error in them.
+/// Reads all handlers, or reports every error in them.
 pub(super) fn read(item: &Item, place: &Place<'_>) -> Result<Vec<Definition>, Vec<ConfigError>> {
     let tables: Option<Vec<(&dyn TableLike, _)>> = match item {
         Item::ArrayOfTables(tables) => {
@@ -64,7 +65,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// One handler; `None` without a name.
+    /// Reads one handler; returns `None` without a name.
     fn handler(&mut self, table: &dyn TableLike, line: Option<usize>) -> Option<Definition> {
         let mut head = BTreeMap::new();
         let mut params = BTreeMap::new();
@@ -106,7 +107,7 @@ impl Reader<'_> {
         settings.collect()
     }
 
-    /// The value of a key.
+    /// Reads the value of a key.
     fn setting(&mut self, table: &dyn TableLike, key: &str, item: &Item) -> Option<Said> {
         let line = self.line(table, key);
         let value = match item.as_value() {
@@ -131,7 +132,7 @@ impl Reader<'_> {
     }
 }
 
-/// Returns a plain value as an INI file would have it.
+/// Returns a scalar value as an INI file would write it.
 fn text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.value().clone()),

@@ -25,7 +25,7 @@ impl HandlerFlags {
     }
 }
 
-/// Directories, separated by colons.
+/// Splits a list of directories at colons.
 pub(crate) fn folders(text: &str) -> Vec<PathBuf> {
     text.split(':').filter(|folder| !folder.is_empty()).map(PathBuf::from).collect()
 }

@@ -40,7 +40,7 @@ pub(crate) struct HaproxyFlags {
 }
 
 impl HaproxyFlags {
-    /// `bind` are the addresses that frontends listen on, all if there is none.
+    /// Resolves the flags. `bind` are the addresses that frontends listen on; empty means all.
     pub(crate) fn settings(
         &self,
         data_dir: &Path,

@@ -1,9 +1,10 @@
-//! A page of `docs` as a manual page: headings, paragraphs, lists and code, and each row of a table as an entry.
+//! Converts a page of `docs` to a manual page: headings, paragraphs, lists and code, and each table row as an
+//! entry.
 
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 use pulldown_cmark::{Event, HeadingLevel, Options, Parser, Tag, TagEnd};
 
-/// Appends a document without its title, which the page has already.
+/// Appends a document without its title, which the page already has.
 pub(super) fn append(page: &mut Roff, markdown: &str) {
     let mut writer = Writer { page, line: Vec::new(), style: Style::Plain, table: None, items: Vec::new() };
     for event in Parser::new_ext(markdown, Options::ENABLE_TABLES) {
@@ -29,11 +30,11 @@ struct Table {
 
 struct Writer<'a> {
     page: &'a mut Roff,
-    /// What the paragraph, heading, item or cell has so far.
+    /// The content so far of the paragraph, heading, item or cell.
     line: Vec<Inline>,
     style: Style,
     table: Option<Table>,
-    /// The number of the next item of each list that is open; `None` where items are not numbered.
+    /// The number of the next item of each open list; `None` if items are not numbered.
     items: Vec<Option<u64>>,
 }
 
@@ -126,7 +127,7 @@ impl Writer<'_> {
         }
     }
 
-    /// A row as an entry: the first cell, and below it the second, and what further ones say under their headings.
+    /// Writes a row as an entry: the first cell, then the second, then further ones under their headings.
     fn row(&mut self) {
         let Some(table) = &mut self.table else { return };
         let mut cells = std::mem::take(&mut table.row).into_iter().zip(&table.headings);

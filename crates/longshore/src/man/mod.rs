@@ -10,7 +10,7 @@ use clap_mangen::roff::{Roff, roman};
 
 const MANUAL: &str = "Longshore Manual";
 
-/// A page of `docs` that is a manual page too.
+/// A page of `docs` that is also a manual page.
 struct Document {
     name: &'static str,
     section: &'static str,

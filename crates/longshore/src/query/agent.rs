@@ -1,4 +1,4 @@
-//! Which agent is asked: the one that a flag or the environment names, else the one that the settings describe.
+//! Which agent is asked: the one from a flag or the environment, or else the one from the settings.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ pub(super) fn client(connection: &Connection) -> anyhow::Result<Client> {
 /// Returns the agent's address, and the file with its token.
 fn find(connection: &Connection, variable_of: impl Fn(&str) -> Option<String>) -> (String, Option<PathBuf>) {
     if let Some(agent) = &connection.agent {
-        // The token of the settings is that of this host's agent, and nobody else's business.
+        // The token in the settings is for this host's agent only.
         return (agent.clone(), connection.token_file.clone());
     }
     let path = connection.config.as_deref().unwrap_or(Path::new(file::DEFAULT));
@@ -31,7 +31,8 @@ fn find(connection: &Connection, variable_of: impl Fn(&str) -> Option<String>) -
     (address, connection.token_file.clone().or_else(|| of_file().filter(readable)))
 }
 
-/// Returns where an agent is asked that listens there: one that listens on all addresses, on loopback.
+/// Returns the address for reaching an agent that listens there: loopback for one that listens on all
+/// addresses.
 fn reachable(listen: &str) -> String {
     match listen.parse::<SocketAddr>() {
         Ok(address) if address.ip().is_unspecified() => {
@@ -45,7 +46,7 @@ fn reachable(listen: &str) -> String {
     }
 }
 
-/// Returns what to do about an agent that gives no usable answer.
+/// Returns advice for an agent without a usable answer.
 pub(crate) fn advice(error: &ClientError) -> Option<&'static str> {
     match error {
         ClientError::Unreachable { .. } => {

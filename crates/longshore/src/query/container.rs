@@ -52,7 +52,7 @@ async fn inspect(asked: &Inspect) -> anyhow::Result<()> {
     print(&serde_json::to_string_pretty(&found)?)
 }
 
-/// Returns the container of this name, id, or beginning of an id.
+/// Returns the container with this name, id, or beginning of an id.
 fn find<'a>(containers: &'a [Container], text: &str) -> anyhow::Result<&'a Container> {
     let text = text.strip_prefix('/').unwrap_or(text);
     if let Some(named) = containers.iter().find(|container| container.name == text || container.id == text) {

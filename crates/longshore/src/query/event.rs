@@ -32,7 +32,7 @@ pub(crate) async fn event(command: EventCommand) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Follows again after the last event that was received, once the agent is back.
+/// Reconnects once the agent is back, and continues after the last event received.
 async fn reconnect(client: &Client, after: Option<&str>) -> Result<Received, ClientError> {
     complain(&format!("longshore: the agent at {} ended; reconnecting", client.address()));
     loop {

@@ -25,13 +25,13 @@ pub(crate) use problem::{problem, problems_table};
 pub(crate) use route::{route, routes_table};
 pub(crate) use status::status;
 
-/// Prints an answer: as JSON, or as `text` has it.
+/// Prints an answer: as JSON, or as formatted by `text`.
 fn print_answer<T: Serialize>(json: bool, answer: &T, text: impl FnOnce(&T) -> String) -> anyhow::Result<()> {
     if json { print(&serde_json::to_string_pretty(answer)?) } else { print(&text(answer)) }
 }
 
-/// Prints a list as it is wanted. `name` is what `--quiet` prints of an item, `empty` what stands for a table of nothing;
-/// without it, that is the table's headings.
+/// Prints a list in the requested format. `name` returns what `--quiet` prints of an item; `empty` replaces an
+/// empty table, by default the table's headings.
 fn print_list<T: Serialize>(
     list: &List,
     items: &[T],

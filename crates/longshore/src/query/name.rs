@@ -14,7 +14,7 @@ pub(crate) async fn name(command: NameCommand) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Names; a container in brackets is not ready.
+/// Formats the names; a container in brackets is not ready.
 fn table(names: &[Name]) -> Table {
     let shown = |c: &NamedContainer| if c.ready { c.name.clone() } else { format!("({})", c.name) };
     let rows = names.iter().map(|Name { name, kind, addresses, ports, containers }| {

@@ -25,7 +25,7 @@ pub(crate) async fn route(command: RouteCommand) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Routes, a container a line.
+/// Formats the routes, one container per line.
 pub(crate) fn routes_table(routes: &[Route]) -> Table {
     let rows = routes.iter().flat_map(|route| {
         let strip = if route.strip_prefix { "yes" } else { "no" };
@@ -51,7 +51,7 @@ pub(crate) fn routes_table(routes: &[Route]) -> Table {
     Table::new(["FRONTEND", "REQUEST", "STRIP", "CONTAINER", "ADDRESS", "WEIGHT", "STATE"], rows)
 }
 
-/// Returns the requests that a route answers: host and path, or a hyphen where there are none.
+/// Returns the requests that a route answers: host and path, or a hyphen if there are none.
 fn request(route: &Route) -> String {
     let is_http = route.frontend.starts_with("http");
     if is_http { format!("{}{}", route.host, route.prefix) } else { "-".to_owned() }

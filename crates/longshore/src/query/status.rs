@@ -121,7 +121,7 @@ fn until(at: &str, now: SystemTime) -> String {
     left.map_or_else(|_| at.to_owned(), |left| format!("in {}", seconds(left)))
 }
 
-/// Returns a duration for people: in whole seconds, and its two largest units.
+/// Formats a duration: whole seconds, in its two largest units.
 fn seconds(duration: Duration) -> String {
     let text = humantime::format_duration(Duration::from_secs(duration.as_secs())).to_string();
     text.split(' ').take(2).collect::<Vec<_>>().join(" ")

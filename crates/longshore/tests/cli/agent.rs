@@ -1,4 +1,4 @@
-//! An agent to ask: a real one, that waits for a Docker.
+//! A real agent for queries, which waits for a Docker.
 
 use longshore_testkit::{Agent, TestError, eventually, free_port};
 

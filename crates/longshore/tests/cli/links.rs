@@ -1,4 +1,4 @@
-//! The program by an old tool's name.
+//! The program called by an old tool's name.
 
 use longshore_testkit::TestResult;
 

@@ -1,4 +1,4 @@
-//! One run of the program: what it is given, and what it must come to.
+//! One run of the program: its input, and the expected outcome.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 
 use longshore_testkit::TestResult;
 
-/// A run of the program in the making.
+/// A run of the program being prepared.
 pub(crate) struct Longshore {
     program: PathBuf,
     arguments: Vec<OsString>,
@@ -17,14 +17,14 @@ pub(crate) struct Longshore {
     dir: tempfile::TempDir,
 }
 
-/// What a run came to.
+/// The outcome of a run.
 pub(crate) struct Ran {
     line: String,
     output: Output,
 }
 
 impl Longshore {
-    /// Creates the program with these arguments, separated by spaces.
+    /// Creates a run of the program with these arguments, separated by spaces.
     pub(crate) fn new(arguments: &str) -> Self {
         Self {
             program: env!("CARGO_BIN_EXE_longshore").into(),
@@ -37,13 +37,13 @@ impl Longshore {
         }
     }
 
-    /// Creates one more argument, as it is.
+    /// Adds one more argument, as it is.
     pub(crate) fn arg(mut self, argument: impl Into<OsString>) -> Self {
         self.arguments.push(argument.into());
         self
     }
 
-    /// Called through a link of this name.
+    /// Calls the program through a link of this name.
     pub(crate) fn link(mut self, name: &str) -> Self {
         let link = self.dir.path().join(name);
         std::os::unix::fs::symlink(&self.program, &link).expect("a link");
@@ -51,38 +51,38 @@ impl Longshore {
         self
     }
 
-    /// With an environment variable.
+    /// Sets an environment variable.
     pub(crate) fn env(mut self, name: &str, value: impl Into<OsString>) -> Self {
         self.variables.push((name.to_owned(), value.into()));
         self
     }
 
-    /// With a settings file, which `LONGSHORE_CONFIG` names.
+    /// Writes a settings file, which `LONGSHORE_CONFIG` names.
     pub(crate) fn settings(self, text: &str) -> Self {
         let path = self.write("longshore.toml", text);
         self.env("LONGSHORE_CONFIG", path)
     }
 
-    /// Returns a file in the run's own directory.
+    /// Writes a file to the run's own directory; returns its path.
     pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.dir.path().join(name);
         std::fs::write(&path, text).expect("a file");
         path
     }
 
-    /// With its standard output there.
+    /// Redirects standard output.
     pub(crate) fn stdout(mut self, output: impl Into<Stdio>) -> Self {
         self.output = output.into();
         self
     }
 
-    /// With its standard error there.
+    /// Redirects standard error.
     pub(crate) fn stderr(mut self, errors: impl Into<Stdio>) -> Self {
         self.errors = errors.into();
         self
     }
 
-    /// As another user, who finds the program outside the build's folders.
+    /// Runs as another user, with the program outside the build's folders.
     pub(crate) fn user(mut self, user: u32) -> Self {
         use std::os::unix::fs::PermissionsExt;
         let copy = self.dir.path().join("longshore");
@@ -94,7 +94,7 @@ impl Longshore {
         self
     }
 
-    /// Runs it, and waits for its end.
+    /// Runs the program, and waits for its end.
     pub(crate) fn run(self) -> Ran {
         use std::os::unix::process::CommandExt;
         let line = format!("{} {:?}", self.program.display(), self.arguments);
@@ -124,26 +124,26 @@ impl Ran {
         String::from_utf8_lossy(&self.output.stderr).into_owned()
     }
 
-    /// It must end with this exit code.
+    /// Asserts this exit code.
     pub(crate) fn code(self, code: i32) -> Self {
         let shown = || format!("{}\n{}{}", self.line, self.stdout(), self.stderr());
         assert_eq!(self.output.status.code(), Some(code), "{}", shown());
         self
     }
 
-    /// Returns its standard output must have this part.
+    /// Asserts that standard output has this part.
     pub(crate) fn prints(self, part: &str) -> Self {
         assert!(self.stdout().contains(part), "{part:?} is not printed by {}\n{}", self.line, self.stdout());
         self
     }
 
-    /// Returns its standard error must have this part.
+    /// Asserts that standard error has this part.
     pub(crate) fn complains(self, part: &str) -> Self {
         assert!(self.stderr().contains(part), "{part:?} is no complaint of {}\n{}", self.line, self.stderr());
         self
     }
 
-    /// Returns its standard error must not have this part.
+    /// Asserts that standard error does not have this part.
     pub(crate) fn never_complains(self, part: &str) -> Self {
         assert!(!self.stderr().contains(part), "{part:?} is a complaint of {}\n{}", self.line, self.stderr());
         self
@@ -155,12 +155,12 @@ impl Ran {
     }
 }
 
-/// Returns a file that takes nothing: `/dev/full`.
+/// Opens a file that accepts no data: `/dev/full`.
 pub(crate) fn full() -> Stdio {
     std::fs::OpenOptions::new().write(true).open(Path::new("/dev/full")).expect("/dev/full").into()
 }
 
-/// Returns the end of a pipe that nobody reads.
+/// Returns the write end of a pipe without a reader.
 pub(crate) fn closed() -> Stdio {
     let (_, writer) = std::io::pipe().expect("a pipe");
     writer.into()

@@ -1,6 +1,7 @@
-//! The command line as a user types it: arguments, settings, answers, exit codes. A test's name is the sentence that it shows.
+//! The command line as a user types it: arguments, settings, answers, exit codes. A test's name states what it
+//! shows.
 //!
-//! The agents that are asked are real ones, without a Docker to watch.
+//! The queried agents are real ones, without a Docker to watch.
 
 #![allow(
     clippy::expect_used,

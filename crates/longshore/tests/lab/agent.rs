@@ -1,4 +1,4 @@
-//! The agent itself: its settings read again, its successor, its data directory, and what it would do.
+//! The agent itself: reloading settings, its successor, its data directory, and dry runs.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -13,7 +13,7 @@ fn server(name: &str) -> ContainerSpec {
     ContainerSpec::server().label("longshore.http.80.host", name)
 }
 
-/// Puts a program in place of another, as an upgrade does.
+/// Replaces a program with another, as an upgrade does.
 fn replace(program: &Path, text: &str) -> std::io::Result<()> {
     std::fs::remove_file(program)?;
     std::fs::write(program, text)?;
@@ -80,7 +80,7 @@ async fn an_agent_takes_back_what_a_successor_lost() -> TestResult {
     let web = host.run(server("b.test")).await?;
     answered_by(host, "b.test", "/", &web.name).await;
 
-    // The next one finds its API's port taken, after it was handed everything.
+    // The successor finds the API's port taken after the handover.
     let _taken = host.inside(async { tokio::net::TcpListener::bind("127.0.0.1:7099").await }).await??;
     replace(&program, &format!("#!/bin/sh\nexec {real} \"$@\" --listen 127.0.0.1:7099\n"))?;
     agent.sigusr2();

@@ -16,7 +16,7 @@ fn server(name: &str) -> ContainerSpec {
     ContainerSpec::server().label("longshore.http.80.host", name)
 }
 
-/// Returns a program in `folder` that is Longshore after this line of a shell.
+/// Creates a program in `folder` that runs this shell line and then Longshore.
 fn after(folder: &Path, line: &str) -> std::io::Result<PathBuf> {
     let program = folder.join("longshore");
     let script = format!("#!/bin/sh\n{line}\nexec {} \"$@\"\n", env!("CARGO_BIN_EXE_longshore"));
@@ -165,7 +165,7 @@ fn events(host: &Host, last: Option<&str>) -> mpsc::UnboundedReceiver<Heard> {
     events
 }
 
-/// Returns the first event that is as wanted.
+/// Waits for the first event that matches.
 async fn first(
     events: &mut mpsc::UnboundedReceiver<Heard>,
     wanted: impl Fn(&Heard) -> bool,
@@ -193,7 +193,7 @@ async fn an_event_has_a_time_a_name_and_an_id_to_go_on_from() -> TestResult {
     let network = host.network("longshore-events").await?;
     let web = host.run(server("s.test")).await?;
     let mut stream = events(host, None);
-    // The stream begins somewhere: it is there once an event comes out of it.
+    // Events before the stream opens are not shown; it is open once an event arrives.
     let begin = async {
         loop {
             web.pause().await?;

@@ -1,21 +1,21 @@
-//! Where a machine has no list of trusted authorities, as in an image from scratch.
+//! A machine without a list of trusted authorities, as in an image from scratch.
 
 use std::process::Output;
 
 use longshore_testkit::{Etcd, Host, Lab, TestResult};
 
-/// Returns a single pass with these arguments, on a machine whose `/etc/ssl` is empty.
+/// Runs a single pass with these arguments, on a machine whose `/etc/ssl` is empty.
 async fn without_authorities(host: &Host, arguments: &[&str]) -> std::io::Result<Output> {
     let mut command = host.command("unshare");
     command.args(["--mount", "sh", "-c", "mount -t tmpfs none /etc/ssl && exec \"$0\" \"$@\""]);
     command.args([env!("CARGO_BIN_EXE_longshore"), "run", "--once", "--balancer", "none", "--docker"]);
     command.arg(host.docker_host()).args(arguments);
-    // A list that the environment names would count.
+    // A list named by the environment would be used.
     command.env_remove("SSL_CERT_FILE").env_remove("SSL_CERT_DIR").output().await
 }
 
-/// Returns the certificate of the lab's etcd is by no authority that Mozilla knows: that it is refused for this shows that there is a
-/// list, and the connection came as far as checking it.
+/// Returns whether the certificate was checked. Mozilla knows no authority for that of the lab's etcd: the
+/// rejection shows that there is a list, and that the connection got as far as checking it.
 fn is_checked(output: &Output) -> bool {
     let text = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
     let text = String::from_utf8_lossy(&text);

@@ -1,4 +1,4 @@
-//! Names, asked for over UDP and TCP as any client asks.
+//! Names, queried over UDP and TCP as any client does.
 
 #![allow(clippy::expect_used, reason = "a test may stop at the first thing that is not as expected")]
 
@@ -54,7 +54,7 @@ async fn over_tcp(server: &str, request: Vec<u8>) -> std::io::Result<Vec<u8>> {
     tokio::time::timeout(Duration::from_secs(6), asked).await?
 }
 
-/// Asks over both, which must come to the same.
+/// Asks over both, which must give the same answer.
 async fn ask(host: &Host, name: &str, kind: RecordType) -> Result<Message, TestError> {
     ask_of(host, SERVER, name, kind).await
 }
@@ -76,7 +76,7 @@ async fn ask_of(host: &Host, server: &str, name: &str, kind: RecordType) -> Resu
     Ok(udp)
 }
 
-/// Returns the addresses that a name has, in order; or the code, where it has none.
+/// Returns the addresses of a name, in order, or the code if it has none.
 async fn addresses(host: &Host, name: &str) -> Result<Vec<IpAddr>, String> {
     let told = |error: TestError| format!("{error:?}");
     let mut found = Vec::new();
@@ -360,7 +360,7 @@ async fn rubbish_and_silence_are_survived() -> TestResult {
             for n in 0..5000 {
                 let mut datagram = noise(n % 600);
                 if n % 2 == 0 {
-                    // Half right: a true request of which a part is not.
+                    // Half valid: a real request with a part replaced.
                     let at = n % valid.len();
                     let mut request = valid.clone();
                     request.splice(at.., datagram.drain(..).take(40));
@@ -374,7 +374,7 @@ async fn rubbish_and_silence_are_survived() -> TestResult {
             socket.send(&noise(65_000)).await?;
             for length in [0_usize, 1, 11, 12, 65_535] {
                 let mut stream = TcpStream::connect(SERVER).await?;
-                // What is not read any more is not for this side to mourn.
+                // The server may stop reading early.
                 let _ = stream.write_u16(length as u16).await;
                 let _ = stream.write_all(&noise(length)).await;
                 let _ = tokio::time::timeout(Duration::from_millis(300), stream.read_to_end(&mut Vec::new()))
@@ -384,7 +384,7 @@ async fn rubbish_and_silence_are_survived() -> TestResult {
             for n in 0..200_u16 {
                 let mut stream = TcpStream::connect(SERVER).await?;
                 if n % 2 == 0 {
-                    // A length, and never the rest.
+                    // A length without the rest.
                     stream.write_u16(60_000).await?;
                 }
                 silent.push(stream);
@@ -434,7 +434,8 @@ async fn a_bad_service_label_costs_the_service_only() -> TestResult {
     Ok(())
 }
 
-/// Asks one question over and over, a client after the other, until told to stop: how often, and what was not the answer.
+/// Repeats one question, one client after another, until stopped; counts in `asked` and returns the wrong
+/// answers.
 async fn keep_asking<F>(
     ask: impl Fn(Vec<u8>) -> F,
     name: String,
@@ -458,7 +459,8 @@ where
     wrong
 }
 
-/// SIGUSR2: the one balancer has a successor beside the agent, and with the others the process begins anew.
+/// SIGUSR2: with the built-in balancer a successor starts next to the agent; with the others the process is
+/// replaced.
 async fn replaced_while_asked(balancer: &str) -> TestResult {
     let lab = Lab::up(1).await?;
     let host = lab.host(0);

@@ -136,7 +136,7 @@ async fn a_burst_of_events_with_the_agent_stalled_loses_nothing_that_matters() -
     Ok(())
 }
 
-/// A relay to Docker that passes everything on but events: of their stream, only the headers.
+/// Relays to Docker, and passes on everything but events: of their stream, only the headers.
 async fn deaf_relay(docker: PathBuf, listener: UnixListener) {
     while let Ok((mut client, _)) = listener.accept().await {
         let docker = docker.clone();
@@ -168,11 +168,11 @@ async fn deaf_relay(docker: PathBuf, listener: UnixListener) {
 struct Spoils {
     /// The container whose inspection is refused, if any.
     refused: watch::Sender<Option<String>>,
-    /// Has something unreadable sent among the events.
+    /// Sends something unreadable among the events.
     unreadable: Arc<Notify>,
 }
 
-/// A relay to Docker that spoils some of its answers.
+/// Relays to Docker, and spoils some of its answers.
 async fn spoiling_relay(docker: PathBuf, listener: UnixListener, spoils: Spoils) {
     while let Ok((mut client, _)) = listener.accept().await {
         let (docker, spoils) = (docker.clone(), spoils.clone());
@@ -368,7 +368,7 @@ async fn docker_is_reached_over_tls_with_a_certificate_and_not_without() -> Test
         [std::fs::read(path("server.pem"))?, std::fs::read(path("server-key.pem"))?].concat(),
     )?;
     std::fs::create_dir(path("client"))?;
-    // By the names that Docker's own program wants.
+    // The names that Docker's own program expects.
     for (made, name) in [("ca.pem", "ca.pem"), ("client.pem", "cert.pem"), ("client-key.pem", "key.pem")] {
         std::fs::copy(path(made), dir.path().join("client").join(name))?;
     }

@@ -1,4 +1,4 @@
-//! The words in which the tests speak, and the two engines that they run with.
+//! The vocabulary of the tests, and the two engines that they run with.
 
 use longshore_testkit::{Agent, Answer, Host, HttpError, Lab, TestResult, eventually};
 use serde_json::Value;
@@ -22,7 +22,7 @@ macro_rules! with_both_engines {
 }
 pub(crate) use with_both_engines;
 
-/// Returns a host with an agent whose balancer is `engine`.
+/// Starts an agent on a host with `engine` as its balancer.
 pub(crate) async fn with(
     engine: &str,
     test: impl AsyncFnOnce(&Host, &mut Agent) -> TestResult,
@@ -33,17 +33,17 @@ pub(crate) async fn with(
     test(host, &mut agent).await
 }
 
-/// Returns a request to port 80 of the host, by host name and path.
+/// Sends a request to port 80 of the host, by host name and path.
 pub(crate) async fn ask(host: &Host, name: &str, path: &str) -> Result<Answer, HttpError> {
     host.get(format!("http://127.0.0.1:80{path}")).host(name).send().await
 }
 
-/// Returns the status of a request, or 0 where there is no answer.
+/// Returns the status of a request, or 0 if there is no answer.
 pub(crate) async fn status(host: &Host, name: &str, path: &str) -> u16 {
     ask(host, name, path).await.map_or(0, |answer| answer.status)
 }
 
-/// Returns who answers a request, if a container does.
+/// Returns the container that answers a request, if any.
 pub(crate) async fn who(host: &Host, name: &str, path: &str) -> Option<String> {
     let answer = ask(host, name, path).await.ok()?;
     answer.name().filter(|_| answer.status == 200).map(str::to_owned)
@@ -57,7 +57,8 @@ pub(crate) async fn answered_by(host: &Host, name: &str, path: &str, container: 
     .await;
 }
 
-/// Names of the containers that take a route's traffic, in order; nothing where there is no such route.
+/// Returns the names of the containers that take a route's traffic, in order; nothing if there is no such
+/// route.
 pub(crate) async fn upstreams(agent: &Agent, frontend: &str, name: &str, prefix: &str) -> Vec<String> {
     let routes = agent.api("/v1/routes").await.unwrap_or_default();
     let is_it =

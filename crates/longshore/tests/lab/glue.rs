@@ -12,14 +12,14 @@ use tokio::process::{Child, Command};
 use crate::engines::{answered_by, who};
 use crate::old_name::Old;
 
-/// The document's script, but for the place of its log.
+/// The document's script, except for the path of its log.
 const TEST_HANDLER: &str = include_str!("../../../delivery/src/script/test-handler.sh");
 
 /// The document's file.
 const TEST_INI: &str = "[handler]\nclass=DockerGlue.handlers.exec.ScriptHandler\nevents=all\nenabled=1\n\
                         triggers-none=0\n\n[params]\nscript=test-handler.sh\ndemo-option=some value\n";
 
-/// A checkout of docker-glue, with our program in the place of its own.
+/// A checkout of docker-glue, with our program in place of its own.
 struct Checkout {
     dir: tempfile::TempDir,
 }
@@ -70,7 +70,7 @@ impl Checkout {
     }
 }
 
-/// docker-glue at work.
+/// A running docker-glue.
 struct Watching {
     child: Child,
     log: PathBuf,
@@ -94,7 +94,7 @@ impl Watching {
     }
 }
 
-/// docker-glue's example for HAProxy, pointed at one that runs here.
+/// Returns docker-glue's example for HAProxy, pointed at one that runs here.
 fn lb(old: &Old, more: &str) -> String {
     format!(
         "[handler]\nclass=DockerGlue.handlers.lb.HAProxyHandler\nevents=die,start,none\nenabled=1\n\n[params]\n\

@@ -1,4 +1,4 @@
-//! Handlers: what is told of events, and what becomes of it when something fails.
+//! Handlers: which events they receive, and what happens when something fails.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
@@ -11,10 +11,10 @@ use longshore_testkit::{
     Agent, AgentBuilder, AgentError, ContainerSpec, Host, Lab, TestResult, eventually, never_within,
 };
 
-/// A folder with handlers' files, their scripts, and what these wrote down.
+/// A folder with handlers' files, their scripts, and what these recorded.
 pub(crate) struct Folder(tempfile::TempDir);
 
-/// What a handler was told of one event.
+/// One event that a handler received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Heard {
     pub(crate) event: String,
@@ -25,10 +25,10 @@ pub(crate) struct Heard {
     pub(crate) made_up: bool,
 }
 
-/// Writes down what it was told, a line an event, to the file `$HANDLER.heard` beside the script.
+/// Records what it receives, one line per event, in the file `$HANDLER.heard` beside the script.
 pub(crate) const RECORD: &str = r#"echo "$2 ${LONGSHORE_CONTAINER_NAME:--} $LONGSHORE_EVENT_ID $LONGSHORE_ATTEMPT $LONGSHORE_REDELIVERED $LONGSHORE_MADE_UP" >> "$LONGSHORE_HANDLER.heard""#;
 
-/// A plugin that writes down what a recorder would.
+/// A plugin that records the same.
 const PLUGIN: &str = r#"
 import json, sys
 
@@ -57,7 +57,7 @@ impl Folder {
         self.0.path()
     }
 
-    /// Returns an INI file of a script handler, with further lines for its first section.
+    /// Writes an INI file of a script handler, with further lines for its first section.
     pub(crate) fn handler(
         &self,
         name: &str,
@@ -73,12 +73,12 @@ impl Folder {
         self.ini(name, &text)
     }
 
-    /// Returns a handler that writes down what it is told.
+    /// Writes a handler that records what it receives.
     pub(crate) fn recorder(&self, name: &str, events: &str, more: &str) -> std::io::Result<PathBuf> {
         self.handler(name, events, more, RECORD)
     }
 
-    /// Returns a handler that writes down what it is told, as a plugin.
+    /// Writes a handler that records what it receives, as a plugin.
     pub(crate) fn recording_plugin(&self, name: &str, events: &str, more: &str) -> std::io::Result<PathBuf> {
         let (plugin, heard) = (self.path().join("recorder.py"), self.path().join(format!("{name}.heard")));
         std::fs::write(&plugin, PLUGIN)?;
@@ -89,7 +89,7 @@ impl Folder {
 
     pub(crate) fn ini(&self, name: &str, text: &str) -> std::io::Result<PathBuf> {
         let path = self.path().join(format!("{name}.ini"));
-        // Whole or not at all: it may be read at any moment.
+        // Complete or not at all: it may be read at any moment.
         let new = self.path().join(format!("{name}.new"));
         std::fs::write(&new, text)?;
         std::fs::rename(&new, &path)?;
@@ -105,7 +105,7 @@ impl Folder {
         Ok(path)
     }
 
-    /// Returns what a recorder heard, in order.
+    /// Returns what a recorder received, in order.
     pub(crate) fn heard(&self, name: &str) -> Vec<Heard> {
         let text = std::fs::read_to_string(self.path().join(format!("{name}.heard"))).unwrap_or_default();
         let line = |line: &str| {
@@ -125,12 +125,12 @@ impl Folder {
         text.lines().map(line).collect()
     }
 
-    /// Returns the events of one container that a recorder heard, in order.
+    /// Returns the events of one container that a recorder received, in order.
     pub(crate) fn events_of(&self, name: &str, container: &str) -> Vec<String> {
         self.heard(name).into_iter().filter(|heard| heard.container == container).map(|h| h.event).collect()
     }
 
-    /// Waits until a recorder heard these events of a container, in this order and nothing else.
+    /// Waits until a recorder has received exactly these events of a container, in this order.
     pub(crate) async fn hears(&self, name: &str, container: &str, events: &[&str]) {
         let deadline = Instant::now() + Duration::from_secs(20);
         while self.events_of(name, container) != events {
@@ -143,7 +143,8 @@ impl Folder {
         }
     }
 
-    /// Waits until a recorder heard of the only container what Docker told of it, once this was the last of it.
+    /// Waits until a recorder has received all of Docker's events about the only container, the last of which
+    /// is `last`.
     async fn hears_docker(&self, name: &str, host: &Host, id: &str, last: &str) -> TestResult {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
@@ -276,7 +277,7 @@ async fn health_exec_and_network_events_reach_handlers() -> TestResult {
     network.disconnect(&web.id).await?;
     let name = network.name.clone();
     host.docker().remove_network(&network.id).await?;
-    // Docker 20.10 itself tells of a disconnection twice.
+    // Docker 20.10 itself reports a disconnection twice.
     let joins = async || {
         let mut told = host.events_of(&web.id).await.unwrap_or_default();
         told.retain(|event| event == "connect" || event == "disconnect");
@@ -610,7 +611,7 @@ async fn a_thousand_events_reach_eight_handlers_in_order_for_each_container() ->
     Ok(())
 }
 
-/// Answers 503 to the first request, then 204; writes each down with whether its signature is right.
+/// Answers 503 to the first request, then 204; records each with whether its signature is valid.
 const RECEIVER: &str = r#"
 import base64, hashlib, hmac, http.server, json, sys
 
@@ -662,7 +663,7 @@ async fn a_webhook_is_posted_signed_and_again_after_a_failure() -> TestResult {
     let lines: Vec<String> = posted().lines().map(str::to_owned).collect();
     let marks: Vec<&str> =
         lines.iter().filter_map(|line| line.split_once("-start ").map(|(_, marks)| marks)).collect();
-    // A connection that was refused while the receiver started is an attempt, too.
+    // A connection refused while the receiver started is an attempt, too.
     let [first, second] = marks[..] else { panic!("{lines:?}") };
     assert!(first.ends_with(" 0 True True") && second.ends_with(" 1 0 True True"), "{lines:?}");
     assert!(lines.iter().all(|line| line.starts_with("start web ")), "{lines:?}");
@@ -676,7 +677,7 @@ async fn an_agent_is_replaced_and_no_event_is_lost_or_told_twice_without_a_mark(
     let folder = Folder::new()?;
     folder.recording_plugin("plugin", "rename", "")?;
     folder.recorder("script", "rename", "")?;
-    // A balancer that does not outlive the agent: the successor begins beside it.
+    // A balancer that does not outlive the agent: the successor starts next to it.
     let agent = folder.agent(host).flags(&["--balancer", "built-in"]).start().await?;
     let mut web = host.create(ContainerSpec::busybox(&["true"]).named("turn")).await?;
     let turns = 150;
@@ -717,7 +718,7 @@ async fn a_full_disk_holds_up_no_delivery_and_is_a_problem_until_there_is_room()
     let filler = disk.0.path().join("filler");
     let mut file = std::fs::File::create(&filler)?;
     while std::io::Write::write_all(&mut file, &[7; 4096]).is_ok() {}
-    // Open, it would keep its room.
+    // While open, it would keep its space.
     drop(file);
     let mut turn = 0;
     while !agent.cli(&["problems"]).await?.contains("cannot be written down") {
@@ -738,7 +739,7 @@ async fn a_full_disk_holds_up_no_delivery_and_is_a_problem_until_there_is_room()
     Ok(())
 }
 
-/// A file system of its own, of a size that can be filled.
+/// A file system of its own, with a size that can be filled.
 struct Disk(tempfile::TempDir);
 
 impl Disk {

@@ -10,7 +10,7 @@ fn server(name: &str) -> ContainerSpec {
     ContainerSpec::server().label("longshore.http.80.host", name)
 }
 
-/// HAProxy's own processes in the host's namespace, without a `haproxy -c` that only checks a file.
+/// Returns HAProxy's own processes in the host's namespace, without a `haproxy -c` that only checks a file.
 async fn haproxies(host: &Host) -> Vec<i32> {
     let script = format!(
         "for p in $(ip netns pids {}); do [ \"$(cat /proc/$p/comm)\" = haproxy ] || continue; \

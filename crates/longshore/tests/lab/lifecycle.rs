@@ -1,4 +1,4 @@
-//! What becomes of a route as its containers come and go.
+//! What happens to a route as its containers come and go.
 
 use std::time::Duration;
 

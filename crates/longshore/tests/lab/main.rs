@@ -1,6 +1,6 @@
-//! What a user sees, on real Docker hosts and with a real HAProxy. A test's name is the sentence that it shows.
+//! What a user sees, on real Docker hosts and with a real HAProxy. A test's name states what it shows.
 //!
-//! Tests of routes are written once and run with each engine; `engines` says how.
+//! Tests of routes are written once and run with each engine; see `engines`.
 
 #![allow(
     clippy::indexing_slicing,

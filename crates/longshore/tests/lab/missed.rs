@@ -1,4 +1,4 @@
-//! What handlers are told of that happened while the agent or Docker was away.
+//! Events that handlers receive about the time when the agent or Docker was away.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -30,7 +30,7 @@ async fn a_killed_agent_loses_no_event_and_marks_repeats() -> TestResult {
     .await;
     agent.kill9();
     agent.ended_within(Duration::from_secs(5)).await?;
-    // What happens while nobody watches: an end, an end for good, and a container that comes and goes.
+    // Changes while nobody watches: an end, a removal, and a container that comes and goes.
     let gone = containers.pop().ok_or("no container")?;
     gone.remove().await?;
     containers[0].kill().await?;
@@ -122,7 +122,7 @@ async fn what_docker_forgot_is_made_up_while_a_health_check_goes_on() -> TestRes
     let folder = Folder::new()?;
     let data = tempfile::tempdir()?;
     folder.recorder("all", "start,die", "")?;
-    // Whoever wants to hear of executions has Docker tell of the health check's too.
+    // A handler that wants executions also makes Docker report the health check's.
     folder.recorder("execs", "exec_create,exec_start,exec_die", "")?;
     let mut agent = folder.agent(host).data_dir(data.path()).start().await?;
     let mut noise = host.create(ContainerSpec::busybox(&["true"]).named("noise")).await?;

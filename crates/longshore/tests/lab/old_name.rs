@@ -6,7 +6,7 @@ use longshore_testkit::{ContainerSpec, Host, Lab, TestResult};
 
 use crate::engines::answered_by;
 
-/// A HAProxy that somebody else runs, and docker-balancer by its old name beside it.
+/// A HAProxy run by someone else, and docker-balancer by its old name beside it.
 pub(crate) struct Old {
     pub(crate) dir: tempfile::TempDir,
     haproxy: Child,

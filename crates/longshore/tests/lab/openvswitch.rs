@@ -8,7 +8,7 @@ use longshore_testkit::{
     Agent, AgentBuilder, Container, ContainerSpec, Host, Lab, OpenVswitch, TestError, TestResult, eventually,
 };
 
-/// Docker Glue's own example, with other options.
+/// Writes Docker Glue's own example, with other options.
 fn handler(folder: &Path, options: &str) -> std::io::Result<()> {
     let ini = format!(
         "[handler]\nclass=DockerGlue.handlers.exec.ScriptHandler\nevents=create,destroy\nenabled=1\ntriggers-none=1\n\n[params]\nscript=ovs-handler.sh\novs-bridge=br-int\n{options}\n"
@@ -35,7 +35,7 @@ impl Bench {
         Agent::on(host).flags(&["--handler-paths", &folder]).env(name, &value)
     }
 
-    /// Returns the ports that lead into a container and whose they are: the agent's name, or nobody's.
+    /// Returns the ports that lead into a container and their owners: the agent's name, or none.
     async fn ports(&self, container: &str) -> Vec<(String, String)> {
         let of = format!("external_ids:container_id={container}");
         let line = ["--format=csv", "--no-heading", "--data=bare", "--columns=name,external_ids", "find"];
@@ -48,7 +48,7 @@ impl Bench {
         rows.map(|(name, ids)| (name.to_owned(), whose(ids.trim_matches('"')))).collect()
     }
 
-    /// Waits until one port of the agent's leads into the container, and gives its name.
+    /// Waits until one port of the agent's leads into the container, and returns its name.
     async fn connected(&self, host: &Host, container: &Container) -> String {
         let what = format!("{} is connected", container.name);
         eventually(&what, async || {
@@ -58,7 +58,7 @@ impl Bench {
         self.ports(&container.id).await.remove(0).0
     }
 
-    /// Waits until nothing of the agent's is left: no port, no end of a cable, no note of something begun.
+    /// Waits until nothing of the agent's is left: no port, no cable end, no note of an unfinished port.
     async fn empty(&self, host: &Host) {
         eventually("nothing is left", async || {
             let ports = self.switch.ports("br-int").await.is_ok_and(|ports| ports.is_empty());
@@ -80,7 +80,7 @@ fn bare() -> ContainerSpec {
     ContainerSpec::busybox(&["sleep", "1000"]).network("none").stop_timeout(1)
 }
 
-/// Returns a container that says so once it has reached this address.
+/// Returns a container that reports when it has reached this address.
 fn reaching(address: &str) -> ContainerSpec {
     let script = format!("until ping -c 1 -W 1 {address}; do sleep 0.1; done; echo REACHED; sleep 1000");
     at("10.9.0.1").command(&["sh", "-c", &script])
@@ -157,7 +157,7 @@ async fn a_container_that_starts_again_is_connected_again() -> TestResult {
         .await;
     };
     reached(2).await;
-    // The next agent hears of neither end nor start: it has the port's mark to tell.
+    // The next agent misses both the end and the start: it can only tell from the port's mark.
     agent.kill9();
     agent.ended_within(Duration::from_secs(5)).await?;
     container.restart(0).await?;
@@ -188,7 +188,7 @@ async fn leftovers_go_when_the_agent_starts_and_what_others_attached_stays() -> 
     agent.kill9();
     agent.ended_within(Duration::from_secs(5)).await?;
     goes.remove().await?;
-    // What an agent leaves that is killed between making a port and marking it.
+    // What an agent leaves if it is killed between creating a port and marking it.
     let (half, _) = bench.ports(&begun.id).await.remove(0);
     bench
         .switch
@@ -354,7 +354,7 @@ async fn two_handlers_connect_a_container_twice_and_each_takes_its_own_port_away
     eventually("each bridge has its port", both).await;
     let sorted = async || bench.ports(&container.id).await.into_iter().collect::<BTreeSet<_>>();
     let before = sorted().await;
-    // Whatever happens to another container, both handlers look at the ports.
+    // On any change of another container, both handlers check the ports.
     let other = host.run(bare()).await?;
     eventually("the other is connected twice", async || twice(&other).await).await;
     other.remove().await?;
@@ -366,7 +366,7 @@ async fn two_handlers_connect_a_container_twice_and_each_takes_its_own_port_away
     bench.connected(host, &container).await;
     assert!(bench.switch.ports("br-ext").await?.is_empty());
     drop(agent);
-    // Who takes a file away while no agent runs leaves nothing behind either.
+    // A file removed while no agent runs leaves nothing behind either.
     std::fs::rename(bench.folder.path().join("ovs.ini"), bench.folder.path().join("third.ini"))?;
     let _agent = bench.agent(host).start().await?;
     container.remove().await?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use longshore_testkit::{Agent, AgentBuilder, ContainerSpec, Host, Lab, TestResult, eventually};
 
-/// As docker-glue's documentation prints it, `logging` that it does not import included.
+/// As docker-glue's documentation prints it, including the `logging` that it does not import.
 const DEMO: &str = include_str!("../../../../plugins/python/tests/handlers/demo.py");
 
 /// A folder with handlers' INI files and the classes that they name.
@@ -17,7 +17,8 @@ impl Handlers {
         tempfile::tempdir().map(Self)
     }
 
-    /// `class` has a method `handle` with this body, after `on_start`, which is run when the handler is made.
+    /// Writes a class whose method `handle` has this body, and a handler of it. `on_start` runs when the
+    /// handler is created.
     fn class(&self, class: &str, events: &str, on_start: &str, body: &str) -> TestResult {
         let name = class.to_lowercase();
         let indented = |text: &str| text.replace('\n', "\n        ");
@@ -32,7 +33,7 @@ impl Handlers {
         self.printed(&name, class, events, &text)
     }
 
-    /// Returns a class whose file has this text.
+    /// Writes a class with this file text, and a handler of it.
     fn printed(&self, name: &str, class: &str, events: &str, text: &str) -> TestResult {
         fs::write(self.path(&format!("{name}.py")), text)?;
         let ini = format!(
@@ -43,7 +44,7 @@ impl Handlers {
         Ok(())
     }
 
-    /// More keys of a handler's section `[handler]`.
+    /// Adds keys to a handler's section `[handler]`.
     fn also(&self, name: &str, keys: &str) -> TestResult {
         let file = format!("{name}.ini");
         fs::write(
@@ -71,7 +72,7 @@ async fn logs(agent: &Agent, text: &str) {
     eventually(text, async || agent.log().contains(text)).await;
 }
 
-/// Returns whether a process of this number runs. One that ended and is not waited for by its parent does not.
+/// Returns whether a process with this id runs. A zombie does not.
 fn runs(pid: &str) -> bool {
     let Ok(pid) = pid.trim().parse::<u32>() else { return false };
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();

@@ -46,7 +46,7 @@ async fn events_are_followed_across_a_restart_of_the_agent() -> TestResult {
         .kill_on_drop(true)
         .spawn()?;
     let shown = |part: &str| std::fs::read_to_string(&log).is_ok_and(|log| log.contains(part));
-    // What happens before the connection is open is not shown: so until one is.
+    // Events before the connection opens are not shown, so wait for one first.
     let first = host.run(server("first.test")).await?;
     eventually("an event is shown", async || {
         let _ = first.pause().await;

@@ -8,7 +8,7 @@ use longshore_testkit::{
 };
 use serde_json::{Value, json};
 
-/// A lease that tests need not wait long for.
+/// A lease short enough for tests.
 const LEASE: Duration = Duration::from_secs(4);
 
 /// Returns an agent that publishes to this etcd, with further flags.
@@ -23,7 +23,7 @@ fn idle() -> ContainerSpec {
     ContainerSpec::busybox(&["sleep", "1000"])
 }
 
-/// Returns the key that a container has by default.
+/// Returns the default key of a container.
 fn key(host: &Host, container: &Container) -> String {
     format!("/longshore/containers/{}/{}", host.name, container.id)
 }
@@ -44,7 +44,7 @@ async fn inspection(etcd: &Etcd<'_>, key: &str) -> Result<Value, Box<dyn std::er
     Ok(serde_json::from_str(keys.get(key).ok_or("the key is not there")?)?)
 }
 
-/// Returns how often a key was written since it was there.
+/// Returns how often a key was written since it was created.
 async fn version(etcd: &Etcd<'_>, key: &str) -> Result<i64, Box<dyn std::error::Error + Send + Sync>> {
     let answer: Value = serde_json::from_str(&etcd.ctl(&["get", key, "-w", "json"]).await?)?;
     Ok(answer["kvs"][0]["version"].as_i64().ok_or("the key is not there")?)
@@ -156,7 +156,7 @@ async fn keys_go_within_the_lease_when_the_agent_is_killed() -> TestResult {
     let killed = Instant::now();
     agent.kill9();
     published(&etcd, &[]).await;
-    // etcd looks for leases that ended twice a second, and takes a second more than it was told.
+    // etcd looks for expired leases twice a second, and adds a second to their length.
     assert!(killed.elapsed() < LEASE + Duration::from_secs(3), "{:?}", killed.elapsed());
     Ok(())
 }
@@ -189,13 +189,14 @@ async fn the_next_agent_takes_keys_over_without_a_gap_and_leaves_none_behind() -
     Ok(())
 }
 
-/// At which revision a key came into being: another one if it was away in between.
+/// Returns the revision that created a key: a different one if it was gone in between.
 async fn created(etcd: &Etcd<'_>, key: &str) -> Result<i64, Box<dyn std::error::Error + Send + Sync>> {
     let answer: Value = serde_json::from_str(&etcd.ctl(&["get", key, "-w", "json"]).await?)?;
     Ok(answer["kvs"][0]["create_revision"].as_i64().ok_or("the key is not there")?)
 }
 
-/// SIGUSR2: beside the built-in balancer there is a successor for a while, and without one the same process begins anew.
+/// SIGUSR2: with the built-in balancer a successor runs alongside for a while; without one the process is
+/// replaced.
 async fn replaced(balancer: &str) -> TestResult {
     let lab = Lab::up(1).await?;
     let host = lab.host(0);
@@ -295,7 +296,7 @@ async fn one_of_three_members_may_die_or_hang() -> TestResult {
     let agent = publisher(host, &etcd, &[]).start().await?;
     published(&etcd, &[&key(host, &first)]).await;
     let born = created(&etcd, &key(host, &first)).await?;
-    // The first member is the one that the agent talks to.
+    // The first member is the one that the agent uses.
     etcd.kill(0).await?;
     let second = host.run(idle()).await?;
     published(&etcd, &[&key(host, &first), &key(host, &second)]).await;

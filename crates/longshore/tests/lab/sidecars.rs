@@ -1,4 +1,4 @@
-//! Sidecars: what the requirements' table says of Podder, row by row, on a real Docker.
+//! Sidecars: the requirements' table for Podder, row by row, on a real Docker.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::engines::problems_of;
 
-/// A folder with a file of sidecars in it.
+/// A folder with a sidecars file.
 struct File(tempfile::TempDir);
 
 impl File {
@@ -26,7 +26,7 @@ impl File {
         self.0.path().join("sidecars.yml")
     }
 
-    /// Puts another file in its place, as editors do.
+    /// Replaces the file, as editors do.
     fn write(&self, text: &str) -> std::io::Result<()> {
         let next = self.0.path().join("next");
         std::fs::write(&next, text)?;
@@ -43,7 +43,7 @@ fn agent(host: &Host, file: Option<&File>) -> AgentBuilder {
     }
 }
 
-/// Returns a sidecar of every busybox, with more lines of its definition.
+/// Returns a sidecar of every busybox, with more lines in its definition.
 fn of_busybox(more: &str) -> String {
     format!(
         "services:\n  busybox: {{sidecars: [side]}}\nsidecars:\n  side:\n    image: busybox\n    command: sleep 1000\n    stop_grace_period: 1s\n    {more}\n"
@@ -54,7 +54,7 @@ fn busy() -> ContainerSpec {
     ContainerSpec::busybox(&["sleep", "1000"]).stop_timeout(1)
 }
 
-/// Returns all that Docker says of a container, or nothing where there is none.
+/// Returns Docker's inspection of a container, or nothing if there is none.
 async fn inspect(host: &Host, name: &str) -> Option<Value> {
     let found = host.docker().inspect_container(name, None).await.ok()?;
     serde_json::to_value(found).ok()
@@ -79,7 +79,7 @@ async fn namespace(host: &Host, name: &str) -> String {
     format!("/proc/{pid}/ns/net")
 }
 
-/// Returns what tells that namespace from others.
+/// Returns what identifies that namespace.
 async fn namespace_id(host: &Host, name: &str) -> std::io::Result<PathBuf> {
     std::fs::read_link(namespace(host, name).await)
 }

@@ -1,7 +1,8 @@
 //! Port checks: whether a container without a health check of its own accepts connections.
 //!
-//! Nothing tells when a server begins to listen, so a port that decides over a route is looked at often until it accepts;
-//! from then on seldom, and at once when the balancer could not connect ([`Checks::suspect`]). [`schedule`] says when.
+//! Nothing announces that a server starts to listen, so a port that a route depends on is checked often until
+//! it accepts; after that rarely, and at once when the balancer could not connect ([`Checks::suspect`]).
+//! [`schedule`] decides when.
 
 mod schedule;
 
@@ -28,14 +29,14 @@ enum Command {
     Suspect(ContainerRef, SocketAddr),
 }
 
-/// The checks that run, until it is dropped.
+/// The checks, which run until this is dropped.
 pub(crate) struct Checks {
     commands: mpsc::UnboundedSender<Command>,
     _task: AbortOnDropHandle<()>,
 }
 
 impl Checks {
-    /// Begins without any. What is found is told to `observations`.
+    /// Starts without any checks. Sends findings to `observations`.
     pub(crate) fn new(
         live: watch::Receiver<ReloadableSettings>,
         observations: mpsc::UnboundedSender<Observation>,
@@ -45,13 +46,13 @@ impl Checks {
         Self { commands, _task: AbortOnDropHandle::new(task) }
     }
 
-    /// Checks exactly these ports of a container, each with whether World knows anything of it: a check whose
-    /// finding was forgotten (another run of the container) begins anew.
+    /// Checks exactly these ports of a container, each with whether World has a finding for it: a check whose
+    /// finding was discarded (another run of the container) starts over.
     pub(crate) fn set(&self, id: &ContainerRef, ports: impl IntoIterator<Item = (SocketAddr, bool)>) {
         let _ = self.commands.send(Command::Set(id.clone(), ports.into_iter().collect()));
     }
 
-    /// The balancer could not connect there: look at once.
+    /// Checks a port at once: the balancer could not connect to it.
     pub(crate) fn suspect(&self, id: &ContainerRef, address: SocketAddr) {
         let _ = self.commands.send(Command::Suspect(id.clone(), address));
     }

@@ -1,7 +1,7 @@
-//! Which port is looked at when. Pure: no clock, no sockets.
+//! Decides which port is checked when. Pure: no clock, no sockets.
 //!
-//! All checks share one budget, which containers take from in turn: one that lists a thousand dead ports, or a thousand that
-//! boot at once, keep nobody else's port from being seen to open.
+//! All checks share one budget, which containers draw on in turn: neither a container with a thousand dead
+//! ports nor a thousand that boot at once delay the checks of another's port.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -9,39 +9,38 @@ use std::time::{Duration, Instant};
 
 use longshore_model::{ContainerRef, PortState};
 
-/// How many looks in a row must fail before an open port counts as closed, and how far apart they are.
+/// How many checks in a row must fail before an open port counts as closed, and the time between them.
 const FALL: u32 = 3;
 const FALL_GAP: Duration = Duration::from_millis(200);
 
-/// How far apart the looks at a port are that is not open: a fiftieth of the time that it has been looked at for, within
-/// these. Whoever took a minute to boot can wait another second.
+/// Time between checks of a closed port: a fiftieth of the time that it has been checked for, within these
+/// limits. A container that took a minute to boot can wait another second.
 const MIN_PAUSE: Duration = Duration::from_millis(5);
 const MAX_PAUSE: Duration = Duration::from_secs(2);
 const PAUSE_SHARE: u32 = 50;
 
-/// How many looks there are in a second at most, and how many of them may come at once.
+/// Maximum checks per second, and how many of them may come at once.
 const MAX_RATE: u32 = 4_000;
 const MAX_BURST: u32 = 1_000;
 
-/// How many looks are under way at most, and how many of them at one container: a port that drops what it is sent takes up
-/// a whole time-out.
+/// Maximum concurrent checks, in total and per container: a port that drops packets takes a whole timeout.
 const MAX_RUNNING: usize = 256;
 const MAX_RUNNING_EACH: usize = 32;
 
-/// A look that is to be made.
+/// A check to make.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Look {
     pub(super) container: ContainerRef,
     pub(super) address: SocketAddr,
-    /// Tells this look from one at an earlier run of the container.
+    /// Distinguishes this check from one of an earlier run of the container.
     check: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Found {
-    /// Not open since then; before that it was, or not.
+    /// Not open since then; whether it was open before.
     NotOpen { since: Instant, was_open: bool },
-    /// Open, but for so many looks in a row.
+    /// Open, with this many failed checks in a row.
     Open { failed: u32 },
 }
 
@@ -51,9 +50,9 @@ struct Check {
     id: u64,
     found: Found,
     told: Option<PortState>,
-    /// When it is looked at next; nothing while it is, or is in line to be.
+    /// When it is checked next; nothing while a check runs or is queued.
     next: Option<Instant>,
-    /// The balancer could not connect there since the last look began.
+    /// The balancer could not connect since the last check began.
     is_suspect: bool,
 }
 
@@ -61,7 +60,7 @@ struct Check {
 #[derive(Debug, Default)]
 struct Ports {
     checks: BTreeMap<SocketAddr, Check>,
-    /// Those whose time has come, in line.
+    /// Those that are due, in order.
     line: VecDeque<SocketAddr>,
     running: usize,
 }
@@ -70,12 +69,12 @@ struct Ports {
 #[derive(Debug)]
 pub(super) struct Schedule {
     containers: BTreeMap<ContainerRef, Ports>,
-    /// When which port's time comes.
+    /// When each port is due.
     times: BTreeSet<(Instant, ContainerRef, SocketAddr)>,
-    /// Containers with ports in line, each once.
+    /// Containers with queued ports, each once.
     turns: VecDeque<ContainerRef>,
     running: usize,
-    /// Up to when the budget is spent.
+    /// The time up to which the budget is spent.
     spent: Instant,
     ids: u64,
 }
@@ -92,8 +91,8 @@ impl Schedule {
         }
     }
 
-    /// Checks exactly these ports of a container, each with whether World knows anything of it: a check whose finding was
-    /// forgotten (another run of the container) begins anew.
+    /// Checks exactly these ports of a container, each with whether World has a finding for it: a check whose
+    /// finding was discarded (another run of the container) starts over.
     pub(super) fn set(&mut self, container: &ContainerRef, wanted: &[(SocketAddr, bool)], now: Instant) {
         let ports = self.containers.entry(container.clone()).or_default();
         let wanted: BTreeMap<SocketAddr, bool> = wanted.iter().copied().collect();
@@ -122,7 +121,7 @@ impl Schedule {
         self.drop_idle(container);
     }
 
-    /// The balancer could not connect there: it is looked at at once.
+    /// Makes a port due at once: the balancer could not connect to it.
     pub(super) fn suspect(&mut self, container: &ContainerRef, address: SocketAddr, now: Instant) {
         let ports = self.containers.get_mut(container);
         let Some(check) = ports.and_then(|ports| ports.checks.get_mut(&address)) else { return };
@@ -137,14 +136,14 @@ impl Schedule {
         }
     }
 
-    /// Returns when there is something to do though nothing happens.
+    /// Returns when the schedule next has something to do without an event.
     pub(super) fn due(&self) -> Option<Instant> {
         let can_begin = self.running < MAX_RUNNING && self.turns.iter().any(|id| self.can_begin(id));
         let budget = can_begin.then(|| self.spent.checked_sub(burst()).unwrap_or(self.spent));
         self.times.first().map(|(at, ..)| *at).into_iter().chain(budget).min()
     }
 
-    /// Takes the next look that is to be made now, if there is one.
+    /// Takes the next check to make now, if any.
     pub(super) fn begin(&mut self, now: Instant) -> Option<Look> {
         while let Some((at, ..)) = self.times.first()
             && *at <= now
@@ -169,7 +168,7 @@ impl Schedule {
         Some(Look { container, address, check })
     }
 
-    /// Takes note of what a look found. Returns what it says of the port, where that is another than before.
+    /// Records the result of a check. Returns the port's state, if it changed.
     pub(super) fn end(
         &mut self,
         look: &Look,
@@ -202,7 +201,7 @@ impl Schedule {
         if ports.line.is_empty() {
             self.turns.push_back(container.clone());
         }
-        // What the balancer stumbled over concerns traffic.
+        // What the balancer found affects traffic.
         if check.is_suspect {
             ports.line.push_front(address);
         } else {
@@ -219,7 +218,7 @@ impl Schedule {
 }
 
 impl Check {
-    /// Takes in what a look found. Returns how long the next one waits.
+    /// Records a check's result. Returns the wait before the next one.
     fn take(&mut self, accepts: bool, interval: Duration, now: Instant) -> Duration {
         let is_suspect = std::mem::take(&mut self.is_suspect);
         match (&mut self.found, accepts) {
@@ -229,7 +228,7 @@ impl Check {
             }
             (Found::NotOpen { since, .. }, false) => pause(now.duration_since(*since)),
             (Found::Open { failed }, false) => {
-                // A failed connection of the balancer's own counts as a failed look.
+                // A failed connection of the balancer's own counts as a failed check.
                 *failed += if is_suspect { 2 } else { 1 };
                 if *failed < FALL {
                     return FALL_GAP;
@@ -273,7 +272,7 @@ mod tests {
         ([172, 17, 0, 2], port).into()
     }
 
-    /// A schedule whose looks take no time, at a clock of its own.
+    /// A schedule whose checks take no time, with a clock of its own.
     struct Bench {
         schedule: Schedule,
         now: Instant,
@@ -291,7 +290,7 @@ mod tests {
             self.schedule.set(&container(n), &ports, self.now);
         }
 
-        /// Lets time pass. Returns what was said, and when.
+        /// Lets time pass. Returns the reported changes and their times.
         fn pass(&mut self, time: Duration, open: impl Fn(&Look) -> bool) -> Vec<(Duration, Look, PortState)> {
             let (began, until) = (self.now, self.now + time);
             let mut said = Vec::new();

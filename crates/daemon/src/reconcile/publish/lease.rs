@@ -1,4 +1,4 @@
-//! The lease that keys are under: kept alive, and remembered for the next agent.
+//! The lease that keys are under: kept alive, and saved for the next agent.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::act::etcd::{Etcd, EtcdError, LeaseId};
 
-/// A lease that is kept alive until this is dropped. Then it goes on for its length.
+/// A lease that is kept alive until this is dropped, and then lasts for its remaining time.
 pub(super) struct Held {
     pub(super) id: LeaseId,
     lost: watch::Receiver<bool>,
@@ -19,7 +19,7 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// Keeps a lease alive, at a third of its length; sooner where etcd did not answer.
+    /// Keeps a lease alive, every third of its length; retries sooner if etcd did not respond.
     pub(super) fn keep(etcd: Etcd, id: LeaseId, length: Duration) -> Self {
         let (told, lost) = watch::channel(false);
         let keeper = tokio::spawn(async move {
@@ -37,12 +37,12 @@ impl Held {
         Self { id, lost, _keeper: AbortOnDropHandle::new(keeper) }
     }
 
-    /// Returns whether etcd said that it does not know the lease.
+    /// Returns whether etcd reported that it does not know the lease.
     pub(super) fn is_lost(&self) -> bool {
         *self.lost.borrow()
     }
 
-    /// Resolves once it did.
+    /// Resolves once etcd reports that.
     pub(super) async fn lost(&mut self) {
         if self.lost.wait_for(|lost| *lost).await.is_err() {
             // The keeper ends in no other way.
@@ -51,14 +51,14 @@ impl Held {
     }
 }
 
-/// Where a publisher's lease is written down.
+/// The file that stores a publisher's lease.
 pub(super) struct Remembered {
     file: PathBuf,
     node: String,
 }
 
-/// What is written down. The host's name is there for who copies a host with all its files: the copy has another name, and
-/// must not take the original's keys for its own.
+/// The file's content. It includes the host's name in case someone copies a host with all its files: the copy
+/// has another name, and must not treat the original's keys as its own.
 #[derive(Debug, Serialize, Deserialize)]
 struct Note {
     node: String,
@@ -66,11 +66,11 @@ struct Note {
 }
 
 impl Remembered {
-    /// Creates the publisher's of this name.
+    /// Creates the store of the publisher with this name.
     pub(super) fn new(data_dir: &Path, name: Option<&str>, node: &str) -> Self {
         let file = match name {
             None => "own.json".to_owned(),
-            // A handler may be called anything, and a file may not.
+            // A handler's name may not be a valid file name.
             Some(name) => {
                 let digest = Sha256::digest(name.as_bytes());
                 let hex: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
@@ -80,14 +80,14 @@ impl Remembered {
         Self { file: data_dir.join("publish").join(file), node: node.to_owned() }
     }
 
-    /// Returns the lease, if there is one of this host's.
+    /// Returns the stored lease, if it belongs to this host.
     pub(super) fn lease(&self) -> Option<LeaseId> {
         let note: Note = serde_json::from_slice(&std::fs::read(&self.file).ok()?).ok()?;
         (note.node == self.node).then_some(note.lease)
     }
 
-    /// Writes a lease down. Without, the next agent begins with one of its own, and what this one leaves goes when its
-    /// lease ends.
+    /// Stores a lease. Without it, the next agent starts with its own, and this one's remaining keys expire
+    /// with the lease.
     pub(super) fn remember(&self, lease: LeaseId) {
         let write = || {
             let folder = self.file.parent().unwrap_or(Path::new("."));
@@ -105,7 +105,7 @@ impl Remembered {
     }
 
     pub(super) fn forget(&self) {
-        // One that stays names a lease that etcd does not know, which is as good as none.
+        // A file that remains names a lease that etcd does not know, which is harmless.
         let _ = std::fs::remove_file(&self.file);
     }
 }

@@ -1,9 +1,10 @@
 //! Publishing to etcd: running containers as keys under one lease.
 //!
-//! The lease is what says which keys are ours, and [`Ledger`] is what they should be. Both are compared every half of the
-//! lease's length, so that a key that somebody took away, or wrote under a lease of their own, is back before anyone's lease
-//! ends. The lease's number is kept in the data directory: the next agent goes on with the same lease, so nothing is missing
-//! in between, and the keys of containers that ended meanwhile are found under it. No key is deleted that is not under it.
+//! The lease determines which keys are ours, and [`Ledger`] what they should be. The two are compared at
+//! intervals of half the lease's length, so that a key that someone deleted, or wrote under another lease, is
+//! back before either lease ends. The lease's id is kept in the data directory: the next agent continues with
+//! the same lease, so no key is ever missing, and the keys of containers that ended in between are found under
+//! it. No key is deleted that is not under it.
 
 mod lease;
 #[cfg(test)]
@@ -27,26 +28,26 @@ use crate::act::etcd::{Etcd, EtcdError, LeaseId, MAX_VALUE};
 use crate::config::DnsSettings;
 use crate::reconcile::{FollowerParts, HandlerFollower};
 
-/// The name of the publisher that the settings ask for, rather than a handler's file.
+/// The name of the publisher that the settings request, rather than a handler's file.
 const OWN: &str = "publish";
 
-/// The domain of the records for DNS where no DNS server is set up that has another.
+/// The domain of DNS records if no DNS server with another is configured.
 const DOMAIN: &str = "longshore.internal";
 
-/// How long answers may be kept where no DNS server is set up that says otherwise.
+/// The TTL of answers if no DNS server with another is configured.
 const TTL: Duration = Duration::from_secs(5);
 
 /// How many inspections run at once.
 const INSPECTIONS: usize = 8;
 
-/// Why etcd does not take keys.
+/// Why etcd does not accept keys.
 struct Cause {
-    /// Whether it is that no member answers.
+    /// Whether the cause is that no member responds.
     unreachable: bool,
     why: String,
 }
 
-/// Keeps keys in etcd like World.
+/// Keeps keys in etcd in line with World.
 pub(crate) struct Publisher {
     name: String,
     is_own: bool,
@@ -59,22 +60,24 @@ pub(crate) struct Publisher {
     etcd: Etcd,
     remembered: Remembered,
     held: Option<Held>,
-    /// A lease of another length that keys may still be under. It ends once they are all under the one that is held.
+    /// A lease of another length that keys may still be under. It ends once they have all moved to the current
+    /// one.
     previous: Option<LeaseId>,
     ledger: Ledger,
-    /// Whether every container was looked at since the lease is held.
+    /// Whether every container has been inspected since the lease was acquired.
     complete: bool,
     /// When lease and ledger were last compared.
     compared: Option<Instant>,
-    /// Why etcd does not take the keys. How it cannot be reached may differ from one attempt to the next, and the first
-    /// cause is the one that is told.
+    /// Why etcd does not accept the keys. The connection error may differ between attempts; the first one is
+    /// reported.
     away: Option<Cause>,
-    /// What names and sizes of containers leave unpublished.
+    /// Problems of containers that are not published because of their names or sizes.
     unpublished: BTreeMap<ContainerId, Vec<Problem>>,
 }
 
 impl Publisher {
-    /// Creates the publisher of a handler of this name; without one, that of the settings. It remembers its lease below `data_dir`.
+    /// Creates the publisher of the handler with this name; without a name, that of the settings. Stores its
+    /// lease below `data_dir`.
     pub(crate) fn new(
         context: &FollowerContext,
         inspections: InspectionCache,
@@ -113,14 +116,14 @@ impl Publisher {
         metrics::gauge!("longshore_publish_keys", "publisher" => self.name.clone()).set(keys);
     }
 
-    /// One pass; whether Docker showed every container that was looked at.
+    /// Makes one pass; returns whether Docker could inspect every container.
     async fn publish(&mut self, world: &World, changed: &BTreeSet<Change>) -> Result<bool, EtcdError> {
         if self.held.as_ref().is_some_and(Held::is_lost) {
             self.let_go();
         }
         let lease = self.hold().await?;
         let host = world.own();
-        // Nothing that is published is of a network itself: a container that joins or leaves one changes.
+        // No published data belongs to a network itself: a container that joins or leaves one changes.
         let changed =
             changed.iter().filter(|change| !matches!(change, Change::Networks(_))).cloned().collect();
         let named = Change::containers_of(&changed, world.me()).filter(|_| self.complete);
@@ -157,7 +160,8 @@ impl Publisher {
         found.map(|(_, keys)| keys).ok_or(EtcdError::LeaseNotFound)
     }
 
-    /// Makes the changes. Inspections and records go by themselves: who may not write one of them may write the other.
+    /// Makes the changes. Inspections and records go separately: a user may have write access to only one of
+    /// them.
     async fn apply(&mut self, lease: LeaseId, changes: Vec<KeyChange>) -> Result<(), EtcdError> {
         let own = format!("{}/", self.prefix.trim_end_matches('/'));
         let (inspections, records) = changes.into_iter().partition(|change| change.key().starts_with(&own));
@@ -170,7 +174,7 @@ impl Publisher {
         outcome
     }
 
-    /// The lease, which is the one of the agent before this where etcd still has it.
+    /// Acquires the lease: the previous agent's if etcd still has it.
     async fn hold(&mut self) -> Result<LeaseId, EtcdError> {
         if let Some(held) = &self.held {
             return Ok(held.id);
@@ -202,7 +206,7 @@ impl Publisher {
         Ok(id)
     }
 
-    /// The lease is no more, and nothing that was under it.
+    /// Forgets the lease, which has ended, and everything that was under it.
     fn let_go(&mut self) {
         self.held = None;
         self.remembered.forget();
@@ -211,8 +215,8 @@ impl Publisher {
         self.compared = None;
     }
 
-    /// The keys that these containers should have, and whether Docker showed them all. The keys of those that it did not
-    /// show stay.
+    /// Returns the keys that these containers should have, and whether Docker could inspect all of them. The
+    /// keys of the others stay.
     async fn look(
         &mut self,
         host: &Host,
@@ -318,7 +322,7 @@ impl HandlerFollower for Publisher {
         Self::new(context, docker.inspections().clone(), data_dir, *dns, Some(*handler), settings)
     }
 
-    /// Where etcd is away, the keys go when the lease ends.
+    /// Revokes the lease, and with it the keys. If etcd is unreachable, they expire with the lease.
     async fn withdraw(mut self) {
         let lease = self.held.take().map(|held| held.id).or_else(|| self.remembered.lease());
         for lease in lease.into_iter().chain(self.previous) {
@@ -370,15 +374,15 @@ impl Follower for Publisher {
     }
 }
 
-/// Returns a container's inspection as JSON, its keys in order, and the values of its variables only where `env` asks for them;
-/// nothing where the container is gone or has ended.
+/// Returns a container's inspection as JSON with sorted keys, and the values of its variables only if `env`
+/// requests them; nothing if the container is gone or has ended.
 async fn inspect(
     inspections: &InspectionCache,
     id: &ContainerId,
     env: bool,
 ) -> Result<Option<String>, InspectionError> {
     let Some(inspection) = inspections.get(id).await? else { return Ok(None) };
-    // By way of a value, whose maps are in order: the same inspection is always the same text.
+    // Parsing into a value sorts its maps: the same inspection always gives the same text.
     let Ok(mut inspection) = serde_json::from_str::<Value>(inspection.get()) else { return Ok(None) };
     if inspection.pointer("/State/Running") == Some(&Value::Bool(false)) {
         return Ok(None);
@@ -391,17 +395,17 @@ async fn inspect(
     Ok(Some(inspection.to_string()))
 }
 
-/// Returns the addresses that containers on the host's network have.
+/// Returns the addresses of containers on the host's network.
 pub(crate) fn own_addresses() -> Vec<IpAddr> {
     local_addr::addresses().filter(|ip| !ip.is_loopback() && !ip.is_unspecified()).collect()
 }
 
-/// Returns what the keys of containers begin with.
+/// Returns the key prefix of containers.
 pub(crate) fn container_prefix(job: &PublishJob, node: &str) -> String {
     job.prefix.clone().unwrap_or_else(|| format!("/longshore/containers/{node}"))
 }
 
-/// Returns how records for DNS are made, where the job asks for them and the host has a name.
+/// Returns the settings of DNS records, if the job requests them and the host has a name.
 pub(crate) fn record_settings(
     job: &PublishJob,
     dns: Option<&DnsSettings>,

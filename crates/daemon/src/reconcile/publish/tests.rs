@@ -1,4 +1,4 @@
-//! A publisher against a real etcd on the loopback, where no Docker is needed or there is none.
+//! A publisher against a real etcd on the loopback, without Docker.
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
@@ -14,7 +14,7 @@ use longshore_docker::DockerClient;
 
 use crate::config::{DockerAddress, DockerSettings};
 
-/// An etcd, ended with the test.
+/// An etcd that ends with the test.
 struct Server {
     child: Child,
     url: String,
@@ -56,7 +56,7 @@ impl Server {
         }
     }
 
-    /// Returns a publisher of the host of this name, whose Docker is not there.
+    /// Returns a publisher of the host with this name, without Docker.
     fn publisher(&self, node: &str) -> Publisher {
         let address = DockerAddress::Unix(self.dir.path().join("none.sock"));
         let docker = DockerSettings { address, cert_path: None, include_env: false };
@@ -90,7 +90,7 @@ impl Drop for Server {
     }
 }
 
-/// Returns the lease, once etcd serves.
+/// Waits until etcd serves, and returns the lease.
 async fn held(publisher: &mut Publisher) -> LeaseId {
     for _ in 0..400 {
         if let Ok(lease) = publisher.hold().await {
@@ -173,7 +173,7 @@ async fn a_change_of_networks_has_no_container_inspected() {
     let mut world = World::new(me, Host::default());
     let passed = publisher.pass(&world, &BTreeSet::from([Change::All])).await;
     assert_eq!(passed.reached, Reached::All);
-    // Docker is not there: whoever inspects it fails.
+    // Docker is not there, so every inspection fails.
     let id = ContainerId::new("a".repeat(64));
     let container = Container { state: RunState::Running, ..Container::new(id.clone(), "web", "i") };
     world.put_container(me, Arc::new(container));

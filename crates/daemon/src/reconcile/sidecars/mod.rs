@@ -1,4 +1,4 @@
-//! Sidecars, kept like the plan says: each step in a task of its own, so that none waits for another.
+//! Sidecars, kept as planned: each step runs in its own task, so that none waits for another.
 
 mod source;
 
@@ -21,19 +21,19 @@ use tokio::time::Instant;
 use self::source::Source;
 use crate::config::{ReloadableSettings, SidecarSettings};
 
-/// Longest file of variables, in bytes: Linux gives a process no more.
+/// Longest environment file, in bytes: Linux gives a process no more.
 pub(crate) const MAX_ENV_FILE: u64 = 2 * 1024 * 1024;
-/// How many containers are inspected, and how many files of variables read, at once.
+/// How many containers are inspected, and how many environment files read, at once.
 const MAX_LOOKS: usize = 16;
-/// How long World may take to show what was done.
+/// How long World may take to show the result of a step.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a sidecar's steps wait after failures. With their jitter, pauses are half a minute at most.
+/// How long a sidecar's steps wait after failures. With jitter, at most half a minute.
 const PAUSES: Pauses =
     Pauses { first: Duration::from_millis(200), max: Duration::from_secs(15), calm: Duration::from_secs(10) };
-/// When a sidecar ended so often in a row, it is a problem.
+/// How many ends in a row make a sidecar a problem.
 const MANY_ENDS: u32 = 3;
 
-/// What a step makes of a container. One that could not be started is removed without a pause.
+/// What a step does to a container. One that could not be started is removed without a pause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum StepKind {
     Run,
@@ -49,21 +49,21 @@ impl StepKind {
     }
 }
 
-/// What a step came to that World is to show, so that it is not made twice before.
+/// A step's outcome that World does not show yet; the step is not repeated before it does.
 #[derive(Debug)]
 struct Settling {
     outcome: Outcome,
-    /// When the container was started before the step, in nanoseconds since 1970.
+    /// When the container was last started before the step, in nanoseconds since 1970.
     last: i64,
     until: Instant,
 }
 
-/// How often a sidecar has ended by itself, one time soon after the other.
+/// How often a sidecar has ended by itself in quick succession.
 #[derive(Debug)]
 struct Ends {
     main_name: String,
     count: u32,
-    /// If it runs up to then, the next end is the first.
+    /// If it runs until then, the next end counts as the first.
     until: Instant,
 }
 
@@ -73,21 +73,22 @@ pub(crate) struct SidecarFollower {
     docker: DockerClient,
     source: Source,
     steps: Steps<SidecarKey, StepKind, Outcome, SidecarError>,
-    /// What is being carried out.
+    /// Orders in progress.
     orders: BTreeMap<SidecarKey, Order>,
     settling: BTreeMap<SidecarKey, Settling>,
     ends: BTreeMap<SidecarKey, Ends>,
     failures: BTreeMap<SidecarKey, Problem>,
-    /// Mains that the file is to be rendered for.
+    /// Mains to inspect for rendering the file.
     uninspected: BTreeSet<ContainerId>,
     inspections: Steps<ContainerId, (), Option<serde_json::Value>, InspectionError>,
-    /// Files of variables.
+    /// Environment files to read.
     unread: BTreeSet<String>,
     readings: Steps<String, (), EnvText, Infallible>,
 }
 
 impl SidecarFollower {
-    /// `reloads` changes whenever the agent is told to read its settings again: the file is read again then, too.
+    /// Creates the follower. `reloads` changes whenever the agent reloads its settings; the file is then read
+    /// again, too.
     pub(crate) fn new(
         settings: &SidecarSettings,
         docker: DockerClient,
@@ -109,7 +110,7 @@ impl SidecarFollower {
         }
     }
 
-    /// Takes over what has ended since the last pass.
+    /// Takes over the steps that finished since the last pass.
     fn absorb(&mut self, now: Instant) {
         for Ended { key, outcome } in self.readings.take(now) {
             match outcome {
@@ -120,7 +121,7 @@ impl SidecarFollower {
         for Ended { key, outcome } in self.inspections.take(now) {
             match outcome {
                 Ok(Some(inspection)) => self.plan.inspected(&key, &inspection),
-                // It is gone, which World is about to say.
+                // It is gone, as World is about to show.
                 Ok(None) => {}
                 Err(_) => drop(self.uninspected.insert(key)),
             }
@@ -166,7 +167,7 @@ impl SidecarFollower {
         }
     }
 
-    /// Forgets what World shows by now.
+    /// Forgets outcomes that World now shows.
     fn settle(&mut self, host: &Host, now: Instant) {
         self.settling.retain(|_, Settling { outcome, last, until }| {
             let seen = match outcome {
@@ -178,7 +179,7 @@ impl SidecarFollower {
         });
     }
 
-    /// Begins the steps that may be made now. Returns when the next one may.
+    /// Starts the steps that may run now. Returns when the next one may.
     fn begin(&mut self, orders: Vec<Order>, now: Instant) -> Option<Instant> {
         let mut due: Option<Instant> = None;
         let mut soonest = |at: Instant| due = Some(due.map_or(at, |due| due.min(at)));
@@ -212,7 +213,7 @@ impl SidecarFollower {
         due
     }
 
-    /// Has the next start of a sidecar that is started again wait.
+    /// Delays the next start of a sidecar that restarts.
     fn ended_by_itself(&mut self, order: &Order, now: Instant) {
         self.steps.delay(order.key.clone(), StepKind::Run, now);
         let until = self.steps.paused_until(&order.key).unwrap_or(now) + PAUSES.calm;
@@ -222,8 +223,8 @@ impl SidecarFollower {
         ends.until = until;
     }
 
-    /// Asks Docker for the mains that the file is to be rendered for, and reads files of variables. Returns when those
-    /// that failed may be tried again.
+    /// Inspects the mains that the file is rendered for, and reads environment files. Returns when those that
+    /// failed may be retried.
     fn look(&mut self, now: Instant) -> Option<Instant> {
         let (mut later, mut due) = (BTreeSet::new(), Vec::new());
         for id in std::mem::take(&mut self.uninspected) {
@@ -235,7 +236,7 @@ impl SidecarFollower {
                 }
             });
             if begins != Begins::Now {
-                // What runs may be older than what asks.
+                // The running inspection may predate the request.
                 later.insert(id);
             }
             due.extend(at(begins));
@@ -262,7 +263,7 @@ impl SidecarFollower {
         due.into_iter().min()
     }
 
-    /// Sidecars that end again and again.
+    /// Returns the problems of sidecars that keep ending.
     fn restless(&self, host: &Host) -> impl Iterator<Item = Problem> {
         let restless = self.ends.iter().filter(|(key, ends)| {
             let main = host.containers.get(&key.main);
@@ -281,7 +282,7 @@ impl SidecarFollower {
         })
     }
 
-    /// Returns true if nothing runs. What waits after a failure is as it can be.
+    /// Returns true if nothing runs. Steps that wait after a failure have converged as far as possible.
     fn is_idle(&self) -> bool {
         let looked = self.inspections.is_idle() && self.readings.is_idle();
         looked && self.steps.is_idle() && self.settling.is_empty()
@@ -336,7 +337,7 @@ fn at(begins: Begins) -> Option<Instant> {
     }
 }
 
-/// Docker's words, fit for a line.
+/// Formats Docker's message as one line.
 fn one_line(text: &str) -> String {
     let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(400).collect();
     text.trim().to_owned()

@@ -1,4 +1,4 @@
-//! The file with the sidecars: watched, read again, and handed to the plan.
+//! The sidecars file: watched, read again, and passed to the plan.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -10,19 +10,19 @@ use tokio::sync::watch as signal;
 
 use crate::config::ReloadableSettings;
 
-/// Longest file that is read, in bytes; the plan refuses what is longer.
+/// Longest file that is read, in bytes; the plan rejects longer ones.
 pub(crate) const MAX_FILE: u64 = 2 * 1024 * 1024;
 
 /// The file, if there is one.
 pub(super) struct Source {
     path: Option<PathBuf>,
-    /// What it said last, unless it could not be read.
+    /// Its last content, unless it could not be read.
     text: Option<String>,
     problems: Vec<Problem>,
     unwatched: Option<Problem>,
     is_outdated: bool,
     files: Watched,
-    /// Changes whenever the agent is told to read its settings again: the file is read again then, too.
+    /// Changes whenever the agent reloads its settings; the file is then read again, too.
     reloads: signal::Receiver<ReloadableSettings>,
 }
 
@@ -45,7 +45,7 @@ impl Source {
         self.problems.iter().chain(&self.unwatched)
     }
 
-    /// Resolves when it is time to read it again. Cancel-safe.
+    /// Resolves when the file must be read again. Cancel-safe.
     pub(super) async fn outdated(&mut self) {
         tokio::select! {
             () = self.files.changed(), if self.path.is_some() => self.is_outdated = true,
@@ -54,7 +54,8 @@ impl Source {
         }
     }
 
-    /// Reads the file again if it may have changed. Returns the files of variables that must be read again with it.
+    /// Reads the file again if it may have changed. Returns the environment files that must be read again with
+    /// it.
     pub(super) async fn refresh(&mut self, plan: &mut SidecarPlan) -> BTreeSet<String> {
         if !std::mem::take(&mut self.is_outdated) {
             return BTreeSet::new();
@@ -64,7 +65,7 @@ impl Source {
         variables
     }
 
-    /// Watches the file and the files of variables, before any of them is read. Returns the latter.
+    /// Watches the file and the environment files before reading any of them. Returns the latter.
     pub(super) async fn watch(&mut self, plan: &mut SidecarPlan) -> BTreeSet<String> {
         let variables = plan.env_files();
         if let Some(path) = &self.path {
@@ -75,7 +76,8 @@ impl Source {
         variables
     }
 
-    /// Hands the plan what the file says, if that differs. While it cannot be read, what it said stays in force.
+    /// Passes the file's content to the plan, if it changed. While the file cannot be read, its last content
+    /// stays in force.
     async fn read(&mut self, plan: &mut SidecarPlan) {
         let Some(path) = self.path.clone() else { return };
         let text = match read_soon(&path, MAX_FILE, Guard::Writers).await {
