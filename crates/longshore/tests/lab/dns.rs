@@ -430,7 +430,10 @@ async fn a_bad_service_label_costs_the_service_only() -> TestResult {
     let web = host.run(ContainerSpec::server().label("longshore.service", "no good")).await?;
     leads_to(host, &own_name(host, &web.name), &[ip(&web)]).await;
     let told = problems_of(&agent, &web.id).await;
-    assert!(told.len() == 1 && told[0].starts_with("longshore.service: invalid service name \"no good\""), "{told:?}");
+    assert!(
+        told.len() == 1 && told[0].starts_with("longshore.service: invalid service name \"no good\""),
+        "{told:?}"
+    );
     Ok(())
 }
 
