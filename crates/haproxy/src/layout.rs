@@ -1,12 +1,12 @@
-//! How a route table is laid out in an HAProxy that is configured once. Pure, no IO.
+//! How a route table maps to an HAProxy that is configured once. Pure, no IO.
 //!
-//! An HTTP frontend looks a request up in its map, which names a *slot*, one of a pool of equal backends, and how many segments
-//! to strip off the path. Servers are added to slots, and removed, at run time. A TCP frontend has a backend of its own. Only a
-//! change of the [`Shape`] needs a reload.
+//! An HTTP frontend looks a request up in its map, which names a *slot*, one of a pool of equal backends, and how
+//! many segments to strip off the path. Servers are added to slots, and removed, at run time. A TCP frontend has a
+//! backend of its own. Only a change of the [`Shape`] needs a reload.
 //!
 //! A map's key is the host pattern, the prefix and a slash, marked so that one kind of pattern is never taken for
-//! another: `>example.com/p/`, `example.com/p/` (of `*.example.com`), `/p/`; no host name has the marks `>`, `?` and `/`. The
-//! longest key that a request's `>host/path/` begins with is then the longest prefix in whole segments.
+//! another: `>example.com/p/`, `example.com/p/` (of `*.example.com`), `/p/`; no host name has the marks `>`, `?` and
+//! `/`. The longest key that a request's `>host/path/` begins with is then the longest prefix in whole segments.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -20,8 +20,8 @@ pub(crate) const WILDCARDS: &str = "?";
 /// How the key of an exact host name begins.
 pub(crate) const EXACT: char = '>';
 
-/// How many labels the names of wildcards may have (`*.example.com` has two): the layout has a rule for each number up to one
-/// of these, and a reload goes to the next. A name has at most 127.
+/// How many labels the names of wildcards may have (`*.example.com` has two): the layout has a rule for each number
+/// up to one of these, and a reload goes to the next. A name has at most 127.
 pub(crate) const WILDCARD_LABELS: [usize; 6] = [4, 8, 16, 32, 64, 128];
 
 /// A backend of the layout.
@@ -68,11 +68,11 @@ pub(crate) struct Shape {
     pub(crate) wildcard_labels: usize,
 }
 
-/// Where a map's key points to.
+/// The value of a map's key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) slot: u32,
-    /// How many segments are stripped off the path.
+    /// How many segments to strip off the path.
     pub(crate) strip: usize,
 }
 
@@ -104,10 +104,10 @@ pub(crate) struct Server {
 /// Servers by name.
 pub(crate) type Servers = BTreeMap<String, Server>;
 
-/// One HTTP frontend's map, without the mark for wildcards.
+/// One HTTP frontend's map, without the wildcard mark.
 pub(crate) type Map = BTreeMap<String, Target>;
 
-/// The state of an HAProxy, as it is or should be.
+/// The actual or desired state of an HAProxy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct State {
     pub(crate) shape: Shape,
@@ -120,8 +120,8 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// Lays the table out in this shape. A route keeps the slot that it has in `before`. Routes without a slot, and those of
-    /// frontends that the shape does not have, are left out.
+    /// Lays the table out in this shape. A route keeps the slot that it has in `before`. Routes without a slot, and
+    /// those of frontends that the shape does not have, are left out.
     pub(crate) fn lay_out(shape: &Shape, table: &RouteTable, before: Option<&Self>) -> Self {
         let mut state = Self { shape: shape.clone(), ..Self::default() };
         let carried = |route: &&Route| shape.frontends.contains(&route.key.frontend);
@@ -244,7 +244,8 @@ pub(crate) fn weight(route: &Route, upstream: &Upstream) -> u16 {
     if all_zero { 1 } else { upstream.weight.get() }
 }
 
-/// Returns a server's name. Its address is part of it: a new address is another server, and requests to the old one finish.
+/// Returns a server's name. Its address is part of it: a new address is another server, and requests to the old one
+/// finish.
 fn server_name(upstream: &Upstream) -> String {
     let plain = |c: &char| c.is_ascii_alphanumeric();
     let id: String = upstream.container.id.as_str().chars().filter(plain).take(12).collect();

@@ -1,8 +1,8 @@
 //! Renders the configuration from Jinja2 templates.
 //!
 //! A template is looked for in the settings' directories first, then among the built-in ones, of which there is one:
-//! `haproxy.cfg.j2`. A template of one's own may extend it (also one of the same name), or stand alone. What may be used in
-//! it:
+//! `haproxy.cfg.j2`. A template of one's own may extend it (also one of the same name), or stand alone. What may be
+//! used in it:
 //!
 //! | variable | what it is |
 //! |---|---|
@@ -22,9 +22,10 @@
 //! | `tcp_mapping` | Docker Glue's: `tcp_mapping[port]` is a list of `(ip, weight)` |
 //!
 //! Docker Glue's three know no port but the frontend's: an upstream on another port (`listen`, or a published port of
-//! another host) is left out of them, with a warning, and as ever a route without upstreams is not in them. `re_escape` is a filter, and strings, maps and lists have
-//! Python's methods (`format`, `items`, `has_key`, `append`, …). Nothing is escaped: every value was parsed, and has no character
-//! that ends a word of the configuration.
+//! another host) is left out of them, with a warning, and as ever a route without upstreams is not in them.
+//! `re_escape` is a filter, and strings, maps and lists have Python's methods (`format`, `items`, `has_key`,
+//! `append`, …). Nothing is escaped: every value was parsed, and has no character that ends a word of the
+//! configuration.
 //!
 //! A template whose output does not have the built-in layout's `description` is taken as it is: every change of its
 //! text is checked, written and reloaded.
@@ -41,7 +42,7 @@ use crate::layout::{Backend, Shape, State, Target, bare, map_key, weight};
 use crate::settings::{BUILT_IN, Paths, Settings};
 use crate::{docker_glue, headers, python};
 
-/// The built-in template's other name, which no template of one's own hides.
+/// The built-in template's other name, which no custom template can shadow.
 const BUILT_IN_ALWAYS: &str = "built-in/haproxy.cfg.j2";
 
 const BUILT_IN_TEXT: &str = include_str!("haproxy.cfg.j2");
@@ -68,7 +69,7 @@ impl Templates {
         let mut environment = Environment::new();
         environment.set_auto_escape_callback(|_| AutoEscape::None);
         environment.set_path_join_callback(|name, parent| match name {
-            // A template of one's own with the default name extends the built-in one, not itself.
+            // A custom template with the default name extends the built-in one, not itself.
             BUILT_IN if parent == BUILT_IN => BUILT_IN_ALWAYS.into(),
             name => name.into(),
         });
@@ -136,7 +137,7 @@ impl Templates {
         let template = self.environment.get_template(name).map_err(fail)?;
         let mut text =
             template.render(context! { ..own, ..docker_glue::variables(&routes) }).map_err(fail)?;
-        // HAProxy takes a last line without a line end for a truncated file.
+        // HAProxy treats a last line without a line end as a truncated file.
         if !text.ends_with('\n') {
             text.push('\n');
         }
@@ -145,7 +146,7 @@ impl Templates {
 
     fn frontend(&self, frontend: &Frontend) -> Value {
         let bind = |ip: &IpAddr| match ip {
-            // Without this, `::` is IPv4 too, and the same port on 0.0.0.0 is taken.
+            // Without this, `::` covers IPv4 too and conflicts with the same port on 0.0.0.0.
             IpAddr::V6(ip) => format!("[{ip}]:{} v6only", frontend.port),
             IpAddr::V4(ip) => format!("{ip}:{}", frontend.port),
         };
@@ -240,7 +241,7 @@ fn route_value(route: &Route, state: &State) -> Value {
     }
 }
 
-/// Python's `re.escape`.
+/// Implements Python's `re.escape`.
 fn re_escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
