@@ -27,7 +27,7 @@ pub(crate) struct Fuzz {
     pub(crate) seconds: u64,
 }
 
-/// `cargo xtask fuzz`.
+/// Runs `cargo xtask fuzz`.
 pub(crate) fn run(fuzz: &Fuzz) -> anyhow::Result<()> {
     let known = targets()?;
     let wanted = match &fuzz.target {

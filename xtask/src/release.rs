@@ -24,7 +24,7 @@ pub(crate) struct Dist {
     no_image: bool,
 }
 
-/// `cargo xtask dist`.
+/// Runs `cargo xtask dist`.
 pub(crate) fn run(options: &Dist) -> anyhow::Result<()> {
     if options.binary {
         println!("{}", dist::binary()?.display());

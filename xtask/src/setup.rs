@@ -49,7 +49,7 @@ const PACKAGES: [(&str, &str, Needs); 18] = [
 /// Daemons that these packages would start at every boot, though no task needs them.
 const DAEMONS: [&str; 3] = ["nginx", "haproxy", "docker-registry"];
 
-/// `cargo xtask setup`.
+/// Runs `cargo xtask setup`.
 pub(crate) fn everything() -> anyhow::Result<()> {
     step("packages", || packages(Needs::Test))?;
     for tool in [&tools::CARGO_DENY, &tools::CARGO_DEB, &tools::CARGO_SBOM] {

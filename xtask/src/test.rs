@@ -21,7 +21,7 @@ pub(crate) struct Test {
     require_advisories: bool,
 }
 
-/// `cargo xtask test`.
+/// Runs `cargo xtask test`.
 pub(crate) fn run(test: &Test) -> anyhow::Result<()> {
     let began = Instant::now();
     step("packages", || setup::packages(Needs::Test))?;

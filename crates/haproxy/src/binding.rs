@@ -38,8 +38,8 @@ pub(crate) fn supported(addresses: &[IpAddr]) -> Vec<IpAddr> {
     addresses.iter().filter(supported).copied().collect()
 }
 
-/// Returns the frontends that HAProxy reports it cannot bind: `Binding [f:41] for frontend http_80: cannot bind
-/// socket …`.
+/// Returns the frontends that HAProxy reports it cannot bind:
+/// `Binding [f:41] for frontend http_80: cannot bind socket …`.
 pub(crate) fn bind_failures(lines: &[String]) -> Vec<(Frontend, String)> {
     let read = |line: &String| {
         let (_, rest) = line.split_once("frontend ")?;

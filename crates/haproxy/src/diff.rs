@@ -1,8 +1,8 @@
 //! The commands that take HAProxy from one state to another. Pure, no IO.
 //!
-//! The routes are right between any two commands: servers are added before the keys that point to them, and removed
-//! after. A slot that a route released is not reused until it is empty and has cooled down: a request that found it a
-//! moment ago may still be choosing a server there.
+//! Routing is correct between any two commands: servers are added before the keys that point to them, and removed
+//! after. A released slot is not reused until it is empty and has cooled down: a request that found it a moment ago
+//! may still be choosing a server there.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, VecDeque};
@@ -29,8 +29,7 @@ pub(crate) struct Changes {
 }
 
 /// Returns the changes that take these keys from `state` to `table`, with slots from `free`. Keys of UDP, and of
-/// frontends that the
-/// state's shape does not have, are skipped.
+/// frontends that the state's shape does not have, are skipped.
 pub(crate) fn changes(
     state: &State,
     free: &mut VecDeque<u32>,
@@ -125,7 +124,7 @@ struct Edit {
 }
 
 /// Adds servers and sets weights, higher ones first: HAProxy schedules a server's next turn when its weight is set,
-/// and one that is lowered before another is raised waits for thousands of requests.
+/// and a server lowered before another is raised waits for thousands of requests.
 fn open(backend: Backend, has: &Servers, wanted: &Servers, commands: &mut Vec<Command>) {
     let mut lowered = Vec::new();
     for (name, server) in wanted {

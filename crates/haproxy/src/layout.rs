@@ -62,7 +62,7 @@ pub(crate) struct Shape {
     pub(crate) frontends: BTreeSet<Frontend>,
     /// How many slots there are.
     pub(crate) pool: u32,
-    /// There is a statistics page.
+    /// Whether there is a statistics page.
     pub(crate) stats: bool,
     /// How many labels the name of a wildcard may have: one of [`WILDCARD_LABELS`].
     pub(crate) wildcard_labels: usize,
@@ -97,7 +97,7 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     /// 0 to 256.
     pub(crate) weight: u16,
-    /// It takes traffic; otherwise it is in maintenance until its connections have ended.
+    /// Whether it takes traffic; if not, it is in maintenance until its connections have ended.
     pub(crate) serving: bool,
 }
 
@@ -194,7 +194,7 @@ pub(crate) fn map_key(key: &RouteKey) -> String {
     text
 }
 
-/// Returns the route of a map's key, or `None` if [`map_key`] does not make such a key.
+/// Returns the route of a map's key, or `None` if [`map_key`] does not produce such a key.
 pub(crate) fn route_key(port: u16, text: &str) -> Option<RouteKey> {
     let (host, prefix) = text.split_once('/')?;
     let host = match host {
@@ -217,7 +217,7 @@ pub(crate) fn wildcard_labels(key: &RouteKey) -> Option<usize> {
     }
 }
 
-/// Returns the least of [`WILDCARD_LABELS`] with which every wildcard of the table is found.
+/// Returns the lowest of [`WILDCARD_LABELS`] that covers every wildcard of the table.
 pub(crate) fn wildcard_labels_needed(table: &RouteTable) -> usize {
     let most = table.iter().filter_map(|route| wildcard_labels(&route.key)).max().unwrap_or(0);
     WILDCARD_LABELS.into_iter().find(|&labels| labels >= most).unwrap_or(most)
@@ -238,7 +238,8 @@ pub(crate) fn servers(route: &Route) -> Servers {
     servers
 }
 
-/// Returns an upstream's weight in HAProxy, which sends nothing to a server of weight 0 even if there is no other.
+/// Returns an upstream's weight in HAProxy, which never sends traffic to a server of weight 0, even if there is no
+/// other.
 pub(crate) fn weight(route: &Route, upstream: &Upstream) -> u16 {
     let all_zero = route.upstreams.iter().all(|upstream| upstream.weight.get() == 0);
     if all_zero { 1 } else { upstream.weight.get() }

@@ -1,4 +1,4 @@
-//! The HAProxy engine: keeps HAProxy's routes like a route table, almost always without a reload.
+//! The HAProxy engine: keeps HAProxy's routes in line with a route table, almost always without a reload.
 //!
 //! ```text
 //! RouteTable ─► layout (pure) ─► diff (pure) ─► command ─► runtime ─► the worker's socket
@@ -8,8 +8,8 @@
 //!
 //! HAProxy is configured once, with a frontend per port and a pool of empty backends; routes are keys of maps, and
 //! upstreams are servers that are added and deleted at run time ([`layout`]). A [`layout::State`] records what
-//! HAProxy has: only commands that succeeded count. In doubt it is read back from HAProxy, which is also how an agent
-//! that starts takes over a running HAProxy without a reload.
+//! HAProxy has: only commands that succeeded count. In doubt it is read back from HAProxy, which is also how a
+//! starting agent takes over a running HAProxy without a reload.
 //!
 //! [`Haproxy::apply`] does all the work; the one task beside it writes files after a change. [`Haproxy::disturbed`]
 //! resolves when it has to be called again: for a debounced reload, for the sweep of servers whose connections have
@@ -100,20 +100,20 @@ pub struct Haproxy {
     /// Arguments from the rc file.
     extra: Vec<String>,
     templates: Arc<Templates>,
-    /// The templates have the built-in layout.
+    /// Whether the templates have the built-in layout.
     has_layout: bool,
     runtime: Runtime,
     meter: Meter,
-    /// In own mode.
+    /// The output of HAProxy, in own mode.
     output: Option<Output>,
-    /// In own mode, while it runs.
+    /// The master process, in own mode, while it runs.
     master: Option<Master>,
     table: RouteTable,
     /// `None` while HAProxy's state is unknown.
     known: Option<Known>,
     /// Frontends that could not be bound, until they are retried.
     refused: BTreeMap<Frontend, String>,
-    /// Frontends without routes, since when.
+    /// Frontends without routes, and since when.
     idle: BTreeMap<Frontend, Instant>,
     stats_refused: bool,
     /// The configuration on disk.
@@ -123,7 +123,7 @@ pub struct Haproxy {
     due: Due,
     /// The error of a step that is only repeated after [`Haproxy::retry`].
     last_failure: Option<String>,
-    /// The files lack changes made at run time, because writing them failed.
+    /// Whether the files lack changes made at run time, because writing them failed.
     unwritten: bool,
     stats: Stats,
 }
@@ -135,11 +135,11 @@ struct Known {
     identity: Option<Identity>,
     /// Empty slots.
     free: VecDeque<u32>,
-    /// Released slots, since when.
+    /// Released slots, and since when.
     cooling: Vec<(Instant, u32)>,
     /// How many routes found no slot.
     unplaced: usize,
-    /// All keys have to be compared, not only those that changed.
+    /// Whether all keys have to be compared, not only those that changed.
     resync: bool,
 }
 
@@ -159,7 +159,7 @@ impl Haproxy {
     ///
     /// # Errors
     ///
-    /// The settings are wrong: an invalid path, a template that does not render, an rc file that cannot be read, a
+    /// The settings are invalid: an invalid path, a template that does not render, an rc file that cannot be read, a
     /// directory that cannot be created.
     pub async fn start(mut settings: Settings) -> Result<Self, HaproxyError> {
         let paths = Paths::of(&settings.mode)?;
@@ -209,7 +209,7 @@ impl Haproxy {
     ///
     /// # Errors
     ///
-    /// A template does not render: the one before stays.
+    /// A template does not render: the previous one stays.
     pub fn reread(&mut self) -> Result<(), HaproxyError> {
         let templates = Templates::new(&self.settings, &self.paths);
         let rendered = templates.render(&State::default(), &RouteTable::default())?;
@@ -415,7 +415,7 @@ fn chain(error: &dyn std::error::Error) -> String {
     causes.map(ToString::to_string).collect::<Vec<String>>().join(": ")
 }
 
-/// Returns the frontends of a table that HAProxy carries, and those that it cannot: a port is either HTTP or TCP.
+/// Returns the frontends of a table that HAProxy serves, and those that it cannot: a port is either HTTP or TCP.
 fn frontends(table: &RouteTable) -> (BTreeSet<Frontend>, Vec<(Frontend, String)>) {
     let mut wanted: BTreeSet<Frontend> = table.iter().map(|route| route.key.frontend).collect();
     wanted.retain(|frontend| frontend.protocol != Protocol::Udp);

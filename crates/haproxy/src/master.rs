@@ -47,7 +47,7 @@ pub(crate) struct Status {
     pub(crate) failed: u32,
     /// The serving worker.
     pub(crate) worker: Option<u32>,
-    /// That worker was started by the last reload.
+    /// Whether that worker was started by the last reload.
     pub(crate) fresh: bool,
 }
 

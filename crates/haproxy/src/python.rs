@@ -1,5 +1,5 @@
-//! Features of Python's Jinja2 that templates use and minijinja lacks: Python 2's methods of dictionaries, `"%s" %
-//! x`, lists that grow, and dictionaries with a default.
+//! Features of Python's Jinja2 that templates use and minijinja lacks: Python 2's methods of dictionaries,
+//! `"%s" % x`, lists that grow, and dictionaries with a default.
 //!
 //! minijinja's operators and literals cannot be extended, so a template's source is rewritten, token by token.
 

@@ -162,7 +162,7 @@ pub(crate) struct Paths {
     pub(crate) lua: PathBuf,
     /// The stats socket.
     pub(crate) socket: PathBuf,
-    /// The master's socket, if it is known.
+    /// The master's socket, if known.
     pub(crate) master: Option<PathBuf>,
 }
 

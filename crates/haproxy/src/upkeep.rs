@@ -77,7 +77,7 @@ impl Haproxy {
         }
     }
 
-    /// Returns whether another worker answers, or none.
+    /// Returns whether another worker, or none, answers.
     async fn was_replaced(&self) -> bool {
         let Some(Known { identity: Some(was), .. }) = &self.known else { return false };
         match self.runtime.identity().await {
@@ -121,7 +121,7 @@ impl Haproxy {
         Ok(())
     }
 
-    /// Writes the files after changes at run time, in a task of its own.
+    /// Writes the files after changes at run time, in a background task.
     pub(crate) async fn write_if_due(&mut self) -> Result<(), HaproxyError> {
         let now = Instant::now();
         if self.unwritten && self.last_failure.is_none() {

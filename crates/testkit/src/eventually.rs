@@ -13,7 +13,7 @@ pub async fn eventually<F: Future<Output = bool>>(sentence: &str, check: impl Fn
     eventually_within(PATIENCE, sentence, check).await;
 }
 
-/// Like [`eventually`], with a custom timeout.
+/// Waits like [`eventually`], with a custom timeout.
 ///
 /// # Panics
 /// Panics if it is not true in time.

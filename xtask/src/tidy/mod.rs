@@ -62,7 +62,7 @@ impl Source {
     }
 }
 
-/// `cargo xtask tidy`.
+/// Runs `cargo xtask tidy`.
 pub(crate) fn run() -> anyhow::Result<()> {
     let root = workspace::root();
     let metadata = Metadata::read()?;

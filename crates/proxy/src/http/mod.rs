@@ -53,8 +53,8 @@ const SEND_BUFFER: usize = 64 * 1024;
 const LINGER: Duration = Duration::from_secs(1);
 /// How long a connection without a request yet is kept once it is asked to leave.
 const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_millis(50);
-/// How long a connection that is asked to leave may send one more request, which is answered with `Connection:
-/// close`. Closing at once could hit a request that is already on its way.
+/// How long a connection that is asked to leave may send one more request, which is answered with
+/// `Connection: close`. Closing at once could hit a request that is already on its way.
 const LAST_REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Serves one connection of a frontend.

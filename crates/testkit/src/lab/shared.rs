@@ -40,7 +40,7 @@ impl Lab {
         Self::up_with(count, &EngineOptions::default()).await
     }
 
-    /// Like [`Lab::up`], with custom daemon options.
+    /// Takes hosts like [`Lab::up`], with custom daemon options.
     ///
     /// # Errors
     /// The step that failed.
@@ -142,7 +142,7 @@ fn exists(seat: &Seat) -> bool {
     seat.dir.exists() || seat.namespace_file().exists()
 }
 
-/// Takes the first unused host, preferably one with these options; creates another if all are in use.
+/// Takes the first unused host, and creates or recreates it with these options if needed.
 async fn take_any(layout: &Layout, options: &EngineOptions) -> Result<Host, LabError> {
     for seat in seats(layout) {
         if let Some(lease) = lease::try_take(&seat.lease)? {
