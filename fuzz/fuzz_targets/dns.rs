@@ -1,5 +1,5 @@
-//! DNS requests as a stranger sends them: none may panic, and every answer is one that a client can read, no longer than
-//! its way takes.
+//! Arbitrary DNS requests: none may panic, and every answer must be readable by a client and no longer than its
+//! transport allows.
 #![no_main]
 
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use longshore_plan::{NamePlan, NameSettings};
 
 static ZONES: LazyLock<[Zone; 2]> = LazyLock::new(|| [zone(false), zone(true)]);
 
-// The first byte says how it came and whether others are forwarded; the second, which replica's turn it is.
+// The first byte selects the transport and whether other names are forwarded; the second, which replica's turn it is.
 fuzz_target!(|input: &[u8]| {
     let [way, turn, request @ ..] = input else { return };
     let transport = if way & 1 == 0 { Transport::Udp } else { Transport::Tcp };

@@ -1,5 +1,5 @@
-//! A handler's file as a stranger writes it: none may panic or hang, and nothing that could break a line of the log or
-//! a terminal may come out. The same text is also tried as `clientParams`, where it reaches the Python literals.
+//! Arbitrary handler files: none may panic or hang, and the output must not contain anything that could break a log
+//! line or a terminal. The same text is also tried as `clientParams`, where it reaches the Python literals.
 #![no_main]
 
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! Labels as a stranger writes them: none may panic, and nothing that could break a configuration, a line of the log
-//! or a terminal may come out.
+//! Arbitrary labels: none may panic, and the output must not contain anything that could break a configuration, a log
+//! line or a terminal.
 #![no_main]
 
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use longshore_plan::{BalancerLocation, Readiness, RoutePlan, RouteSettings, expl
 const ME: HostId = HostId::from_u128(1);
 
 fuzz_target!(|text: &str| {
-    // A label a line, key and value with a tab between them; a line with `---` begins the next container.
+    // One label per line, key and value separated by a tab; a line with `---` begins the next container.
     let mut world = World::new(ME, Host::default());
     for (n, part) in text.split("\n---\n").enumerate().take(8) {
         let pairs = part.split('\n').filter_map(|line| line.split_once('\t'));

@@ -1,4 +1,4 @@
-//! Host names, prefixes, weights, frontends and image references: what parses is written as it is read.
+//! Host names, prefixes, weights, frontends and image references: what parses is written back as it was read.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,5 +1,5 @@
-//! A file of sidecars, and labels that ask for them, as a stranger writes them: nothing may panic or hang, no problem
-//! may forge a line of the log, and what is made always bears its owner.
+//! Arbitrary sidecar files, and labels that request sidecars: nothing may panic or hang, no problem may forge a log
+//! line, and what is created always names its owner.
 #![no_main]
 
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use longshore_model::{Container, ContainerId, Endpoint, Host, Problem, RunState}
 use longshore_plan::sidecars::{EnvText, MAIN, OWNER, OWNER_VALUE, SidecarFile, SidecarPlan, Step};
 
 fuzz_target!(|text: &str| {
-    // After a line with `---`, the rest is labels: one a line, key and value with a tab between them.
+    // After a line with `---`, the rest is labels: one per line, key and value separated by a tab.
     let (file, labels) = text.split_once("\n---\n").unwrap_or((text, ""));
     let pairs = labels.split('\n').filter_map(|line| line.split_once('\t'));
     let labels = pairs.map(|(key, value)| (format!("longshore.sidecar.{key}"), value.replace('\u{b}', "\n")));
@@ -34,7 +34,7 @@ fuzz_target!(|text: &str| {
     plan.orders(&host);
     let inspection = serde_json::json!({"Name": "/c1", "Config": {"Labels": {"a": text}}});
     plan.inspected(&main.id, &inspection);
-    // The same text as a file of variables.
+    // The same text as an environment file.
     for path in plan.env_unread() {
         plan.env_read(path, EnvText::Text(text.to_owned()));
     }

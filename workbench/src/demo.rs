@@ -1,7 +1,8 @@
-//! `cargo xtask demo`: an agent, three labelled containers, some requests, and what came of them.
+//! `cargo xtask demo`: an agent, three labelled containers, some requests, and their results.
 //!
-//! It uses the machine's own Docker where that answers on a Unix socket (containers of a Docker elsewhere could not be
-//! reached), else a Docker host of the lab. Everything it makes bears the label `longshore.demo`, and is gone when it ends.
+//! It uses the machine's own Docker if that answers on a Unix socket (containers of a remote Docker could not be
+//! reached), else a Docker host of the lab. Everything it creates has the label `longshore.demo`, and is removed at
+//! the end.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
@@ -21,7 +22,7 @@ use xtask::{steps, workspace};
 
 use crate::lab;
 
-/// The name that the demo's requests are for.
+/// The host name that the demo requests.
 const SITE: &str = "shop.example.com";
 const LABEL: &str = "longshore.demo";
 
@@ -36,7 +37,7 @@ pub(crate) struct Demo {
     lab: bool,
 }
 
-/// `cargo xtask demo`.
+/// Runs `cargo xtask demo`.
 pub(crate) async fn run(demo: Demo) -> anyhow::Result<()> {
     println!("Building longshore. The first time this takes some minutes.");
     steps::run(&mut workspace::cargo(&["build", "--release", "--package", "longshore"]))?;
@@ -69,7 +70,7 @@ pub(crate) async fn run(demo: Demo) -> anyhow::Result<()> {
     }
 }
 
-/// Returns the Docker that a user of this machine would speak to, if it answers.
+/// Returns the Docker that a user of this machine would use, if it answers.
 async fn machines_docker() -> Option<(Docker, String)> {
     let named = std::env::var("DOCKER_HOST").ok().filter(|address| address.starts_with("unix://"));
     let address = named.unwrap_or_else(|| "unix:///var/run/docker.sock".into());
@@ -82,7 +83,7 @@ async fn machines_docker() -> Option<(Docker, String)> {
 struct Ground {
     docker: Docker,
     address: String,
-    /// The lab, unless it is the machine's own Docker.
+    /// The lab, unless the machine's own Docker is used.
     lab: Option<Lab>,
 }
 
@@ -119,12 +120,12 @@ impl Ground {
         .context("no port is free for the demo")
     }
 
-    /// Returns the address by which a shell on this machine reaches the balancer.
+    /// Returns the balancer's address for a shell on this machine.
     fn balancer(&self) -> IpAddr {
         self.lab.as_ref().map_or(Ipv4Addr::LOCALHOST.into(), |lab| lab.host(0).address)
     }
 
-    /// Removes the containers of an earlier demo that could not clean up.
+    /// Removes containers that an earlier demo left behind.
     async fn clear(&self) -> anyhow::Result<()> {
         let filters = HashMap::from([("label".to_owned(), vec![LABEL.to_owned()])]);
         let options = ListContainersOptions { all: true, filters: Some(filters), ..Default::default() };

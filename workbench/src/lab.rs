@@ -1,4 +1,4 @@
-//! The lab by hand.
+//! Manual control of the lab.
 
 use anyhow::ensure;
 use clap::Subcommand;
@@ -20,7 +20,7 @@ pub(crate) enum Lab {
     Status,
 }
 
-/// `cargo xtask lab …`.
+/// Runs `cargo xtask lab …`.
 pub(crate) async fn run(what: Lab) -> anyhow::Result<()> {
     match what {
         Lab::Up { hosts } => {
@@ -33,7 +33,7 @@ pub(crate) async fn run(what: Lab) -> anyhow::Result<()> {
     }
 }
 
-/// Ends the lab, unless it is in use.
+/// Removes the lab, unless it is in use.
 pub(crate) async fn down() -> anyhow::Result<()> {
     let in_use = longshore_testkit::Lab::down().await?;
     ensure!(in_use.is_empty(), "still in use: {}", in_use.join(", "));
@@ -56,7 +56,7 @@ fn show() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Builds the program in the lab's containers, and chooses it for this process.
+/// Builds the program in the lab's containers, and selects it for this process.
 pub(crate) fn build_test_server(profile: &str) -> anyhow::Result<()> {
     let build = ["build", "--package", "longshore-testkit", "--bin", "testserver", "--profile", profile];
     steps::run(&mut workspace::cargo(&build))?;

@@ -41,7 +41,7 @@ async fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            // Not by `Debug`, which adds a backtrace of the workbench to the answer.
+            // Not with `Debug`, which adds a backtrace of the workbench.
             eprintln!("error: {e:#}");
             ExitCode::FAILURE
         }

@@ -1,7 +1,7 @@
-//! Advisories about dependencies, from RustSec's database.
+//! Advisories on dependencies, from RustSec's database.
 //!
-//! The database is fetched from GitHub. Where that cannot be reached, one that was fetched before is used, and where there is
-//! none the check is left out, and said to be.
+//! The database is fetched from GitHub. If GitHub cannot be reached, an earlier copy is used; without a copy the
+//! check is skipped, and that is reported.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -13,10 +13,10 @@ use xtask::workspace::root;
 
 const DATABASE: &str = "https://github.com/RustSec/advisory-db";
 
-/// How long fetching may take.
+/// How long the fetch may take.
 const FETCH_LIMIT: Duration = Duration::from_secs(90);
 
-/// Checks the locked dependencies. Where `required`, it is an error that the database cannot be fetched.
+/// Checks the locked dependencies. If `required`, a failed fetch is an error.
 pub(crate) fn check(deny: &Path, required: bool) -> anyhow::Result<()> {
     match source(fetch(deny)?, has_copy(), required) {
         Source::Fetched => {}
@@ -36,16 +36,16 @@ pub(crate) fn check(deny: &Path, required: bool) -> anyhow::Result<()> {
     steps::run(check.current_dir(root()))
 }
 
-/// What the dependencies are checked against.
+/// The database that dependencies are checked against.
 #[derive(Debug, PartialEq, Eq)]
 enum Source {
-    /// The database as it is today.
+    /// The current database.
     Fetched,
-    /// As it was when it was fetched last.
+    /// An earlier copy.
     Copy,
-    /// Nothing, which is said.
+    /// None, which is reported.
     Missing,
-    /// Nothing, which is an error.
+    /// None, which is an error.
     Required,
 }
 
@@ -58,7 +58,7 @@ fn source(is_fetched: bool, has_copy: bool, required: bool) -> Source {
     }
 }
 
-/// Returns true where a database that was fetched before is in cargo's folder.
+/// Returns true if cargo's folder has an earlier copy of the database.
 fn has_copy() -> bool {
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
@@ -66,7 +66,7 @@ fn has_copy() -> bool {
     folders.into_iter().flatten().flatten().any(|entry| entry.path().join(".git").exists())
 }
 
-/// Fetches the database; returns false where it does not come.
+/// Fetches the database; returns false if that fails.
 fn fetch(deny: &Path) -> anyhow::Result<bool> {
     let mut fetch = Command::new(deny);
     fetch.args(["--locked", "fetch", "db"]).current_dir(root()).stdout(Stdio::null()).stderr(Stdio::null());

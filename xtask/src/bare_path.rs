@@ -1,7 +1,7 @@
 //! A `PATH` with nothing but Rust, the C compiler and coreutils.
 //!
-//! The workspace promises to build with these alone. So CI's own builds run under this `PATH`, and a dependency that wants
-//! `protoc`, `cmake` or `pkg-config` fails there, although they may be installed.
+//! The workspace promises to build with these alone. CI's own builds therefore run under this `PATH`: a dependency
+//! that needs `protoc`, `cmake` or `pkg-config` fails there, even if they are installed.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -19,14 +19,14 @@ const RUST: [&str; 7] =
 /// The C compiler and what it runs.
 const C: [&str; 6] = ["cc", "gcc", "ld", "as", "ar", "ranlib"];
 
-/// Those of coreutils that a build script may run.
+/// The coreutils that a build script may run.
 const COREUTILS: [&str; 34] = [
     "basename", "cat", "chmod", "cp", "cut", "date", "dirname", "echo", "env", "expr", "false", "head",
     "install", "ln", "ls", "mkdir", "mktemp", "mv", "nproc", "od", "printf", "pwd", "readlink", "realpath",
     "rm", "rmdir", "sort", "tail", "tee", "test", "touch", "tr", "true", "uname",
 ];
 
-/// Returns the cargo that runs this, in the workspace's root, under the bare `PATH`.
+/// Returns a command for the cargo that runs this, in the workspace's root, under the bare `PATH`.
 pub(crate) fn cargo(arguments: &[&str]) -> anyhow::Result<Command> {
     let folder = Metadata::read()?.target_directory.join("bare-path");
     lay_out(&folder)?;
@@ -35,7 +35,7 @@ pub(crate) fn cargo(arguments: &[&str]) -> anyhow::Result<Command> {
     Ok(command)
 }
 
-/// Replaces the folder, so that nothing else is in it.
+/// Recreates the folder, so that it contains nothing else.
 fn lay_out(folder: &Path) -> anyhow::Result<()> {
     if folder.exists() {
         fs::remove_dir_all(folder).with_context(|| format!("clear {}", folder.display()))?;

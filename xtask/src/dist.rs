@@ -9,10 +9,10 @@ use anyhow::{Context, ensure};
 use crate::steps::{self, read};
 use crate::workspace::{Metadata, cargo};
 
-/// Returns the target triple of this machine, which is what is built for.
+/// Returns the target triple of this machine, which is the build's target.
 ///
 /// # Errors
-/// Where rustc does not say.
+/// Fails if rustc does not report it.
 pub fn triple() -> anyhow::Result<String> {
     let host = read(Command::new("rustc").arg("-vV"))?;
     let triple = host.lines().find_map(|line| line.strip_prefix("host: "));
@@ -22,7 +22,7 @@ pub fn triple() -> anyhow::Result<String> {
 /// Builds it, and returns its path, `target/dist-image/longshore`.
 ///
 /// # Errors
-/// Where it does not build, or is not static.
+/// Fails if it does not build, or is not static.
 pub fn binary() -> anyhow::Result<PathBuf> {
     let triple = triple()?;
     // Debian's glibc comes with static libraries, and with an explicit target the flag does not reach build scripts.
@@ -39,7 +39,7 @@ pub fn binary() -> anyhow::Result<PathBuf> {
     Ok(binary)
 }
 
-/// Returns true for a 64-bit ELF file that names no interpreter, which is what loads shared libraries.
+/// Returns true for a 64-bit ELF file without an interpreter, the loader of shared libraries.
 fn is_static(elf: &[u8]) -> bool {
     const PT_INTERP: u32 = 3;
     let number = |at: usize, length: usize| -> Option<u64> {

@@ -1,7 +1,7 @@
 //! Fuzz targets, on the stable compiler.
 //!
-//! libFuzzer needs coverage and a sanitizer, for which rustc wants nightly or to be told that it may: what `cargo fuzz` does
-//! with nightly is done here with the very compiler that the workspace is built with.
+//! libFuzzer needs coverage and a sanitizer, which rustc only allows on nightly or with an override. This does what
+//! `cargo fuzz` does with nightly, using the workspace's own compiler.
 
 use std::fs;
 
@@ -11,7 +11,7 @@ use clap::Args;
 use xtask::steps::{self, read};
 use xtask::workspace::{self, cargo};
 
-/// What `cargo fuzz` passes.
+/// The flags that `cargo fuzz` passes.
 const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
     -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing -Cdebug-assertions -Ccodegen-units=1 \
@@ -27,7 +27,7 @@ pub(crate) struct Fuzz {
     pub(crate) seconds: u64,
 }
 
-/// `cargo xtask fuzz`.
+/// Runs `cargo xtask fuzz`.
 pub(crate) fn run(fuzz: &Fuzz) -> anyhow::Result<()> {
     let known = targets()?;
     let wanted = match &fuzz.target {
@@ -56,7 +56,7 @@ pub(crate) fn run(fuzz: &Fuzz) -> anyhow::Result<()> {
             .arg("-timeout=10")
             .arg("-print_final_stats=1");
         fuzzer.arg("-verbosity=0").arg(format!("-artifact_prefix={}/", artifacts.display()));
-        // What it finds goes into the first folder; seeds are only read.
+        // New inputs go into the first folder; seeds are only read.
         fuzzer.arg(&corpus);
         let seeds = folder.join("seeds").join(name);
         if seeds.is_dir() {

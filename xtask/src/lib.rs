@@ -1,4 +1,4 @@
-//! What the tasks of `cargo xtask` and the workbench share: running programs, where things are, and the shipped binary.
+//! Shared by the tasks of `cargo xtask` and the workbench: running programs, paths, and the shipped binary.
 
 #![allow(clippy::print_stdout, reason = "its output is for the person at the terminal")]
 

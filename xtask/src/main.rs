@@ -1,7 +1,7 @@
-//! `cargo xtask TASK`. One file a task.
+//! `cargo xtask TASK`. One file per task.
 //!
-//! It is small so that it is built within seconds and can say what is missing before anything else happens. Tasks that need
-//! Docker are run by the `workbench`, which is built once they can work.
+//! It is small, so that it builds within seconds and can report what is missing before anything else happens. Tasks
+//! that need Docker are run by the `workbench`, which is built once they can work.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "its output is for the person at the terminal")]
 
@@ -70,7 +70,7 @@ fn main() -> ExitCode {
     match run(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            // Not by `Debug`, which adds a backtrace of xtask to the answer.
+            // Not with `Debug`, which adds a backtrace of xtask.
             eprintln!("error: {e:#}");
             ExitCode::FAILURE
         }
@@ -106,7 +106,7 @@ fn run(command: Command) -> anyhow::Result<()> {
     }
 }
 
-/// Builds the workbench, and has it take this process's place: it gets the terminal's signals itself.
+/// Builds the workbench, and execs it, so that it gets the terminal's signals itself.
 fn workbench(task: &str, rest: &Rest) -> anyhow::Result<()> {
     use std::os::unix::process::CommandExt;
     let mut command = workspace::cargo(&["run", "--package", "workbench", "--", task]);

@@ -1,4 +1,4 @@
-//! Everything that a release ships, into `target/release-files`: see RELEASING.md.
+//! Builds everything that a release ships, into `target/release-files`: see RELEASING.md.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ pub(crate) struct Dist {
     no_image: bool,
 }
 
-/// `cargo xtask dist`.
+/// Runs `cargo xtask dist`.
 pub(crate) fn run(options: &Dist) -> anyhow::Result<()> {
     if options.binary {
         println!("{}", dist::binary()?.display());
@@ -53,9 +53,9 @@ pub(crate) fn run(options: &Dist) -> anyhow::Result<()> {
 
 struct Release {
     binary: PathBuf,
-    /// Where everything goes that is shipped.
+    /// The folder of all shipped files.
     folder: PathBuf,
-    /// Where manual pages and completions are, which packages take from there.
+    /// The folder of manual pages and completions, from which packages take them.
     documents: PathBuf,
     version: String,
     triple: String,
@@ -69,7 +69,7 @@ impl Release {
         let said = read(Command::new(&binary).arg("--version"))?;
         ensure!(said.contains(&version), "the binary says it is {:?}, not {version}", said.trim());
         let folder = metadata.target_directory.join("release-files");
-        // Where the manifest of the Debian package looks for them.
+        // The Debian package's manifest expects them there.
         let documents = root().join("target/release-documents");
         for folder in [&folder, &documents] {
             if folder.exists() {
@@ -80,7 +80,7 @@ impl Release {
         Ok(Self { binary, folder, documents, version, triple: dist::triple()? })
     }
 
-    /// Returns the name of a file of this version and this machine's kind.
+    /// Returns the name of a file for this version and this machine's target.
     fn name(&self, ending: &str) -> String {
         format!("longshore-{}-{}{ending}", self.version, self.triple)
     }
@@ -96,7 +96,7 @@ impl Release {
         Ok(())
     }
 
-    /// Returns the binary, its documents, units and examples, for other systems than Debian.
+    /// Packs the binary, its documents, units and examples, for systems other than Debian.
     fn archive(&self) -> anyhow::Result<()> {
         let name = self.name("");
         let staging = self.documents.join(&name);
@@ -127,7 +127,7 @@ impl Release {
         steps::run(deb.current_dir(root()))
     }
 
-    /// Returns what the binary is made of, as CycloneDX. It names no path of this machine.
+    /// Writes the bill of materials of the binary, as CycloneDX. It contains no path of this machine.
     fn bill_of_materials(&self) -> anyhow::Result<()> {
         let mut sbom = Command::new(tools::provide(&tools::CARGO_SBOM)?);
         sbom.args(["--cargo-package", "longshore", "--output-format", "cyclone_dx_json_1_6"]);
@@ -140,7 +140,7 @@ impl Release {
         Ok(fs::write(self.folder.join(self.name(".cdx.json")), text)?)
     }
 
-    /// Returns the image, as `docker load` takes it.
+    /// Builds the image, as `docker load` expects it.
     fn image(&self) -> anyhow::Result<()> {
         let context = self.binary.parent().unwrap_or(Path::new("."));
         let tags = [format!("longshore:{}", self.version), "longshore:latest".to_owned()];
@@ -150,7 +150,7 @@ impl Release {
         for tag in &tags {
             build.args(["--tag", tag]);
         }
-        // Neither BuildKit nor anything that would have to be fetched: the image is one file.
+        // No BuildKit, and nothing that would have to be fetched: the image is one file.
         steps::run(build.arg(context).env("DOCKER_BUILDKIT", "0"))?;
         let file = self.folder.join(self.name(".image.tar"));
         steps::run(Command::new("docker").arg("save").args(&tags).arg("--output").arg(&file))?;

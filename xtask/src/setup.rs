@@ -1,4 +1,4 @@
-//! Debian packages: installed where that is possible, else named with the command that installs them.
+//! Debian packages: installed if possible, else listed with the command that installs them.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -12,7 +12,7 @@ use xtask::steps::{self, step, works};
 
 use crate::tools;
 
-/// What a task needs installed.
+/// The set of packages that a task needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Needs {
     /// Docker hosts in network namespaces.
@@ -23,8 +23,8 @@ pub(crate) enum Needs {
     Test,
 }
 
-/// A Debian package, the program that shows that it is there, and the first task that needs it; each needs what those before
-/// it need.
+/// A Debian package, the program that proves its presence, and the first task that needs it; each task needs the
+/// packages of those before it too.
 const PACKAGES: [(&str, &str, Needs); 18] = [
     ("docker.io", "dockerd", Needs::Lab),
     ("docker-registry", "docker-registry", Needs::Lab),
@@ -46,10 +46,10 @@ const PACKAGES: [(&str, &str, Needs); 18] = [
     ("tinyproxy-bin", "tinyproxy", Needs::Test),
 ];
 
-/// Daemons that these packages would start at every boot, which no task needs.
+/// Daemons that these packages would start at every boot, though no task needs them.
 const DAEMONS: [&str; 3] = ["nginx", "haproxy", "docker-registry"];
 
-/// `cargo xtask setup`.
+/// Runs `cargo xtask setup`.
 pub(crate) fn everything() -> anyhow::Result<()> {
     step("packages", || packages(Needs::Test))?;
     for tool in [&tools::CARGO_DENY, &tools::CARGO_DEB, &tools::CARGO_SBOM] {
@@ -58,10 +58,10 @@ pub(crate) fn everything() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Installs the Debian packages that a task needs and that are missing.
+/// Installs the missing Debian packages that a task needs.
 ///
 /// # Errors
-/// Where they cannot be installed: with their names, and how to get them.
+/// Fails with their names, and how to get them, if they cannot be installed.
 pub(crate) fn packages(needs: Needs) -> anyhow::Result<()> {
     let missing: Vec<(&str, &str)> = PACKAGES
         .into_iter()
@@ -87,7 +87,7 @@ pub(crate) fn packages(needs: Needs) -> anyhow::Result<()> {
     installed?;
     if works("systemctl", &["--version"]) {
         for daemon in DAEMONS.into_iter().filter(|daemon| names.iter().any(|name| name.starts_with(daemon))) {
-            // Without a running systemd there is nothing to be kept from starting.
+            // Without a running systemd nothing would start them.
             let _ = Command::new("systemctl").args(["disable", daemon]).status();
         }
     }
@@ -101,7 +101,7 @@ pub(crate) fn packages(needs: Needs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Returns why a task cannot begin, and what to do about it.
+/// Returns why a task cannot start, and what to do about it.
 fn obstacle(missing: &[(&str, &str)], is_root: bool, is_debian: bool) -> Option<String> {
     let names = || missing.iter().map(|(package, _)| *package).collect::<Vec<_>>().join(" ");
     let programs = || missing.iter().map(|(_, program)| *program).collect::<Vec<_>>().join(", ");
@@ -123,7 +123,7 @@ fn obstacle(missing: &[(&str, &str)], is_root: bool, is_debian: bool) -> Option<
     }
 }
 
-/// Returns true where the Docker that a user of this machine would speak to answers.
+/// Returns true if the Docker that a user of this machine would use answers.
 pub(crate) fn docker_answers() -> bool {
     let named = std::env::var("DOCKER_HOST").ok();
     let socket = named.as_deref().and_then(|address| address.strip_prefix("unix://"));
@@ -152,7 +152,7 @@ fn apt_get(arguments: &[&str]) -> anyhow::Result<()> {
     steps::run(Command::new("apt-get").args(arguments).env("DEBIAN_FRONTEND", "noninteractive"))
 }
 
-/// Keeps packages from starting their daemons while they are installed, by Debian's own switch for that.
+/// Keeps packages from starting their daemons during installation, with Debian's own switch for that.
 struct QuietServices(Option<PathBuf>);
 
 impl QuietServices {

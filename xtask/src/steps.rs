@@ -1,4 +1,4 @@
-//! Running other programs: each step with its heading and its duration.
+//! Runs other programs: each step with its heading and its duration.
 
 use std::process::Command;
 use std::time::Instant;
@@ -8,7 +8,7 @@ use anyhow::{Context, ensure};
 /// Runs a step under a heading, and prints how long it took.
 ///
 /// # Errors
-/// The step's own, with its heading.
+/// The step's error, with its heading.
 pub fn step<T>(heading: &str, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
     println!("\n== {heading}");
     let began = Instant::now();
@@ -17,20 +17,20 @@ pub fn step<T>(heading: &str, work: impl FnOnce() -> anyhow::Result<T>) -> anyho
     result.with_context(|| heading.to_owned())
 }
 
-/// Runs a program to its end.
+/// Runs a program to completion.
 ///
 /// # Errors
-/// Where it cannot be started, or fails.
+/// Fails if it cannot be started, or fails.
 pub fn run(command: &mut Command) -> anyhow::Result<()> {
     let status = command.status().with_context(|| format!("cannot run {command:?}"))?;
     ensure!(status.success(), "{command:?} ended with {status}");
     Ok(())
 }
 
-/// Runs a program to its end and returns its standard output.
+/// Runs a program to completion and returns its standard output.
 ///
 /// # Errors
-/// Where it cannot be started, or fails: with its standard error.
+/// Fails, with its standard error, if it cannot be started, or fails.
 pub fn read(command: &mut Command) -> anyhow::Result<String> {
     let output = command.output().with_context(|| format!("cannot run {command:?}"))?;
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -38,7 +38,7 @@ pub fn read(command: &mut Command) -> anyhow::Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Returns true where a program is installed and succeeds with these arguments.
+/// Returns true if a program is installed and succeeds with these arguments.
 pub fn works(program: impl AsRef<std::ffi::OsStr>, arguments: &[&str]) -> bool {
     Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
 }

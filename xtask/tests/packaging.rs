@@ -1,4 +1,4 @@
-//! What is packaged, as systemd reads it.
+//! The packaged units, as systemd reads them.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,7 +9,7 @@ fn packaging() -> PathBuf {
     root().join("packaging")
 }
 
-/// Returns all values of a key, in order. One that is set to nothing forgets those before it.
+/// Returns all values of a key, in order. An empty value clears those before it.
 fn values(unit: &str, key: &str) -> Vec<String> {
     let text = std::fs::read_to_string(packaging().join(unit)).unwrap_or_default();
     let mut values = Vec::new();
@@ -28,7 +28,7 @@ fn values(unit: &str, key: &str) -> Vec<String> {
 #[test]
 fn the_agent_sees_roots_docker_login_and_nothing_else_of_home_directories() {
     assert_eq!(values("longshore.service", "ProtectHome"), ["tmpfs"]);
-    // The minus: there may have been no `docker login`.
+    // The minus: `docker login` may never have been run.
     assert_eq!(values("longshore.service", "BindReadOnlyPaths"), ["-/root/.docker"]);
 }
 
@@ -52,7 +52,7 @@ fn systemd_accepts_every_unit() {
         if path.extension().is_none_or(|extension| extension != "service") {
             continue;
         }
-        // The program is looked for when a unit is verified, and need not be installed here.
+        // Verifying a unit looks for its program, which need not be installed here.
         let text =
             std::fs::read_to_string(&path).unwrap().replace("ExecStart=longshore ", "ExecStart=/bin/true ");
         let unit = folder.path().join(path.file_name().unwrap());
@@ -61,7 +61,7 @@ fn systemd_accepts_every_unit() {
     }
     assert_eq!(units.len(), 3);
     if !Path::new("/usr/bin/systemd-analyze").exists() {
-        // A container without systemd: the tests above still say what matters.
+        // A container without systemd: the tests above still cover what matters.
         return;
     }
     let mut verify = Command::new("systemd-analyze");

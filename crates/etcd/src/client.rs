@@ -1,4 +1,4 @@
-//! Asking the endpoint that answers.
+//! Sends requests to the endpoint that answers.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::connection::Connection;
 use crate::error::{Error, is_stale_token, is_unsent};
 use crate::settings::Settings;
 
-/// A client of one etcd. Clones share the connection, which is made when it is first needed.
+/// A client of one etcd. Clones share the connection, which is opened on first use.
 #[derive(Clone, Debug)]
 pub struct Client {
     settings: Arc<Settings>,
@@ -25,7 +25,7 @@ struct Current {
     /// Its place in the list.
     index: usize,
     connection: Option<Connection>,
-    /// How many connections were made.
+    /// How many connections have been opened.
     made: u64,
 }
 
@@ -33,13 +33,13 @@ struct Current {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Call {
     pub(crate) path: &'static str,
-    /// What it does, to complete "cannot …".
+    /// Its description, to complete "cannot …".
     pub(crate) action: &'static str,
-    /// When it may be made twice.
+    /// When it may be repeated.
     pub(crate) repeat: Repeat,
 }
 
-/// When a call that failed may be made at the next endpoint.
+/// When a failed call may be repeated at the next endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Repeat {
     Always,
@@ -47,12 +47,12 @@ pub(crate) enum Repeat {
     Unsent,
 }
 
-/// An attempt that failed.
+/// A failed attempt.
 struct Failed {
     error: Error,
-    /// The place of the endpoint that was asked.
+    /// The index of the endpoint.
     index: usize,
-    /// True where etcd cannot have made a change.
+    /// True if etcd cannot have made a change.
     is_unsent: bool,
 }
 
@@ -65,12 +65,12 @@ pub(crate) struct Answers<A> {
 }
 
 impl Client {
-    /// Creates a client that connects when it is first asked for something.
+    /// Creates a client that connects on first use.
     pub fn new(settings: Settings) -> Self {
         Self { settings: Arc::new(settings), current: Arc::default() }
     }
 
-    /// Asks one question.
+    /// Sends a request and returns the answer.
     pub(crate) async fn unary<Q, A>(&self, call: Call, question: &Q) -> Result<A, Error>
     where
         Q: Message + Clone + 'static,
@@ -79,7 +79,7 @@ impl Client {
         self.ask(call, |connection| connection.unary(call.path, question.clone())).await
     }
 
-    /// Asks one question on a stream, and gives the first answer and those that follow.
+    /// Sends a request on a stream, and returns the first answer and the stream of those that follow.
     pub(crate) async fn stream<Q, A>(&self, call: Call, question: &Q) -> Result<Answers<A>, Error>
     where
         Q: Message + Clone + 'static,
@@ -95,7 +95,7 @@ impl Client {
         .await
     }
 
-    /// Asks the current endpoint, and each other one after it that may do better.
+    /// Tries the current endpoint, then each other one that may do better.
     async fn ask<T, F>(&self, call: Call, attempt: impl Fn(Connection) -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<T, Status>>,
@@ -118,7 +118,7 @@ impl Client {
         Err(first.unwrap_or(Error::NoEndpoints))
     }
 
-    /// Asks the current endpoint; once more with a new token where it does not accept the one that it was given.
+    /// Tries the current endpoint; once more with a new token if the current one is rejected.
     async fn ask_current<T, F>(&self, call: Call, attempt: &impl Fn(Connection) -> F) -> Result<T, Failed>
     where
         F: Future<Output = Result<T, Status>>,
@@ -140,7 +140,7 @@ impl Client {
             };
             let error = Error::of_status(action, &endpoint, &status);
             if matches!(error, Error::Refused { .. }) {
-                // Another password or other permissions count from the next connection on.
+                // A new password or new permissions apply from the next connection on.
                 self.disconnect(serial).await;
             }
             if !is_stale_token(&status) || is_renewed {
@@ -150,7 +150,7 @@ impl Client {
         }
     }
 
-    /// Returns the connection to the current endpoint, opened where there is none.
+    /// Returns the connection to the current endpoint, and opens it if there is none.
     async fn connection(&self) -> Result<Connection, Failed> {
         let mut current = self.current.lock().await;
         if let Some(connection) = &current.connection {

@@ -18,15 +18,15 @@ use crate::error::{Error, chain};
 use crate::message::{AuthenticateRequest, AuthenticateResponse};
 use crate::settings::{Credentials, Settings, User};
 
-/// How often a connection is checked while a watch waits on it. etcd closes connections that ask more often than every 5 s.
+/// The interval of keepalive pings while a watch waits. etcd closes connections that ping more often than every 5 s.
 const PING: Duration = Duration::from_secs(10);
 
-/// The largest answer that is read, in bytes. etcd's own limit for one value is 1.5 MiB by default.
+/// The largest answer accepted, in bytes. etcd's own limit for one value is 1.5 MiB by default.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
 
 const CONNECT: &str = "connect";
 
-/// A connection, and the token that its user has there. Clones share it.
+/// A connection, and its user's token. Clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct Connection {
     channel: Channel,
@@ -34,12 +34,12 @@ pub(crate) struct Connection {
     /// The endpoint as it was configured, and its place in the list.
     pub(crate) endpoint: Arc<str>,
     pub(crate) index: usize,
-    /// Tells this connection from those before it.
+    /// Distinguishes this connection from earlier ones.
     pub(crate) serial: u64,
 }
 
 impl Connection {
-    /// Connects, and logs the user in where there is one.
+    /// Connects, and logs the user in if there is one.
     pub(crate) async fn open(
         settings: &Settings,
         endpoint: &str,
@@ -63,7 +63,7 @@ impl Connection {
         timeout(limit, opened).await.unwrap_or_else(|_| Err(timed_out()))
     }
 
-    /// Returns the user's token; none where etcd has no users.
+    /// Returns the user's token; `None` if etcd has no users.
     async fn log_in(&self, endpoint: &str, user: User) -> Result<Option<MetadataValue<Ascii>>, Error> {
         let request = AuthenticateRequest { name: user.name, password: user.password };
         let answer = self.clone().unary("/etcdserverpb.Auth/Authenticate", request).await;
@@ -85,7 +85,7 @@ impl Connection {
         }
     }
 
-    /// Asks one question.
+    /// Sends a request and returns the answer.
     pub(crate) async fn unary<Q, A>(self, path: &'static str, question: Q) -> Result<A, Status>
     where
         Q: Message + 'static,
@@ -97,7 +97,7 @@ impl Connection {
         Ok(grpc.unary(request, PathAndQuery::from_static(path), codec).await?.into_inner())
     }
 
-    /// Asks one question on a stream that stays open, and gives the first answer and those that follow.
+    /// Sends a request on a stream that stays open, and returns the first answer and the stream of those that follow.
     pub(crate) async fn stream<Q, A>(
         self,
         path: &'static str,
@@ -124,7 +124,7 @@ impl Connection {
 
     fn request<T>(&self, content: T) -> Request<T> {
         let mut request = Request::new(content);
-        // A member that has lost its leader says so at once, rather than when the request times out.
+        // A member that has lost its leader reports that at once, rather than when the request times out.
         request.metadata_mut().insert("hasleader", MetadataValue::from_static("true"));
         if let Some(token) = &self.token {
             request.metadata_mut().insert("token", token.clone());
@@ -133,7 +133,7 @@ impl Connection {
     }
 }
 
-/// Returns how to connect to an endpoint.
+/// Returns the configured connection settings of an endpoint.
 fn configured(endpoint: &str, credentials: &Credentials, limit: Duration) -> Result<Endpoint, Error> {
     let invalid = || Error::InvalidEndpoint { endpoint: endpoint.to_owned() };
     let is_tls = match endpoint.split_once("://") {
@@ -178,8 +178,8 @@ fn tls(credentials: &Credentials) -> Result<ClientTlsConfig, String> {
     Ok(tls)
 }
 
-/// Returns the authorities that this machine trusts; Mozilla's where it has no list of its own, as in an empty container image. A
-/// list that the environment names counts even if it cannot be read.
+/// Returns the authorities that this machine trusts; Mozilla's if it has no list of its own, as in an empty container
+/// image. A list that the environment names counts even if it cannot be read.
 fn machines_roots() -> ClientTlsConfig {
     let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].iter().any(|name| std::env::var_os(name).is_some());
     let tls = ClientTlsConfig::new();

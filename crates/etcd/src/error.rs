@@ -1,4 +1,4 @@
-//! What can go wrong, and what it means for the next attempt.
+//! Errors, and what they mean for the next attempt.
 
 use std::error::Error as StdError;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use tonic::{Code, ConnectError, Status};
 
 use crate::settings::AccessError;
 
-/// What the libraries say where the other end answers with HTTP/1, or the one speaks TLS and the other does not.
+/// Messages of the libraries when the other end answers with HTTP/1, or only one end uses TLS.
 const NOT_ETCD: [&str; 5] = [
     "FRAME_SIZE_ERROR",
     "frame with invalid size",
@@ -36,56 +36,57 @@ pub enum Error {
     Tls {
         /// The endpoint.
         endpoint: String,
-        /// What is wrong with them.
+        /// The problem.
         why: String,
     },
     /// An endpoint did not answer in time.
     #[error("cannot {action}: {endpoint} did not answer within {limit:?}")]
     TimedOut {
-        /// What was asked for.
+        /// The operation.
         action: &'static str,
         /// The endpoint.
         endpoint: String,
-        /// How long it had.
+        /// The time limit.
         limit: Duration,
     },
     /// There is no connection to an endpoint, or it broke.
     #[error("cannot {action}: no connection to {endpoint}: {why}")]
     Unreachable {
-        /// What was asked for.
+        /// The operation.
         action: &'static str,
         /// The endpoint.
         endpoint: String,
         /// The cause.
         why: String,
     },
-    /// An endpoint answered that it cannot serve, such as a member that has lost its leader, or a proxy without a backend.
+    /// An endpoint answered that it cannot serve, such as a member that has lost its leader, or a proxy without a
+    /// backend.
     #[error("cannot {action}: etcd at {endpoint} is unavailable: {why}")]
     Unavailable {
-        /// What was asked for.
+        /// The operation.
         action: &'static str,
         /// The endpoint.
         endpoint: String,
         /// etcd's reason.
         why: String,
     },
-    /// Something answered that is not etcd.
+    /// The endpoint answered, but is not etcd.
     #[error(
         "cannot {action}: {endpoint} does not speak etcd's API ({why}): check host, port and http:// or https://"
     )]
     NotEtcd {
-        /// What was asked for.
+        /// The operation.
         action: &'static str,
         /// The endpoint.
         endpoint: String,
-        /// How it answered.
+        /// The answer.
         why: String,
     },
-    /// etcd refuses, and every endpoint would: missing permissions, a wrong password, a request that is too large, a full
-    /// database.
+    /// etcd refuses, and every endpoint would: missing permissions, a wrong password, a request that is too large, a
+    /// full database.
     #[error("etcd at {endpoint} refuses to {action}: {why}")]
     Refused {
-        /// What was asked for.
+        /// The operation.
         action: &'static str,
         /// The endpoint.
         endpoint: String,
@@ -98,24 +99,25 @@ pub enum Error {
     /// etcd no longer has that revision: list again, and watch from the listing's.
     #[error("etcd has compacted its history beyond revision {wanted}")]
     Compacted {
-        /// The revision that was asked for.
+        /// The requested revision.
         wanted: i64,
     },
-    /// etcd's data is older than what it showed before: it was restored from a backup, or lost. List again.
+    /// etcd's data is older than what it returned before: it was restored from a backup, or lost. List again.
     #[error("etcd is at revision {current}, but was at {seen} before: it was wiped or restored")]
     HistoryLost {
         /// The latest revision that was seen.
         seen: i64,
-        /// etcd's own.
+        /// etcd's current revision.
         current: i64,
     },
-    /// The connection was lost while a change was under way. etcd may have made it, so it is not sent again: read, and decide.
+    /// The connection was lost while a change was under way. etcd may have applied it, so it is not sent again: read,
+    /// and decide.
     #[error("the outcome is unknown, as etcd may have made the change")]
     OutcomeUnknown(#[source] Box<Error>),
 }
 
 impl Error {
-    /// Returns true where the endpoint is at fault, so that another one, or the same one later, may do better.
+    /// Returns true if the endpoint is at fault: another one, or the same one later, may do better.
     pub fn is_unreachable(&self) -> bool {
         match self {
             Self::TimedOut { .. }
@@ -127,7 +129,7 @@ impl Error {
         }
     }
 
-    /// Returns what a status that a call ended with means.
+    /// Converts the status that a call ended with.
     pub(crate) fn of_status(action: &'static str, endpoint: &str, status: &Status) -> Self {
         let endpoint = endpoint.to_owned();
         let message = status.message();
@@ -158,7 +160,7 @@ impl Error {
         }
     }
 
-    /// Returns what a broken or missing connection means.
+    /// Converts the error of a broken or missing connection.
     pub(crate) fn of_transport(action: &'static str, endpoint: String, cause: &dyn StdError) -> Self {
         let why = chain(cause);
         if NOT_ETCD.iter().any(|sign| why.contains(sign)) {
@@ -168,7 +170,7 @@ impl Error {
     }
 }
 
-/// Returns true where the request cannot have reached etcd's log, so that sending it again is safe.
+/// Returns true if the request cannot have reached etcd's log: sending it again is safe.
 pub(crate) fn is_unsent(status: &Status) -> bool {
     if status.source().is_none() {
         return status.message().contains("etcdserver: no leader") || http_status(status.message()).is_some();
@@ -183,19 +185,19 @@ pub(crate) fn is_unsent(status: &Status) -> bool {
     false
 }
 
-/// Returns true where etcd no longer accepts the token, or wants one since users were turned on.
+/// Returns true if etcd no longer accepts the token, or requires one because users were enabled.
 pub(crate) fn is_stale_token(status: &Status) -> bool {
     let message = status.message();
     let signs = ["invalid auth token", "revision of auth store is old", "user name is empty"];
     status.source().is_none() && signs.iter().any(|sign| message.contains(sign))
 }
 
-/// Returns the HTTP status of an answer that is not gRPC's, such as that of a web server.
+/// Returns the HTTP status of an answer that is not gRPC, such as a web server's.
 fn http_status(message: &str) -> Option<&str> {
     message.split_once("mapped from HTTP status code ").map(|(_, code)| code.trim())
 }
 
-/// Returns an error and its causes; one that only repeats the text before it is left out.
+/// Returns an error and its causes, leaving out causes that only repeat the text before them.
 pub(crate) fn chain(error: &dyn StdError) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

@@ -1,20 +1,20 @@
-//! Which keys a request is about.
+//! The keys that a request is about.
 
-/// A single key, or all keys from one up to another.
+/// A single key, or a range of keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyRange {
     pub(crate) key: Vec<u8>,
-    /// The first key behind the range; empty for a single key, one zero byte for all keys from `key` on.
+    /// The first key after the range; empty for a single key, one zero byte for all keys from `key` on.
     pub(crate) end: Vec<u8>,
 }
 
 impl KeyRange {
-    /// Creates a single key.
+    /// Returns the range of a single key.
     pub fn key(key: impl Into<Vec<u8>>) -> Self {
         Self { key: key.into(), end: Vec::new() }
     }
 
-    /// Returns all keys that begin with this; with an empty prefix, all keys.
+    /// Returns the range of all keys with this prefix; with an empty prefix, all keys.
     pub fn prefix(prefix: impl Into<Vec<u8>>) -> Self {
         let mut key = prefix.into();
         let mut end = key.clone();
@@ -31,7 +31,7 @@ impl KeyRange {
         Self { key, end }
     }
 
-    /// Creates the same range, from this key on.
+    /// Returns the same range, starting at this key.
     pub(crate) fn starting_at(&self, key: Vec<u8>) -> Self {
         Self { key, end: self.end.clone() }
     }

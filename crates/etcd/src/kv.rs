@@ -9,10 +9,10 @@ use crate::txn::{Txn, TxnResult};
 const READ: Call = Call { path: "/etcdserverpb.KV/Range", action: "read", repeat: Repeat::Always };
 const WRITE: Call = Call { path: "/etcdserverpb.KV/Txn", action: "write", repeat: Repeat::Unsent };
 
-/// How many keys one request of a listing asks for.
+/// How many keys one request of a listing reads.
 const PAGE: i64 = 1000;
 
-/// Keys, as they all were at one revision.
+/// Keys, all at the same revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listing {
     /// That revision: a watch from the next one on misses nothing.
@@ -22,20 +22,20 @@ pub struct Listing {
 }
 
 impl Client {
-    /// Reads a key. The answer is as new as the latest change that was acknowledged to anybody.
+    /// Reads a key. The answer includes every change acknowledged so far, to any client.
     ///
     /// # Errors
-    /// Where no endpoint answers, or etcd refuses.
+    /// No endpoint answers, or etcd refuses.
     pub async fn get(&self, key: impl Into<Vec<u8>>) -> Result<Option<KeyValue>, Error> {
         let answer = self.range(&KeyRange::key(key), 0).await?;
         Ok(answer.kvs.into_iter().next())
     }
 
-    /// Reads all keys that begin with this, as they are at one revision.
+    /// Reads all keys with this prefix, at one revision.
     ///
     /// # Errors
-    /// Where no endpoint answers, or etcd refuses; [`Error::Compacted`] where etcd's history was compacted between two
-    /// parts of a long listing.
+    /// No endpoint answers, or etcd refuses; [`Error::Compacted`] if etcd's history was compacted between two parts
+    /// of a long listing.
     pub async fn list(&self, prefix: impl Into<Vec<u8>>) -> Result<Listing, Error> {
         let mut range = KeyRange::prefix(prefix);
         let mut listing = Listing { revision: 0, keys: Vec::new() };
@@ -56,11 +56,11 @@ impl Client {
         }
     }
 
-    /// Makes a transaction.
+    /// Executes a transaction.
     ///
     /// # Errors
-    /// Where no endpoint answers, or etcd refuses; [`Error::OutcomeUnknown`] where etcd may have made it and it is not
-    /// [idempotent](Txn::idempotent); [`Error::LeaseNotFound`] where a key was put under a lease that has expired.
+    /// No endpoint answers, or etcd refuses; [`Error::OutcomeUnknown`] if etcd may have executed it and it is not
+    /// [idempotent](Txn::idempotent); [`Error::LeaseNotFound`] if a key was put under a lease that has expired.
     pub async fn txn(&self, txn: Txn) -> Result<TxnResult, Error> {
         let repeat = if txn.is_idempotent { Repeat::Always } else { Repeat::Unsent };
         let request: TxnRequest = txn.into();
@@ -68,7 +68,7 @@ impl Client {
         Ok(answer.into())
     }
 
-    /// etcd's revision, as all its members agree on it.
+    /// Returns etcd's revision, as agreed by all its members.
     pub(crate) async fn revision(&self) -> Result<i64, Error> {
         let answer = self.range(&KeyRange::key("\0"), 0).await?;
         Ok(answer.header.map(|header| header.revision).unwrap_or_default())

@@ -1,4 +1,4 @@
-//! Leases: keys under one go when it expires.
+//! Leases: when one expires, its keys are deleted.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::message::{
     LeaseRevokeResponse, LeaseTimeToLiveRequest, LeaseTimeToLiveResponse,
 };
 
-/// A second lease that is never renewed expires by itself, so even a grant may be repeated.
+/// A duplicate lease that is never renewed expires by itself, so even a grant may be repeated.
 const GRANT: Call =
     Call { path: "/etcdserverpb.Lease/LeaseGrant", action: "grant a lease", repeat: Repeat::Always };
 const KEEP_ALIVE: Call =
@@ -19,57 +19,57 @@ const REVOKE: Call =
 const TIME_TO_LIVE: Call =
     Call { path: "/etcdserverpb.Lease/LeaseTimeToLive", action: "look up a lease", repeat: Repeat::Always };
 
-/// A lease's number.
+/// A lease's id.
 pub type LeaseId = i64;
 
-/// What etcd knows of a lease.
+/// The status of a lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaseStatus {
-    /// The length that it was granted with.
+    /// Its granted duration.
     pub granted: Duration,
-    /// How long it has left.
+    /// Its remaining duration.
     pub remaining: Duration,
-    /// The keys under it.
+    /// Its keys.
     pub keys: Vec<Vec<u8>>,
 }
 
 impl Client {
-    /// Grants a lease of this length, rounded up to seconds. etcd itself raises one that is shorter than one and a half of
+    /// Grants a lease of this duration, rounded up to seconds. etcd itself raises a duration below one and a half of
     /// its election timeouts.
     ///
     /// # Errors
-    /// Where no endpoint answers, or etcd refuses.
+    /// No endpoint answers, or etcd refuses.
     pub async fn grant_lease(&self, length: Duration) -> Result<LeaseId, Error> {
         let ttl = i64::try_from(length.as_millis().div_ceil(1000)).unwrap_or(i64::MAX);
         let answer: LeaseGrantResponse = self.unary(GRANT, &LeaseGrantRequest { ttl }).await?;
         Ok(answer.id)
     }
 
-    /// Renews a lease: it has its whole length again, which is returned.
+    /// Renews a lease for its whole duration, which is returned.
     ///
     /// # Errors
-    /// [`Error::LeaseNotFound`] where it has expired or was revoked; else where no endpoint answers, or etcd refuses.
+    /// [`Error::LeaseNotFound`] if it has expired or was revoked; otherwise no endpoint answers, or etcd refuses.
     pub async fn keep_lease_alive(&self, id: LeaseId) -> Result<Duration, Error> {
         let answers: Answers<LeaseKeepAliveResponse> =
             self.stream(KEEP_ALIVE, &LeaseKeepAliveRequest { id }).await?;
         match u64::try_from(answers.first.ttl) {
             Ok(seconds) if seconds > 0 => Ok(Duration::from_secs(seconds)),
-            // etcd says 0 for a lease that it does not know.
+            // etcd returns 0 for an unknown lease.
             _ => Err(Error::LeaseNotFound),
         }
     }
 
-    /// Looks up a lease and the keys under it; none where it has expired or was revoked.
+    /// Returns the status of a lease and its keys; `None` if it has expired or was revoked.
     ///
     /// # Errors
-    /// Where no endpoint answers, or etcd refuses.
+    /// No endpoint answers, or etcd refuses.
     pub async fn lease_status(&self, id: LeaseId) -> Result<Option<LeaseStatus>, Error> {
         let request = LeaseTimeToLiveRequest { id, keys: true };
         let answer: LeaseTimeToLiveResponse = match self.unary(TIME_TO_LIVE, &request).await {
             Err(Error::LeaseNotFound) => return Ok(None),
             answer => answer?,
         };
-        // etcd says -1 for a lease that it does not know.
+        // etcd returns -1 for an unknown lease.
         let (Ok(granted), Ok(remaining)) = (u64::try_from(answer.granted_ttl), u64::try_from(answer.ttl))
         else {
             return Ok(None);
@@ -82,10 +82,10 @@ impl Client {
         Ok(Some(status).filter(|_| granted > 0))
     }
 
-    /// Revokes a lease, and with it all keys under it. One that has expired is not an error.
+    /// Revokes a lease, which deletes all its keys. An expired lease is not an error.
     ///
     /// # Errors
-    /// Where no endpoint answers, or etcd refuses.
+    /// No endpoint answers, or etcd refuses.
     pub async fn revoke_lease(&self, id: LeaseId) -> Result<(), Error> {
         match self.unary::<_, LeaseRevokeResponse>(REVOKE, &LeaseRevokeRequest { id }).await {
             Ok(_) | Err(Error::LeaseNotFound) => Ok(()),

@@ -1,9 +1,9 @@
 //! A client for etcd's v3 API: keys, transactions, leases and watches, over gRPC.
 //!
-//! A [`Client`] talks to one endpoint at a time, for as long as that answers. An endpoint that cannot be reached, does not
-//! answer in time or has lost its leader is left for the next in the list, within the same call where that cannot make a
-//! change happen twice. What a connection needs (certificates, user, password) is asked of [`Access`] each time that
-//! one is made, and a token that etcd no longer accepts is renewed.
+//! A [`Client`] talks to one endpoint at a time, for as long as it answers. If an endpoint cannot be reached, does
+//! not answer in time or has lost its leader, the client switches to the next in the list, within the same call if
+//! that cannot apply a change twice. [`Access`] supplies what each new connection needs (certificates, user,
+//! password), and a token that etcd no longer accepts is renewed.
 //!
 //! ```no_run
 //! # async fn shown() -> Result<(), longshore_etcd::Error> {
@@ -28,8 +28,8 @@
 //! # }
 //! ```
 //!
-//! The messages are declared in Rust, in `message.rs`, so nothing is generated and no `protoc` is needed. Deliberately absent:
-//! retries over time (a caller knows how long to wait), and anything of Longshore's.
+//! The messages are declared in Rust, in `message.rs`, so nothing is generated and no `protoc` is needed.
+//! Deliberately absent: retries over time (a caller knows how long to wait), and anything specific to Longshore.
 
 mod client;
 mod connection;

@@ -1,4 +1,5 @@
-//! The messages of etcd's API on the wire, as declared in its `rpc.proto` and `kv.proto`, as far as this client uses them.
+//! The messages of etcd's API on the wire, as declared in its `rpc.proto` and `kv.proto`, limited to what this client
+//! uses.
 //!
 //! Field numbers are etcd's and never change; a field that is not listed is skipped when it arrives.
 
@@ -248,7 +249,7 @@ pub(crate) struct AuthenticateResponse {
     pub(crate) token: String,
 }
 
-/// The only request that this client sends on a watch's stream; its two others cancel it and ask for its progress.
+/// The only request that this client sends on a watch's stream; etcd's two others cancel it and query its progress.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct WatchRequest {
     #[prost(message, optional, tag = "1")]

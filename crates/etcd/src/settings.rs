@@ -1,4 +1,4 @@
-//! Which etcd, and as whom.
+//! etcd's endpoints and credentials.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,12 +12,12 @@ pub type AccessError = Box<dyn std::error::Error + Send + Sync>;
 /// How to reach etcd.
 #[derive(Clone)]
 pub struct Settings {
-    /// The endpoints in the order in which they are tried: `http://HOST:PORT` or `https://HOST:PORT`. One without a scheme
-    /// is `https` where there is a CA or a client certificate, else `http`.
+    /// The endpoints in the order in which they are tried: `http://HOST:PORT` or `https://HOST:PORT`. Without a
+    /// scheme, `https` is assumed if there is a CA or a client certificate, else `http`.
     pub endpoints: Vec<String>,
-    /// Where each new connection gets its credentials.
+    /// The source of credentials for each new connection.
     pub access: Arc<dyn Access>,
-    /// How long one endpoint has for one answer, and for one connection.
+    /// The timeout of one answer, and of one connection attempt, per endpoint.
     pub timeout: Duration,
 }
 
@@ -31,16 +31,17 @@ impl fmt::Debug for Settings {
     }
 }
 
-/// Supplies credentials. It is asked for each new connection, so that rotated passwords and certificates are picked up.
+/// Supplies credentials. Called for each new connection, so that rotated passwords and certificates are picked up.
 pub trait Access: Send + Sync {
     /// Loads the credentials.
     fn load(&self) -> BoxFuture<'_, Result<Credentials, AccessError>>;
 }
 
-/// What etcd is trusted by, and what it lets a client in for. The default is neither TLS settings nor a user.
+/// The certificates and user of a connection. The default has neither TLS settings nor a user.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Credentials {
-    /// PEM certificates of the authorities that may have signed etcd's certificate. Without, those that the machine trusts.
+    /// PEM certificates of the authorities that may have signed etcd's certificate. If `None`, those that the machine
+    /// trusts.
     pub ca: Option<Vec<u8>>,
     /// The client's own certificate.
     pub identity: Option<Identity>,

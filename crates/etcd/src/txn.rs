@@ -1,4 +1,4 @@
-//! Transactions: if all comparisons hold, one list of operations, else another, and either as a whole.
+//! Transactions: if all comparisons hold, one list of operations is executed, else another, either one atomically.
 
 use crate::key_range::KeyRange;
 use crate::lease::LeaseId;
@@ -43,8 +43,8 @@ impl Txn {
         self
     }
 
-    /// Says that it does no harm to make this transaction twice. Then it is sent to the next endpoint where the answer to the
-    /// first attempt was lost.
+    /// Declares that executing this transaction twice does no harm. It is then sent to the next endpoint if the
+    /// answer to the first attempt was lost.
     #[must_use]
     pub fn idempotent(mut self) -> Self {
         self.is_idempotent = true;
@@ -65,7 +65,7 @@ pub enum Order {
     Less,
 }
 
-/// A comparison. All numbers of a key that does not exist are 0.
+/// A comparison. For a key that does not exist, all numbers are 0.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Compare(Comparison);
 
@@ -81,7 +81,7 @@ impl Compare {
         Self(Comparison { result, target, key: key.into(), operand: Some(operand) })
     }
 
-    /// Holds where the key does not exist.
+    /// Holds if the key does not exist.
     pub fn absent(key: impl Into<Vec<u8>>) -> Self {
         Self::create_revision(key, Order::Equal, 0)
     }
@@ -101,7 +101,7 @@ impl Compare {
         Self::new(key, order, Target::Version, Operand::Version(version))
     }
 
-    /// Compares the value. It holds for no key that does not exist.
+    /// Compares the value. Never holds for a key that does not exist.
     pub fn value(key: impl Into<Vec<u8>>, order: Order, value: impl Into<Vec<u8>>) -> Self {
         Self::new(key, order, Target::Value, Operand::Value(value.into()))
     }
@@ -128,7 +128,7 @@ impl Op {
         Self(Request::Put(PutRequest { key: key.into(), value: value.into(), lease: 0 }))
     }
 
-    /// Puts the key that is written under a lease. For an operation that writes no key it means nothing.
+    /// Puts the written key under a lease. Has no effect on an operation that writes no key.
     #[must_use]
     pub fn under(mut self, lease: LeaseId) -> Self {
         if let Request::Put(put) = &mut self.0 {
@@ -143,24 +143,24 @@ impl Op {
         Self(Request::DeleteRange(DeleteRangeRequest { key, range_end: end }))
     }
 
-    /// Makes a transaction within the transaction.
+    /// Executes a nested transaction.
     pub fn txn(txn: Txn) -> Self {
         Self(Request::Txn(txn.into()))
     }
 }
 
-/// What came of a transaction.
+/// The result of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TxnResult {
-    /// True where all comparisons held.
+    /// True if all comparisons held.
     pub succeeded: bool,
     /// etcd's revision after it.
     pub revision: i64,
-    /// What came of each operation of the list that was chosen, in order.
+    /// The result of each operation of the chosen list, in order.
     pub results: Vec<OpResult>,
 }
 
-/// What came of an operation.
+/// The result of an operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OpResult {
     /// The keys that were read.
@@ -169,7 +169,7 @@ pub enum OpResult {
     Put,
     /// How many keys were deleted.
     Delete(i64),
-    /// The result of a transaction within it.
+    /// The result of a nested transaction.
     Txn(TxnResult),
 }
 

@@ -12,15 +12,15 @@ use crate::message::{EventType, KeyValue, WatchCreateRequest, WatchRequest, Watc
 const ACTION: &str = "watch";
 const WATCH: Call = Call { path: "/etcdserverpb.Watch/Watch", action: ACTION, repeat: Repeat::Always };
 
-/// A watch. Where its connection breaks, it resumes at the next endpoint after the last change that it returned.
+/// A watch. If its connection breaks, it resumes at the next endpoint after the last change that it returned.
 #[derive(Debug)]
 pub struct Watch {
     client: Client,
     range: KeyRange,
-    /// The revision of the next change that may be given.
+    /// The lowest revision of the next change to return.
     next: i64,
     stream: Option<Open>,
-    /// True where etcd refused the watch, and a new token is being tried.
+    /// True if etcd refused the watch, and a new token is being tried.
     is_refused: bool,
 }
 
@@ -28,11 +28,11 @@ pub struct Watch {
 struct Open {
     connection: Connection,
     answers: Streaming<WatchResponse>,
-    /// True once anything arrived on this stream.
+    /// True once anything has arrived on this stream.
     is_proven: bool,
 }
 
-/// Changes that were made by one transaction or by several in a row.
+/// Changes of one transaction, or of several in a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WatchBatch {
     /// The revision of the last of them.
@@ -41,7 +41,7 @@ pub struct WatchBatch {
     pub events: Vec<Event>,
 }
 
-/// A change of a key.
+/// A change to a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// It was written.
@@ -56,12 +56,12 @@ pub enum Event {
 }
 
 impl Client {
-    /// Watches a key, from this revision on.
+    /// Watches a key, starting at this revision.
     pub fn watch_key(&self, key: impl Into<Vec<u8>>, revision: i64) -> Watch {
         Watch::new(self, KeyRange::key(key), revision)
     }
 
-    /// Watches all keys that begin with this, from this revision on: the one after a [`Listing`](crate::Listing)'s.
+    /// Watches all keys with this prefix, starting at this revision: the one after a [`Listing`](crate::Listing)'s.
     pub fn watch_prefix(&self, prefix: impl Into<Vec<u8>>, revision: i64) -> Watch {
         Watch::new(self, KeyRange::prefix(prefix), revision)
     }
@@ -72,12 +72,12 @@ impl Watch {
         Self { client: client.clone(), range, next, stream: None, is_refused: false }
     }
 
-    /// Waits for the next changes. May be dropped at any time without losing one.
+    /// Waits for the next changes. Cancel-safe: dropping it loses none.
     ///
     /// # Errors
-    /// Where no endpoint answers: call it again after a while, and nothing is missed. [`Error::Compacted`] and
-    /// [`Error::HistoryLost`] mean that changes were missed for good: list again, and begin another watch. Else where etcd
-    /// refuses.
+    /// No endpoint answers: call it again after a while, and nothing is missed. [`Error::Compacted`] and
+    /// [`Error::HistoryLost`] mean that changes were missed for good: list again, and start another watch. Otherwise
+    /// etcd refuses.
     pub async fn next(&mut self) -> Result<WatchBatch, Error> {
         loop {
             if self.stream.is_none() {
@@ -138,7 +138,7 @@ impl Watch {
         Ok(())
     }
 
-    /// Finds what it means that etcd ended the watch: an error, or that it is to be opened again.
+    /// Determines why etcd ended the watch: returns an error, or reopens it.
     async fn canceled(&mut self, connection: &Connection, answer: &WatchResponse) -> Result<(), Error> {
         if answer.compact_revision > 0 {
             return Err(Error::Compacted { wanted: self.next });
@@ -156,7 +156,7 @@ impl Watch {
         if self.is_refused { Ok(()) } else { Err(Error::Refused { action: ACTION, endpoint, why }) }
     }
 
-    /// Takes the changes out of an answer; none where it only says how far etcd is.
+    /// Takes the changes out of an answer; `None` if it only reports etcd's progress.
     fn take(&mut self, answer: WatchResponse) -> Option<WatchBatch> {
         let is_delete = |kind: i32| kind == i32::from(EventType::Delete);
         let event = |event: WireEvent| {

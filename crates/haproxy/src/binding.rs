@@ -1,7 +1,7 @@
 //! Tests whether a port can be bound, in the way HAProxy binds it.
 //!
-//! One failed bind makes HAProxy refuse its whole configuration, and pauses its listeners while it tries: so each frontend is
-//! tested before it is written.
+//! One failed bind makes HAProxy refuse its whole configuration, and pauses its listeners while it tries. Each
+//! frontend is therefore tested before it is written.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -11,7 +11,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with, soc
 
 use crate::template::parse_frontend_name;
 
-/// Binds and closes. HAProxy's own listener on the same address does not prevent it: both set `SO_REUSEPORT`.
+/// Binds and closes. HAProxy's own listener on the same address does not interfere: both set `SO_REUSEPORT`.
 pub(crate) fn try_bind(address: SocketAddr) -> io::Result<()> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
@@ -38,7 +38,8 @@ pub(crate) fn supported(addresses: &[IpAddr]) -> Vec<IpAddr> {
     addresses.iter().filter(supported).copied().collect()
 }
 
-/// Returns the frontends that HAProxy reports it cannot bind: `Binding [f:41] for frontend http_80: cannot bind socket …`.
+/// Returns the frontends that HAProxy reports it cannot bind:
+/// `Binding [f:41] for frontend http_80: cannot bind socket …`.
 pub(crate) fn bind_failures(lines: &[String]) -> Vec<(Frontend, String)> {
     let read = |line: &String| {
         let (_, rest) = line.split_once("frontend ")?;

@@ -1,8 +1,8 @@
 //! The commands that change an HAProxy while it runs: how each is written, what answer means success, and what it
 //! does to the [`State`].
 //!
-//! A command is written from parsed values only. The one text that a container chooses is a path prefix. Of a URL path's
-//! characters, the semicolon and the backslash are special on HAProxy's command line.
+//! A command is written from parsed values only. The one text that a container chooses is a path prefix. Of a URL
+//! path's characters, the semicolon and the backslash are special on HAProxy's command line.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -49,8 +49,8 @@ pub(crate) struct Line {
 const MAX_PAYLOAD: usize = 8 * 1024;
 
 impl Command {
-    /// Returns the lines that execute the command, in order. For [`Command::Replace`], `version` is the version of the map that was
-    /// prepared ([`Command::prepare`]).
+    /// Returns the lines that execute the command, in order. For [`Command::Replace`], `version` is the version of
+    /// the map that was prepared ([`Command::prepare`]).
     pub(crate) fn lines(&self, paths: &Paths, version: u32) -> Vec<Line> {
         match self {
             Self::Add(backend, name, address, weight) => vec![
@@ -175,7 +175,7 @@ pub(crate) fn map_file(map: &Map, marked: bool) -> String {
     text
 }
 
-/// Otherwise the first failed check, instead of the third, takes down a server that has just begun to serve.
+/// Marks a new server healthy. Otherwise the first failed check, instead of the third, would take it down.
 fn healthy(backend: Backend, name: &str) -> Line {
     line(format_args!("set server {backend}/{name} health up"), "")
 }

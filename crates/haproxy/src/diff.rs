@@ -1,8 +1,8 @@
 //! The commands that take HAProxy from one state to another. Pure, no IO.
 //!
-//! The routes are right between any two commands: servers are added before the keys that point to them, and removed after. A
-//! slot that a route released is not reused until it is empty and has cooled down: a request that found it a moment ago may
-//! still be choosing a server there.
+//! Routing is correct between any two commands: servers are added before the keys that point to them, and removed
+//! after. A released slot is not reused until it is empty and has cooled down: a request that found it a moment ago
+//! may still be choosing a server there.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, VecDeque};
@@ -14,10 +14,10 @@ use crate::layout::{
     Backend, EXACT, Map, Server, Servers, State, Target, map_key, route_key, servers, strip,
 };
 
-/// The number of changed keys from which a map is replaced whole: HAProxy walks through the map for each key.
+/// The number of changed keys from which a map is replaced as a whole: HAProxy walks through the map for each key.
 const MIN_BULK_EDITS: usize = 32;
 
-/// What has to be done.
+/// The changes to make.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Changes {
     /// The commands, in order.
@@ -28,8 +28,8 @@ pub(crate) struct Changes {
     pub(crate) released: Vec<u32>,
 }
 
-/// Returns what takes these keys from `state` to `table`, with slots from `free`. Keys of UDP, and of frontends that the
-/// state's shape does not have, are skipped.
+/// Returns the changes that take these keys from `state` to `table`, with slots from `free`. Keys of UDP, and of
+/// frontends that the state's shape does not have, are skipped.
 pub(crate) fn changes(
     state: &State,
     free: &mut VecDeque<u32>,
@@ -123,8 +123,8 @@ struct Edit {
     target: Option<Target>,
 }
 
-/// Adds servers and sets weights, higher ones first: HAProxy schedules a server's next turn when its weight is set, and one that
-/// is lowered before another is raised waits for thousands of requests.
+/// Adds servers and sets weights, higher ones first: HAProxy schedules a server's next turn when its weight is set,
+/// and a server lowered before another is raised waits for thousands of requests.
 fn open(backend: Backend, has: &Servers, wanted: &Servers, commands: &mut Vec<Command>) {
     let mut lowered = Vec::new();
     for (name, server) in wanted {
@@ -315,7 +315,7 @@ mod tests {
         })
     }
 
-    /// What traffic sees of a state: servers in maintenance and slot numbers are its own business.
+    /// A state as traffic sees it, without servers in maintenance and slot numbers.
     type Seen = Vec<(String, usize, Vec<(String, u16)>)>;
 
     fn seen(state: &State) -> Seen {

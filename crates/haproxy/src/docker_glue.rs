@@ -1,4 +1,4 @@
-//! The variables of Docker Glue's templates. They know no port but the frontend's, and no route without upstreams.
+//! The variables of Docker Glue's templates. They have no port but the frontend's, and no route without upstreams.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

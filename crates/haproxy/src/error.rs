@@ -10,7 +10,7 @@ pub enum HaproxyError {
     /// A path of the settings has a character that would have to be quoted in HAProxy's configuration.
     #[error("invalid path {path:?}: HAProxy's configuration does not take {found:?} in a path")]
     PathCharacter {
-        /// The path as it was given.
+        /// The path as specified.
         path: PathBuf,
         /// The first such character.
         found: char,
@@ -26,17 +26,17 @@ pub enum HaproxyError {
     /// The file of extra arguments has a line that is not an assignment.
     #[error("{path:?}, line {line}: {reason}")]
     Rc {
-        /// The file.
+        /// The file's path.
         path: PathBuf,
         /// Counted from 1.
         line: usize,
-        /// What is wrong there.
+        /// The problem.
         reason: &'static str,
     },
     /// A template is missing, has a syntax error, or fails to render.
     #[error("cannot render the template {name:?}")]
     Template {
-        /// Its name.
+        /// The template's name.
         name: String,
         /// The template engine's error, with the line.
         source: minijinja::Error,
@@ -44,11 +44,11 @@ pub enum HaproxyError {
     /// A file or directory cannot be read or written.
     #[error("cannot {action} {path:?}")]
     File {
-        /// What was tried: `read`, `write`, `create`.
+        /// The operation: `read`, `write`, `create`.
         action: &'static str,
-        /// Which.
+        /// The file or directory.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
     /// A program could not be started.
@@ -56,7 +56,7 @@ pub enum HaproxyError {
     Run {
         /// The program.
         program: String,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
     /// A program did not exit in time, and was killed.
@@ -64,13 +64,13 @@ pub enum HaproxyError {
     RunTimeout {
         /// The program.
         program: String,
-        /// How long it was given.
+        /// The time limit.
         limit: Duration,
     },
-    /// `haproxy -c` rejected the configuration. The one before stays.
+    /// `haproxy -c` rejected the configuration. The previous one stays in force.
     #[error("HAProxy rejects the configuration: {complaint}")]
     Rejected {
-        /// What it wrote, line by line.
+        /// HAProxy's messages, line by line.
         complaint: String,
     },
     /// HAProxy exited while it started.
@@ -79,10 +79,10 @@ pub enum HaproxyError {
         /// Its output.
         complaint: String,
     },
-    /// A step failed before, and is only repeated after [`crate::Haproxy::retry`].
+    /// A step failed earlier, and is only repeated after [`crate::Haproxy::retry`].
     #[error("{reason}")]
     RetryPending {
-        /// How it failed.
+        /// The earlier error.
         reason: String,
     },
     /// The setting for reloading an HAProxy that is already running cannot be read.
@@ -90,7 +90,7 @@ pub enum HaproxyError {
         "invalid reload command {text:?}: expected a command, or the path of HAProxy's master socket; check the quotes"
     )]
     ReloadCommand {
-        /// As it was given.
+        /// The setting as specified.
         text: String,
     },
     /// The configuration is in its file, and HAProxy could not be started or reloaded with it.
@@ -98,21 +98,21 @@ pub enum HaproxyError {
     NotLoaded {
         /// The configuration file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: Box<HaproxyError>,
     },
-    /// A reload failed. The configuration before stays in force.
+    /// A reload failed. The previous configuration stays in force.
     #[error("reload failed: {reason}")]
     Reload {
-        /// The cause, as far as it is known.
+        /// The cause, if known.
         reason: String,
     },
-    /// A socket of HAProxy's does not answer.
+    /// A socket of HAProxy does not answer.
     #[error("cannot reach HAProxy at {path:?}")]
     Socket {
         /// The socket.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
     /// HAProxy rejected a command.

@@ -1,4 +1,4 @@
-//! Atomic writes: a file is written beside its place, then renamed.
+//! Atomic writes: a file is written beside its destination, then renamed.
 
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -11,8 +11,8 @@ use crate::command::map_file;
 use crate::layout::{Map, State};
 use crate::settings::Paths;
 
-/// Writes this text to a temporary file beside `path`, with the permissions of the file at `path` (else 0600). The file is
-/// deleted when dropped, unless [`put`] moves it.
+/// Writes this text to a temporary file beside `path`, with the permissions of the file at `path` (else 0600). The
+/// file is deleted when dropped, unless [`put`] moves it.
 pub(crate) fn beside(path: &Path, text: &str) -> Result<TempPath, HaproxyError> {
     let write = || {
         let dir = path.parent().unwrap_or(Path::new("/"));
@@ -27,7 +27,7 @@ pub(crate) fn beside(path: &Path, text: &str) -> Result<TempPath, HaproxyError> 
     write().map_err(HaproxyError::file("write", path))
 }
 
-/// Moves a temporary file to its place.
+/// Moves a temporary file to its destination.
 pub(crate) fn put(file: TempPath, path: &Path) -> Result<(), HaproxyError> {
     file.persist(path).map_err(|error| HaproxyError::file("write", path)(error.error))
 }

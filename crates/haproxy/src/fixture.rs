@@ -1,4 +1,4 @@
-//! Route tables in a few words, for the tests of this module.
+//! Compact route tables for the tests of this module.
 
 use std::net::SocketAddr;
 
@@ -14,7 +14,7 @@ pub(crate) fn key(frontend: &str, host: &str, prefix: &str) -> RouteKey {
     }
 }
 
-/// Container number `n`, at 127.0.0.1:(20000 + n).
+/// Returns container number `n`, at 127.0.0.1:(20000 + n).
 pub(crate) fn upstream(n: u16, weight: &str) -> Upstream {
     at(SocketAddr::from(([127, 0, 0, 1], 20000 + n)), weight)
 }
@@ -33,7 +33,7 @@ pub(crate) fn at(address: SocketAddr, weight: &str) -> Upstream {
     }
 }
 
-/// `http:80 example.com/prefix` or `tcp:5432`, with `strip` after it where the prefix is stripped.
+/// Parses `http:80 example.com/prefix` or `tcp:5432`, followed by `strip` if the prefix is stripped.
 pub(crate) fn route(text: &str, upstreams: Vec<Upstream>) -> Route {
     let (text, strip_prefix) = match text.strip_suffix(" strip") {
         Some(rest) => (rest, true),

@@ -1,15 +1,15 @@
-//! The headers that frontends drop, as regular expressions of whole names. HAProxy has names in lower case.
+//! The headers that frontends drop, as regular expressions of whole names. HAProxy converts names to lower case.
 
 use longshore_model::{FORBIDDEN_HEADERS, TRUSTED_HEADER_PREFIX, TRUSTED_HEADERS};
 
-/// Request headers that are for the next hop only, besides `TE`, which HAProxy handles, and `Upgrade`.
+/// Request headers for the next hop only, except `TE`, which HAProxy handles, and `Upgrade`.
 const REQUEST_HOP_BY_HOP: [&str; 5] =
     ["connection", "http2-settings", "keep-alive", "proxy-authorization", "proxy-connection"];
 
-/// Response headers that are for the next hop only. HAProxy handles `Connection` and `Transfer-Encoding`.
+/// Response headers for the next hop only. HAProxy handles `Connection` and `Transfer-Encoding`.
 const RESPONSE_HOP_BY_HOP: [&str; 4] = ["keep-alive", "proxy-authenticate", "proxy-connection", "te"];
 
-/// Returns the pattern of what is dropped from every request.
+/// Returns the pattern of headers dropped from every request.
 pub(crate) fn dropped() -> String {
     let names = REQUEST_HOP_BY_HOP.into_iter().chain(FORBIDDEN_HEADERS).map(str::to_owned);
     let aliases = TRUSTED_HEADERS.into_iter().flat_map(aliases);
@@ -17,13 +17,13 @@ pub(crate) fn dropped() -> String {
     alternatives(names.chain(aliases).chain(prefixed))
 }
 
-/// Returns the pattern of what is dropped from requests of peers that are not trusted.
+/// Returns the pattern of headers dropped from requests of untrusted peers.
 pub(crate) fn trusted() -> String {
     let prefix = format!("{TRUSTED_HEADER_PREFIX}.*");
     alternatives(TRUSTED_HEADERS.into_iter().map(str::to_owned).chain([prefix]))
 }
 
-/// Returns the pattern of what is dropped from every response.
+/// Returns the pattern of headers dropped from every response.
 pub(crate) fn dropped_from_responses() -> String {
     alternatives(RESPONSE_HOP_BY_HOP.into_iter().map(str::to_owned))
 }
@@ -32,7 +32,7 @@ fn alternatives(names: impl Iterator<Item = String>) -> String {
     format!("^({})$", names.collect::<Vec<String>>().join("|"))
 }
 
-/// Returns patterns that together match a name's spellings with an underscore: one for each hyphen that may be one.
+/// Returns patterns that together match a name's spellings with underscores: one for each hyphen that may be one.
 fn aliases(name: &str) -> Vec<String> {
     let hyphens = name.match_indices('-');
     let alias = |(at, _): (usize, &str)| {

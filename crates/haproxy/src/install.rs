@@ -1,7 +1,7 @@
 //! Installs a whole configuration: by a reload, or by starting HAProxy.
 //!
-//! Check, write, reload, verify. If a step fails, the files are restored and the worker before stays; if there is no worker, the
-//! files stay for the next start.
+//! Check, write, reload, verify. If a step fails, the files are restored and the previous worker stays; without a
+//! worker, the files stay for the next start.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -36,8 +36,8 @@ pub(crate) fn arguments(paths: &Paths, extra: &[String]) -> Vec<String> {
     arguments
 }
 
-/// Returns how many slots these frontends' routes need: `least`, doubled until they fit, with room to spare if routes were
-/// unplaced.
+/// Returns how many slots these frontends' routes need: `least`, doubled until they fit, with room to spare if routes
+/// were unplaced.
 pub(crate) fn pool(least: u32, table: &RouteTable, frontends: &BTreeSet<Frontend>, unplaced: usize) -> u32 {
     let slotted = |frontend: Frontend| frontend.protocol == Protocol::Http && frontends.contains(&frontend);
     let routes = table.iter().filter(|route| slotted(route.key.frontend)).count();
@@ -227,7 +227,7 @@ impl Haproxy {
         program::check(&self.settings.binary, &checked, &self.extra).await?;
         let before = std::fs::read_to_string(&self.paths.config).ok();
         {
-            // HAProxy does not start where it cannot bind its socket, and its check does not see that.
+            // HAProxy does not start if it cannot bind its socket, and its check does not detect that.
             files::parent_dir(&self.paths.socket)?;
             let (paths, state) = (self.paths.clone(), state.clone());
             upkeep::off_thread(move || {
@@ -282,7 +282,7 @@ impl Haproxy {
             Some(known) => known.identity.clone(),
             None => self.runtime.identity().await.ok(),
         };
-        // The next worker counts from zero.
+        // The next worker's counters start at zero.
         self.meter.read().await;
         match (&self.paths.master, &self.settings.mode) {
             (Some(socket), _) => master::reload(socket).await?,

@@ -1,12 +1,12 @@
-//! How a route table is laid out in an HAProxy that is configured once. Pure, no IO.
+//! How a route table maps to an HAProxy that is configured once. Pure, no IO.
 //!
-//! An HTTP frontend looks a request up in its map, which names a *slot*, one of a pool of equal backends, and how many segments
-//! to strip off the path. Servers are added to slots, and removed, at run time. A TCP frontend has a backend of its own. Only a
-//! change of the [`Shape`] needs a reload.
+//! An HTTP frontend looks a request up in its map, which names a *slot*, one of a pool of equal backends, and how
+//! many segments to strip off the path. Servers are added to slots, and removed, at run time. A TCP frontend has a
+//! backend of its own. Only a change of the [`Shape`] needs a reload.
 //!
 //! A map's key is the host pattern, the prefix and a slash, marked so that one kind of pattern is never taken for
-//! another: `>example.com/p/`, `example.com/p/` (of `*.example.com`), `/p/`; no host name has the marks `>`, `?` and `/`. The
-//! longest key that a request's `>host/path/` begins with is then the longest prefix in whole segments.
+//! another: `>example.com/p/`, `example.com/p/` (of `*.example.com`), `/p/`; no host name has the marks `>`, `?` and
+//! `/`. The longest key that a request's `>host/path/` begins with is then the longest prefix in whole segments.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -20,8 +20,8 @@ pub(crate) const WILDCARDS: &str = "?";
 /// How the key of an exact host name begins.
 pub(crate) const EXACT: char = '>';
 
-/// How many labels the names of wildcards may have (`*.example.com` has two): the layout has a rule for each number up to one
-/// of these, and a reload goes to the next. A name has at most 127.
+/// How many labels the names of wildcards may have (`*.example.com` has two): the layout has a rule for each number
+/// up to one of these, and a reload goes to the next. A name has at most 127.
 pub(crate) const WILDCARD_LABELS: [usize; 6] = [4, 8, 16, 32, 64, 128];
 
 /// A backend of the layout.
@@ -62,17 +62,17 @@ pub(crate) struct Shape {
     pub(crate) frontends: BTreeSet<Frontend>,
     /// How many slots there are.
     pub(crate) pool: u32,
-    /// There is a statistics page.
+    /// Whether there is a statistics page.
     pub(crate) stats: bool,
     /// How many labels the name of a wildcard may have: one of [`WILDCARD_LABELS`].
     pub(crate) wildcard_labels: usize,
 }
 
-/// Where a map's key points to.
+/// The value of a map's key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) slot: u32,
-    /// How many segments are stripped off the path.
+    /// How many segments to strip off the path.
     pub(crate) strip: usize,
 }
 
@@ -97,17 +97,17 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     /// 0 to 256.
     pub(crate) weight: u16,
-    /// It takes traffic; otherwise it is in maintenance until its connections have ended.
+    /// Whether it takes traffic; if not, it is in maintenance until its connections have ended.
     pub(crate) serving: bool,
 }
 
 /// Servers by name.
 pub(crate) type Servers = BTreeMap<String, Server>;
 
-/// One HTTP frontend's map, without the mark for wildcards.
+/// One HTTP frontend's map, without the wildcard mark.
 pub(crate) type Map = BTreeMap<String, Target>;
 
-/// The state of an HAProxy, as it is or should be.
+/// The actual or desired state of an HAProxy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct State {
     pub(crate) shape: Shape,
@@ -120,8 +120,8 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// Lays the table out in this shape. A route keeps the slot that it has in `before`. Routes without a slot, and those of
-    /// frontends that the shape does not have, are left out.
+    /// Lays the table out in this shape. A route keeps the slot that it has in `before`. Routes without a slot, and
+    /// those of frontends that the shape does not have, are left out.
     pub(crate) fn lay_out(shape: &Shape, table: &RouteTable, before: Option<&Self>) -> Self {
         let mut state = Self { shape: shape.clone(), ..Self::default() };
         let carried = |route: &&Route| shape.frontends.contains(&route.key.frontend);
@@ -194,7 +194,7 @@ pub(crate) fn map_key(key: &RouteKey) -> String {
     text
 }
 
-/// Returns the route of a map's key, or `None` if [`map_key`] does not make such a key.
+/// Returns the route of a map's key, or `None` if [`map_key`] does not produce such a key.
 pub(crate) fn route_key(port: u16, text: &str) -> Option<RouteKey> {
     let (host, prefix) = text.split_once('/')?;
     let host = match host {
@@ -217,7 +217,7 @@ pub(crate) fn wildcard_labels(key: &RouteKey) -> Option<usize> {
     }
 }
 
-/// Returns the least of [`WILDCARD_LABELS`] with which every wildcard of the table is found.
+/// Returns the lowest of [`WILDCARD_LABELS`] that covers every wildcard of the table.
 pub(crate) fn wildcard_labels_needed(table: &RouteTable) -> usize {
     let most = table.iter().filter_map(|route| wildcard_labels(&route.key)).max().unwrap_or(0);
     WILDCARD_LABELS.into_iter().find(|&labels| labels >= most).unwrap_or(most)
@@ -238,13 +238,15 @@ pub(crate) fn servers(route: &Route) -> Servers {
     servers
 }
 
-/// Returns an upstream's weight in HAProxy, which sends nothing to a server of weight 0 even if there is no other.
+/// Returns an upstream's weight in HAProxy, which never sends traffic to a server of weight 0, even if there is no
+/// other.
 pub(crate) fn weight(route: &Route, upstream: &Upstream) -> u16 {
     let all_zero = route.upstreams.iter().all(|upstream| upstream.weight.get() == 0);
     if all_zero { 1 } else { upstream.weight.get() }
 }
 
-/// Returns a server's name. Its address is part of it: a new address is another server, and requests to the old one finish.
+/// Returns a server's name. Its address is part of it: a new address is another server, and requests to the old one
+/// finish.
 fn server_name(upstream: &Upstream) -> String {
     let plain = |c: &char| c.is_ascii_alphanumeric();
     let id: String = upstream.container.id.as_str().chars().filter(plain).take(12).collect();

@@ -1,4 +1,4 @@
-//! The HAProxy engine: keeps HAProxy's routes like a route table, almost always without a reload.
+//! The HAProxy engine: keeps HAProxy's routes in line with a route table, almost always without a reload.
 //!
 //! ```text
 //! RouteTable ─► layout (pure) ─► diff (pure) ─► command ─► runtime ─► the worker's socket
@@ -6,22 +6,23 @@
 //!                  └─► template ─► check ─► files ─► master ──┘  only for a port that comes or goes
 //! ```
 //!
-//! HAProxy is configured once, with a frontend per port and a pool of empty backends; routes are keys of maps, and upstreams are
-//! servers that are added and deleted at run time (`layout`). A `layout::State` records what HAProxy has: only commands that
-//! succeeded count. In doubt it is read back from HAProxy, which is also how an agent that starts takes over a running HAProxy
-//! without a reload.
+//! HAProxy is configured once, with a frontend per port and a pool of empty backends; routes are keys of maps, and
+//! upstreams are servers that are added and deleted at run time (`layout`). A `layout::State` records what
+//! HAProxy has: only commands that succeeded count. In doubt it is read back from HAProxy, which is also how a
+//! starting agent takes over a running HAProxy without a reload.
 //!
-//! [`Haproxy::apply`] does all the work; the one task beside it writes files after a change. [`Haproxy::disturbed`] resolves when
-//! it has to be called again: for a debounced reload, for the sweep of servers whose connections have ended, when HAProxy exits.
-//! What failed is only tried again after [`Haproxy::retry`]: the engine has no timer for that.
+//! [`Haproxy::apply`] does all the work; the one task beside it writes files after a change. [`Haproxy::disturbed`]
+//! resolves when it has to be called again: for a debounced reload, for the sweep of servers whose connections have
+//! ended, when HAProxy exits. A failed step is only retried after [`Haproxy::retry`]: the engine has no timer for
+//! that.
 //!
-//! A template with the built-in layout (the built-in one, or one that extends it) is driven as above. Any other is rendered at every
-//! change, checked, written and reloaded (`template`).
+//! A template with the built-in layout (the built-in one, or one that extends it) is driven as above. Any other is
+//! rendered at every change, checked, written and reloaded (`template`).
 //!
 //! An upstream of weight 0 takes no new traffic while another of its route has more; if all are 0, they share equally.
 //!
-//! Deliberately absent: UDP, which HAProxy does not relay (such routes are skipped), TLS, and any decision about which container
-//! takes traffic.
+//! Deliberately absent: UDP, which HAProxy does not relay (such routes are skipped), TLS, and any decision about
+//! which container takes traffic.
 
 #[cfg(test)]
 mod behaviour;
@@ -67,10 +68,10 @@ use settings::Paths;
 use template::Templates;
 use upkeep::{Due, Writer};
 
-/// What [`Haproxy::apply`] did not do, or not yet. Every other HTTP and TCP route of the table is in force.
+/// What [`Haproxy::apply`] has not done, or not yet. Every other HTTP and TCP route of the table is in force.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
-    /// Frontends that cannot be bound, and why. They are tried again after [`Haproxy::retry`].
+    /// Frontends that cannot be bound, and why. They are retried after [`Haproxy::retry`].
     pub failed: Vec<(Frontend, String)>,
     /// Frontends with routes that wait for a reload.
     pub pending: BTreeSet<Frontend>,
@@ -89,29 +90,30 @@ pub struct Stats {
     pub commands: u64,
 }
 
-/// An HAProxy that carries a route table.
+/// An HAProxy that serves a route table.
 ///
-/// Dropping it stops an HAProxy of its own at once; [`Haproxy::shutdown`] drains it, and [`Haproxy::leave`] lets it run on.
+/// Dropping it stops an HAProxy of its own at once; [`Haproxy::shutdown`] drains it, and [`Haproxy::leave`] keeps it
+/// running.
 pub struct Haproxy {
     settings: Settings,
     paths: Paths,
     /// Arguments from the rc file.
     extra: Vec<String>,
     templates: Arc<Templates>,
-    /// The templates have the built-in layout.
+    /// Whether the templates have the built-in layout.
     has_layout: bool,
     runtime: Runtime,
     meter: Meter,
-    /// In own mode.
+    /// The output of HAProxy, in own mode.
     output: Option<Output>,
-    /// In own mode, while it runs.
+    /// The master process, in own mode, while it runs.
     master: Option<Master>,
     table: RouteTable,
     /// `None` while HAProxy's state is unknown.
     known: Option<Known>,
-    /// Frontends that could not be bound, until they are tried again.
+    /// Frontends that could not be bound, until they are retried.
     refused: BTreeMap<Frontend, String>,
-    /// Frontends without routes, since when.
+    /// Frontends without routes, and since when.
     idle: BTreeMap<Frontend, Instant>,
     stats_refused: bool,
     /// The configuration on disk.
@@ -119,25 +121,25 @@ pub struct Haproxy {
     writer: Option<Writer>,
     last_reload: Option<Instant>,
     due: Due,
-    /// Why a step failed that is only repeated after [`Haproxy::retry`].
+    /// The error of a step that is only repeated after [`Haproxy::retry`].
     last_failure: Option<String>,
-    /// The files lack changes made at run time, because writing them failed.
+    /// Whether the files lack changes made at run time, because writing them failed.
     unwritten: bool,
     stats: Stats,
 }
 
-/// The state of a running HAProxy, and what follows from it.
+/// The state of a running HAProxy, and values derived from it.
 struct Known {
     state: State,
     /// The process that was asked; `None` with a template of another layout.
     identity: Option<Identity>,
     /// Empty slots.
     free: VecDeque<u32>,
-    /// Released slots, since when.
+    /// Released slots, and since when.
     cooling: Vec<(Instant, u32)>,
     /// How many routes found no slot.
     unplaced: usize,
-    /// All keys have to be compared, not only those that changed.
+    /// Whether all keys have to be compared, not only those that changed.
     resync: bool,
 }
 
@@ -152,13 +154,13 @@ impl Known {
 const LUA: &str = include_str!("longshore.lua");
 
 impl Haproxy {
-    /// Reads the templates and the rc file, and takes over an HAProxy that an earlier agent left running in the same directory.
-    /// Otherwise the first [`Haproxy::apply`] starts one, with its routes.
+    /// Reads the templates and the rc file, and takes over an HAProxy that an earlier agent left running in the same
+    /// directory. Otherwise the first [`Haproxy::apply`] starts one, with its routes.
     ///
     /// # Errors
     ///
-    /// The settings are wrong: an invalid path, a template that does not render, an rc file that cannot be read, a directory that
-    /// cannot be created.
+    /// The settings are invalid: an invalid path, a template that does not render, an rc file that cannot be read, a
+    /// directory that cannot be created.
     pub async fn start(mut settings: Settings) -> Result<Self, HaproxyError> {
         let paths = Paths::of(&settings.mode)?;
         let extra = settings.rc_file.as_deref().map(rc::extra_arguments).transpose()?.unwrap_or_default();
@@ -207,13 +209,13 @@ impl Haproxy {
     ///
     /// # Errors
     ///
-    /// A template does not render: the one before stays.
+    /// A template does not render: the previous one stays.
     pub fn reread(&mut self) -> Result<(), HaproxyError> {
         let templates = Templates::new(&self.settings, &self.paths);
         let rendered = templates.render(&State::default(), &RouteTable::default())?;
         self.has_layout = rendered.has_layout;
         self.templates = Arc::new(templates);
-        // HAProxy is compared with what they make of the table.
+        // HAProxy is compared with the new templates' output.
         self.known = None;
         Ok(())
     }
@@ -237,13 +239,13 @@ impl Haproxy {
         Ok(Templates::new(settings, &paths).render(&state, table)?.text)
     }
 
-    /// Puts the table in force. `changed` names every key that may differ since the last call that succeeded; if HAProxy's state is
-    /// unknown, all are compared.
+    /// Puts the table in force. `changed` names every key that may differ since the last call that succeeded; if
+    /// HAProxy's state is unknown, all are compared.
     ///
     /// # Errors
     ///
-    /// A step failed: HAProxy keeps what it has, and changes that did not need the step are made. The step is not repeated
-    /// before [`Haproxy::retry`]. `changed` of a call that failed belongs to the next call's as well.
+    /// A step failed: HAProxy keeps what it has, and changes that did not need the step are still applied. The step
+    /// is not repeated before [`Haproxy::retry`]. Pass `changed` of a failed call to the next call as well.
     pub async fn apply(
         &mut self,
         table: &RouteTable,
@@ -257,7 +259,7 @@ impl Haproxy {
                     self.last_failure = Some(chain(&error));
                 }
                 if self.known.is_none() {
-                    // Nothing else is due while nothing can be done.
+                    // Nothing else is due until a retry.
                     self.due = Due::default();
                 }
                 Err(error)
@@ -265,7 +267,7 @@ impl Haproxy {
         }
     }
 
-    /// Has the next [`Haproxy::apply`] try again what failed and what was refused.
+    /// Has the next [`Haproxy::apply`] retry what failed and what was refused.
     pub fn retry(&mut self) {
         self.last_failure = None;
         if !self.shares_our_network() {
@@ -297,7 +299,7 @@ impl Haproxy {
     /// Reads a running HAProxy's state, if it runs with our configuration; otherwise the state stays unknown.
     async fn recognise(&mut self) -> Result<(), HaproxyError> {
         if !self.has_layout {
-            // Its file is all that is known of it.
+            // Its configuration file is the only record of it.
             if self.written.is_some() {
                 self.known = Some(Known::new(State::default(), None));
             }
@@ -328,7 +330,7 @@ impl Haproxy {
         Ok(())
     }
 
-    /// Makes the changes that need no reload.
+    /// Applies the changes that need no reload.
     async fn change_at_run_time(&mut self, changed: &BTreeSet<RouteKey>) -> Result<(), HaproxyError> {
         let Some(known) = &mut self.known else { return Ok(()) };
         let all = known.resync.then(|| diff::all_keys(&known.state, &self.table));
@@ -385,8 +387,8 @@ impl Haproxy {
         self.stats
     }
 
-    /// Stops an HAProxy of its own: it takes no new connections from now on, and open requests have `grace` to finish. One that
-    /// somebody else runs is left alone.
+    /// Stops an HAProxy of its own: it accepts no new connections, and open requests have `grace` to finish. An
+    /// HAProxy that somebody else runs is left alone.
     pub async fn shutdown(mut self, grace: Duration) {
         self.last_write().await;
         if let Some(mut master) = self.master.take() {
@@ -413,7 +415,7 @@ fn chain(error: &dyn std::error::Error) -> String {
     causes.map(ToString::to_string).collect::<Vec<String>>().join(": ")
 }
 
-/// Returns the frontends of a table that HAProxy carries, and those that it cannot: a port is either HTTP or TCP.
+/// Returns the frontends of a table that HAProxy serves, and those that it cannot: a port is either HTTP or TCP.
 fn frontends(table: &RouteTable) -> (BTreeSet<Frontend>, Vec<(Frontend, String)>) {
     let mut wanted: BTreeSet<Frontend> = table.iter().map(|route| route.key.frontend).collect();
     wanted.retain(|frontend| frontend.protocol != Protocol::Udp);

@@ -1,4 +1,5 @@
-//! HAProxy's master process: starting it, taking over one that an earlier agent left running, stopping it, and reloading it.
+//! HAProxy's master process: starting it, taking over one that an earlier agent left running, stopping it, and
+//! reloading it.
 
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
@@ -46,7 +47,7 @@ pub(crate) struct Status {
     pub(crate) failed: u32,
     /// The serving worker.
     pub(crate) worker: Option<u32>,
-    /// That worker was started by the last reload.
+    /// Whether that worker was started by the last reload.
     pub(crate) fresh: bool,
 }
 
@@ -59,7 +60,7 @@ impl Master {
             .stdin(Stdio::null())
             .stdout(output.writing_end().map_err(fail)?)
             .stderr(output.writing_end().map_err(fail)?)
-            // A group of its own: Ctrl-C in a terminal is the agent's to answer.
+            // Its own process group: Ctrl-C in a terminal is for the agent to handle.
             .process_group(0)
             .spawn()
             .map_err(fail)?;
@@ -69,8 +70,8 @@ impl Master {
         Ok(Self { pidfd, child: Some(child), left: false })
     }
 
-    /// Returns the master that runs with this socket and these arguments. One with other arguments, or one from the pid file that
-    /// does not answer, is stopped.
+    /// Returns the master that runs with this socket and these arguments. One with other arguments, or one from the
+    /// pid file that does not answer, is stopped.
     pub(crate) async fn find(socket: &Path, pid_file: &Path, arguments: &[String]) -> Option<Self> {
         let parse = |text: String| text.trim().parse().ok();
         let noted = std::fs::read_to_string(pid_file).ok().and_then(parse).and_then(|pid| open(pid, socket));
@@ -123,7 +124,7 @@ impl Master {
         let _ = pidfd_send_signal(self.pidfd.as_fd(), signal);
     }
 
-    /// Stops it: it takes no connections from now on, and open requests have `grace` to finish.
+    /// Stops it: it accepts no new connections, and open requests have `grace` to finish.
     pub(crate) async fn stop(&mut self, grace: Duration) {
         for (signal, wait) in [
             (Signal::USR1, grace),
@@ -159,7 +160,7 @@ impl Drop for Master {
 
 /// Opens a process whose command line names this socket. Returns its id, its descriptor and its command line.
 fn open(pid: u32, socket: &Path) -> Option<(u32, OwnedFd, Vec<u8>)> {
-    // RetryPending before the command line is read, so that the pid is not another process's by then.
+    // Opened before the command line is read, so that the pid is not another process's by then.
     let pidfd = pidfd_open(Pid::from_raw(i32::try_from(pid).ok()?)?, PidfdFlags::empty()).ok()?;
     let words = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     let names = words.split(|byte| *byte == 0).any(|word| word == socket.as_os_str().as_bytes());
@@ -178,8 +179,8 @@ pub(crate) async fn status(socket: &Path) -> Option<Status> {
     parse_status(&ask(socket, "show proc\n").await.ok()?)
 }
 
-/// Returns the status of a master that is known to run: for a moment around a reload, it re-executes itself and refuses or
-/// drops connections.
+/// Returns the status of a master that is known to run: for a moment around a reload, it re-executes itself and
+/// refuses or drops connections.
 async fn status_of_running(socket: &Path) -> Option<Status> {
     let limit = Instant::now() + STATUS_TIMEOUT;
     loop {
@@ -190,7 +191,7 @@ async fn status_of_running(socket: &Path) -> Option<Status> {
     }
 }
 
-/// Reloads a master, and waits until the new worker serves. If that fails, the worker before stays.
+/// Reloads a master, and waits until the new worker serves. If that fails, the previous worker stays.
 pub(crate) async fn reload(socket: &Path) -> Result<(), HaproxyError> {
     let fail = |reason: &str| HaproxyError::Reload { reason: reason.to_owned() };
     let before =

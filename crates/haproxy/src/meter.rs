@@ -1,7 +1,7 @@
 //! HAProxy's traffic, read from its stats socket on demand.
 //!
-//! HAProxy counts per proxy, and each worker starts at zero. The meter adds up what it reads, per frontend. What a replaced worker
-//! still does for its last connections is not counted.
+//! HAProxy counts per proxy, and each worker starts at zero. The meter adds up what it reads, per frontend. Traffic
+//! of a replaced worker's last connections is not counted.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -45,7 +45,7 @@ struct Inner {
 
 #[derive(Default)]
 struct Totals {
-    /// The worker that was read last, and its counters.
+    /// The worker that was last read, and its counters.
     worker: u32,
     read: BTreeMap<Proxy, FrontendTraffic>,
     frontends: BTreeMap<Frontend, FrontendTraffic>,
@@ -118,7 +118,7 @@ impl Totals {
             };
             let was = before.get(proxy).copied().unwrap_or_default();
             let total = self.frontends.entry(frontend).or_default();
-            // A counter that went down was cleared.
+            // A counter that decreased was cleared.
             let grown = |is: u64, was: u64| is.checked_sub(was).unwrap_or(is);
             for ((total, is), was) in total.responses.iter_mut().zip(is.responses).zip(was.responses) {
                 *total += grown(is, was);
@@ -183,7 +183,7 @@ mod tests {
         let slots = BTreeMap::from([(1, 80)]);
         totals.add(100, parse(STAT), &slots);
         totals.add(100, parse(&STAT.replace("2,10,20", "0,15,20")), &slots);
-        // After a reload they begin at zero.
+        // After a reload the counters start at zero.
         totals.add(101, parse(STAT), &slots);
         let http = FrontendTraffic {
             responses: [0, 14, 0, 0, 2],

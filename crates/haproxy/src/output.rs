@@ -1,7 +1,7 @@
-//! HAProxy's output, line by line into the log.
+//! Forwards HAProxy's output to the log, line by line.
 //!
-//! It goes through a named pipe, so that an agent that takes over a running HAProxy reads it again. HAProxy's end of the pipe
-//! does not block: without a reading agent, lines are lost and HAProxy goes on.
+//! It goes through a named pipe, which an agent that takes over a running HAProxy opens again. HAProxy's end of the
+//! pipe does not block: without a reading agent, lines are lost and HAProxy continues.
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
@@ -29,7 +29,7 @@ pub(crate) struct Output {
 #[derive(Default)]
 struct Lines {
     kept: VecDeque<String>,
-    /// How many were read so far.
+    /// How many lines have been read.
     read: usize,
 }
 
@@ -45,7 +45,7 @@ impl Output {
             Err(_) => rustix::fs::mkfifoat(CWD, path, Mode::RUSR | Mode::WUSR)
                 .map_err(|errno| fail("create")(errno.into()))?,
         }
-        // Open for writing too, the pipe does not end when HAProxy exits.
+        // Opened for writing too, so the pipe does not end when HAProxy exits.
         let receiver = pipe::OpenOptions::new().read_write(true).open_receiver(path).map_err(fail("read"))?;
         let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let writing_end =
@@ -60,12 +60,12 @@ impl Output {
         self.writing_end.try_clone()
     }
 
-    /// Returns how many lines were read so far.
+    /// Returns how many lines have been read.
     pub(crate) fn position(&self) -> usize {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).read
     }
 
-    /// Returns the lines since a position, once none has come for a moment.
+    /// Returns the lines since a position, once no more arrive for a moment.
     pub(crate) async fn recent(&self, position: usize) -> Vec<String> {
         let mut before = usize::MAX;
         while before != self.position() {

@@ -1,4 +1,4 @@
-//! Runs programs to their end: `haproxy -c`, and reload commands.
+//! Runs programs to completion: `haproxy -c`, and reload commands.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -42,7 +42,7 @@ pub(crate) async fn check(binary: &Path, config: &Path, extra: &[String]) -> Res
     let mut arguments: Vec<&OsStr> = vec![OsStr::new("-c"), OsStr::new("-f"), config.as_os_str()];
     arguments.extend(extra.iter().map(OsStr::new));
     let outcome = run(binary.as_os_str(), &arguments).await?;
-    // NOTICE lines only have the version.
+    // NOTICE lines only contain the version.
     let complaint: Vec<String> =
         outcome.lines.into_iter().filter(|line| !line.starts_with("[NOTICE]")).collect();
     if outcome.success {
@@ -54,7 +54,7 @@ pub(crate) async fn check(binary: &Path, config: &Path, extra: &[String]) -> Res
     for line in &complaint {
         tracing::warn!(target: "longshore::haproxy", "{line}");
     }
-    // The same text for the same error: without HAProxy's process id and the temporary file's name.
+    // Removes HAProxy's process id and the temporary file's name, so that the same error has the same text.
     let file = config.display().to_string();
     let plain = |line: &String| {
         line.split_once(") : ").map_or(line.as_str(), |(_, rest)| rest).replace(&file, "haproxy.cfg")

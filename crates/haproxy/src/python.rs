@@ -1,4 +1,4 @@
-//! What templates that were written for Python's Jinja2 use and minijinja does not have: Python 2's methods of dictionaries,
+//! Features of Python's Jinja2 that templates use and minijinja lacks: Python 2's methods of dictionaries,
 //! `"%s" % x`, lists that grow, and dictionaries with a default.
 //!
 //! minijinja's operators and literals cannot be extended, so a template's source is rewritten, token by token.
@@ -12,7 +12,7 @@ use minijinja::value::{Enumerator, Object, ObjectRepr, Value, ValueKind, from_ar
 use minijinja::{Environment, Error, ErrorKind, State};
 use minijinja_contrib::pycompat;
 
-/// The function that makes a list that can grow.
+/// The function that creates a growable list.
 const LIST: &str = "python_list";
 
 /// Methods that change a list.
@@ -45,7 +45,7 @@ fn method(state: &mut State, value: &Value, name: &str, arguments: &[Value]) -> 
 #[derive(Debug)]
 pub(crate) struct DefaultDict {
     pub(crate) entries: BTreeMap<String, Value>,
-    /// What an absent key has.
+    /// The value of an absent key.
     pub(crate) default: Value,
 }
 
@@ -133,8 +133,8 @@ impl Object for List {
     }
 }
 
-/// Returns a template's source with what minijinja cannot parse or do as Python does said in another way. Lines stay where
-/// they are. A source that is no template is returned as it is: compiling it says what is wrong.
+/// Returns a template's source, rewritten where minijinja cannot parse it or differs from Python. Line numbers do not
+/// change. A source that is not a template is returned unchanged: compiling it reports the error.
 pub(crate) fn rewrite(source: &str) -> String {
     let tokens: Result<Vec<(Token, Span)>, Error> =
         tokenize(source, false, SyntaxConfig::default()).collect();
@@ -160,7 +160,7 @@ pub(crate) fn rewrite(source: &str) -> String {
     apply(source, edits)
 }
 
-/// A piece of the source that becomes another.
+/// A replacement of a piece of the source.
 struct Edit {
     start: usize,
     end: usize,
@@ -190,7 +190,7 @@ fn apply(source: &str, mut edits: Vec<Edit>) -> String {
     rewritten
 }
 
-/// `"…" % x` and `"…" % (x, y)` become `"…"|format(x)` and `"…"|format(x, y)`.
+/// Rewrites `"…" % x` and `"…" % (x, y)` to `"…"|format(x)` and `"…"|format(x, y)`.
 fn format_operator(tokens: &[(Token, Span)], at: usize, edits: &mut Vec<Edit>) {
     let Some(last) = operand(tokens, at + 1) else { return };
     let Some((_, operator)) = tokens.get(at) else { return };
@@ -208,7 +208,7 @@ fn format_operator(tokens: &[(Token, Span)], at: usize, edits: &mut Vec<Edit>) {
     edits.push(Edit::insert(end(tokens, last), ")"));
 }
 
-/// `x in http_mapping` becomes `x in http_mapping.keys()`, as an absent key has a value there.
+/// Rewrites `x in http_mapping` to `x in http_mapping.keys()`, as an absent key has a value there.
 fn membership(tokens: &[(Token, Span)], at: usize, edits: &mut Vec<Edit>) {
     let Some((Token::Ident(name), _)) = tokens.get(at + 1) else { return };
     let Some((_, depth)) = DEFAULT_DICTS.iter().find(|(dict, _)| dict == name) else { return };

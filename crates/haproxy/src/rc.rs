@@ -8,11 +8,11 @@ use std::path::Path;
 
 use crate::HaproxyError;
 
-/// Arguments that are Longshore's to give, and how many words follow each.
+/// Arguments that only Longshore may set, and how many words follow each.
 const RESERVED: [(&str, usize); 7] =
     [("-D", 0), ("-W", 0), ("-Ws", 0), ("-db", 0), ("-S", 1), ("-p", 1), ("-c", 0)];
 
-/// Returns the extra arguments in the file; none if there is no such file.
+/// Returns the extra arguments in the file; none if the file does not exist.
 pub(crate) fn extra_arguments(path: &Path) -> Result<Vec<String>, HaproxyError> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
@@ -50,7 +50,7 @@ fn parse(text: &str) -> Result<Vec<String>, (usize, &'static str)> {
     Ok(options)
 }
 
-/// Returns the arguments without those that Longshore gives itself.
+/// Returns the arguments without those that Longshore sets itself.
 fn without_reserved(options: &[String], path: &Path) -> Vec<String> {
     let mut kept = Vec::new();
     let mut words = options.iter();

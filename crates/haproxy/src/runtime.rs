@@ -1,7 +1,8 @@
 //! The stats socket: commands in, answers out.
 //!
-//! Each batch has a connection: all lines are written at once in interactive mode, where each answer ends with a prompt, which
-//! separates them. Answers are read while lines are still being written: HAProxy stops reading while its answers are not read.
+//! Each batch has its own connection. All lines are written at once in interactive mode, where each answer ends with
+//! a prompt, which separates them. Answers are read while lines are still being written: HAProxy stops reading while
+//! its answers are not read.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -29,7 +30,7 @@ pub(crate) struct Runtime {
     path: PathBuf,
 }
 
-/// What a running process reports of itself.
+/// The identity that a running process reports.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Identity {
     /// The worker's process.
@@ -87,8 +88,8 @@ impl Runtime {
     ///
     /// # Errors
     ///
-    /// A command was rejected: the others were still sent, and `state` has those that succeeded. If the socket failed, HAProxy's
-    /// state is unknown.
+    /// A command was rejected: the others were still sent, and `state` has those that succeeded. If the socket
+    /// failed, HAProxy's state is unknown.
     pub(crate) async fn carry_out(
         &self,
         paths: &Paths,
@@ -203,8 +204,8 @@ fn map_port(line: &str, paths: &Paths) -> Option<u16> {
     name.strip_prefix("http_")?.strip_suffix(".map")?.parse().ok()
 }
 
-/// Parses a map and its mark from the answer to `show map PATH`, with `0x… key value` in each line. Other lines are skipped: the
-/// layout overwrites them.
+/// Parses a map and its mark from the answer to `show map PATH`, with `0x… key value` in each line. Other lines are
+/// skipped: the layout overwrites them.
 fn read_map(text: &str) -> (Map, bool) {
     let mut map = Map::new();
     let mut marked = false;

@@ -1,4 +1,4 @@
-//! The engine's settings, and the paths that follow from them.
+//! The engine's settings, and the paths derived from them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -16,13 +16,14 @@ pub(crate) const BUILT_IN: &str = "haproxy.cfg.j2";
 pub enum Mode {
     /// Longshore runs it in master-worker mode, and restarts it when it exits.
     Own {
-        /// The directory of its configuration, maps, sockets and output. Created with mode 0700. HAProxy outlives an agent that is
-        /// killed, and the next one finds it here.
+        /// The directory of its configuration, maps, sockets and output. Created with mode 0700. HAProxy outlives an
+        /// agent that is killed, and the next one finds it here.
         dir: PathBuf,
     },
     /// Somebody else runs it. Longshore writes its whole configuration file and reloads it.
     Attach {
-        /// The absolute path of the configuration file. The maps are in a directory beside it, whose name ends in `.maps`.
+        /// The absolute path of the configuration file. The maps are in a directory beside it, whose name ends in
+        /// `.maps`.
         config: PathBuf,
         /// Its stats socket, whose directory is created if missing. If `None`: the one that the configuration file
         /// declares, else the distribution's, else one beside the maps. The built-in template declares it with level
@@ -43,8 +44,8 @@ pub enum Reload {
 }
 
 impl Reload {
-    /// Parses a flag: a command, with quotes as in a shell, or the absolute path of a master socket. A path alone is a command if it
-    /// is a regular file; otherwise it is a socket, which may not exist yet.
+    /// Parses a flag: a command, with quotes as in a shell, or the absolute path of a master socket. A path alone is
+    /// a command if it is a regular file; otherwise it is a socket, which may not exist yet.
     ///
     /// # Errors
     ///
@@ -74,23 +75,24 @@ pub struct Settings {
     pub template_dirs: Vec<PathBuf>,
     /// The name of the template. Default: `haproxy.cfg.j2`, which is built in.
     pub template_file: Option<String>,
-    /// Where HAProxy sends its access log, in the words of its `log` directive. Default: `/dev/log local0` for an HAProxy
-    /// that runs already, where the host has `/dev/log`, else none.
+    /// Where HAProxy sends its access log, in the syntax of its `log` directive. Default: `/dev/log local0` for an
+    /// HAProxy that is already running, if the host has `/dev/log`, else none.
     pub log: Option<String>,
     /// The address of the statistics page. Default: 127.0.0.1:5000.
     pub stats: Option<SocketAddr>,
     /// The least time between two reloads: changes in between share the next. Default: 100 ms.
     pub reload_debounce: Duration,
-    /// The caller retries. If it does not, a configuration that passed `haproxy -c` stays in its file when the reload fails, for
-    /// HAProxy's next start. Default: true.
+    /// Whether the caller retries. If not, a configuration that passed `haproxy -c` stays in its file when the reload
+    /// fails, for HAProxy's next start. Default: true.
     pub retries: bool,
-    /// How long a frontend without routes goes on listening (it answers 404) before a reload removes it: a container that restarts
-    /// brings it back. Default: 5 s.
+    /// How long a frontend without routes keeps listening (it answers 404) before a reload removes it, in case a
+    /// restarting container brings it back. Default: 5 s.
     pub linger: Duration,
-    /// How long after a change at run time the files are written, for an HAProxy that somebody else restarts. Default: 1 s.
+    /// How long after a change at run time the files are written, for an HAProxy that somebody else restarts.
+    /// Default: 1 s.
     pub write_delay: Duration,
-    /// A file of shell assignments, whose `OPTIONS="…"` are extra arguments for HAProxy (the old `--rc`). Read as data, never run. It
-    /// may be missing.
+    /// A file of shell assignments, whose `OPTIONS="…"` are extra arguments for HAProxy (the old `--rc`). Read as
+    /// data, never run. It may be missing.
     pub rc_file: Option<PathBuf>,
     /// How many backends there are for routes. Doubled when they run out. Default: 128.
     pub pool: u32,
@@ -160,7 +162,7 @@ pub(crate) struct Paths {
     pub(crate) lua: PathBuf,
     /// The stats socket.
     pub(crate) socket: PathBuf,
-    /// The master's socket, if it is known.
+    /// The master's socket, if known.
     pub(crate) master: Option<PathBuf>,
 }
 
@@ -249,7 +251,7 @@ mod tests {
         let path = |path: &Path| path.to_str().unwrap().to_owned();
         assert_eq!(Reload::parse(&path(&script)).unwrap(), command(&[&path(&script)]));
         assert_eq!(Reload::parse(&path(&socket)).unwrap(), Reload::Master(socket));
-        // HAProxy may come up after Longshore.
+        // HAProxy may start after Longshore.
         assert_eq!(Reload::parse("/nonexistent/s").unwrap(), Reload::Master("/nonexistent/s".into()));
         let quoted = Reload::parse("sh -c 'kill -USR2 \"$(cat /run/haproxy.pid)\"'").unwrap();
         assert_eq!(quoted, command(&["sh", "-c", "kill -USR2 \"$(cat /run/haproxy.pid)\""]));

@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-/// Where distributions have it, in order of preference.
+/// Where distributions put it, in order of preference.
 const USUAL: [&str; 2] = ["/run/haproxy/admin.sock", "/var/lib/haproxy/stats"];
 
-/// Returns the socket that this configuration file declares, else a usual one whose directory exists, else one in `fallback`, a
-/// directory that survives a restart of the host.
+/// Returns the socket that this configuration file declares, else a usual one whose directory exists, else one in
+/// `fallback`, a directory that survives a restart of the host.
 pub(crate) fn choose(config: &Path, fallback: &Path) -> PathBuf {
     let declared = std::fs::read_to_string(config).ok().and_then(|text| declared(&text));
     let usual = || USUAL.map(PathBuf::from).into_iter().find(|path| path.parent().is_some_and(Path::is_dir));

@@ -1,19 +1,19 @@
 //! Renders the configuration from Jinja2 templates.
 //!
-//! A template is looked for in the settings' directories first, then among the built-in ones, of which there is one:
-//! `haproxy.cfg.j2`. A template of one's own may extend it (also one of the same name), or stand alone. What may be used in
-//! it:
+//! A template is searched for in the settings' directories first, then among the built-in ones, of which there is
+//! one: `haproxy.cfg.j2`. A custom template may extend it (even under the same name), or stand alone. Available
+//! variables:
 //!
-//! | variable | what it is |
+//! | variable | value |
 //! |---|---|
 //! | `routes` | list, in order of port, protocol, host and prefix: `port`, `protocol` (`http`, `tcp`), `host` (`example.com`, `*.example.com`, `*`), `prefix` (no outer slashes; empty for all paths), `strip_prefix` (bool), `backend` (its name in the built-in layout), `upstreams` |
 //! | `routes[].upstreams` | list, in order of container ids: `container` (name), `id` (12 digits), `address` (`ip:port`), `ip`, `port`, `weight` (0 to 256) |
 //! | `frontends` | list of the ports that are listened on: `name`, `protocol`, `port`, `binds` (what goes after `bind`), `map` (HTTP: the map's file), `backend` (TCP) |
 //! | `backends` | list: `name`, `protocol`, `servers` (`name`, `address`, `weight`) |
-//! | `description` | the fingerprint of all that only a reload changes |
+//! | `description` | the fingerprint of everything that only a reload changes |
 //! | `socket` | the stats socket to declare |
 //! | `stats` | address of the statistics page, or none |
-//! | `trusted` | the networks of proxies that are believed, `10.0.0.0/8`; often empty |
+//! | `trusted` | the networks of trusted proxies, `10.0.0.0/8`; often empty |
 //! | `user`, `group`, `threads` | or none |
 //! | `log` | where the access log goes (`/dev/log local0`), or none |
 //! | `lua`, `wildcard_labels`, `dropped_headers`, `dropped_response_headers`, `trusted_headers` | for the built-in layout |
@@ -21,13 +21,14 @@
 //! | `http_mapping` | Docker Glue's: `http_mapping[port][host][prefix]` is a list of `(ip, weight, strip_prefix)`, strings, the last `'1'` or `'0'` |
 //! | `tcp_mapping` | Docker Glue's: `tcp_mapping[port]` is a list of `(ip, weight)` |
 //!
-//! Docker Glue's three know no port but the frontend's: an upstream on another port (`listen`, or a published port of
-//! another host) is left out of them, with a warning, and as ever a route without upstreams is not in them. `re_escape` is a filter, and strings, maps and lists have
-//! Python's methods (`format`, `items`, `has_key`, `append`, …). Nothing is escaped: every value was parsed, and has no character
-//! that ends a word of the configuration.
+//! Docker Glue's three variables have no port but the frontend's: an upstream on another port (`listen`, or a
+//! published port of another host) is left out, with a warning. As always, so is a route without upstreams.
+//! `re_escape` is a filter, and strings, maps and lists have Python's methods (`format`, `items`, `has_key`,
+//! `append`, …). Nothing is escaped: every value was parsed, and contains no character that ends a word of the
+//! configuration.
 //!
-//! A template whose output does not have the built-in layout's `description` is taken as it is: every change of its
-//! text is checked, written and reloaded.
+//! If a template's output lacks the built-in layout's `description`, every change of its text is checked, written and
+//! reloaded.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
@@ -41,7 +42,7 @@ use crate::layout::{Backend, Shape, State, Target, bare, map_key, weight};
 use crate::settings::{BUILT_IN, Paths, Settings};
 use crate::{docker_glue, headers, python};
 
-/// The built-in template's other name, which no template of one's own hides.
+/// The built-in template's other name, which no custom template can shadow.
 const BUILT_IN_ALWAYS: &str = "built-in/haproxy.cfg.j2";
 
 const BUILT_IN_TEXT: &str = include_str!("haproxy.cfg.j2");
@@ -59,7 +60,7 @@ pub(crate) struct Rendered {
     pub(crate) text: String,
     /// The fingerprint of the shape, which HAProxy reports as its `description`.
     pub(crate) description: String,
-    /// It has the built-in layout, so that routes can change without a reload.
+    /// Whether it has the built-in layout, which lets routes change without a reload.
     pub(crate) has_layout: bool,
 }
 
@@ -68,7 +69,7 @@ impl Templates {
         let mut environment = Environment::new();
         environment.set_auto_escape_callback(|_| AutoEscape::None);
         environment.set_path_join_callback(|name, parent| match name {
-            // A template of one's own with the default name extends the built-in one, not itself.
+            // A custom template with the default name extends the built-in one, not itself.
             BUILT_IN if parent == BUILT_IN => BUILT_IN_ALWAYS.into(),
             name => name.into(),
         });
@@ -136,7 +137,7 @@ impl Templates {
         let template = self.environment.get_template(name).map_err(fail)?;
         let mut text =
             template.render(context! { ..own, ..docker_glue::variables(&routes) }).map_err(fail)?;
-        // HAProxy takes a last line without a line end for a truncated file.
+        // HAProxy treats a last line without a line end as a truncated file.
         if !text.ends_with('\n') {
             text.push('\n');
         }
@@ -145,7 +146,7 @@ impl Templates {
 
     fn frontend(&self, frontend: &Frontend) -> Value {
         let bind = |ip: &IpAddr| match ip {
-            // Without this, `::` is IPv4 too, and the same port on 0.0.0.0 is taken.
+            // Without this, `::` covers IPv4 too and conflicts with the same port on 0.0.0.0.
             IpAddr::V6(ip) => format!("[{ip}]:{} v6only", frontend.port),
             IpAddr::V4(ip) => format!("{ip}:{}", frontend.port),
         };
@@ -240,7 +241,7 @@ fn route_value(route: &Route, state: &State) -> Value {
     }
 }
 
-/// Python's `re.escape`.
+/// Implements Python's `re.escape`.
 fn re_escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {

@@ -1,4 +1,4 @@
-//! What is due without a change of routes: debounced reloads, the sweep, and files after changes at run time.
+//! Work that is due without a change of routes: debounced reloads, the sweep, and files after changes at run time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,11 +8,11 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::{Haproxy, HaproxyError, Known, diff, files, program};
 
-/// How long a withdrawn server is kept before it is deleted, and a slot before it is reused: a request that was on its way there
-/// has arrived by then.
+/// How long a withdrawn server is kept before it is deleted, and a slot before it is reused: a request that was on
+/// its way there has arrived by then.
 pub(crate) const SWEEP_DELAY: Duration = Duration::from_secs(2);
 
-/// The interval at which deleting servers with open connections is tried again.
+/// The interval at which deleting servers with open connections is retried.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The interval at which a running HAProxy's identity is checked: nothing reports that somebody else reloaded it.
@@ -25,11 +25,11 @@ pub(crate) struct Due {
     pub(crate) reload: Option<Instant>,
     /// Frontends without routes.
     pub(crate) linger: Option<Instant>,
-    /// Servers in maintenance and slots that were given up.
+    /// Servers in maintenance, and released slots.
     pub(crate) sweep: Option<Instant>,
-    /// Files that do not say what runs.
+    /// Files that are behind the running state.
     pub(crate) write: Option<Instant>,
-    /// The check of HAProxy's identity. Kept, so that a busy caller does not postpone it for ever.
+    /// The check of HAProxy's identity. Kept, so that a busy caller does not postpone it forever.
     pub(crate) poll: Option<Instant>,
 }
 
@@ -43,8 +43,8 @@ impl Due {
 pub(crate) type Writer = JoinHandle<Result<String, HaproxyError>>;
 
 impl Haproxy {
-    /// Resolves when [`Haproxy::apply`] has to be called although no route changed. Cancel-safe. Does not resolve again for what
-    /// `apply` has handled.
+    /// Resolves when [`Haproxy::apply`] has to be called although no route changed. Cancel-safe. Does not resolve
+    /// again for what `apply` has handled.
     pub async fn disturbed(&mut self) {
         loop {
             let next = self.due.next();
@@ -77,7 +77,7 @@ impl Haproxy {
         }
     }
 
-    /// Returns whether another worker answers, or none.
+    /// Returns whether another worker, or none, answers.
     async fn was_replaced(&self) -> bool {
         let Some(Known { identity: Some(was), .. }) = &self.known else { return false };
         match self.runtime.identity().await {
@@ -121,7 +121,7 @@ impl Haproxy {
         Ok(())
     }
 
-    /// Writes the files after changes at run time, in a task of its own.
+    /// Writes the files after changes at run time, in a background task.
     pub(crate) async fn write_if_due(&mut self) -> Result<(), HaproxyError> {
         let now = Instant::now();
         if self.unwritten && self.last_failure.is_none() {
@@ -183,7 +183,7 @@ impl Haproxy {
         }
     }
 
-    /// Waits for the files to be written, and logs an error that nobody is there to get.
+    /// Waits for the files to be written, and logs an error, as no caller is left to receive it.
     pub(crate) async fn last_write(&mut self) {
         if let Err(error) = self.settle_writer().await {
             tracing::warn!(

@@ -1,6 +1,6 @@
-//! An upstream, as one worker sees it: does it answer.
+//! An upstream's availability, as seen by one worker.
 //!
-//! A backend lives as long as a route of this worker names it; then it is retired.
+//! A backend lives as long as a route of this worker refers to it; then it is retired.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -17,24 +17,24 @@ use tokio::net::TcpStream;
 use crate::balance::Fit;
 use crate::observation::{Observation, Observer};
 
-/// Most upstreams tried after the first for one request or connection.
+/// Maximum number of upstreams tried after the first for one request or connection.
 pub(crate) const MAX_RETRIES: usize = 3;
 /// How long an upstream is passed over after its first failure; doubled by each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// The longest such pause.
 const MAX_PAUSE: Duration = Duration::from_secs(5);
-/// At most one observation of the same upstream in this time.
+/// Minimum time between two observations of the same upstream.
 const OBSERVATION_INTERVAL: Duration = Duration::from_millis(100);
-/// At most one line of the log about the same upstream in this time.
+/// Minimum time between two log lines about the same upstream.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 /// One upstream of one worker.
 pub(crate) struct Backend {
-    /// Different for each backend that this worker ever had.
+    /// Unique among the backends of this worker, including past ones.
     pub(crate) id: u64,
     pub(crate) address: SocketAddr,
     container: ContainerRef,
-    /// How many routes name it.
+    /// How many routes refer to it.
     routes: Cell<usize>,
     failures: Cell<u32>,
     paused_until: Cell<Option<Instant>>,
@@ -58,7 +58,7 @@ impl Hash for Backend {
 }
 
 impl Backend {
-    /// Returns whether it is worth a try.
+    /// Returns whether it may be picked.
     pub(crate) fn fit(&self) -> Fit {
         match self.paused_until.get() {
             Some(until) if Instant::now() < until => Fit::Failing,
@@ -66,15 +66,15 @@ impl Backend {
         }
     }
 
-    /// Returns whether no route names it any more.
+    /// Returns whether no route refers to it any more.
     pub(crate) fn is_retired(&self) -> bool {
         self.routes.get() == 0
     }
 
-    /// Opens a connection within `limit`, and remembers how that went.
+    /// Opens a connection within `limit`, and records the result.
     pub(crate) async fn connect(&self, limit: Duration, observer: &Observer) -> io::Result<TcpStream> {
         if self.paused_until.get().is_some() {
-            // One request finds out whether it is back; the others keep passing it over.
+            // One request checks whether it is back; the others keep passing it over.
             self.paused_until.set(Some(Instant::now() + self.pause()));
         }
         let connecting = TcpStream::connect(self.address);
@@ -85,7 +85,7 @@ impl Backend {
         match &stream {
             Ok(stream) => {
                 self.answered();
-                // Only costs latency where it fails.
+                // A failure only costs latency.
                 let _ = stream.set_nodelay(true);
             }
             Err(error) => self.failed(error, observer),
@@ -93,13 +93,13 @@ impl Backend {
         stream
     }
 
-    /// Notes that it answered: earlier failures are forgotten.
+    /// Records that it answered: earlier failures are forgotten.
     pub(crate) fn answered(&self) {
         self.failures.set(0);
         self.paused_until.set(None);
     }
 
-    /// Notes that it did not: it is passed over for a while, which is reported.
+    /// Records a failure: it is passed over for a while, which is reported.
     pub(crate) fn failed(&self, error: &io::Error, observer: &Observer) {
         use io::ErrorKind::{
             ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable, TimedOut,
@@ -107,7 +107,7 @@ impl Backend {
         let at_fault = [ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable, TimedOut]
             .contains(&error.kind());
         if !at_fault {
-            // This host is out of descriptors or ports, which says nothing of the upstream.
+            // This host is out of descriptors or ports, which is not the upstream's fault.
             self.log("cannot connect to upstream", error);
             return;
         }
@@ -124,7 +124,7 @@ impl Backend {
         }
     }
 
-    /// Logs what is wrong with it, at most once in [`LOG_INTERVAL`]: what every request finds would fill the disk.
+    /// Logs a problem with it, at most once per [`LOG_INTERVAL`]: a line per request would fill the disk.
     pub(crate) fn log(&self, problem: &str, error: &dyn fmt::Display) {
         let now = Instant::now();
         if self.logged.get().is_none_or(|at| now - at >= LOG_INTERVAL) {
@@ -138,7 +138,7 @@ impl Backend {
     }
 }
 
-/// The upstreams that a worker's routes name.
+/// The upstreams that a worker's routes refer to.
 #[derive(Default)]
 pub(crate) struct Backends {
     named: RefCell<HashMap<(ContainerRef, SocketAddr), Rc<Backend>>>,
@@ -146,7 +146,7 @@ pub(crate) struct Backends {
 }
 
 impl Backends {
-    /// Returns the backend of an upstream that one more route names.
+    /// Returns the backend of an upstream for one more route.
     pub(crate) fn hold(&self, upstream: &Upstream) -> Rc<Backend> {
         let mut named = self.named.borrow_mut();
         let backend = named.entry((upstream.container.clone(), upstream.address)).or_insert_with(|| {
@@ -165,7 +165,7 @@ impl Backends {
         Rc::clone(backend)
     }
 
-    /// Notes that one route less names `backend`, and returns whether that retired it.
+    /// Releases `backend` for one route, and returns whether that retired it.
     pub(crate) fn release(&self, backend: &Backend) -> bool {
         backend.routes.set(backend.routes.get().saturating_sub(1));
         if backend.is_retired() {

@@ -1,11 +1,11 @@
-//! Who is next: a pure weighted pick.
+//! Balancing: a pure weighted pick.
 //!
-//! Stride scheduling. Each member has a next turn on a common line, and steps on by the inverse
-//! of its weight whenever it is taken; the member with the earliest turn is next. A pick costs
-//! the logarithm of the number of members, and after any number of picks nobody is more than one
-//! turn from its exact share. Members of weight 0 wait until nobody else is fit.
+//! Stride scheduling. Each member has a next turn on a common line, and advances by the inverse of its weight
+//! whenever it is picked; the member with the earliest turn is next. A pick costs the logarithm of the number of
+//! members, and after any number of picks no member is more than one turn from its exact share. Members of weight 0
+//! wait until no other is fit.
 //!
-//! The caller says which members are fit, pick by pick.
+//! The caller decides which members are fit, pick by pick.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -18,7 +18,7 @@ use longshore_model::Weight;
 pub(crate) enum Fit {
     /// Take it.
     Good,
-    /// Take it only if nobody is good.
+    /// Take it only if no other member is good.
     Failing,
     /// Leave it out.
     Out,
@@ -30,7 +30,7 @@ const ONE: u64 = 1 << 32;
 #[derive(Debug)]
 pub(crate) struct Balance<T> {
     turns: BinaryHeap<Reverse<Turn>>,
-    /// By [`Turn::member`]; those of weight 0 have no turn.
+    /// Indexed by [`Turn::member`]; those of weight 0 have no turn.
     members: Vec<Member<T>>,
     /// Where the search among members of weight 0 begins.
     spare: usize,
@@ -45,7 +45,7 @@ struct Member<T> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Turn {
     at: u64,
-    /// Who goes first among equals.
+    /// The order among equal turns.
     order: usize,
     member: usize,
 }
@@ -57,8 +57,8 @@ impl<T> Default for Balance<T> {
 }
 
 impl<T: Clone + Eq + Hash> Balance<T> {
-    /// Replaces the members. Those that stay keep their turns; `first` says which of the others begins,
-    /// so that many workers do not all begin with the same one.
+    /// Replaces the members. Those that stay keep their turns; `first` selects which of the others begins, so that
+    /// many workers do not all begin with the same one.
     pub(crate) fn set(&mut self, members: impl IntoIterator<Item = (T, Weight)>, first: usize) {
         let begin = self.turns.peek().map_or(0, |Reverse(turn)| turn.at);
         let mut before: HashMap<T, (u64, u64)> = HashMap::with_capacity(self.turns.len());
@@ -84,7 +84,7 @@ impl<T: Clone + Eq + Hash> Balance<T> {
         self.turns = turns.collect();
     }
 
-    /// Picks the next member, or none if all are out.
+    /// Picks the next member, or `None` if all are out.
     pub(crate) fn pick(&mut self, fit: impl Fn(&T) -> Fit) -> Option<T> {
         let mut failing = None;
         for _ in 0..self.turns.len() {
@@ -102,7 +102,7 @@ impl<T: Clone + Eq + Hash> Balance<T> {
                 Fit::Out => {}
             }
         }
-        // A heavy member that is not fit may have had several of those turns.
+        // A heavy member that is not fit may have skipped several turns.
         let weighted = |m: &&Member<T>| m.stride > 0;
         let good = |m: &&Member<T>| fit(&m.value) == Fit::Good;
         if let Some(member) = self.members.iter().filter(weighted).find(good) {
@@ -127,7 +127,7 @@ impl<T: Clone + Eq + Hash> Balance<T> {
         self.members.iter().map(|m| &m.value)
     }
 
-    /// Keeps the line short of its end, which four billion turns of weight 1 would reach.
+    /// Prevents overflow of the line, which four billion turns of weight 1 would cause.
     fn rewind(&mut self) {
         let Some(begin) = self.turns.peek().map(|Reverse(turn)| turn.at).filter(|&at| at > 1 << 62) else {
             return;

@@ -1,4 +1,4 @@
-//! The handle: routes go in here, and every worker has them when the call returns.
+//! The balancer's handle: applied routes are in force in every worker when the call returns.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -16,7 +16,7 @@ use crate::settings::Settings;
 use crate::stats::{self, CounterSet, Stats};
 use crate::worker::{self, Changes, Command};
 
-/// A running balancer. Copies are handles to the same one; when the last goes, it stops at once.
+/// A running balancer. Clones are handles to the same one; dropping the last stops it at once.
 #[derive(Clone)]
 pub struct Balancer(Arc<Shared>);
 
@@ -27,7 +27,7 @@ struct Shared {
     counters: SyncMutex<BTreeMap<Frontend, CounterSet>>,
 }
 
-/// What the workers carry.
+/// The state shared with the workers.
 #[derive(Default)]
 struct Applied {
     frontends: BTreeMap<Frontend, AppliedFrontend>,
@@ -47,9 +47,9 @@ impl fmt::Debug for Balancer {
 }
 
 impl Balancer {
-    /// Starts the workers. They listen nowhere until routes are applied.
+    /// Starts the workers. They do not listen until routes are applied.
     ///
-    /// The receiver gets what the traffic shows of the upstreams; it may be dropped.
+    /// The receiver gets observations of the upstreams from the traffic; it may be dropped.
     ///
     /// # Errors
     /// A thread or its runtime could not be created.
@@ -63,17 +63,15 @@ impl Balancer {
         Ok((Self(Arc::new(shared)), observations))
     }
 
-    /// Carries `table`; `changed` names the keys that may differ from the last call. The cost depends on
-    /// `changed`, not on `table`.
+    /// Applies `table`; `changed` names the keys that may differ from the last call. The cost depends on `changed`,
+    /// not on `table`.
     ///
-    /// When it returns, every worker has all of it: no request that comes later, and none that
-    /// looks for an upstream later, goes to an upstream that the table no longer has. Requests and
-    /// connections that are open stay as they are. A frontend listens from its first route on; with
-    /// its last one it stops listening, and lets what is open finish.
+    /// When it returns, every worker has all of it: no later request or retry goes to an upstream that the table no
+    /// longer has. Open requests and connections are unaffected. A frontend listens from its first route on; with its
+    /// last one it stops listening, and drains what is open.
     ///
-    /// Returns the frontends named by `changed` that could not be opened, and why; their routes are
-    /// kept, and the next call that names one of their keys tries again. After
-    /// [`drain`](Self::drain) it does nothing.
+    /// Returns the frontends named by `changed` that could not be opened, and why; their routes are kept, and the
+    /// next call that names one of their keys retries. After [`drain`](Self::drain) it does nothing.
     pub async fn apply(
         &self,
         table: &RouteTable,
@@ -145,7 +143,7 @@ impl Balancer {
             }
         }
         for wait in waits {
-            // A worker that ended has no routes to change.
+            // A worker that has ended has no routes to change.
             let _ = wait.await;
         }
     }
@@ -160,16 +158,16 @@ impl Balancer {
         frontends.iter().filter_map(of_worker).collect()
     }
 
-    /// Returns the figures since the start. Workers keep counting while they are read, so they may not be
-    /// of exactly one moment.
+    /// Returns the counters since the start. Workers keep counting while they are read, so they may not all be of the
+    /// same moment.
     pub fn stats(&self) -> Stats {
         let all = self.0.counters.lock().unwrap_or_else(PoisonError::into_inner);
         Stats { frontends: all.iter().map(|(&frontend, set)| (frontend, stats::sum(set))).collect() }
     }
 
-    /// Stops: accepts no further connection, announces it to the clients (`Connection: close` with the
-    /// next response, GOAWAY), closes those that send no further request within a second, and returns
-    /// when all are gone, or after `grace`, when the rest is cut off. Nothing is carried afterwards.
+    /// Drains: accepts no further connections, announces the shutdown to the clients (`Connection: close` with the
+    /// next response, GOAWAY), closes those that send no further request within a second, and returns when all are
+    /// gone, or after `grace`, when the rest is cut off. Nothing is served afterwards.
     pub async fn drain(&self, grace: Duration) {
         self.0.applied.lock().await.draining = true;
         let waits: Vec<_> = self

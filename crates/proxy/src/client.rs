@@ -1,5 +1,4 @@
-//! What a worker knows of one client connection, so that it can count, time out and drain it
-//! without a timer or a task for each.
+//! A client connection as its worker sees it: counted, timed out and drained without a timer or a task for each.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::net::SocketAddr;
@@ -18,10 +17,10 @@ use crate::clock::Clock;
 use crate::settings::Timeouts;
 use crate::stats::Counters;
 
-/// What the connection is doing, which says how long it may go on doing it.
+/// The connection's current activity, which determines its timeout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// Open, and not a byte has come.
+    /// Open, but nothing received yet.
     Fresh,
     /// Between two requests.
     Idle,
@@ -29,20 +28,20 @@ enum Phase {
     Head,
     /// At least one request is being answered.
     Busy,
-    /// Bytes are relayed, whatever they mean.
+    /// Bytes are relayed, whatever their meaning.
     Tunnel,
 }
 
 /// One client connection, as its worker sees it.
 pub(crate) struct Client {
-    /// Where it is connected.
+    /// The frontend it is connected to.
     pub(crate) frontend: Frontend,
     pub(crate) counters: Arc<Counters>,
     /// The peer's address; an IPv4 peer of an IPv6 socket is written as IPv4.
     pub(crate) peer: SocketAddr,
     /// That address as a header value.
     pub(crate) peer_text: HeaderValue,
-    /// Whether what the peer says of the client behind it is believed.
+    /// Whether the peer's headers about the client behind it are trusted.
     pub(crate) trusted: bool,
     /// Whether the client may still be sending a body that nobody will read.
     pub(crate) unread: Cell<bool>,
@@ -52,11 +51,11 @@ pub(crate) struct Client {
     active: Cell<u64>,
     open: Cell<u32>,
     multiplexed: Cell<bool>,
-    /// HTTP/1: whether it is the client's turn.
+    /// HTTP/1: whether the client has to act next.
     waited_for: Cell<bool>,
     /// HTTP/1: whether the next bytes of the request's body are awaited.
     body_awaited: Cell<bool>,
-    /// It sends nothing more, and may still take its response.
+    /// Whether it has closed its sending side; it may still receive its response.
     half_closed: Cell<bool>,
     /// HTTP/2: the streams that are open, and the tasks of those that have not begun.
     streams: RefCell<Slab<Rc<Stream>>>,
@@ -68,7 +67,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Returns a connection that was just accepted; `trusted` are the networks of the peers to believe.
+    /// Returns a newly accepted connection; `trusted` are the networks of trusted peers.
     pub(crate) fn new(
         frontend: Frontend,
         peer: SocketAddr,
@@ -78,7 +77,7 @@ impl Client {
     ) -> Self {
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let now = clock.now();
-        // An address prints as visible ASCII, so this is never the empty fallback.
+        // An address consists of visible ASCII, so this never falls back to the empty value.
         let peer_text = HeaderValue::try_from(peer.ip().to_string()).unwrap_or(HeaderValue::from_static(""));
         Self {
             frontend,
@@ -110,35 +109,35 @@ impl Client {
         self.since.set(self.clock.now());
     }
 
-    /// Sets the task that serves it, which a timeout ends.
+    /// Sets the task that serves it, which a timeout aborts.
     pub(crate) fn served_by(&self, task: AbortHandle) {
-        // Set once, right after the task was spawned.
+        // Set once, right after the task is spawned.
         let _ = self.abort.set(task);
     }
 
-    /// Notes that it speaks HTTP/2: bytes between requests do not begin one.
+    /// Records that it uses HTTP/2: bytes between requests do not begin one.
     pub(crate) fn multiplexes(&self) {
         self.multiplexed.set(true);
         self.enter(Phase::Idle);
     }
 
-    /// Returns whether it speaks HTTP/2.
+    /// Returns whether it uses HTTP/2.
     pub(crate) fn is_multiplexed(&self) -> bool {
         self.multiplexed.get()
     }
 
-    /// Notes that it relays bytes from here on.
+    /// Records that it relays bytes from now on.
     pub(crate) fn relays(&self) {
         self.enter(Phase::Tunnel);
     }
 
-    /// Notes that a request's headers are complete.
+    /// Records that a request's headers are complete.
     pub(crate) fn begin(&self) {
         self.open.set(self.open.get() + 1);
         self.phase.set(Phase::Busy);
     }
 
-    /// Notes that a request is over.
+    /// Records that a request has ended.
     pub(crate) fn end(&self) {
         self.open.set(self.open.get().saturating_sub(1));
         if self.open.get() == 0 {
@@ -150,12 +149,12 @@ impl Client {
         }
     }
 
-    /// Notes the task that will serve the next stream.
+    /// Records the task that will serve the next stream.
     pub(crate) fn stream_task(&self, task: AbortHandle) {
         self.stream_tasks.borrow_mut().push(task);
     }
 
-    /// Notes that the stream that the current task serves has begun, and returns it with its number.
+    /// Records that the current task's stream has begun, and returns it with its number.
     pub(crate) fn begin_stream(&self) -> (usize, Rc<Stream>) {
         let current = tokio::task::try_id();
         let mut tasks = self.stream_tasks.borrow_mut();
@@ -165,14 +164,14 @@ impl Client {
         (self.streams.borrow_mut().insert(Rc::clone(&stream)), stream)
     }
 
-    /// Notes that a stream is over.
+    /// Records that a stream has ended.
     pub(crate) fn end_stream(&self, number: usize) {
         self.streams.borrow_mut().try_remove(number);
     }
 
-    /// Returns whether its end of sending must not be shown to HTTP/1 yet, as its response is still due: HTTP/1 would take it
-    /// for the end of the connection. `first` is whether it was just found, when what came before it may not have been
-    /// looked at.
+    /// Returns whether its end of sending must be hidden from HTTP/1, as its response is still due: HTTP/1 would take
+    /// it for the end of the connection. `first` is true if the end was just found, when earlier bytes may not have
+    /// been processed yet.
     pub(crate) fn hides_end(&self, first: bool) -> bool {
         if self.phase.get() != Phase::Busy || self.multiplexed.get() {
             return false;
@@ -184,7 +183,7 @@ impl Client {
         first || !self.body_awaited.get()
     }
 
-    /// Counts bytes that came from it.
+    /// Counts bytes received from it.
     pub(crate) fn received(&self, count: usize) {
         let now = self.clock.now();
         self.active.set(now);
@@ -195,32 +194,32 @@ impl Client {
         self.counters.bytes_in.add(count as u64);
     }
 
-    /// Counts bytes that went to it.
+    /// Counts bytes sent to it.
     pub(crate) fn sent(&self, count: usize) {
         self.active.set(self.clock.now());
         self.counters.bytes_out.add(count as u64);
     }
 
-    /// Notes whether it is the client's turn: to take what was handed over, or to send on its body.
+    /// Records whether the client has to act next: to take what was handed over, or to continue its body.
     pub(crate) fn waits(&self, for_client: bool) {
         self.waited_for.set(for_client);
     }
 
-    /// Notes whether the next bytes of its body are awaited.
+    /// Records whether the next bytes of its body are awaited.
     pub(crate) fn awaits_body(&self, awaited: bool) {
         self.body_awaited.set(awaited);
         if awaited && self.half_closed.get() {
-            // None will come: have its connection find that out.
+            // None will come: wakes its connection to notice that.
             self.wake();
         }
     }
 
-    /// Notes that all that was written to it is with the system.
+    /// Records that everything written so far was handed to the system.
     pub(crate) fn flushed(&self) {
         self.flushes.set(self.flushes.get() + 1);
     }
 
-    /// Returns how often that was so.
+    /// Returns the number of flushes.
     pub(crate) fn flushes(&self) -> u64 {
         self.flushes.get()
     }
@@ -230,7 +229,7 @@ impl Client {
         self.clock.now()
     }
 
-    /// Remembers whom to wake when the connection is asked to leave.
+    /// Stores the waker for when the connection is asked to leave.
     pub(crate) fn watch(&self, waker: &Waker) {
         let mut kept = self.waker.borrow_mut();
         if !kept.as_ref().is_some_and(|kept| kept.will_wake(waker)) {
@@ -238,7 +237,7 @@ impl Client {
         }
     }
 
-    /// Asks it to end after the requests that are open.
+    /// Asks it to end after its open requests.
     pub(crate) fn leave(&self) {
         self.leaving.set(true);
         self.wake();
@@ -255,7 +254,7 @@ impl Client {
         self.leaving.get()
     }
 
-    /// Ends what has been waited for longer than it may at `now` (milliseconds of the worker's clock).
+    /// Ends every wait that has exceeded its timeout at `now` (milliseconds of the worker's clock).
     pub(crate) fn check(&self, now: u64, timeouts: &Timeouts) {
         if self.is_overdue(now, timeouts)
             && let Some(task) = self.abort.get()
@@ -280,25 +279,25 @@ impl Client {
     }
 }
 
-/// One stream of an HTTP/2 connection. What flows on the others says nothing of it.
+/// One stream of an HTTP/2 connection. Traffic on the other streams does not affect it.
 pub(crate) struct Stream {
-    /// Since when it is the client's turn, on the worker's clock; `u64::MAX` while it is not.
+    /// Since when the client has to act, on the worker's clock; `u64::MAX` while it does not.
     waiting_since: Cell<u64>,
     task: Option<AbortHandle>,
 }
 
 impl Stream {
-    /// Notes that the client did its part, and whether it is its turn again at `now`.
+    /// Records that the client acted, and whether it has to act again, at `now`.
     pub(crate) fn moved(&self, now: u64, client_is_next: bool) {
         self.waiting_since.set(if client_is_next { now } else { u64::MAX });
     }
 
-    /// Notes that it is the client's turn, at `now` if it has not been before.
+    /// Records that the client has to act, from `now` on unless it already had to.
     pub(crate) fn waits(&self, now: u64) {
         self.waiting_since.set(self.waiting_since.get().min(now));
     }
 
-    /// Ends it, and nothing else of its connection, if its client has had its turn for longer than `limit`.
+    /// Ends this stream alone if its client has had to act for longer than `limit`.
     fn check(&self, now: u64, limit: Duration) {
         if u128::from(now.saturating_sub(self.waiting_since.get())) > limit.as_millis()
             && let Some(task) = &self.task

@@ -1,4 +1,4 @@
-//! A worker's time: read once a sweep, so that a request reads a number and no clock.
+//! A worker's clock: read once per sweep, so that a request reads a number instead of the system's clock.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -11,12 +11,12 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    /// Returns a clock that begins at 0.
+    /// Creates a clock that starts at 0.
     pub(crate) fn new() -> Self {
         Self { started: Instant::now(), now: Cell::new(0) }
     }
 
-    /// Reads the system's time, and returns it.
+    /// Reads the system's clock, and returns the time.
     pub(crate) fn advance(&self) -> u64 {
         self.now.set(milliseconds(self.started.elapsed()));
         self.now.get()
@@ -27,13 +27,13 @@ impl Clock {
         self.now.get()
     }
 
-    /// Returns when a wait that begins now is over.
+    /// Returns the end of a wait that begins now.
     pub(crate) fn after(&self, wait: Duration) -> u64 {
         self.now().saturating_add(milliseconds(wait))
     }
 }
 
-/// Returns whole milliseconds.
+/// Converts a duration to whole milliseconds.
 pub(crate) fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,4 +1,4 @@
-//! Deadlines of upstreams, kept by the worker's sweep instead of a timer each.
+//! Deadlines of upstreams, checked by the worker's sweep instead of a timer each.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -9,7 +9,7 @@ use slab::Slab;
 
 use crate::clock::Clock;
 
-/// The deadlines that a worker's sweep looks at.
+/// The deadlines that a worker's sweep checks.
 pub(crate) struct Deadlines {
     clock: Rc<Clock>,
     watched: RefCell<Slab<Rc<Deadline>>>,
@@ -33,7 +33,7 @@ impl Deadlines {
         DeadlineGuard { deadlines: Rc::clone(self), deadline, key }
     }
 
-    /// Wakes whoever waits for something whose deadline has passed.
+    /// Wakes the waiters of every deadline that has passed.
     pub(crate) fn sweep(&self) {
         for (_, deadline) in self.watched.borrow().iter() {
             deadline.check();
@@ -61,7 +61,7 @@ impl Drop for DeadlineGuard {
     }
 }
 
-/// By when an upstream must have moved.
+/// The time by which an upstream must make progress.
 pub(crate) struct Deadline {
     clock: Rc<Clock>,
     /// On the worker's clock.
@@ -71,22 +71,22 @@ pub(crate) struct Deadline {
 }
 
 impl Deadline {
-    /// Gives the upstream this long, from now.
+    /// Sets the deadline to this long from now.
     pub(crate) fn set(&self, wait: Duration) {
         self.at.set(self.clock.after(wait));
     }
 
-    /// Gives the upstream any time: it is not its turn.
+    /// Removes the time limit: the upstream does not have to act.
     pub(crate) fn clear(&self) {
         self.at.set(u64::MAX);
     }
 
-    /// Returns whether the upstream did not move in time.
+    /// Returns whether the deadline has passed.
     pub(crate) fn has_passed(&self) -> bool {
         self.has_passed.get()
     }
 
-    /// Remembers whom to wake when it passes.
+    /// Stores the waker for when it passes.
     pub(crate) fn watch(&self, waker: &Waker) {
         let mut kept = self.waker.borrow_mut();
         if !kept.as_ref().is_some_and(|kept| kept.will_wake(waker)) {

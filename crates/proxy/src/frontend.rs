@@ -13,7 +13,7 @@ use crate::route::LocalRoute;
 use crate::stats::Counters;
 use crate::table::Routes;
 
-/// One frontend of one worker: its routes, its figures, and whether it is open.
+/// One frontend of one worker: its routes, its counters, and whether it is open.
 pub(crate) struct FrontendState {
     pub(crate) frontend: Frontend,
     pub(crate) counters: Arc<Counters>,
@@ -27,7 +27,7 @@ pub(crate) struct FrontendState {
 }
 
 impl FrontendState {
-    /// Returns a frontend without routes.
+    /// Creates a frontend without routes.
     pub(crate) fn new(frontend: Frontend, counters: Arc<Counters>) -> Self {
         Self {
             frontend,
@@ -41,7 +41,7 @@ impl FrontendState {
         }
     }
 
-    /// Carries `route` under `key` from here on, or nothing; of a route's upstreams, that with the index `first` begins.
+    /// Sets the route of `key`, or removes it if `route` is `None`; the upstream with the index `first` begins.
     /// Returns the backends that this retired.
     pub(crate) fn set(
         &self,
@@ -68,17 +68,17 @@ impl FrontendState {
         local.set(route, backends, first)
     }
 
-    /// Returns the route of a request for `host` and `path`, as [`Routes::find`] wants them.
+    /// Returns the route of a request for `host` and `path`, in the form that [`Routes::find`] expects.
     pub(crate) fn find(&self, host: &str, path: &str) -> Option<Rc<LocalRoute>> {
         self.routes.borrow().find(host, path).cloned()
     }
 
-    /// Returns the route of a frontend that has only one: TCP or UDP.
+    /// Returns the route of a TCP or UDP frontend, which has only one.
     pub(crate) fn only_route(&self) -> Option<Rc<LocalRoute>> {
         self.find("", "/")
     }
 
-    /// Accepts nothing from here on, and waits until its sockets are closed.
+    /// Stops accepting, and waits until its sockets are closed.
     pub(crate) async fn close(&self) {
         self.closing.set(true);
         self.closed.notify_waiters();
@@ -93,14 +93,14 @@ impl FrontendState {
         ListenerGuard(Rc::clone(self))
     }
 
-    /// Returns whether it was closed.
+    /// Returns whether it is closed or closing.
     pub(crate) fn is_closing(&self) -> bool {
         self.closing.get()
     }
 
     /// Waits until the frontend is closed.
     pub(crate) async fn closed(&self) {
-        // One thread: nothing comes between the look and the wait.
+        // Single-threaded: nothing happens between the check and the wait.
         if !self.is_closing() {
             self.closed.notified().await;
         }

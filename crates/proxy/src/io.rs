@@ -1,4 +1,4 @@
-//! The client's socket, with what was read ahead of the protocol and what the worker counts.
+//! The client's socket, with bytes read ahead of the protocol and the worker's counters.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -11,11 +11,11 @@ use tokio::net::TcpStream;
 
 use crate::client::Client;
 
-/// A client's connection: reads give `ahead` first.
+/// A client's connection: reads return `ahead` first.
 pub(crate) struct ClientIo {
     stream: TcpStream,
     ahead: Bytes,
-    /// Whether the client sends nothing more.
+    /// Whether the client has stopped sending.
     ended: bool,
     client: Rc<Client>,
 }
@@ -26,12 +26,12 @@ impl ClientIo {
         Self { stream, ahead: Bytes::new(), ended: false, client }
     }
 
-    /// Waits until something may be there to read.
+    /// Waits until the socket may be readable.
     pub(crate) async fn readable(&self) -> io::Result<()> {
         self.stream.readable().await
     }
 
-    /// Returns bytes that were read, to be read again.
+    /// Puts bytes back, to be read again.
     pub(crate) fn put_back(&mut self, bytes: Bytes) {
         debug_assert!(self.ahead.is_empty(), "two protocols read ahead at once");
         self.ahead = bytes;
@@ -96,8 +96,8 @@ impl AsyncWrite for ClientIo {
     }
 }
 
-/// Writes several pieces with one call. Short messages are copied together first: the system writes
-/// one piece much faster than two.
+/// Writes several pieces with one call. Short messages are first copied together: the system writes one piece much
+/// faster than two.
 pub(crate) fn write_gathered(
     stream: &mut TcpStream,
     cx: &mut Context<'_>,
@@ -118,10 +118,10 @@ pub(crate) fn write_gathered(
     Pin::new(stream).poll_write(cx, whole.get(..length).unwrap_or_default())
 }
 
-/// The longest message that is copied to be written at once.
+/// The maximum size of a message that is copied for a single write.
 const MAX_COPIED: usize = 2048;
 
-/// Relays both directions at once, each ending on its own: a half-closed side still receives.
+/// Relays both directions concurrently, each ending on its own: a half-closed side still receives.
 pub(crate) async fn relay<U>(mut client: ClientIo, upstream: &mut U) -> io::Result<()>
 where
     U: AsyncRead + AsyncWrite + Unpin,

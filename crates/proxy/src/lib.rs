@@ -1,9 +1,9 @@
 //! The built-in balancer's data plane: a route table in, traffic through.
 //!
 //! Each worker is a thread with a runtime, listeners, routes and upstream connections of its own
-//! ([`Settings::workers`]); [`Balancer::apply`] changes the routes of all of them in place and
-//! returns when they hold. So a request takes no lock and shares nothing with other threads, and
-//! open connections never notice a change.
+//! ([`Settings::workers`]). [`Balancer::apply`] changes the routes of all of them in place and returns when the
+//! change is in force. A request takes no lock and shares nothing with other threads, and open connections never
+//! notice a change.
 //!
 //! ```text
 //! Balancer::apply ──► Command ──► worker ──► frontend ──► table ──► route ──► balance ──► backend
@@ -11,12 +11,11 @@
 //!                                 listen ──► http | tcp | udp ───────────────────────────────┘
 //! ```
 //!
-//! HTTP/1.1 and HTTP/2 (prior knowledge) come in; HTTP/1.1 goes to the upstreams. Requests are
-//! parsed and written by `hyper`; what is sent on is always re-encoded, never copied.
+//! HTTP/1.1 and HTTP/2 (prior knowledge) are accepted; upstreams get HTTP/1.1. `hyper` parses and writes requests;
+//! what is sent on is always re-encoded, never copied.
 //!
-//! Deliberately absent: Docker, health checks (an [`Observation`] says what the traffic showed;
-//! whoever owns the table decides), TLS, HTTP/2 towards upstreams (so no gRPC), response caching,
-//! compression, access logs.
+//! Deliberately absent: Docker, health checks (an [`Observation`] reports what the traffic showed; the owner of the
+//! table decides), TLS, HTTP/2 towards upstreams (so no gRPC), response caching, compression, access logs.
 
 mod backend;
 mod balance;

@@ -1,8 +1,8 @@
-//! Opening a frontend's ports, and accepting connections from them.
+//! Opens a frontend's ports, and accepts connections from them.
 //!
-//! Each worker has a listener of its own on the same port (`SO_REUSEPORT`), so that the kernel
-//! spreads connections and no worker wakes another. A listener that closes accepts what is already
-//! in its queue first: those clients have been told that they are connected.
+//! Each worker has its own listener on the same port (`SO_REUSEPORT`), so the kernel spreads connections and no
+//! worker wakes another. A closing listener first accepts what is already in its queue: to those clients the
+//! connection is already established.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
@@ -23,7 +23,7 @@ use crate::{tcp, udp};
 
 const BACKLOG: i32 = 4096;
 
-/// How long to wait after the first failure to accept; doubled by each further one.
+/// How long to wait after the first failed accept; doubled by each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 /// The longest such pause.
 const MAX_PAUSE: Duration = Duration::from_secs(1);
@@ -39,7 +39,7 @@ pub(crate) fn open(frontend: Frontend, settings: &Settings) -> io::Result<Vec<So
         let socket = |shared| bind(address, frontend.protocol.transport(), shared, BACKLOG);
         let shared = settings.share_ports || workers.len() > 1;
         if shared && !settings.share_ports {
-            // `SO_REUSEPORT` would join another program's port in silence.
+            // `SO_REUSEPORT` would silently share another program's port.
             drop(socket(false)?);
         }
         for sockets in &mut workers {
@@ -49,7 +49,7 @@ pub(crate) fn open(frontend: Frontend, settings: &Settings) -> io::Result<Vec<So
     Ok(workers)
 }
 
-/// What a frontend's connections are served with.
+/// What serving a frontend's connections needs.
 #[derive(Clone)]
 pub(crate) struct Server {
     pub(crate) frontend: Rc<FrontendState>,
@@ -61,7 +61,7 @@ impl Server {
     /// Serves these sockets until the frontend closes.
     pub(crate) fn listen(&self, sockets: Sockets) {
         for socket in sockets {
-            // From here on, not from the task's first turn: the frontend may close before that.
+            // From now on, not from the task's first poll: the frontend may close before that.
             let guard = self.frontend.listens();
             match self.frontend.frontend.protocol {
                 Protocol::Http | Protocol::Tcp => {
@@ -75,7 +75,7 @@ impl Server {
         }
     }
 
-    /// Accepts connections until the frontend closes. `_guard` goes with the socket.
+    /// Accepts connections until the frontend closes. `_guard` is dropped with the socket.
     async fn accept(self, socket: Socket, _guard: ListenerGuard) {
         let (frontend, shard) = (&self.frontend, &self.shard);
         let name = frontend.frontend;
@@ -126,7 +126,7 @@ impl Server {
 
     fn serve(&self, stream: TcpStream, peer: SocketAddr) {
         let Self { frontend, shard, upstreams } = self.clone();
-        // Only costs latency where it fails.
+        // A failure only costs latency.
         let _ = stream.set_nodelay(true);
         let counters = frontend.counters.clone();
         let clock = Rc::clone(&shard.clock);
@@ -138,7 +138,7 @@ impl Server {
         let task = tokio::task::spawn_local({
             let client = Rc::clone(&client);
             async move {
-                // Moved in, so that it goes when the task ends, however that is.
+                // Moved in, so that it is dropped when the task ends, for whatever reason.
                 let _guard = guard;
                 match frontend.frontend.protocol {
                     Protocol::Tcp => tcp::serve(stream, client, &frontend, &shard).await,

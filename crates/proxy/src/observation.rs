@@ -1,4 +1,4 @@
-//! What the traffic shows of the upstreams, for those who decide over the routes.
+//! Observations of upstreams from the traffic, for whoever decides on the routes.
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,13 +6,13 @@ use std::net::SocketAddr;
 use longshore_model::ContainerRef;
 use tokio::sync::mpsc;
 
-/// Something that the traffic showed.
+/// An observation from the traffic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Observation {
-    /// An upstream refused a connection, did not accept it in time, or cannot be reached. Reported at
-    /// most once in 100 ms for an upstream and worker.
+    /// An upstream refused a connection, did not accept it in time, or cannot be reached. Reported at most once in
+    /// 100 ms per upstream and worker.
     UpstreamFailed {
-        /// Whose address it is.
+        /// The container at that address.
         container: ContainerRef,
         /// The address.
         address: SocketAddr,
@@ -26,7 +26,7 @@ pub enum Observation {
 pub(crate) struct Observer(mpsc::UnboundedSender<Observation>);
 
 impl Observer {
-    /// Returns an observer, and the receiver of what is reported.
+    /// Returns an observer, and the receiver of its reports.
     pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<Observation>) {
         let (send, receive) = mpsc::unbounded_channel();
         (Self(send), receive)

@@ -1,4 +1,4 @@
-//! A request that is open, and whose turn it is.
+//! An open request, and whether its client or its upstream has to act next.
 
 use std::rc::Rc;
 
@@ -8,7 +8,7 @@ use crate::client::{Client, Stream};
 pub(crate) struct RequestGuard(Turn);
 
 impl RequestGuard {
-    /// Begins a request of an HTTP/1 connection.
+    /// Begins a request on an HTTP/1 connection.
     pub(crate) fn begin(client: &Rc<Client>) -> Self {
         client.begin();
         Self(Turn { client: Rc::clone(client), stream: None })
@@ -20,7 +20,7 @@ impl RequestGuard {
         Self(Turn { client: Rc::clone(client), stream: Some(client.begin_stream()) })
     }
 
-    /// Returns who notes whose turn it is.
+    /// Returns the turn of this request.
     pub(crate) fn turn(&self) -> &Turn {
         &self.0
     }
@@ -36,8 +36,7 @@ impl Drop for RequestGuard {
     }
 }
 
-/// Whose turn it is in one request: its client must not be waited for longer than a client may take, and its upstream has a
-/// deadline of its own.
+/// Tracks who has to act next in one request: the client within its timeouts, the upstream within its own deadline.
 #[derive(Clone)]
 pub(crate) struct Turn {
     client: Rc<Client>,
@@ -45,7 +44,7 @@ pub(crate) struct Turn {
 }
 
 impl Turn {
-    /// Notes that the client's body was looked at: whether bytes of it are `awaited`, or came.
+    /// Records a poll of the client's body: whether bytes of it are `awaited`, or arrived.
     pub(crate) fn body(&self, awaited: bool) {
         match &self.stream {
             Some((_, stream)) if awaited => stream.waits(self.client.now()),
@@ -57,7 +56,8 @@ impl Turn {
         }
     }
 
-    /// Notes that the response was looked at: whether a part of it was `handed` to the client, or is awaited of the upstream.
+    /// Records a poll of the response: whether a part of it was `handed` to the client, or is awaited from the
+    /// upstream.
     pub(crate) fn response(&self, handed: bool) {
         match &self.stream {
             Some((_, stream)) => stream.moved(self.client.now(), handed),

@@ -1,4 +1,4 @@
-//! A route of one worker: its upstreams, and whose turn it is.
+//! A route of one worker: its upstreams, and their turns.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -8,8 +8,8 @@ use longshore_model::{PathPrefix, Route};
 use crate::backend::{Backend, Backends};
 use crate::balance::{Balance, Fit};
 
-/// A route of one worker. It changes in place, so that a request that looks for another upstream
-/// finds those of now, not those of when it came.
+/// A route of one worker. It changes in place, so that a request that retries finds the current upstreams, not those
+/// of its start.
 pub(crate) struct LocalRoute {
     pub(crate) prefix: PathPrefix,
     strip: Cell<bool>,
@@ -17,13 +17,13 @@ pub(crate) struct LocalRoute {
 }
 
 impl LocalRoute {
-    /// Returns a route without upstreams.
+    /// Creates a route without upstreams.
     pub(crate) fn new(prefix: PathPrefix) -> Self {
         Self { prefix, strip: Cell::new(false), balance: RefCell::default() }
     }
 
-    /// Has the upstreams of `route` from here on, of which that with the index `first` begins. Returns the backends that this
-    /// retired.
+    /// Sets the upstreams to those of `route`, of which the one with the index `first` begins. Returns the backends
+    /// that this retired.
     pub(crate) fn set(&self, route: &Route, backends: &Backends, first: usize) -> Vec<Rc<Backend>> {
         let mut before: Vec<_> = self.balance.borrow().members().cloned().collect();
         let members = route.upstreams.iter().map(|upstream| (backends.hold(upstream), upstream.weight));
@@ -33,13 +33,13 @@ impl LocalRoute {
         before
     }
 
-    /// Has no upstreams from here on. Returns the backends that this retired.
+    /// Removes all upstreams. Returns the backends that this retired.
     pub(crate) fn clear(&self, backends: &Backends) -> Vec<Rc<Backend>> {
         let before = std::mem::take(&mut *self.balance.borrow_mut());
         before.members().filter(|backend| backends.release(backend)).cloned().collect()
     }
 
-    /// Returns whether the prefix is taken off.
+    /// Returns whether the prefix is stripped.
     pub(crate) fn strips(&self) -> bool {
         self.strip.get()
     }
@@ -49,7 +49,7 @@ impl LocalRoute {
         self.balance.borrow().members().next().is_none()
     }
 
-    /// Returns the upstream whose turn it is, other than `tried`.
+    /// Returns the next upstream that is not in `tried`.
     pub(crate) fn pick(&self, tried: &[Rc<Backend>]) -> Option<Rc<Backend>> {
         let fit = |backend: &Rc<Backend>| {
             if !tried.is_empty() && tried.contains(backend) { Fit::Out } else { backend.fit() }

@@ -1,4 +1,4 @@
-//! What a balancer is started with.
+//! The settings of a balancer.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
@@ -9,26 +9,26 @@ use longshore_net::IpNet;
 /// HAProxy template that Docker Glue shipped.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Addresses to listen on, each with every frontend's port. `::` takes IPv4 as well, and is
-    /// read as `0.0.0.0` on a host without IPv6. Default: `::`.
+    /// Addresses to listen on, each with every frontend's port. `::` includes IPv4, and is treated as `0.0.0.0` on a
+    /// host without IPv6. Default: `::`.
     pub bind: Vec<IpAddr>,
     /// Threads that carry traffic, each with its own listeners and upstream connections.
     /// Default: one per core.
     pub workers: usize,
-    /// Proxies in front of this one, whose [headers about the client](longshore_model::TRUSTED_HEADERS)
-    /// are passed on. Everyone else's are dropped. Default: none.
+    /// Proxies in front of this one, whose [headers about the client](longshore_model::TRUSTED_HEADERS) are passed
+    /// on. Those of all other peers are dropped. Default: none.
     pub trusted: Vec<IpNet>,
     /// How long to wait for clients and upstreams.
     pub timeouts: Timeouts,
-    /// Most client connections per worker. Beyond it the kernel's queue holds them.
-    /// Default: 10,000.
+    /// Maximum number of client connections per worker. Beyond it the kernel's queue holds them. Default: 10,000.
     pub connections: usize,
-    /// Most UDP sessions per worker and frontend. Beyond it a new client's datagrams are dropped. Default: 16,384.
+    /// Maximum number of UDP sessions per worker and frontend. Beyond it a new client's datagrams are dropped.
+    /// Default: 16,384.
     pub sessions: usize,
-    /// Most idle connections kept per upstream and worker. Default: 256.
+    /// Maximum number of idle connections kept per upstream and worker. Default: 256.
     pub idle_per_upstream: usize,
-    /// Lets another program listen on the same ports at the same time, as an agent does that takes
-    /// over from its predecessor. If false, such a port is reported as in use. Default: false.
+    /// Whether another program may listen on the same ports at the same time, such as an agent that takes over from
+    /// its predecessor. If false, such a port is reported as in use. Default: false.
     pub share_ports: bool,
 }
 
@@ -47,8 +47,8 @@ impl Default for Settings {
     }
 }
 
-/// Timeouts. They are kept by a sweep that runs at an eighth of the shortest of them
-/// (20 ms to 500 ms), so each may end that much later.
+/// Timeouts. A sweep checks them at an eighth of the shortest of them (20 ms to 500 ms), so each may end that much
+/// later.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
     /// For an upstream to accept a connection. Default: 5 s.

@@ -1,5 +1,5 @@
-//! What the connections of one worker share, and no other thread sees: its settings, its clock, the upstreams that its
-//! routes name, and who is connected.
+//! The state that one worker's connections share, hidden from other threads: its settings, its clock, the upstreams
+//! that its routes refer to, and its clients.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -18,12 +18,12 @@ use crate::settings::Settings;
 
 /// One worker's share of the balancer.
 pub(crate) struct Shard {
-    /// Which of the workers it is, from 0.
+    /// The worker's index, from 0.
     pub(crate) index: usize,
     pub(crate) settings: Arc<Settings>,
     pub(crate) clock: Rc<Clock>,
     pub(crate) backends: Backends,
-    /// When upstreams must have moved.
+    /// The deadlines of upstreams.
     pub(crate) deadlines: Rc<Deadlines>,
     pub(crate) observer: Observer,
     clients: RefCell<Slab<Rc<Client>>>,
@@ -31,7 +31,7 @@ pub(crate) struct Shard {
 }
 
 impl Shard {
-    /// Returns a shard without routes and clients.
+    /// Creates a shard without routes and clients.
     pub(crate) fn new(index: usize, settings: Arc<Settings>, observer: Observer) -> Self {
         let clock = Rc::new(Clock::new());
         Self {

@@ -1,4 +1,4 @@
-//! Counting without a lock: each worker writes counters of its own, a reader adds them up.
+//! Lock-free counting: each worker writes its own counters, and a reader adds them up.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,26 +7,26 @@ use std::time::Duration;
 
 use longshore_model::Frontend;
 
-/// What the balancer has done since it started, by frontend. Frontends that closed stay.
+/// The balancer's counters since it started, by frontend. Closed frontends are kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Each frontend's figures.
     pub frontends: BTreeMap<Frontend, FrontendStats>,
 }
 
-/// The upper bounds of the buckets in which [`FrontendStats::durations`] are counted, in microseconds; what takes longer is
-/// counted in one more.
+/// The upper bounds of the buckets of [`FrontendStats::durations`], in microseconds; longer durations are counted in
+/// one more.
 pub const DURATION_BOUNDS: [u64; 13] = [
     500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
     10_000_000,
 ];
 
-/// One frontend's figures since the start.
+/// One frontend's counters since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FrontendStats {
     /// HTTP responses by class: 1xx to 5xx. The balancer's own answers count too.
     pub responses: [u64; 5],
-    /// How many requests had their response's head after how long, by [`DURATION_BOUNDS`].
+    /// Requests by the time until their response's head was there, in the buckets of [`DURATION_BOUNDS`].
     pub durations: [u64; DURATION_BOUNDS.len() + 1],
     /// The sum of those durations, in microseconds.
     pub duration_sum: u64,
@@ -74,7 +74,7 @@ impl Counter {
 }
 
 impl Counters {
-    /// Counts a response whose head was there so long after its request's.
+    /// Counts a response, and the time from its request's head to its own.
     pub(crate) fn response(&self, status: http::StatusCode, took: Duration) {
         if let Some(counter) = self.responses.get(usize::from(status.as_u16() / 100).wrapping_sub(1)) {
             counter.add(1);
@@ -91,7 +91,7 @@ impl Counters {
 /// All workers' counters of one frontend, by worker.
 pub(crate) type CounterSet = Vec<Arc<Counters>>;
 
-/// Adds up what the workers counted.
+/// Adds up the workers' counters.
 pub(crate) fn sum(workers: &CounterSet) -> FrontendStats {
     let mut total = FrontendStats::default();
     for counters in workers {

@@ -1,11 +1,11 @@
 //! Which route a request takes: a pure matcher over host patterns and path prefixes.
 //!
-//! An exact host beats a wildcard, a longer wildcard a shorter one, and any wildcard the pattern
-//! for every host; within one pattern the longest prefix in whole segments wins. Where the more
-//! specific pattern has no prefix for the path, the search goes on with the less specific one.
+//! An exact host beats a wildcard, a longer wildcard a shorter one, and any wildcard the pattern for every host;
+//! within one pattern the longest prefix in whole segments wins. If the more specific pattern has no prefix for the
+//! path, the less specific one is searched.
 //!
-//! Every change costs a hash lookup, whatever the number of routes. Each worker has a table of its
-//! own and changes it in place, so a lookup takes no lock. What a route leads to is not known here.
+//! Every change costs one hash lookup, whatever the number of routes. Each worker has its own table and changes it in
+//! place, so a lookup takes no lock. The table does not know what a route leads to.
 
 use std::collections::HashMap;
 
@@ -26,7 +26,7 @@ impl<T> Default for Routes<T> {
 }
 
 impl<T> Routes<T> {
-    /// Returns what the route of exactly this pattern and prefix leads to.
+    /// Returns the target of the route with exactly this pattern and prefix.
     pub(crate) fn get(&self, host: &HostPattern, prefix: &PathPrefix) -> Option<&T> {
         let prefixes = match host {
             HostPattern::Exact(name) => self.exact.get(name.as_str())?,
@@ -36,7 +36,7 @@ impl<T> Routes<T> {
         prefixes.get(prefix)
     }
 
-    /// Inserts a route, in place of the one with the same pattern and prefix.
+    /// Inserts a route, replacing the one with the same pattern and prefix.
     pub(crate) fn insert(&mut self, host: &HostPattern, prefix: &PathPrefix, target: T) {
         let prefixes = match host {
             HostPattern::Exact(name) => self.exact.entry(name.as_str().into()).or_default(),
@@ -46,7 +46,7 @@ impl<T> Routes<T> {
         prefixes.insert(prefix, target);
     }
 
-    /// Removes a route, and returns what it led to.
+    /// Removes a route, and returns its target.
     pub(crate) fn remove(&mut self, host: &HostPattern, prefix: &PathPrefix) -> Option<T> {
         let (map, name) = match host {
             HostPattern::Exact(name) => (&mut self.exact, name),
@@ -61,8 +61,8 @@ impl<T> Routes<T> {
         removed
     }
 
-    /// Returns where a request for `host` (lower case, no port, no final dot) and `path` (normal, with
-    /// single slashes, without the query) goes.
+    /// Returns the target of a request for `host` (lower case, no port, no final dot) and `path` (normalized, with
+    /// single slashes, without the query).
     pub(crate) fn find(&self, host: &str, path: &str) -> Option<&T> {
         if !self.exact.is_empty()
             && let Some(target) = self.exact.get(host).and_then(|p| p.find(path))
@@ -85,11 +85,10 @@ impl<T> Routes<T> {
 /// The prefixes of one host pattern.
 #[derive(Debug)]
 struct Prefixes<T> {
-    /// The route for every path.
+    /// The route for all paths.
     whole: Option<T>,
     by_prefix: HashMap<Box<str>, T>,
-    /// How many prefixes there are of one segment, of two, and so on: lengths that nobody uses
-    /// are not looked up.
+    /// How many prefixes have one segment, two, and so on: unused lengths are not looked up.
     lengths: [usize; PathPrefix::MAX_SEGMENTS],
 }
 
@@ -206,7 +205,7 @@ mod tests {
         assert!(t.exact.is_empty());
     }
 
-    /// Returns the rule as the module's documentation has it, one route after the other.
+    /// Applies the rule in the module's documentation, one route after another.
     fn naive<'a>(
         routes: &'a [(HostPattern, PathPrefix)],
         host: &str,

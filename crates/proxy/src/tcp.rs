@@ -1,8 +1,7 @@
 //! TCP frontends: bytes both ways between a client and one upstream.
 //!
-//! The upstream is chosen when the client connects; if it cannot be reached the next one is
-//! tried, as nothing was sent yet. A connection then stays with its upstream to the end, whatever
-//! becomes of the routes.
+//! The upstream is chosen when the client connects; if it cannot be reached the next one is tried, as nothing was
+//! sent yet. A connection then stays with its upstream to the end, even if the routes change.
 
 use std::rc::Rc;
 

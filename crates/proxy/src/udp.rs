@@ -1,10 +1,9 @@
-//! UDP frontends: sessions, so that each client's datagrams reach one upstream and the replies
-//! find their way back.
+//! UDP frontends: sessions, by which each client's datagrams reach one upstream and the replies find their way back.
 //!
-//! A session is a client's address with the address it sent to. It has a socket of its own
-//! towards its upstream, and is forgotten after silence. When its upstream leaves the table, the
-//! client's next datagram begins another session, and the old one only brings late replies.
-//! Datagrams are never queued: what the system has no room for is dropped, as a network would.
+//! A session is a client's address with the address it sent to. It has its own socket towards its upstream, and
+//! expires after silence. When its upstream leaves the table, the client's next datagram begins another session, and
+//! the old one only returns late replies. Datagrams are never queued: what the system has no room for is dropped, as
+//! a network would.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -22,7 +21,7 @@ use crate::clock::milliseconds;
 use crate::frontend::{FrontendState, ListenerGuard};
 use crate::shard::Shard;
 
-/// Datagrams read in a row before other tasks have their turn.
+/// Maximum number of datagrams read in a row before other tasks run.
 const BATCH: usize = 64;
 
 type Key = (SocketAddr, LocalAddress);
@@ -35,9 +34,9 @@ struct Hub {
     sessions: RefCell<HashMap<Key, Session>>,
     /// Sessions whose upstream left, or that another one has replaced.
     fading: RefCell<Vec<Session>>,
-    /// Replies pass through here; one datagram at a time, so one buffer does.
+    /// The buffer for replies; they are handled one datagram at a time, so one is enough.
     buffer: RefCell<Vec<u8>>,
-    /// After the socket, as it says that the socket is closed.
+    /// Dropped after the socket, as it signals that the socket is closed.
     _guard: ListenerGuard,
 }
 
@@ -113,7 +112,7 @@ impl Hub {
                     self.pass((peer, local), buffer.get(..length).unwrap_or_default());
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                // A client that took no reply: an ICMP error for an earlier datagram.
+                // A client did not accept a reply: an ICMP error for an earlier datagram.
                 Err(error) => {
                     tracing::debug!(frontend = %self.frontend.frontend, %error, "datagram lost");
                 }
@@ -125,7 +124,7 @@ impl Hub {
         let mut tried = Vec::new();
         while tried.len() <= MAX_RETRIES {
             let Some((backend, upstream)) = self.session(key, &tried) else { return };
-            // Not `try_send`: it refuses until the runtime has seen the new socket once.
+            // Not `try_send`: it fails until the runtime has polled the new socket once.
             match SockRef::from(&*upstream).send(data) {
                 Ok(_) => return,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
@@ -138,7 +137,7 @@ impl Hub {
         }
     }
 
-    /// Returns the client's session, which begins here if there is none.
+    /// Returns the client's session, and creates it if there is none.
     fn session(self: &Rc<Self>, key: Key, tried: &[Rc<Backend>]) -> Option<(Rc<Backend>, Rc<UdpSocket>)> {
         let mut sessions = self.sessions.borrow_mut();
         if let Some(session) = sessions.get(&key) {
@@ -206,7 +205,7 @@ fn towards(upstream: SocketAddr) -> io::Result<UdpSocket> {
     UdpSocket::from_std(socket)
 }
 
-/// The way back of one session.
+/// The replies of one session.
 struct Replies {
     hub: Rc<Hub>,
     key: Key,

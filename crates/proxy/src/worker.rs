@@ -1,9 +1,8 @@
-//! A thread that carries traffic: one runtime, its own listeners, routes and upstream
-//! connections. Nothing on the way of a request is shared with another thread.
+//! A thread that carries traffic: one runtime with its own listeners, routes and upstream connections. Nothing in a
+//! request's path is shared with another thread.
 //!
-//! Flow: the balancer sends a [`Command`]; the worker changes its routes in place, in one step
-//! between two polls of its connections, and says when it is done. A sweep looks at all waits
-//! at once, so that no request needs a timer.
+//! Flow: the balancer sends a [`Command`]; the worker changes its routes in place, in one step between two polls of
+//! its connections, and reports when it is done. A sweep checks all waits at once, so that no request needs a timer.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -22,10 +21,10 @@ use crate::settings::Settings;
 use crate::shard::Shard;
 use crate::stats::Counters;
 
-/// Keys, and the routes that they lead to from some moment on.
+/// Keys, and their new routes.
 pub(crate) type Changes = Arc<Vec<(RouteKey, Option<Arc<Route>>)>>;
 
-/// What a balancer asks of each of its workers.
+/// A request of the balancer to each of its workers.
 pub(crate) enum Command {
     /// Change the routes.
     Apply {
@@ -35,16 +34,16 @@ pub(crate) enum Command {
         begin: Vec<(Frontend, Arc<Counters>)>,
         /// Sockets to serve.
         open: Vec<(Frontend, Sockets)>,
-        /// Frontends whose last route went.
+        /// Frontends whose last route was removed.
         close: Vec<Frontend>,
-        /// Gets a message when all of it holds.
+        /// Notified when all of it is in force.
         done: oneshot::Sender<()>,
     },
-    /// Let open requests finish for so long, then end.
+    /// Drain open requests for up to this long, then end.
     Drain {
-        /// The longest to wait.
+        /// The maximum time to wait.
         grace: Duration,
-        /// Gets a message when nothing is open, or the time is over.
+        /// Notified when nothing is open, or the time is over.
         done: oneshot::Sender<()>,
     },
 }
@@ -56,7 +55,7 @@ struct Worker {
     servers: HashMap<Frontend, Server>,
 }
 
-/// Carries out commands until a drain, or until the balancer is gone.
+/// Executes commands until a drain, or until the balancer is dropped.
 pub(crate) async fn run(
     index: usize,
     settings: Arc<Settings>,
@@ -90,7 +89,7 @@ pub(crate) async fn run(
                 for frontend in close {
                     worker.close(frontend).await;
                 }
-                // Nobody waits any more if the caller gave up.
+                // Nobody is waiting if the caller gave up.
                 let _ = done.send(());
             }
             Some(Command::Drain { grace, done }) => {
@@ -125,7 +124,7 @@ impl Worker {
 
     async fn close(&mut self, frontend: Frontend) {
         if let Some(server) = self.servers.remove(&frontend) {
-            // Whoever asked may open the same port next.
+            // The caller may open the same port next.
             server.frontend.close().await;
             self.shard.dismiss(Some(frontend));
         }
@@ -137,7 +136,7 @@ impl Worker {
     }
 
     async fn drain(&self, grace: Duration, sweep: &mut Interval) {
-        // What is in the listeners' queues joins the clients first.
+        // Connections in the listeners' queues join the clients first.
         for server in self.servers.values() {
             server.frontend.close().await;
         }

@@ -1,4 +1,4 @@
-//! A `longshore` agent on a host: started, watched, asked, signalled, ended.
+//! A `longshore` agent on a host: starting, observing, querying, signalling and stopping it.
 
 use std::ffi::OsString;
 use std::fs;
@@ -15,18 +15,18 @@ use crate::lab::images::beside_this_program;
 use crate::traffic::{Answer, HttpError, RequestBuilder};
 use crate::{Host, LabError};
 
-/// Where an agent's API listens unless it was told otherwise.
+/// The agent's default API address.
 const LISTEN: &str = "127.0.0.1:7051";
-/// How long an agent may take until it is ready.
+/// How long an agent may take to become ready.
 const READY: Duration = Duration::from_secs(20);
 
-/// Why an agent does not do as it should.
+/// Why an operation on an agent failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
-    /// There is no such program.
+    /// The program does not exist.
     #[error("there is no {}: build it, or set LONGSHORE_BIN", .0.display())]
     NoBinary(PathBuf),
-    /// Its process could not be started, waited for or written about.
+    /// The process or its log could not be handled.
     #[error("cannot {0} the agent")]
     Process(&'static str, #[source] io::Error),
     /// The lab failed.
@@ -35,25 +35,25 @@ pub enum AgentError {
     /// Its API did not answer.
     #[error("the agent's API did not answer {path}")]
     Api {
-        /// What was asked.
+        /// The requested path.
         path: String,
         /// Why there is no answer.
         source: HttpError,
     },
-    /// Its API answered what is no JSON, or an error.
+    /// The API answered with invalid JSON, or an error.
     #[error("the agent's API answered {path} with {status}: {body}")]
     Refused {
-        /// What was asked.
+        /// The requested path.
         path: String,
         /// The status code.
         status: u16,
         /// The body.
         body: String,
     },
-    /// It ended, or was not ready in time.
+    /// The agent exited, or was not ready in time.
     #[error("the agent is not ready: {0}; its log:\n{1}")]
     NotReady(String, String),
-    /// It outlived its signal.
+    /// The agent outlived its signal.
     #[error("the agent did not end within {0:?}")]
     StillRuns(Duration),
     /// A command of the program failed.
@@ -61,15 +61,15 @@ pub enum AgentError {
     Cli {
         /// Its arguments.
         line: String,
-        /// All that it wrote.
+        /// All of its output.
         output: String,
     },
 }
 
-/// An agent in the making.
+/// An agent to be started.
 #[derive(Debug)]
 pub struct AgentBuilder {
-    /// The namespace that it runs in, unless that is the machine's own.
+    /// The namespace to run in, unless it is the machine's own.
     namespace: Option<String>,
     node: String,
     runtime: Handle,
@@ -93,13 +93,13 @@ pub struct Agent {
     data_dir: PathBuf,
     log: PathBuf,
     ended: Option<ExitStatus>,
-    /// Its log, and its data where no other place was named.
+    /// Its log, and its data unless another directory was specified.
     _dir: tempfile::TempDir,
 }
 
 impl Agent {
-    /// Returns an agent of this host: its Docker, its name, the built-in balancer, an API at 127.0.0.1:7051 and a data directory
-    /// of its own.
+    /// Returns a builder for an agent on this host, with its Docker and name, the built-in balancer, an API at
+    /// 127.0.0.1:7051 and its own data directory.
     pub fn on(host: &Host) -> AgentBuilder {
         let node = host.name.clone();
         AgentBuilder {
@@ -109,10 +109,10 @@ impl Agent {
         }
     }
 
-    /// Returns an agent in the machine's own namespace, of the Docker at this address.
+    /// Returns a builder for an agent in the machine's own namespace, with the Docker at this address.
     ///
     /// # Panics
-    /// Outside a tokio runtime.
+    /// Panics outside a tokio runtime.
     pub fn of_docker(docker: String, node: String) -> AgentBuilder {
         AgentBuilder {
             namespace: None,
@@ -129,61 +129,61 @@ impl Agent {
 }
 
 impl AgentBuilder {
-    /// Creates the program; by default `LONGSHORE_BIN`, else `longshore` beside the running test.
+    /// Sets the program; by default `LONGSHORE_BIN`, else `longshore` beside the running test.
     pub fn binary(mut self, path: impl Into<PathBuf>) -> Self {
         self.binary = Some(path.into());
         self
     }
 
-    /// Where Docker is, instead of the host's own socket: a [`crate::Relay`]'s address.
+    /// Sets Docker's address, instead of the host's own socket: a [`crate::Relay`]'s address.
     pub fn docker(mut self, address: impl Into<String>) -> Self {
         self.docker = address.into();
         self
     }
 
-    /// Creates the balancer: `built-in`, `haproxy`.
+    /// Sets the balancer: `built-in`, `haproxy`.
     pub fn balancer(self, engine: &str) -> Self {
         self.flags(&["--balancer", engine])
     }
 
-    /// Where its API listens.
+    /// Sets the API's address.
     pub fn listen(mut self, address: &str) -> Self {
         self.listen = address.into();
         self
     }
 
-    /// Where it keeps its data, for an agent that goes on from another's.
+    /// Sets the data directory, for an agent that continues from another's.
     pub fn data_dir(mut self, path: impl Into<PathBuf>) -> Self {
         self.data_dir = Some(path.into());
         self
     }
 
-    /// More flags of `longshore run`.
+    /// Adds flags of `longshore run`.
     pub fn flags<S: Into<OsString> + Clone>(mut self, flags: &[S]) -> Self {
         self.flags.extend(flags.iter().cloned().map(Into::into));
         self
     }
 
-    /// Creates an environment variable.
+    /// Sets an environment variable.
     pub fn env(mut self, key: &str, value: &str) -> Self {
         self.env.push((key.into(), value.into()));
         self
     }
 
-    /// Starts it and waits until `/readyz` says that it is ready.
+    /// Starts it and waits until `/readyz` reports that it is ready.
     ///
     /// # Errors
-    /// With the end of its log, where it is not ready in 20 seconds.
+    /// Fails with the end of its log if it is not ready within 20 seconds.
     pub async fn start(self) -> Result<Agent, AgentError> {
         let mut agent = self.spawn()?;
         agent.until_ready().await?;
         Ok(agent)
     }
 
-    /// Starts it and waits for nothing.
+    /// Starts it without waiting.
     ///
     /// # Errors
-    /// Where there is no such program.
+    /// Fails if the program does not exist.
     pub fn spawn(self) -> Result<Agent, AgentError> {
         let binary = match self.binary.or_else(|| std::env::var_os("LONGSHORE_BIN").map(PathBuf::from)) {
             Some(path) => path,
@@ -219,7 +219,7 @@ impl AgentBuilder {
     }
 }
 
-/// Returns the program, to be run in this namespace; its process is the program's own either way.
+/// Returns the program, to be run in this namespace. The process is the program's own in either case.
 fn inside(namespace: Option<&str>, program: &Path) -> Command {
     let mut command = match namespace {
         Some(namespace) => {
@@ -234,10 +234,10 @@ fn inside(namespace: Option<&str>, program: &Path) -> Command {
 }
 
 impl Agent {
-    /// Waits until `/readyz` says that it is ready.
+    /// Waits until `/readyz` reports that it is ready.
     ///
     /// # Errors
-    /// With the end of its log, where it is not in 20 seconds.
+    /// Fails with the end of its log if it is not ready within 20 seconds.
     pub async fn until_ready(&mut self) -> Result<(), AgentError> {
         let deadline = Instant::now() + READY;
         loop {
@@ -257,24 +257,24 @@ impl Agent {
         }
     }
 
-    /// Returns a GET of its API, whatever the answer.
+    /// Sends a GET to its API and returns the answer, whatever its status.
     ///
     /// # Errors
-    /// Where there is none.
+    /// Fails if there is no answer.
     pub async fn get(&self, path: &str) -> Result<Answer, AgentError> {
         let failed = |source| AgentError::Api { path: path.into(), source };
         self.request("GET", path).send().await.map_err(failed)
     }
 
-    /// Any request of its API.
+    /// Returns a request to its API.
     pub fn request(&self, method: &str, path: &str) -> RequestBuilder {
         RequestBuilder::from(self.runtime.clone(), method, format!("http://{}{path}", self.listen))
     }
 
-    /// Returns a GET of its API, whose answer is JSON with a status of success.
+    /// Sends a GET to its API and returns the JSON of a successful answer.
     ///
     /// # Errors
-    /// Where it is not.
+    /// Fails if the answer is not JSON, or not a success.
     pub async fn api(&self, path: &str) -> Result<serde_json::Value, AgentError> {
         let answer = self.get(path).await?;
         match answer.json() {
@@ -283,10 +283,10 @@ impl Agent {
         }
     }
 
-    /// Returns a number that `/metrics` says: the sum over all label sets of the metric of this name; nothing where it has none.
+    /// Returns a metric from `/metrics`, summed over all its label sets; `None` if there is no such metric.
     ///
     /// # Errors
-    /// Where the API does not answer.
+    /// Fails if the API does not answer.
     pub async fn metric(&self, name: &str) -> Result<Option<f64>, AgentError> {
         let text = self.get("/metrics").await?.text();
         let values: Vec<f64> = text
@@ -299,10 +299,10 @@ impl Agent {
         Ok(if values.is_empty() { None } else { Some(values.iter().sum()) })
     }
 
-    /// Runs the same program inside the same namespace with these arguments, and gives its standard output.
+    /// Runs the same program inside the same namespace with these arguments, and returns its standard output.
     ///
     /// # Errors
-    /// Where it ends with a status of failure, with all that it wrote.
+    /// Fails with all of its output if it exits with an error status.
     pub async fn cli(&self, arguments: &[&str]) -> Result<String, AgentError> {
         let mut command = inside(self.namespace.as_deref(), &self.binary);
         command.args(arguments).env("LONGSHORE_AGENT", &self.listen);
@@ -329,7 +329,7 @@ impl Agent {
         self.signal(Signal::HUP);
     }
 
-    /// Sends SIGUSR2: it is to be replaced by another run of its program.
+    /// Sends SIGUSR2, which has the agent replaced by a new run of its program.
     pub fn sigusr2(&self) {
         self.signal(Signal::USR2);
     }
@@ -339,24 +339,24 @@ impl Agent {
         self.signal(Signal::KILL);
     }
 
-    /// Stops its process where it is, as an overloaded machine does.
+    /// Freezes its process, as an overloaded machine does.
     pub fn freeze(&self) {
         self.signal(Signal::STOP);
     }
 
-    /// Lets it go on.
+    /// Resumes its process.
     pub fn thaw(&self) {
         self.signal(Signal::CONT);
     }
 
     fn signal(&self, signal: Signal) {
         if let Some(pid) = self.pid.filter(|_| self.ended.is_none()) {
-            // The process is our child and not waited for: its number is nobody else's.
+            // The process is our child and has not been reaped, so its pid is not reused.
             let _ = kill_process(pid, signal);
         }
     }
 
-    /// Waits for its end.
+    /// Waits until it exits.
     ///
     /// # Errors
     /// [`AgentError::StillRuns`].
@@ -368,17 +368,17 @@ impl Agent {
         Ok(status)
     }
 
-    /// Returns its process's number.
+    /// Returns its process id.
     pub fn pid(&self) -> Option<u32> {
         self.child.id()
     }
 
-    /// Returns where its data is.
+    /// Returns its data directory.
     pub fn data_dir(&self) -> &Path {
         &self.data_dir
     }
 
-    /// Returns all that it wrote so far, to its standard output and error.
+    /// Returns all of its output so far, standard output and error.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
     }
@@ -389,7 +389,8 @@ impl Drop for Agent {
     #[expect(clippy::disallowed_methods, reason = "a drop cannot await")]
     fn drop(&mut self) {
         self.kill9();
-        // One that waits for the disk dies a little later, and keeps its ports and its data directory until then.
+        // A process that waits for the disk dies a little later, and keeps its ports and its data directory until
+        // then.
         let deadline = std::time::Instant::now() + Duration::from_secs(5);
         while matches!(self.child.try_wait(), Ok(None)) && std::time::Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(5));

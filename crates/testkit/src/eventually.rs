@@ -1,22 +1,22 @@
-//! Waiting for something to come true, or to stay false.
+//! Waits for a condition to become true, or to stay false.
 
 use std::time::{Duration, Instant};
 
 /// How long [`eventually`] waits: longer than any promise of Longshore's, as the machine may be loaded.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Waits up to 20 seconds until `check` is true, looking every 20 milliseconds.
+/// Waits up to 20 seconds until `check` is true, checking every 20 milliseconds.
 ///
 /// # Panics
-/// When it is not true in time, with `sentence`: say what should have come true.
+/// Panics if it is not true in time, with `sentence`, which describes what should have become true.
 pub async fn eventually<F: Future<Output = bool>>(sentence: &str, check: impl FnMut() -> F) {
     eventually_within(PATIENCE, sentence, check).await;
 }
 
-/// Like [`eventually`], with a patience of one's own.
+/// Waits like [`eventually`], with a custom timeout.
 ///
 /// # Panics
-/// When it is not true in time.
+/// Panics if it is not true in time.
 #[expect(clippy::panic, reason = "a test's assertion")]
 #[track_caller]
 pub fn eventually_within<'a, F: Future<Output = bool> + 'a>(
@@ -28,7 +28,7 @@ pub fn eventually_within<'a, F: Future<Output = bool> + 'a>(
     async move {
         let began = Instant::now();
         loop {
-            // The last look starts before the deadline and is given time of its own to end.
+            // The last check starts before the deadline and gets extra time to finish.
             match tokio::time::timeout(patience, check()).await {
                 Ok(true) => return,
                 Ok(false) if began.elapsed() < patience => {
@@ -42,11 +42,12 @@ pub fn eventually_within<'a, F: Future<Output = bool> + 'a>(
     }
 }
 
-/// Checks over the whole `span` that `check` stays false, looking every 20 milliseconds and once at its end. It takes the place
-/// of a sleep before a negative assertion: what comes true for a moment is found, and at once.
+/// Checks that `check` stays false for the whole `span`, every 20 milliseconds and once at its end. It replaces a
+/// sleep before a negative assertion: even a condition that is true only for a moment is detected, and at once.
 ///
 /// # Panics
-/// When it comes true, with `sentence`: say what must not happen. When a look takes longer than 20 seconds.
+/// Panics if it becomes true, with `sentence`, which describes what must not happen; or if one check takes longer
+/// than 20 seconds.
 #[expect(clippy::panic, reason = "a test's assertion")]
 #[track_caller]
 pub fn never_within<'a, F: Future<Output = bool> + 'a>(

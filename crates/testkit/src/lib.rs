@@ -1,8 +1,8 @@
-//! The lab: real Docker hosts on one machine, and the words that tests speak in.
+//! The lab: real Docker hosts on one machine, and the vocabulary of the tests.
 //!
-//! A host is a network namespace on a bridge with a `dockerd` of its own. Hosts are machine-wide and outlive the test that
-//! made them: a test leases one by a file lock (which its death releases), finds it clean, and nobody else is on it
-//! meanwhile. That holds across threads, test binaries and `nextest`'s process a test.
+//! A host is a network namespace on a bridge with its own `dockerd`. Hosts are machine-wide and outlive the test that
+//! created them: a test leases one by a file lock (released even if the test dies), finds it clean, and has it to
+//! itself. That holds across threads, test binaries and `nextest`'s process per test.
 //!
 //! ```no_run
 //! # async fn shown() -> longshore_testkit::TestResult {
@@ -18,7 +18,8 @@
 //! # drop((web, agent)); Ok(()) }
 //! ```
 //!
-//! Deliberately absent: any fake of Docker, and anything that Longshore itself runs on. It is a dev-dependency, and xtask's.
+//! Deliberately absent: any fake of Docker, and anything that Longshore itself runs on. It is a dev-dependency, and
+//! xtask's.
 
 mod agent;
 mod eventually;
@@ -38,5 +39,5 @@ pub use traffic::{
     WebSocketError, quantile,
 };
 
-/// The bollard that [`Host::docker`] speaks, so that a test needs no dependency of its own.
+/// The bollard behind [`Host::docker`], so that a test needs no dependency of its own.
 pub use bollard;

@@ -1,12 +1,12 @@
-//! What a test ends with.
+//! The result of a test.
 
 use std::error::Error;
 use std::fmt;
 
-/// Any error, shown by its sentence and its causes' sentences, as `main` and `#[test]` show what they return by `Debug`.
+/// Any error, shown with its causes, because `main` and `#[test]` print returned errors with `Debug`.
 pub struct TestError(Box<dyn Error + Send + Sync>);
 
-/// What a test returns.
+/// The return type of a test.
 pub type TestResult = Result<(), TestError>;
 
 impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for TestError {

@@ -1,4 +1,4 @@
-//! The lab itself: what every other test in it stands on.
+//! Tests of the lab itself.
 
 use std::time::Duration;
 
@@ -109,7 +109,7 @@ async fn lab_a_host_that_was_given_back_is_found_empty() -> TestResult {
     host.network("left-over").await?;
     let name = host.name.clone();
     drop(lab);
-    // Another test may have taken the very host meanwhile: then this one is given a different host, clean as well.
+    // Another test may have taken this very host: then this test gets a different one, also clean.
     let lab = Lab::up(1).await?;
     let all = longshore_testkit::bollard::query_parameters::ListContainersOptions {
         all: true,
@@ -149,7 +149,8 @@ async fn lab_a_relay_passes_dockers_events_until_it_is_cut() -> TestResult {
         let first = events.next().await;
         (first, events)
     });
-    // The subscription has no acknowledgement: made before the container, it is only very likely there first.
+    // The subscription is not acknowledged: opened before the container, it is very likely active first, not
+    // certainly.
     tokio::time::sleep(Duration::from_millis(300)).await;
     let _container = host.run(ContainerSpec::server()).await?;
     let (first, mut events) = first.await?;

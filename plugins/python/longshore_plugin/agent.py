@@ -45,7 +45,7 @@ class Agent(object):
                 from docker.utils import kwargs_from_env
             except ImportError as error:
                 raise RuntimeError("agent.docker needs the Python module docker: pip install docker (%s)" % error)
-            # docker-py renamed it in its version 2.
+            # docker-py renamed it in version 2.
             client = getattr(docker, "APIClient", None) or docker.Client
             self._docker = client(**kwargs_from_env())
         return self._docker

@@ -13,9 +13,9 @@ class Hello:
         self.node = message.get("node", "")
         #: The handler's name.
         self.handler = message.get("handler", "")
-        #: The handler's options: strings by their names, which are in lower case.
+        #: The handler's options: strings by name, names in lower case.
         self.params = message.get("params") or {}
-        #: The path of the INI file that defines the handler; None where another file does.
+        #: The path of the INI file that defines the handler; None if another file does.
         self.ini = message.get("ini")
         #: The whole message.
         self.message = message
@@ -25,11 +25,11 @@ class Event:
     """Something that happened."""
 
     def __init__(self, message):
-        #: Tells it from every other event. The same for each attempt to deliver it.
+        #: Unique per event. The same for each attempt to deliver it.
         self.id = message["id"]
         #: What happened, as Docker names it: `start`, `die`; `none` for the dummy event.
         self.event = message.get("event", "")
-        #: When, in RFC 3339.
+        #: When it happened, in RFC 3339.
         self.at = message.get("at", "")
         #: The host's name.
         self.node = message.get("node", "")
@@ -37,19 +37,19 @@ class Event:
         self.handler = message.get("handler", "")
         #: Counted from 1.
         self.attempt = message.get("attempt", 1)
-        #: True where it may have been delivered before.
+        #: True if it may have been delivered before.
         self.redelivered = message.get("redelivered", False)
-        #: True where Docker never reported it, and it was derived from the container's state.
+        #: True if Docker never reported it, and it was derived from the container's state.
         self.synthetic = message.get("synthetic", message.get("made_up", False))
-        #: What `synthetic` was called first.
+        #: The earlier name of `synthetic`.
         self.made_up = self.synthetic
-        #: `id`, `name`, `image` and `labels` of the container; None where it happened to none.
+        #: `id`, `name`, `image` and `labels` of the container; None if the event has no container.
         self.container = message.get("container")
-        #: `id` and `name` of the network; None where it happened to none.
+        #: `id` and `name` of the network; None if the event has no network.
         self.network = message.get("network")
-        #: What else Docker says, such as `exitCode`.
+        #: Docker's other attributes, such as `exitCode`.
         self.attributes = message.get("attributes") or {}
-        #: The container's inspection, as Docker gives it, or the last one that is known; None where none is.
+        #: The container's inspection, as Docker returns it, or the last known one; None if there is none.
         self.inspection = message.get("inspection")
         #: The whole message.
         self.message = message

@@ -22,7 +22,7 @@ from .wire import Wire, log_to
 
 logger = logging.getLogger(__name__)
 
-#: The package that docker-glue's handlers are in.
+#: The package of docker-glue's handlers.
 PACKAGE = "DockerGlue.handlers"
 
 
@@ -41,7 +41,7 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     wire = Wire.take()
     log_to(wire)
-    # A handler may import what logs every request it makes.
+    # A handler may import libraries that log every request.
     for noisy in ("urllib3", "docker", "requests"):
         logging.getLogger(noisy).setLevel(logging.INFO)
     more = os.environ.get("LONGSHORE_PLUGIN_PATH", "").split(os.pathsep)
@@ -54,7 +54,7 @@ def main(arguments=None):
     def handle(event):
         handler = handlers[0]
         if handler.enabled:
-            # The old daemon called one handler at a time, and so does this, which takes one event at a time.
+            # The old daemon called one handler at a time; so does this, one event at a time.
             handler.handle(event.event, event.subject_id)
 
     try:
@@ -70,14 +70,14 @@ def main(arguments=None):
 
 def look_in(folders):
     """Has handlers' files found in these folders, and their text as it was printed run."""
-    # docker-glue's own documentation prints a handler that says `logging.getLogger` and never imports it. A name that a
-    # module lacks is looked up among the built-in ones, so there it finds it, wherever its file lies.
+    # docker-glue's own documentation shows a handler that uses `logging.getLogger` and never imports it. Names that a
+    # module lacks are looked up among the built-ins, so it finds it there, wherever its file is.
     builtins.logging = logging
     package = importlib.import_module(PACKAGE)
     for folder in map(os.path.abspath, folders):
         # In the package, so that `from . import BaseHandler` finds ours.
         package.__path__ += [os.path.join(folder, *PACKAGE.split(".")), folder]
-        # Last, so that nothing in the folder stands in for a module of Python's own.
+        # Last, so that nothing in the folder shadows a module of Python's own.
         sys.path.append(folder)
     importlib.invalidate_caches()
 

@@ -28,7 +28,7 @@ def serve(wire, handle, prepare=None, name=None, parallel=1):
         return
     if prepare is not None:
         prepare(Hello(message))
-    # Only now, as it says that this plugin is ready.
+    # Only now, as it reports that this plugin is ready.
     wire.answer(message, name, parallel)
     pool = ThreadPoolExecutor(parallel) if parallel > 1 else None
     try:
@@ -55,7 +55,8 @@ def deal(wire, handle, event):
         logger.exception("event=%r of %r failed", event.event, event.subject_id)
         wire.nack(event, reason(error), retry=True)
     except BaseException as error:
-        # It wants the process to end, which from a thread of the pool it cannot have: answered it must be either way.
+        # The handler wants to exit the process, which a thread of the pool cannot do: the event must be answered
+        # either way.
         wire.nack(event, reason(error), retry=True)
         raise
     else:

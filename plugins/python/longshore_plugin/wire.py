@@ -10,10 +10,10 @@ import traceback
 #: The version of the protocol.
 PROTOCOL = 1
 
-#: Most characters of a log message: a line of the protocol has at most 1 MiB, and a character up to 6 bytes.
+#: Maximum number of characters of a log message: a protocol line has at most 1 MiB, and a character up to 6 bytes.
 LONGEST_MESSAGE = 16 * 1024
 
-#: Most characters of the reason of a nack.
+#: Maximum number of characters of a nack's reason.
 LONGEST_REASON = 1000
 
 
@@ -45,7 +45,7 @@ class Wire:
 
     def tell(self, message):
         """Writes a message. An agent that is gone gets nothing; `messages` notices soon."""
-        # A file's name can have bytes that are no UTF-8, which JSON cannot have.
+        # A file's name can contain bytes that are not UTF-8, which JSON cannot represent.
         line = json.dumps(message, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
         with self._lock:
             try:

@@ -174,7 +174,7 @@ class Glue(unittest.TestCase):
                 def handle(self, event, container_id):
                     logging.info('%r', self._agent.docker.inspect_container(container_id))
         """
-        # A folder that stands before all others decides whether there is a module of that name.
+        # A folder before all others on the path decides whether a module of that name exists.
         missing = self.write("missing/docker.py", "raise ImportError('No module named docker')\n")
         self.write("present/docker/utils.py", """
             import os

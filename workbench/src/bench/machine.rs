@@ -1,8 +1,8 @@
-//! What a figure was measured on.
+//! The machine that a figure was measured on.
 
 use std::fs;
 
-/// Cores, memory and kernel in one line.
+/// Returns cores, memory and kernel in one line.
 pub(super) fn facts() -> String {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let memory =
@@ -19,7 +19,7 @@ fn field(file: &str, key: &str) -> Option<String> {
     text.lines().find_map(|line| Some(line.strip_prefix(key)?.trim().to_owned()))
 }
 
-/// Today's date, in UTC.
+/// Returns today's date, in UTC.
 pub(super) fn today() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%d").to_string()
 }

@@ -1,6 +1,6 @@
-//! Benches: what Longshore does beside a peer or a raw limit, measured in the same run, as a ratio.
+//! Benches: Longshore compared with a peer or a raw limit, measured in the same run, as a ratio.
 //!
-//! A bench gives a [`Report`]; it is printed, and takes the place of its section in docs/benchmarks.md. The lab and the
+//! A bench returns a [`Report`], which is printed and replaces its section in docs/benchmarks.md. The lab and the
 //! programs are the real ones: a host of the lab, the binary of profile `dist`.
 
 mod machine;
@@ -61,18 +61,18 @@ pub(crate) struct Bed {
 }
 
 impl Bed {
-    /// Returns an agent of this host, of the binary that is measured.
+    /// Returns a builder for an agent on this host, with the measured binary.
     fn agent(&self, host: &longshore_testkit::Host) -> longshore_testkit::AgentBuilder {
         Agent::on(host).binary(&self.binary).flags(&["--log", "warn"])
     }
 
-    /// Returns the number for a real run, or the one for a quick look.
+    /// Returns the number for a real run, or the one for a quick run.
     fn scale<T>(&self, real: T, quick: T) -> T {
         if self.quick { quick } else { real }
     }
 }
 
-/// `cargo xtask bench`.
+/// Runs `cargo xtask bench`.
 pub(crate) async fn run(bench: Bench) -> anyhow::Result<()> {
     lab::build_test_server("release")?;
     let binary = match bench.binary {

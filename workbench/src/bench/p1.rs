@@ -1,8 +1,8 @@
 //! From Docker's `start` to the first 200 through the balancer.
 //!
-//! The container's own address is asked in the same moments, so that what the server itself needs is not counted. Each start
-//! is measured twice over: with a server that listens at once, from the return of `start`; and with one that opens its port
-//! a while later, from the first 200 at its own address.
+//! The container's own address is polled at the same time, so that the server's own start is not counted. Each start
+//! is measured in two ways: with a server that listens at once, from the return of `start`; and with one that opens
+//! its port later, from the first 200 at its own address.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use super::report::Report;
 use super::summary::{median, milliseconds, quantile};
 
 const PORT: u16 = 8080;
-/// Later than `start` returns, by far: the readiness of such a server is seen by asking it.
+/// Far later than `start` returns: such a server's readiness is detected by polling it.
 const LATE: Duration = Duration::from_millis(400);
 /// How many containers share the thousand routes: see the note in the report.
 const CARRIERS: usize = 20;
@@ -30,7 +30,7 @@ pub(super) async fn run(bed: &Bed) -> anyhow::Result<Report> {
             let host = lab.host(0);
             let mut agent = bed.agent(host).balancer(engine).start().await?;
             let _carriers = carry(host, &agent, routes).await?;
-            // A single start after the other, and then as many at once as the machine takes.
+            // First one start after another, then as many at once as the machine can take.
             for at_once in [1, 8] {
                 let prompt = measure(host, starts, at_once, Duration::ZERO).await?;
                 let late = measure(host, starts, at_once, LATE).await?;
@@ -100,13 +100,13 @@ struct Start {
 }
 
 struct Starts {
-    /// Of each, how long it took through the balancer, and at the container's own address.
+    /// For each start, the time through the balancer, and at the container's own address.
     times: Vec<(Duration, Duration)>,
-    /// Starts a second that Docker reached.
+    /// Container starts per second that Docker reached.
     rate: f64,
 }
 
-/// Containers whose labels make so many routes; all of them are up when this returns.
+/// Starts containers whose labels define this many routes; all of them are up when this returns.
 async fn carry(host: &Host, agent: &Agent, routes: usize) -> anyhow::Result<Vec<Container>> {
     let mut carriers = Vec::new();
     if routes == 0 {
@@ -134,7 +134,7 @@ async fn carry(host: &Host, agent: &Agent, routes: usize) -> anyhow::Result<Vec<
     bail!("{wanted} routes were not up within a minute: {}", agent.log())
 }
 
-/// Counts the routes with a container that takes their traffic.
+/// Counts the routes with a container that takes traffic.
 fn up(listed: &serde_json::Value) -> usize {
     let routes = listed.as_array().or_else(|| listed.get("routes")?.as_array());
     let has_upstream = |route: &&serde_json::Value| {

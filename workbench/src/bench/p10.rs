@@ -1,7 +1,7 @@
-//! 10,000 container events as fast as Docker sends them: how many the agent saw, and how soon its picture was right.
+//! 10,000 container events as fast as Docker sends them: how many the agent saw, and how soon its state was correct.
 //!
-//! Renaming is the cheapest call that makes exactly one event. A bare reader of the same stream runs beside the agent and is
-//! the raw limit.
+//! Renaming is the cheapest call that causes exactly one event. A bare reader of the same stream runs beside the
+//! agent as the raw limit.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -91,7 +91,7 @@ async fn storm(
 ) -> anyhow::Result<Seen> {
     let count = Arc::new(AtomicU64::new(0));
     let reader = read_events(host, Arc::clone(&count));
-    // The stream has no sign that it is subscribed: the first event that comes is one.
+    // The stream does not signal its subscription: the first event does.
     rename(host, containers.first().context("no container")?, "bench-first").await?;
     until(Duration::from_secs(10), || async { Ok(count.load(Ordering::Relaxed) > 0) })
         .await
@@ -117,7 +117,7 @@ async fn storm(
         .await
         .context("the agent's picture stays wrong")?;
     let right_after = last.elapsed();
-    // What is counted late is counted all the same: only after this is an event missed.
+    // Late events still count: only after this is an event missed.
     tokio::time::sleep(Duration::from_secs(2)).await;
     reader.abort();
     let after = agent.metric(METRIC).await?.unwrap_or_default();
@@ -142,7 +142,7 @@ fn read_events(host: &Host, count: Arc<AtomicU64>) -> tokio::task::JoinHandle<()
     })
 }
 
-/// Returns the containers that are renamed.
+/// Returns the containers to rename.
 pub(super) async fn containers(host: &Host) -> anyhow::Result<Vec<Container>> {
     let mut containers = Vec::new();
     for number in 0..CONTAINERS {
@@ -152,7 +152,8 @@ pub(super) async fn containers(host: &Host) -> anyhow::Result<Vec<Container>> {
     Ok(containers)
 }
 
-/// Makes so many events, at least: how many. Each container has its renames in order, and different ones go on at once.
+/// Causes at least this many events, and returns the count. A container's renames are in order; those of different
+/// ones run concurrently.
 pub(super) async fn rename_all(
     host: &Host,
     containers: &[Container],
@@ -178,7 +179,7 @@ async fn rename(host: &Host, container: &Container, name: &str) -> anyhow::Resul
     Ok(host.docker().rename_container(&container.id, options).await?)
 }
 
-/// Returns the names of the containers that the agent knows.
+/// Returns the names of the containers that the agent lists.
 async fn listed(agent: &Agent) -> anyhow::Result<BTreeSet<String>> {
     let listed = agent.api("/v1/containers").await?;
     let containers = listed.as_array().or_else(|| listed.get("containers")?.as_array());

@@ -1,5 +1,5 @@
-//! 10,000 container events with handlers: whether each handler ran once for each event and in order for each container, and
-//! how long after the last event the last handler had it.
+//! 10,000 container events with handlers: whether each handler ran once per event and in order per container, and how
+//! long after the last event the last handler received it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt;
@@ -104,7 +104,7 @@ struct Storm {
     all_after: Duration,
 }
 
-/// Handlers of renames, some plugins and some scripts; their names.
+/// Writes handlers for renames, some plugins and some scripts; returns their names.
 fn define(folder: &Path, plugins: usize, scripts: usize) -> anyhow::Result<Vec<String>> {
     let (plugin, script) = (folder.join("plugin.py"), folder.join("script.sh"));
     std::fs::write(&plugin, PLUGIN)?;
@@ -155,12 +155,12 @@ async fn storm(
     Ok(Storm { made, took, all_after: last.elapsed() })
 }
 
-/// What one handler was told.
+/// The events that one handler received.
 struct Told {
     distinct: usize,
     repeats: usize,
     out_of_order: usize,
-    /// Milliseconds.
+    /// In milliseconds.
     latencies: Vec<f64>,
 }
 

@@ -13,7 +13,7 @@ const SITE: &str = "bench.test";
 const PORT: u16 = 8080;
 const CLIENTS: u32 = 16;
 const SOCKETS: usize = 10;
-/// A successor carries the routes within a tenth of this.
+/// A successor takes over the routes within a tenth of this.
 const REPLACED: Duration = Duration::from_secs(2);
 
 /// What happens to the service during the load.
@@ -90,7 +90,7 @@ struct Service<'h> {
     host: &'h Host,
     agent: Agent,
     containers: Vec<Container>,
-    /// Takes the websockets, and no change touches it.
+    /// Holds the websockets, and is not touched by any change.
     _anchor: Container,
 }
 
@@ -173,7 +173,7 @@ impl<'h> Service<'h> {
         Ok(())
     }
 
-    /// Sends requests before, during and after the change; gives what became of them and of the websockets.
+    /// Sends requests before, during and after the change; returns the results of these and of the websockets.
     async fn through(
         &mut self,
         change: Change,

@@ -1,7 +1,8 @@
-//! Requests a second through a balancer with one thread, and their 99th percentile.
+//! Requests per second through a balancer with one thread, and their 99th percentile.
 //!
-//! One nginx answers from memory; before it stand, in turn, Longshore's built-in balancer, HAProxy with the map routing that
-//! Longshore's own HAProxy engine writes, and nginx. wrk asks each for a few seconds, round after round.
+//! One nginx answers from memory; in front of it stand, in turn, Longshore's built-in balancer, HAProxy with the map
+//! routing that Longshore's own HAProxy engine writes, and nginx. wrk loads each for a few seconds, round after
+//! round.
 
 use std::fs;
 use std::path::Path;
@@ -81,7 +82,7 @@ fn report(measured: &[Vec<Asked>], rounds: usize, seconds: usize) -> Report {
     }
 }
 
-/// Starts backend, HAProxy and nginx inside the host's namespace; they end when this is dropped.
+/// Starts backend, HAProxy and nginx inside the host's namespace; they are stopped when this is dropped.
 fn peers(host: &Host, folder: &Path) -> anyhow::Result<Vec<Child>> {
     let path = |name: &str| folder.join(name);
     fs::write(
@@ -135,7 +136,7 @@ fn peers(host: &Host, folder: &Path) -> anyhow::Result<Vec<Child>> {
 
 fn nginx_config(folder: &Path, name: &str, servers: &str) -> String {
     let folder = folder.display();
-    // One process: a worker of its own would outlive its killed parent.
+    // One process: a separate worker would outlive its killed parent.
     format!(
         "daemon off; master_process off; worker_processes 1; pid {folder}/{name}.pid; error_log stderr crit;\n\
          events {{ worker_connections 4096; }}\n\
@@ -159,14 +160,14 @@ async fn until_answers(host: &Host, port: u16) -> anyhow::Result<()> {
     anyhow::bail!("port {port}: {last}")
 }
 
-/// What wrk found.
+/// The result of wrk.
 #[derive(Clone, Debug, PartialEq)]
 struct Asked {
-    /// Requests a second.
+    /// Requests per second.
     rate: f64,
     /// The 99th percentile in milliseconds.
     p99: f64,
-    /// Requests without a good answer.
+    /// Failed requests.
     failed: u64,
 }
 
@@ -192,7 +193,7 @@ fn read(said: &str) -> Option<Asked> {
     })
 }
 
-/// wrk writes `870.00us`, `1.23ms`, `1.02s`.
+/// Parses wrk's `870.00us`, `1.23ms`, `1.02s`.
 fn in_milliseconds(text: &str) -> Option<f64> {
     let (number, factor) = if let Some(number) = text.strip_suffix("us") {
         (number, 0.001)

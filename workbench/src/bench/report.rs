@@ -1,25 +1,25 @@
-//! A bench's result as a section of docs/benchmarks.md, between markers of its own.
+//! A bench's result as a section of docs/benchmarks.md, between its markers.
 
 use std::fmt::Write;
 
-/// The page before the first bench wrote into it.
+/// The page before the first bench has written to it.
 pub(super) const EMPTY_PAGE: &str = "# Benchmarks\n\nEach section is rewritten by the command that it names. Ratios are \
     taken in one run, in turn: the machine's own speed drifts by up to 2× between runs, so compare no figure of one \
     section with one of another.\n";
 
-/// What a bench found.
+/// The result of a bench.
 pub(super) struct Report {
     /// `p9`.
     pub(super) name: &'static str,
     /// The section's heading.
     pub(super) title: String,
-    /// What was done, so that it can be repeated.
+    /// The method, in enough detail to repeat it.
     pub(super) method: String,
     /// The table's head.
     pub(super) columns: Vec<&'static str>,
     /// The table's rows.
     pub(super) rows: Vec<Vec<String>>,
-    /// What the figures do not say: what was smaller than it should be, and why.
+    /// What the figures do not show: what was smaller than intended, and why.
     pub(super) notes: Vec<String>,
 }
 
@@ -43,14 +43,14 @@ impl Report {
             // Writing to a String cannot fail.
             let _ = write!(text, "\n{note}\n");
         }
-        // A bench may have several sections: `p10-handlers` is of `p10`.
+        // A bench may have several sections: `p10-handlers` belongs to `p10`.
         let bench = self.name.split('-').next().unwrap_or(self.name);
         let _ = write!(text, "\n`cargo xtask bench {bench}`, {date}, {machine}.\n");
         text
     }
 }
 
-/// Returns the page with this section in the place of the one of its name, or at its end.
+/// Returns the page with this section replacing the one of its name, or appended.
 pub(super) fn replaced(page: &str, name: &str, section: &str) -> String {
     let (begin, end) = (format!("<!-- bench:{name} -->"), format!("<!-- /bench:{name} -->"));
     let block = format!("{begin}\n{section}{end}");

@@ -1,15 +1,15 @@
-//! Numbers out of many numbers.
+//! Summaries of samples.
 
 use std::time::Duration;
 
 pub(super) use longshore_testkit::quantile;
 
-/// Returns the middle one.
+/// Returns the median.
 pub(super) fn median(values: &[f64]) -> f64 {
     quantile(values, 0.5)
 }
 
-/// In milliseconds.
+/// Converts to milliseconds.
 pub(super) fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1_000.0
 }

@@ -1,11 +1,11 @@
-//! Which crate may need which.
+//! Which crate may depend on which.
 
 use std::path::Path;
 
 use super::Violation;
 use xtask::workspace::{Metadata, Package};
 
-/// The rooms by floor: a room may need those on lower floors, and none on its own.
+/// The rooms by floor: a room may depend on those on lower floors, and on none on its own.
 const FLOORS: [&[&str]; 6] = [
     &["longshore-model", "longshore-etcd"],
     &["longshore-wire", "longshore-plan", "longshore-net", "longshore-api"],
@@ -15,7 +15,7 @@ const FLOORS: [&[&str]; 6] = [
     &["longshore"],
 ];
 
-/// Crates that stay inside the room that talks to what is behind them.
+/// External crates that only the room in charge of them may use.
 const ROOMS_OF: [(&str, &[&str]); 6] = [
     ("bollard", &["longshore-docker", "longshore-daemon", "longshore-testkit"]),
     ("axum", &["longshore-daemon", "longshore-delivery"]),
@@ -45,7 +45,7 @@ fn floor(name: &str) -> Option<usize> {
     FLOORS.iter().position(|rooms| rooms.contains(&name))
 }
 
-/// Returns the arrows of this package that should not be, each by the dependency's name and what is wrong with it.
+/// Returns the forbidden dependencies of this package, each by name and with the reason.
 fn wrong(package: &Package, is_ours: impl Fn(&str) -> bool) -> Vec<(String, String)> {
     let from = package.name.as_str();
     let mut found = Vec::new();

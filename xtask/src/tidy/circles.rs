@@ -1,7 +1,7 @@
-//! No circle of imports inside a crate: whoever opens a file can read what it stands on without coming back to it.
+//! No import cycles inside a crate: a reader of a file can follow what it builds on without coming back to it.
 //!
-//! A file imports another where one of its paths leads to something that the other defines. Re-exports are looked
-//! through and are no import themselves, and neither is what only tests use.
+//! A file imports another if one of its paths leads to something that the other defines. Re-exports are resolved and
+//! are not imports themselves; neither is what only tests use.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -18,13 +18,15 @@ type Module = Vec<String>;
 #[derive(Default)]
 struct File {
     path: PathBuf,
-    /// What it re-exports: the name, and the path that it stands for, from the crate's root. `*` stands for all of a module.
+    /// Its re-exports: the name, and the path that it stands for, from the crate's root. `*` stands for all of a
+    /// module.
     exports: BTreeMap<String, Vec<String>>,
-    /// The paths that it names, from the crate's root.
+    /// The paths that it mentions, from the crate's root.
     names: BTreeSet<Vec<String>>,
 }
 
-/// `sources` are the workspace's files; `crates` the folders that crates' sources lie in, such as `crates/plan/src`.
+/// Checks `sources`, the workspace's files; `crates` are the folders of the crates' sources, such as
+/// `crates/plan/src`.
 pub(super) fn check(sources: &[Source], crates: &[PathBuf]) -> Vec<Violation> {
     crates.iter().flat_map(|folder| check_crate(sources, folder)).collect()
 }
@@ -34,7 +36,7 @@ fn check_crate(sources: &[Source], folder: &Path) -> Vec<Violation> {
     for source in sources.iter().filter(|source| source.is("rs")) {
         let Ok(inside) = source.path.strip_prefix(folder) else { continue };
         let Some(module) = module_of(inside) else { continue };
-        // What does not parse is the compiler's to complain of.
+        // A parse error is for the compiler to report.
         let Ok(parsed) = syn::parse_file(&source.text) else { continue };
         let mut reader = Reader { module: module.clone(), file: File::default() };
         parsed.items.iter().for_each(|item| reader.visit_item(item));
@@ -63,7 +65,7 @@ fn check_crate(sources: &[Source], folder: &Path) -> Vec<Violation> {
         .collect()
 }
 
-/// Returns the module that a file below `src` is; nothing for programs of their own, and for tests in files of their own.
+/// Returns the module of a file below `src`; `None` for standalone programs, and for tests in their own files.
 fn module_of(inside: &Path) -> Option<Module> {
     let mut parts: Module =
         inside.with_extension("").iter().map(|part| part.to_string_lossy().into_owned()).collect();
@@ -76,7 +78,7 @@ fn module_of(inside: &Path) -> Option<Module> {
     Some(parts)
 }
 
-/// Returns the file that defines what a path leads to, re-exports looked through.
+/// Returns the file that defines the item at a path, resolving re-exports.
 fn definition<'a>(files: &'a BTreeMap<Module, File>, path: &[String], depth: usize) -> Option<&'a Module> {
     const MAX_REEXPORTS: usize = 16;
     let length = (0..=path.len())
@@ -93,7 +95,7 @@ fn definition<'a>(files: &'a BTreeMap<Module, File>, path: &[String], depth: usi
     Some(module)
 }
 
-/// Returns each circle once: the modules that reach each other, beginning with the first by name.
+/// Returns each cycle once: the modules that reach each other, beginning with the first by name.
 fn circles<'a>(imports: &BTreeMap<&'a Module, BTreeSet<&'a Module>>) -> Vec<Vec<&'a Module>> {
     let mut found: Vec<Vec<&Module>> = Vec::new();
     for start in imports.keys() {
@@ -107,7 +109,7 @@ fn circles<'a>(imports: &BTreeMap<&'a Module, BTreeSet<&'a Module>>) -> Vec<Vec<
     found
 }
 
-/// Returns the shortest way from a module over its imports back to itself.
+/// Returns the shortest path from a module through its imports back to itself.
 fn way_back<'a>(
     imports: &BTreeMap<&'a Module, BTreeSet<&'a Module>>,
     start: &&'a Module,
@@ -139,7 +141,7 @@ struct Reader {
 }
 
 impl Reader {
-    /// Returns a path from the crate's root; nothing if it leads out of the crate, or is only a local name.
+    /// Returns a path from the crate's root; `None` if it leads out of the crate, or is only a local name.
     fn absolute(&self, path: &[String]) -> Option<Vec<String>> {
         let (first, mut rest) = path.split_first()?;
         let mut from = match first.as_str() {
@@ -210,7 +212,7 @@ impl<'ast> Visit<'ast> for Reader {
             Self::leaves(&item.tree, &mut Vec::new(), &mut leaves);
             let is_export = !matches!(item.vis, Visibility::Inherited);
             for (path, name) in leaves {
-                // `pub use submodule::Name` begins with a module of this file's own.
+                // `pub use submodule::Name` begins with one of this file's own modules.
                 let path = match self.absolute(&path) {
                     Some(path) => path,
                     None if is_export => self.module.iter().cloned().chain(path).collect(),

@@ -1,4 +1,4 @@
-//! Every dependency that the workspace declares is used by some crate.
+//! Every dependency that the workspace declares must be used by some crate.
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -1,10 +1,10 @@
-//! Relative links in Markdown lead somewhere.
+//! Relative links in Markdown must exist.
 
 use std::path::{Component, Path, PathBuf};
 
 use super::{Source, Violation};
 
-/// `exists` is asked for paths from the workspace's root.
+/// Checks links; `exists` receives paths from the workspace's root.
 pub(super) fn check(source: &Source, exists: impl Fn(&Path) -> bool) -> Vec<Violation> {
     let folder = source.path.parent().unwrap_or(Path::new(""));
     let mut found = Vec::new();
@@ -28,11 +28,11 @@ pub(super) fn check(source: &Source, exists: impl Fn(&Path) -> bool) -> Vec<Viol
     found
 }
 
-/// Returns what the inline links and images of a line, and a reference's definition, lead to.
+/// Returns the targets of a line's inline links and images, and of a reference's definition.
 fn targets(line: &str) -> Vec<&str> {
     let without_code: Vec<&str> = line.split('`').step_by(2).collect();
     let mut found: Vec<&str> = Vec::new();
-    // A link's text may be code: then its brackets are in two pieces, and the target still follows a bracket.
+    // If a link's text is code, its brackets are in two pieces, but the target still follows a bracket.
     for piece in without_code {
         for (start, _) in piece.match_indices("](") {
             let rest = piece.get(start + 2..).unwrap_or_default();
@@ -46,7 +46,7 @@ fn targets(line: &str) -> Vec<&str> {
     found
 }
 
-/// Returns the path without `.` and `..`; nothing where it leaves the workspace.
+/// Returns the path without `.` and `..`; `None` if it leaves the workspace.
 fn normal(path: &Path) -> Option<PathBuf> {
     let mut result = PathBuf::new();
     for component in path.components() {

@@ -1,6 +1,6 @@
-//! The rules of the house that no compiler knows: a file a rule, each violation with its place.
+//! The rules of the house that no compiler checks: one file per rule, each violation with its location.
 //!
-//! A rule is a pure function from texts to violations, so that its tests are bad samples.
+//! A rule is a pure function from texts to violations, so its tests are bad samples.
 
 mod arrows;
 mod circles;
@@ -17,14 +17,14 @@ use anyhow::{Context, ensure};
 
 use xtask::workspace::{self, Metadata};
 
-/// A rule broken, and where.
+/// A violation of a rule, and its location.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Violation {
     /// From the workspace's root.
     file: PathBuf,
     /// Counted from 1.
     line: usize,
-    /// What is wrong and what is wanted.
+    /// What is wrong, and what is expected.
     message: String,
 }
 
@@ -62,7 +62,7 @@ impl Source {
     }
 }
 
-/// `cargo xtask tidy`.
+/// Runs `cargo xtask tidy`.
 pub(crate) fn run() -> anyhow::Result<()> {
     let root = workspace::root();
     let metadata = Metadata::read()?;
@@ -94,7 +94,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Returns the texts that the rules look at, in order of their paths.
+/// Returns the texts that the rules check, ordered by path.
 fn sources(root: &Path) -> anyhow::Result<Vec<Source>> {
     const EXTENSIONS: [&str; 8] = ["rs", "md", "toml", "j2", "yaml", "yml", "service", "sh"];
     let mut folders = vec![root.to_owned()];

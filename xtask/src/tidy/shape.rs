@@ -1,10 +1,10 @@
-//! The shape of Rust files: their length, their names, and the words at a crate's door.
+//! The shape of Rust files: their length, their names, and the documentation of a crate's root.
 
 use super::{Source, Violation};
 
-/// A file of more lines is split.
+/// The maximum number of lines; longer files must be split.
 const LONGEST: usize = 800;
-/// Names that say nothing of what is inside.
+/// Names that do not describe their content.
 const EMPTY_NAMES: [&str; 9] =
     ["util", "utils", "common", "helper", "helpers", "misc", "shared_utils", "test_util", "test_utils"];
 

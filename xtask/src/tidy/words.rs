@@ -1,17 +1,17 @@
-//! Words that are not to be found in the sources.
+//! Words that must not appear in the sources.
 
 use super::{Source, Violation};
 
-/// Marks of what is left undone. Written in halves, so that this file does not find itself.
+/// Marks of unfinished work. Written in halves, so that this file does not match itself.
 const UNDONE: [&str; 3] = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X")];
 
 /// Words for one side's power over another, by their beginnings.
 const POWER: [&str; 2] = [concat!("sla", "ve"), concat!("mas", "ter")];
 
-/// Where such a word is another program's own: the file's path starts with the first, and the line has the second in lower
-/// case.
+/// Where such a word is another program's own: the file's path starts with the first, and the line contains the
+/// second in lower case.
 const ANOTHERS: [(&str, &str); 18] = [
-    // HAProxy's processes and sockets: the room that talks to it, and what tells users of it.
+    // HAProxy's processes and sockets: the room that talks to it, and its user documentation.
     ("crates/haproxy/", POWER[1]),
     ("", concat!("mas", "ter-worker")),
     ("", concat!("mas", "ter socket")),
@@ -31,13 +31,13 @@ const ANOTHERS: [(&str, &str); 18] = [
     ("crates/longshore/tests/lab/sidecars.rs", concat!("sla", "ves:")),
     ("crates/longshore/src/cli/compat.rs", concat!("long = \"sla", "ves\"")),
     ("docs/sidecars.md", concat!("sla", "ves:")),
-    // Linux's, of what is mounted below a mount.
+    // Linux's, for mounts below a mount.
     ("crates/plan/src/sidecars/mounts.rs", concat!("sla", "ve\",")),
     // The house plan's own denial.
     ("ARCHITECTURE.md", concat!("no mas", "ter")),
 ];
 
-/// Phrases that read as translated, and what the field says. Written in halves, too.
+/// Phrases that read as translated, and their replacements. Written in halves, too.
 const TRANSLATED: [(&str, &str); 4] = [
     (concat!("is no ", "domain"), "invalid domain x: expected …"),
     (concat!("must not chang", "e anything here"), "cross-site request refused"),
@@ -72,7 +72,7 @@ fn is_anothers(source: &Source, line: &str) -> bool {
     ANOTHERS.iter().any(|(path, known)| source.path.starts_with(path) && line.contains(&known.to_lowercase()))
 }
 
-/// Returns whether the word is in the line with no letter, digit or underscore at either end of it.
+/// Returns whether the line contains the word with no letter, digit or underscore next to it.
 fn has_word(line: &str, word: &str) -> bool {
     let part_of_word = |c: char| c.is_alphanumeric() || c == '_';
     line.match_indices(word).any(|(start, _)| {

@@ -83,7 +83,7 @@ async fn a_token_that_etcd_forgot_or_outdated_is_renewed() -> TestResult {
     Ok(())
 }
 
-/// Returns the next changes, as soon as etcd serves again.
+/// Returns the next changes, once etcd serves again.
 async fn watch_on(watch: &mut Watch) -> Result<WatchBatch, Error> {
     loop {
         match watch.next().await {
@@ -93,7 +93,7 @@ async fn watch_on(watch: &mut Watch) -> Result<WatchBatch, Error> {
     }
 }
 
-/// A password file that somebody changes.
+/// A password file that is rotated.
 struct Rotated(Mutex<Credentials>);
 
 impl Access for Rotated {

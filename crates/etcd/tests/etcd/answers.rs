@@ -1,4 +1,4 @@
-//! What is at an endpoint when it is not an etcd that serves.
+//! Endpoints that are not a serving etcd.
 
 use std::process::Stdio;
 

@@ -1,4 +1,4 @@
-//! Endpoints that die, hang, or were never there.
+//! Endpoints that die, hang, or never existed.
 
 use std::time::{Duration, Instant};
 

@@ -21,7 +21,7 @@ fn client_with(endpoints: Vec<String>, credentials: Credentials) -> Client {
     Client::new(Settings { endpoints, access: Arc::new(credentials), timeout: Duration::from_secs(5) })
 }
 
-/// Writes a key, however often that takes.
+/// Returns a transaction that writes a key and may be repeated.
 fn put(key: &str, value: &str) -> Txn {
     Txn::new().then(Op::put(key, value)).idempotent()
 }

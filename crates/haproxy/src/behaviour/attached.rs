@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::lab::{Lab, Upstream, free_port, get, settings, to};
 use crate::{Haproxy, HaproxyError, Mode, Reload, Settings};
 
-/// One as a distribution's service starts it, with the distribution's configuration. Ended when dropped.
+/// An HAProxy as a distribution's service starts it, with the distribution's configuration. Killed when dropped.
 struct Foreign {
     process: Child,
 }
@@ -66,7 +66,7 @@ async fn one_that_runs_already_is_reloaded_once_and_then_driven_at_run_time() {
     lab.set(&[to(format!("http:{port} x/"), &[&b])]).await;
     assert_eq!(get(port, "x", "/").await, "b /");
     assert_eq!(lab.engine.stats().reloads, 1);
-    // The next agent finds it as it is.
+    // The next agent finds it running.
     std::mem::replace(&mut lab.engine, Haproxy::start(settings).await.unwrap())
         .shutdown(Duration::ZERO)
         .await;
@@ -109,7 +109,7 @@ async fn a_command_reloads_it() {
     assert_eq!(lab.engine.stats().reloads, 1);
 }
 
-/// Settings for one that runs, or should, with this configuration.
+/// Returns settings for an HAProxy that runs, or should run, with this configuration.
 fn without_a_socket(dir: &tempfile::TempDir, config: &str) -> Settings {
     let path = dir.path().join("haproxy.cfg");
     std::fs::write(&path, config).unwrap();

@@ -39,7 +39,7 @@ async fn an_haproxy_that_cannot_start_is_started_again_when_the_agent_says_so() 
     let routes = [to(format!("http:{} x/", free_port()), &[])];
     let first = lab.try_set(&routes).await.unwrap_err();
     assert!(matches!(first, HaproxyError::Run { .. }), "{first}");
-    // Not before, however often routes change; and it still says why.
+    // Not before that, however often routes change; and the cause is still reported.
     for _ in 0..3 {
         let held = lab.try_set(&routes).await.unwrap_err();
         assert!(
@@ -64,7 +64,7 @@ async fn an_agent_that_starts_again_takes_the_running_haproxy_over_without_a_rel
     let settings = settings(&lab.dir);
     std::mem::replace(&mut lab.engine, Haproxy::start(settings.clone()).await.unwrap()).leave().await;
     assert_eq!(get(port, "x", "/").await, "a /");
-    // While it was away, one route came, one went, and one has another upstream.
+    // While it was down, one route was added, one removed, and one has another upstream.
     lab.table = Default::default();
     lab.set(&[to(format!("http:{port} x/"), &[&b]), to(format!("http:{port} *.new/"), &[&a])]).await;
     assert_eq!(get(port, "x", "/").await, "b /");
@@ -72,7 +72,7 @@ async fn an_agent_that_starts_again_takes_the_running_haproxy_over_without_a_rel
     assert_eq!(get(port, "1.old", "/").await, "404");
     assert_eq!(lab.pids().await, pids);
     assert_eq!(lab.engine.stats().reloads, 0);
-    // Its end is noticed although it is no child.
+    // Its exit is noticed although it is not a child process.
     kill(pids.0);
     lab.next().await.unwrap();
     assert_eq!(get(port, "x", "/").await, "b /");
@@ -97,7 +97,7 @@ async fn a_leftover_with_another_shape_is_reloaded_and_one_with_other_arguments_
     let rc = lab.dir.path().join("rc");
     std::fs::write(&rc, "OPTIONS=\"-n 777\"\n").unwrap();
     settings.rc_file = Some(rc);
-    // The one before leaves first: `start` stops what it finds.
+    // The previous one leaves first: `start` stops what it finds.
     let idle = Haproxy::start(super::lab::settings(&tempfile::tempdir().unwrap())).await.unwrap();
     std::mem::replace(&mut lab.engine, idle).leave().await;
     lab.engine = Haproxy::start(settings).await.unwrap();
@@ -127,7 +127,7 @@ async fn files_that_cannot_be_written_behind_a_change_are_an_error_until_they_ca
     let port = free_port();
     let (a, b) = (Upstream::new("a").await, Upstream::new("b").await);
     lab.set(&[to(format!("http:{port} x/"), &[&a])]).await;
-    // A folder in the place of the map: root may write anywhere else.
+    // A directory in place of the map: root may write anywhere else.
     let map = lab.path(&format!("maps/http_{port}.map"));
     std::fs::remove_file(&map).unwrap();
     std::fs::create_dir(&map).unwrap();
@@ -197,7 +197,7 @@ async fn a_configuration_that_haproxy_refuses_never_replaces_a_good_one() {
     let error = lab.try_set(&routes).await.unwrap_err();
     let HaproxyError::Rejected { complaint } = &error else { panic!("{error}") };
     assert!(complaint.contains("unknown keyword 'no'") || complaint.contains("'such'"), "{complaint}");
-    // What needs no reload is in force all the same.
+    // Changes that need no reload are in force anyway.
     assert_eq!(get(port, "x", "/").await, "b /");
     assert_eq!(lab.pids().await, pids);
     let left: Vec<_> =

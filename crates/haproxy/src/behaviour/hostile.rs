@@ -1,4 +1,4 @@
-//! Requests that try to get past the routes, or to speak in a proxy's name.
+//! Requests that try to get past the routes, or to impersonate a proxy.
 
 use std::time::Duration;
 
@@ -90,7 +90,7 @@ async fn a_target_with_a_host_is_passed_on_as_a_path_and_no_two_hosts_are_taken(
     }
 }
 
-/// Returns one that agrees to whatever protocol it is asked for, and then answers with what it reads.
+/// Returns an upstream that agrees to any upgrade, and then echoes what it reads.
 async fn agreeable() -> Upstream {
     Upstream::speaking(|stream| async move {
         let mut stream = BufReader::new(stream);
@@ -111,7 +111,7 @@ async fn agreeable() -> Upstream {
     .await
 }
 
-/// HAProxy refuses an upgrade to a websocket without one.
+/// HAProxy refuses a websocket upgrade without a key.
 const KEY: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
 #[tokio::test]
@@ -187,7 +187,7 @@ async fn what_is_for_the_next_hop_ends_at_the_balancer() {
     ];
     assert_eq!(got, expected);
     assert!(body.contains("te: trailers\r") && body.contains("x-real-ip: 127.0.0.1\r"), "{body}");
-    // What gives a message its meaning is not taken off because a client says so.
+    // Headers that define the message are not removed because a client lists them in Connection.
     let lines = "Connection: host, content-length\r\nContent-Length: 2\r\n\r\nhi";
     let (status, body) = ask(port, "POST /", lines).await;
     assert_eq!(status, 200);
@@ -214,7 +214,7 @@ async fn what_an_upstream_says_to_its_next_hop_ends_at_the_balancer() {
     assert_eq!(got, ["content-length", "x-kept"]);
 }
 
-/// Headers by which only a trusted proxy may speak of the client, in some of their spellings.
+/// Headers that only a trusted proxy may set about the client, in some of their spellings.
 const CLAIMS: &str = "Proxy: http://evil\r\nForwarded: for=6.6.6.6\r\nX-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Prefix: /evil\r\n\
     X-Forwarded-Ssl: on\r\nX-Forwarded-Server: evil\r\nX-Forwarded-By: evil\r\nX-Original-URL: /admin\r\n\
     X-Rewrite-URL: /admin\r\nTrue-Client-IP: 6.6.6.6\r\nX_Forwarded_For: 6.6.6.6\r\nX_Real-IP: 6.6.6.6\r\n\

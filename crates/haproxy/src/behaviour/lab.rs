@@ -1,4 +1,4 @@
-//! An engine with an HAProxy of its own, upstreams to send it to, and a client, all as small as they can be.
+//! An engine with its own HAProxy, upstreams and a client, all minimal.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::fixture::{at, route};
 use crate::{Applied, Haproxy, HaproxyError, Mode, Settings};
 
-/// Returns a port of 127.0.0.1 that nobody listens on at the moment.
+/// Returns a currently free port of 127.0.0.1.
 pub(super) fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
@@ -61,7 +61,7 @@ impl Lab {
         self.engine.apply(&self.table, &changed).await
     }
 
-    /// Applies them, and goes on until nothing is pending.
+    /// Applies them, and continues until nothing is pending.
     pub(super) async fn set(&mut self, routes: &[(String, Vec<(SocketAddr, u16)>)]) -> Applied {
         let mut applied = self.try_set(routes).await.unwrap();
         for _ in 0..20 {
@@ -97,7 +97,7 @@ impl Lab {
         self.dir.path().join("haproxy").join(name)
     }
 
-    /// Returns the master's and the worker's process.
+    /// Returns the process ids of the master and the worker.
     pub(super) async fn pids(&self) -> (u32, u32) {
         loop {
             // A master that has just loaded a configuration does not answer for a moment.
@@ -129,13 +129,13 @@ impl Upstream {
         Self::answering(name, Duration::ZERO).await
     }
 
-    /// Creates one that takes its time for an answer.
+    /// Creates an upstream that answers after a delay.
     pub(super) async fn answering(name: &str, after: Duration) -> Self {
         let name = name.to_owned();
         Self::speaking(move |stream| answer(stream, name.clone(), after)).await
     }
 
-    /// Creates one that does what it likes with a connection.
+    /// Creates an upstream with custom behaviour per connection.
     pub(super) async fn speaking<F, T>(speak: F) -> Self
     where
         F: Fn(TcpStream) -> T + Send + 'static,
@@ -161,7 +161,7 @@ impl Drop for Upstream {
     }
 }
 
-/// Reads a head, without its last empty line; none at the end of the connection.
+/// Reads a head, without its last empty line; `None` at the end of the connection.
 pub(super) async fn read_head(stream: &mut BufReader<TcpStream>) -> std::io::Result<Option<String>> {
     let mut head = String::new();
     loop {
@@ -194,7 +194,7 @@ fn content_length(head: &str) -> usize {
     lower.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok()).unwrap_or(0)
 }
 
-/// A connection that is kept.
+/// A persistent connection.
 pub(super) struct Client {
     stream: BufReader<TcpStream>,
 }
@@ -204,7 +204,7 @@ impl Client {
         Ok(Self { stream: BufReader::new(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?) })
     }
 
-    /// A GET; the status and the body.
+    /// Sends a GET; returns the status and the body.
     pub(super) async fn get(&mut self, host: &str, path: &str) -> std::io::Result<(u16, String)> {
         self.ask(&format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n")).await
     }
@@ -219,7 +219,7 @@ impl Client {
     }
 }
 
-/// Returns a GET on a connection of its own: the status, and the first line of the body where it is 200.
+/// Sends a GET on its own connection; returns the status, or for 200 the first line of the body.
 pub(super) async fn get(port: u16, host: &str, path: &str) -> String {
     let get = async { Client::connect(port).await?.get(host, path).await };
     match timeout(Duration::from_secs(10), get).await {
@@ -230,7 +230,7 @@ pub(super) async fn get(port: u16, host: &str, path: &str) -> String {
     }
 }
 
-/// Returns how often each upstream's name answered `count` requests on one connection.
+/// Returns how many of `count` requests on one connection each upstream answered.
 pub(super) async fn shares(port: u16, host: &str, count: usize) -> BTreeMap<String, usize> {
     let mut client = Client::connect(port).await.unwrap();
     let mut shares = BTreeMap::new();

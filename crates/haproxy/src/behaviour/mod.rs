@@ -1,4 +1,4 @@
-//! What the engine does with the real HAProxy, on ports of 127.0.0.1.
+//! Tests of the engine with a real HAProxy, on ports of 127.0.0.1.
 
 mod attached;
 mod faults;

@@ -1,4 +1,4 @@
-//! Frontends that come and go, routes by the hundred, and what it takes in reloads.
+//! Frontends that come and go, hundreds of routes, and the reloads that they need.
 
 use std::time::Duration;
 
@@ -98,7 +98,7 @@ async fn hundreds_of_routes_are_in_force_at_once_and_the_pool_grows_with_them() 
         let expected = if n % 2 == 0 { "a /x" } else { "b /x" };
         assert_eq!(get(port, &format!("h{n}.com"), "/p/x").await, expected, "{n}");
     }
-    // All at once away and others in their place, in what is left of the pool.
+    // All are replaced at once, in what is left of the pool.
     let before = lab.engine.stats().commands;
     lab.set(&routes(5)).await;
     assert_eq!(get(port, "h4.com", "/p").await, "a /");

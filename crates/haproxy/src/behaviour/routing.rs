@@ -1,4 +1,4 @@
-//! Which request goes where.
+//! Routing of requests.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -49,7 +49,7 @@ async fn requests_go_by_host_then_prefix() {
         ("deep.com", "/1/2/3/4/5/6/7/8/9/10/11/12/13/14/15/16/17/", "pq /17/"),
         ("odd.com", "/;a'b$&~!*/x/1", "odd /;a'b$&~!*/x/1"),
         ("odd.com", "/", "404"),
-        // A wildcard has any depth and not the bare name; the longest suffix wins.
+        // A wildcard matches any depth but not the bare name; the longest suffix wins.
         ("b.a.com", "/", "wild /"),
         ("d.c.b.a.com", "/", "wild /"),
         ("1.2.3.4.5.6.7.8.9.a.com", "/", "wild /"),
@@ -59,7 +59,7 @@ async fn requests_go_by_host_then_prefix() {
         ("xa.com", "/", "404"),
         ("b.com", "/wp", "anyp /wp"),
         ("c.b.com", "/wp", "wild /wp"),
-        // No prefix of the more specific host matches: the less specific one has its turn.
+        // No prefix of the more specific host matches, so the less specific one is tried.
         ("w.a.com", "/w", "exact /w"),
         ("w.a.com", "/other", "wild /other"),
         ("c.b.com", "/any", "any /any"),
@@ -111,7 +111,7 @@ async fn shares_are_exact_over_1000_requests_and_change_at_run_time() {
     lab.set(&weights(1, 256, 0)).await;
     let a = shares(port, "x", 1028).await["a"];
     assert!((3..=5).contains(&a), "{a}");
-    // Where a change falls within HAProxy's round decides the one request.
+    // The position of a change in HAProxy's round decides the one request.
     lab.set(&weights(90, 10, 0)).await;
     let a = shares(port, "x", 1000).await["a"];
     assert!((899..=901).contains(&a), "{a}");
@@ -230,7 +230,7 @@ async fn a_tcp_frontend_relays_bytes_to_its_upstreams() {
         *seen.entry(answer[0]).or_insert(0) += 1;
     }
     assert_eq!(seen, BTreeMap::from([(b'a', 5), (b'b', 5)]));
-    // Without upstreams it closes.
+    // Without upstreams it closes the connection.
     lab.set(&[to(format!("tcp:{port}"), &[])]).await;
     let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     let mut rest = Vec::new();

@@ -1,4 +1,4 @@
-//! Templates of a layout that is not ours.
+//! Templates with a custom layout.
 
 use std::os::unix::fs::MetadataExt as _;
 
@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use super::lab::{Lab, Upstream, free_port, get, to};
 use crate::{Haproxy, HaproxyError};
 
-/// In the manner of Docker Glue's, for an HAProxy of today.
+/// A template like Docker Glue's, for a current HAProxy.
 const GLUE: &str = "\
 global
     daemon
@@ -54,7 +54,7 @@ async fn lab(template: &str) -> (Lab, tempfile::TempDir) {
 #[tokio::test]
 async fn a_docker_glue_template_is_carried_by_reloads_and_not_written_when_nothing_changed() {
     let (mut lab, _dir) = lab(GLUE).await;
-    // An upstream on the frontend's port, as the old tool knew no other: 127.0.0.2 has that port too.
+    // An upstream on the frontend's port, the only kind that the old tool supported: 127.0.0.2 has that port too.
     let port = free_port();
     let serve = |ip: &str, name: &'static str| {
         let listener = std::net::TcpListener::bind(format!("{ip}:{port}")).unwrap();
@@ -155,7 +155,7 @@ async fn a_template_that_is_read_again_is_in_force_with_the_next_table() {
     lab.engine.reread().unwrap();
     lab.set(&routes).await;
     assert_eq!(said().await, "two");
-    // One that does not render leaves the one before.
+    // A template that does not render leaves the previous one in place.
     write("{{ 1 +");
     assert!(lab.engine.reread().is_err());
     lab.set(&routes).await;
@@ -196,7 +196,7 @@ async fn requests_and_connections_are_logged_where_the_settings_say() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("log");
     let log = tokio::net::UnixDatagram::bind(&path).unwrap();
-    // HAProxy's workers are not root.
+    // HAProxy's workers do not run as root.
     std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
     let mut lab = Lab::with(|settings| settings.log = Some(format!("{} local0", path.display()))).await;

@@ -1,4 +1,4 @@
-//! What is under way while routes change.
+//! Traffic under way while routes change.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -35,7 +35,7 @@ async fn no_request_of_5000_fails_while_upstreams_come_and_go() {
             upstreams.push(Upstream::new("u").await);
             lab.set(&routes(&upstreams)).await;
         } else {
-            // Out of the routes first; it goes when its requests have ended, as a container does.
+            // Removed from the routes first, then stopped once its requests have ended, as a container is.
             let going = upstreams.remove(0);
             lab.set(&routes(&upstreams)).await;
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -87,7 +87,7 @@ async fn a_retry_never_repeats_a_post() {
     let port = free_port();
     let heard = Arc::new(AtomicUsize::new(0));
     let count = heard.clone();
-    // It takes a request and goes without a word.
+    // It takes a request and closes the connection without an answer.
     let rude = Upstream::speaking(move |stream| {
         let count = count.clone();
         async move {
@@ -167,7 +167,7 @@ async fn requests_bytes_and_failures_are_counted_by_frontend_across_a_reload() {
     ];
     lab.set(&routes[..1]).await;
     lab.set(&routes).await;
-    // Asked for before HAProxy's checks find out.
+    // Requested before HAProxy's checks detect it.
     drop(gone);
     assert_eq!(get(http, "gone", "/").await, "503");
     for _ in 0..3 {
@@ -180,7 +180,7 @@ async fn requests_bytes_and_failures_are_counted_by_frontend_across_a_reload() {
     let meter = lab.engine.meter();
     let of =
         async |protocol: &str, port: u16| meter.read().await[&format!("{protocol}:{port}").parse().unwrap()];
-    // HAProxy counts a response and a closed connection a moment after its client has seen them.
+    // HAProxy counts a response and a closed connection shortly after its client has seen them.
     let settled = async |responses: [u64; 5], open: u64| {
         for _ in 0..200 {
             let traffic = of("http", http).await;

@@ -1,5 +1,4 @@
-//! Bodies on their way through, frame by frame: nothing is collected, and a side that does not
-//! take what it has holds the other one back.
+//! Bodies are streamed frame by frame: nothing is collected, and backpressure from one side slows the other.
 
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
@@ -17,7 +16,7 @@ use crate::deadline::Deadline;
 use crate::request::{RequestGuard, Turn};
 use crate::shard::Shard;
 
-/// Why a body broke off.
+/// Why a body was cut short.
 type Broken = Box<dyn std::error::Error + Send + Sync>;
 
 /// A request's body, towards the upstream.
@@ -36,7 +35,7 @@ pub(crate) struct ClientBody {
     broken: Cell<bool>,
     turn: Turn,
     shard: Rc<Shard>,
-    /// The deadline of the upstream that it goes to.
+    /// The deadline of the upstream that receives it.
     deadline: RefCell<Option<Rc<Deadline>>>,
 }
 
@@ -66,7 +65,7 @@ impl RequestBody {
         }
     }
 
-    /// Returns whether the client broke off or sent a malformed body.
+    /// Returns whether the client aborted or sent a malformed body.
     pub(super) fn is_broken(&self) -> bool {
         match self {
             Self::Empty => false,
@@ -74,7 +73,7 @@ impl RequestBody {
         }
     }
 
-    /// Returns whether it has bytes whose number is not known yet.
+    /// Returns whether its length is not known yet.
     pub(super) fn is_unbounded(&self) -> bool {
         self.size_hint().exact().is_none()
     }
@@ -136,14 +135,14 @@ pub(super) enum ResponseBody {
     Upstream(UpstreamBody),
 }
 
-/// A body that an upstream sends. It drives the upstream's connection, and hands it back when it
-/// is through; dropped before that, it closes it.
+/// A body that an upstream sends. It drives the upstream's connection, and returns it to the pool at its end; dropped
+/// before that, it closes the connection.
 pub(super) struct UpstreamBody {
     incoming: Incoming,
     conn: Option<Box<UpstreamConn<RequestBody>>>,
     backend: Rc<Backend>,
     pool: Rc<Pool<RequestBody>>,
-    /// Why it broke off, until the client has what came before.
+    /// The error that cut it short, until the client has received what came before.
     broken: Option<(Broken, u64)>,
     guard: RequestGuard,
 }
@@ -156,7 +155,7 @@ impl ResponseBody {
 }
 
 impl UpstreamBody {
-    /// Returns what `backend` sends over `conn` for a request; `conn` goes to `pool` in the end.
+    /// Returns the body that `backend` sends over `conn`; `conn` goes to `pool` at its end.
     pub(super) fn passed_on(
         incoming: Incoming,
         conn: Box<UpstreamConn<RequestBody>>,
@@ -197,7 +196,7 @@ impl UpstreamBody {
             Poll::Ready(Some(Err(error))) => {
                 self.conn = None;
                 self.backend.log("upstream broke off a response", &error);
-                // An error takes with it what was handed over and not written yet: that goes first.
+                // An error would discard data that was handed over and not written yet: that goes first.
                 self.broken = Some((error, self.guard.turn().client().flushes()));
                 cx.waker().wake_by_ref();
                 Poll::Pending
@@ -207,7 +206,7 @@ impl UpstreamBody {
     }
 
     fn poll_upstream(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        // Frames are made by our own poll of the connection: there is nobody to wake.
+        // Frames are produced by our own poll of the connection: there is no task to wake.
         let mut nobody = Context::from_waker(Waker::noop());
         let mut polled = Pin::new(&mut self.incoming).poll_frame(&mut nobody);
         if polled.is_pending() {
@@ -219,7 +218,7 @@ impl UpstreamBody {
                     let ended = conn.poll_watched(cx);
                     polled = Pin::new(&mut self.incoming).poll_frame(&mut nobody);
                     if ended && polled.is_pending() {
-                        // Gone with the connection, what is missing becomes an error.
+                        // Dropping the connection turns missing data into an error.
                         self.conn = None;
                         polled = Pin::new(&mut self.incoming).poll_frame(cx);
                     }
@@ -230,7 +229,7 @@ impl UpstreamBody {
         polled.map_err(Broken::from)
     }
 
-    /// Returns the error once what came before it is written. The connection to the client polls this body after each write.
+    /// Returns the error once the data before it is written. The client connection polls this body after each write.
     fn poll_broken(&mut self) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let client = self.guard.turn().client();
         match self.broken.take() {

@@ -19,6 +19,6 @@ pub(super) struct ClientConn {
     pub(super) frontend: Rc<FrontendState>,
     pub(super) shard: Rc<Shard>,
     pub(super) upstreams: Rc<UpstreamPool>,
-    /// The upstream's side of an upgrade that was agreed on.
+    /// The upstream's side of an accepted upgrade.
     pub(super) upgraded: RefCell<Option<Upgraded>>,
 }

@@ -1,10 +1,9 @@
 //! One request: its route, its upstream, its response.
 //!
-//! What is repeated, and where: an upstream that cannot be connected to has seen nothing,
-//! so the next one is tried. A connection that ended without a byte of a response may have
-//! carried the request to a program that acted on it, so it is repeated only if its method is safe
-//! (RFC 9110, 9.2.1) and none of its body is gone. Other requests go over a connection that was used
-//! before only where the upstream keeps such connections long enough ([`Pool::take_lasting`]).
+//! What is retried, and where: an upstream that refused the connection has seen nothing, so the next one is tried. A
+//! connection that ended without a byte of a response may have carried the request to a program that acted on it, so
+//! the request is retried only if its method is safe (RFC 9110, 9.2.1) and none of its body is gone. Other requests
+//! reuse a connection only if the upstream keeps such connections long enough ([`Pool::take_lasting`]).
 
 use std::rc::Rc;
 use std::time::Instant;
@@ -24,7 +23,7 @@ use crate::backend::{Backend, MAX_RETRIES};
 use crate::request::RequestGuard;
 use crate::route::LocalRoute;
 
-/// Why the balancer responds itself.
+/// Why the balancer answers itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Refusal {
     BadHost,
@@ -66,7 +65,7 @@ impl Refusal {
     }
 }
 
-/// Answers one request that came over `conn`.
+/// Answers one request of `conn`.
 pub(super) async fn forward(
     conn: &ClientConn,
     request: Request<Incoming>,
@@ -111,7 +110,7 @@ async fn carry(
     let upgrades = upgrade.is_some();
     headers::to_upstream(&mut head.headers, &conn.client, &conn.frontend.port_text, upgrade);
     if body.is_unbounded() {
-        // Left to itself, hyper sends a GET without its body.
+        // By default, hyper sends a GET without its body.
         head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     let mut request = Request::new(body.clone());
@@ -135,14 +134,13 @@ async fn carry(
     Ok(Response::from_parts(head, body))
 }
 
-/// Returns whether an upstream may see a request twice, going by its method. A PUT or DELETE that is idempotent by definition
-/// may still be answered 404 or 409 the second time.
+/// Returns whether a request may be sent twice, judging by its method. A PUT or DELETE, idempotent by definition, may
+/// still be answered 404 or 409 the second time.
 fn is_safe(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
 
-/// A copy of a request, to send it again. A list costs a fraction of a map of headers, and most copies
-/// are never used.
+/// A copy of a request, for a retry. A list costs a fraction of a map of headers, and most copies are never used.
 struct RequestCopy {
     method: Method,
     uri: Uri,
@@ -170,7 +168,7 @@ impl RequestCopy {
 
 type Sent = (Response<Incoming>, Box<UpstreamConn<RequestBody>>, Rc<Backend>);
 
-/// Sends a request to one upstream after the other until one responds, as far as repeating it is allowed.
+/// Sends a request to one upstream after another until one responds, as far as retries are allowed.
 async fn send(
     conn: &ClientConn,
     route: &LocalRoute,

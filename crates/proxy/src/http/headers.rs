@@ -18,8 +18,8 @@ const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port")
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
-/// Returns whether any header is one that the functions below look for. Most messages have none, and
-/// looking up each name in the map costs more than one look at the names that are there.
+/// Returns whether any header is relevant to the functions below. Most messages have none, and looking up each name
+/// in the map costs more than one pass over the names that are there.
 fn needs_care(headers: &HeaderMap) -> bool {
     headers.keys().any(|name| {
         matches!(
@@ -39,12 +39,12 @@ fn needs_care(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Removes hop-by-hop headers: those that `Connection` names, and those that are so by definition.
+/// Removes hop-by-hop headers: those that `Connection` names, and those that are hop-by-hop by definition.
 fn strip_hop_by_hop(headers: &mut HeaderMap) {
     if headers.contains_key(CONNECTION) {
         let named: Vec<HeaderName> = listed(headers, &CONNECTION)
             .filter_map(|name| name.parse().ok())
-            // Taking these off would change what the message says, or whom it is for.
+            // Removing these would change the message's meaning or recipient.
             .filter(|name| ![HOST, TE, CONTENT_LENGTH].contains(name))
             .collect();
         for name in named {
@@ -56,7 +56,7 @@ fn strip_hop_by_hop(headers: &mut HeaderMap) {
         headers.remove(name);
     }
     if headers.remove(TRANSFER_ENCODING).is_some() {
-        // The chunks say where the message ends (RFC 9112, 6.3), and a length beside them is a lie.
+        // The chunks delimit the message (RFC 9112, 6.3), so a length beside them is false.
         headers.remove(CONTENT_LENGTH);
     }
 }
@@ -67,8 +67,8 @@ fn listed<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item =
     values.flat_map(|value| value.split(',')).map(str::trim)
 }
 
-/// Returns the protocol that a request asks to upgrade to, if it may: HTTP/2 over an upgrade would
-/// carry requests past the routes.
+/// Returns the protocol that a request asks to upgrade to, if allowed: HTTP/2 over an upgrade would carry requests
+/// past the routes.
 pub(super) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
     let protocol = headers.get(UPGRADE)?;
     let asked = listed(headers, &CONNECTION).any(|name| name.eq_ignore_ascii_case("upgrade"));

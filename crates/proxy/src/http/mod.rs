@@ -1,8 +1,8 @@
 //! HTTP frontends.
 //!
-//! One task a client connection. It finds out which HTTP is spoken, and for each request takes
-//! the route ([`target`]), edits the headers ([`headers`]), and drives the upstream connection
-//! ([`upstream`]) itself ([`forward`], [`body`]): a request crosses no task boundary on its way.
+//! One task per client connection. It detects the HTTP version, and for each request finds the route ([`target`]),
+//! edits the headers ([`headers`]), and drives the upstream connection ([`upstream`]) itself ([`forward`], [`body`]):
+//! a request crosses no task boundary.
 
 mod body;
 mod conn;
@@ -40,21 +40,21 @@ pub(crate) use conn::UpstreamPool;
 
 /// The first bytes of an HTTP/2 client with prior knowledge (RFC 9113, 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Longest request line and headers together, in bytes.
+/// Maximum size of request line and headers together, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
-/// Most bytes held of a message as it passes through.
+/// Maximum number of buffered bytes of a message that is passed on.
 const BUFFER: usize = 64 * 1024;
-/// Most concurrent requests of one HTTP/2 client.
+/// Maximum number of concurrent requests of one HTTP/2 client.
 const MAX_STREAMS: u32 = 128;
-/// Most bytes held of a response's body that an HTTP/2 client does not take, for each stream.
+/// Maximum number of buffered response bytes that an HTTP/2 client does not take, per stream.
 const SEND_BUFFER: usize = 64 * 1024;
-/// How long a client that still sends a body after its response is read: closing on it would reset
-/// the connection, and the client might lose the response.
+/// How long to keep reading from a client that still sends a body after its response: closing at once would reset the
+/// connection, and the client might lose the response.
 const LINGER: Duration = Duration::from_secs(1);
 /// How long a connection without a request yet is kept once it is asked to leave.
 const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_millis(50);
-/// How long a connection that is asked to leave may bring one more request, which is answered with
-/// `Connection: close`. Closed at once, it could be closed on a request that is on its way.
+/// How long a connection that is asked to leave may send one more request, which is answered with
+/// `Connection: close`. Closing at once could hit a request that is already on its way.
 const LAST_REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Serves one connection of a frontend.
@@ -75,10 +75,10 @@ pub(crate) async fn serve(
     }
 }
 
-/// Returns whether the client's first bytes are those of HTTP/2; none if it has gone, or if it is to
-/// leave and sends nothing.
+/// Returns whether the client's first bytes are those of HTTP/2; `None` if it has gone, or was asked to leave and
+/// sends nothing.
 async fn begins_as_http2(io: &mut ClientIo, client: &Client) -> Option<bool> {
-    // Nothing is held for a client that sends nothing.
+    // No buffer is held for a client that sends nothing.
     tokio::select! {
         biased;
         readable = io.readable() => readable.ok()?,
@@ -105,8 +105,8 @@ async fn begins_as_http2(io: &mut ClientIo, client: &Client) -> Option<bool> {
     Some(is_http2)
 }
 
-/// Waits until the client is asked to leave, and a moment longer: its request may be here already and
-/// not read yet.
+/// Waits until the client is asked to leave, and a moment longer: its request may have arrived without having been
+/// read yet.
 async fn has_to_leave(client: &Client) {
     let asked = |cx: &mut Context<'_>| {
         client.watch(cx.waker());
@@ -120,7 +120,7 @@ async fn serve_http1(io: ClientIo, conn: &Rc<ClientConn>) {
     let client = &conn.client;
     let service = service_fn(|request| {
         let conn = Rc::clone(conn);
-        // Open from here on, and not from the first poll: what the client sends next is looked at before that.
+        // Open from now on, not from the first poll: the client's next bytes are processed before that.
         let guard = RequestGuard::begin(&conn.client);
         async move { Ok::<_, Infallible>(forward::forward(&conn, request, guard).await) }
     });
@@ -158,7 +158,7 @@ async fn serve_http1(io: ClientIo, conn: &Rc<ClientConn>) {
         io.put_back(parts.read_buf);
         upgrade::relay(io, client, upstream).await;
     } else if client.unread.get() {
-        // Over when it is over, either way.
+        // The connection ends in either case.
         let _ = tokio::time::timeout(LINGER, discard(io)).await;
     }
 }

@@ -11,7 +11,7 @@ use crate::backend::Backend;
 use crate::clock::milliseconds;
 use crate::shard::Shard;
 
-/// Connections that wait for their next request, over which requests with bodies `B` go.
+/// Idle connections, for requests with bodies `B`.
 pub(crate) struct Pool<B>(RefCell<HashMap<u64, Upstream<B>>>)
 where
     B: Body<Data = Bytes> + 'static,
@@ -53,23 +53,23 @@ where
     B: Body<Data = Bytes> + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    /// Takes an idle connection to `backend` that is still open, for a request that can be repeated if the upstream closes it at
+    /// Takes an open idle connection to `backend`, for a request that can be retried if the upstream closes it at
     /// this moment.
     pub(super) fn take(&self, backend: &Backend) -> Option<Box<UpstreamConn<B>>> {
         self.0.borrow_mut().get_mut(&backend.id)?.take(|_, _| true)
     }
 
-    /// Takes an idle connection to `backend` for a request that cannot be repeated: one that the upstream will not close at this
-    /// moment, as it has kept others open for twice as long.
+    /// Takes an idle connection to `backend` for a request that cannot be retried: one that the upstream will not
+    /// close at this moment, as it has kept others open for twice as long.
     pub(super) fn take_lasting(&self, backend: &Backend, shard: &Shard) -> Option<Box<UpstreamConn<B>>> {
         let now = shard.clock.now();
-        // The clock is read once a sweep.
+        // The clock is read once per sweep.
         let sweep = milliseconds(shard.settings.timeouts.sweep());
         let lasts = |since: u64, lasting: u64| 2 * (now.saturating_sub(since) + sweep) <= lasting;
         self.0.borrow_mut().get_mut(&backend.id)?.take(lasts)
     }
 
-    /// Keeps a connection for the next request, if it is fit for one.
+    /// Keeps a connection for the next request, if it is reusable.
     pub(super) fn keep(&self, backend: &Backend, mut conn: Box<UpstreamConn<B>>) {
         if !backend.is_retired() && conn.is_reusable() {
             let mut pool = self.0.borrow_mut();
@@ -87,7 +87,7 @@ where
         self.0.borrow_mut().remove(&backend.id);
     }
 
-    /// Closes connections that the upstream closed, or that nobody used for as long as they are kept.
+    /// Closes connections that the upstream closed, or that have been idle for too long.
     pub(crate) fn sweep(&self, shard: &Shard) {
         let now = shard.clock.now();
         let longest = milliseconds(shard.settings.timeouts.upstream_idle);
@@ -103,15 +103,15 @@ where
     B: Body<Data = Bytes> + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    /// Takes the connection that was used last, if it is open and `lasts`, given since when it is idle and for how long others
-    /// were kept.
+    /// Takes the most recently used connection, if it is open and `lasts`, which receives since when it is idle and
+    /// for how long others were kept.
     fn take(&mut self, lasts: impl Fn(u64, u64) -> bool) -> Option<Box<UpstreamConn<B>>> {
         while self.idle.last().is_some_and(|last| lasts(last.since, self.lasting)) {
             let Idle { mut conn, .. } = self.idle.pop()?;
             if conn.is_usable() {
                 return Some(conn);
             }
-            // It was closed at some time since the last sweep, which nobody knows.
+            // It was closed at some unknown time since the last sweep.
             self.lasting = 0;
         }
         None
@@ -123,7 +123,7 @@ where
             let age = now.saturating_sub(idle.since);
             let is_open = idle.conn.is_usable();
             if is_open {
-                // Put back right before the last reading of the clock, it is that much younger.
+                // If it was put back right before the last clock reading, it is that much younger.
                 kept = kept.max(age.saturating_sub(sweep));
             } else {
                 closed = closed.min(age.saturating_sub(sweep));

@@ -1,5 +1,4 @@
-//! Which host and path a request asks for, read strictly: what two programs could read in two
-//! ways is refused.
+//! The host and path of a request, parsed strictly: anything that two programs could read differently is rejected.
 
 use std::borrow::Cow;
 
@@ -8,15 +7,14 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Uri, Version};
 use longshore_model::{BadEscape, PathPrefix, merge_slashes, normalize_path};
 
-/// The request's host is missing, doubled, or not a host.
+/// The request's host is missing, duplicate, or invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct BadHost;
 
-/// Returns the host that a request is for, as the route table spells it; empty if an HTTP/1.0 client
-/// named none.
+/// Returns the request's host, normalized like the route table's; empty if an HTTP/1.0 client sent none.
 ///
-/// HTTP/1.1 must have exactly one Host header (RFC 9112, 3.2). The host of an absolute-form
-/// target or of `:authority` comes before it.
+/// HTTP/1.1 requires exactly one Host header (RFC 9112, 3.2). The host of an absolute-form target or of `:authority`
+/// takes precedence.
 pub(super) fn host<'r>(
     version: Version,
     uri: &'r Uri,
@@ -62,12 +60,12 @@ fn spelled(host: &[u8]) -> Result<Cow<'_, str>, BadHost> {
 /// The path and query of a request.
 pub(super) struct Target<'r> {
     uri: &'r Uri,
-    /// Normal, as routes and containers read it.
+    /// Normalized, as routes and containers read it.
     path: Cow<'r, str>,
 }
 
 impl<'r> Target<'r> {
-    /// Reads the target of a request.
+    /// Parses the target of a request.
     pub(super) fn of(uri: &'r Uri) -> Result<Self, BadEscape> {
         Ok(Self { uri, path: normalize_path(uri.path())? })
     }
@@ -77,7 +75,7 @@ impl<'r> Target<'r> {
         merge_slashes(&self.path)
     }
 
-    /// Returns the target for the upstream, without the prefix that is to be taken off.
+    /// Returns the target for the upstream, without the prefix to strip.
     pub(super) fn for_upstream(&self, strip: Option<&PathPrefix>) -> Option<Uri> {
         let path = match (strip.and_then(|prefix| prefix.strip(&self.path)), &self.path) {
             (Some(rest), _) => format!("/{rest}"),

@@ -1,7 +1,6 @@
-//! After an upgrade: websockets, or whatever both sides agreed on, as bytes.
+//! Upgraded connections: websockets, or any other protocol, relayed as bytes.
 //!
-//! Such a connection stays with its upstream until either side ends it, whatever becomes of the
-//! routes.
+//! Such a connection stays with its upstream until either side ends it, even if the routes change.
 
 use std::rc::Rc;
 

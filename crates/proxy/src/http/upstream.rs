@@ -1,9 +1,9 @@
-//! A connection to an upstream, driven by whoever uses it.
+//! A connection to an upstream, driven by its user.
 //!
-//! It has no task of its own: the client's task polls it while it awaits a response or passes a
-//! body on. So an exchange costs no wake-up between tasks, and a client that goes takes its
-//! upstream connection with it. Between two requests nobody polls it; whether the upstream has
-//! closed it shows when it is polled before its next use, and in the sweep.
+//! It has no task of its own: the client's task polls it while it awaits a response or passes a body on. An exchange
+//! therefore costs no wake-up between tasks, and a client that disconnects closes its upstream connection too.
+//! Between requests it is not polled; whether the upstream has closed it is checked before its next use, and in the
+//! sweep.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -25,29 +25,29 @@ use crate::deadline::{Deadline, DeadlineGuard};
 use crate::io::write_gathered;
 use crate::shard::Shard;
 
-/// Most bytes held of a message as it passes through.
+/// Maximum number of buffered bytes of a message that is passed on.
 const BUFFER: usize = 64 * 1024;
 
-/// Why an exchange gave no response.
+/// Why an exchange has no response.
 pub(super) enum Failure<B> {
-    /// The request was not sent; here it is.
+    /// The request was not sent; it is returned.
     Unsent(Box<Request<B>>),
     /// It was sent at least in part, and the connection ended without a byte of a response.
     Silent,
     /// The upstream did not begin its response in time.
     Late,
-    /// What came is not an HTTP response that can be read, and why.
+    /// The response is not valid HTTP, and why.
     Broken(hyper::Error),
 }
 
-/// One connection, over which requests with bodies `B` go.
+/// One connection, for requests with bodies `B`.
 pub(crate) struct UpstreamConn<B>
 where
     B: Body<Data = Bytes> + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     sender: SendRequest<B>,
-    /// None once it has ended.
+    /// `None` once it has ended.
     connection: Option<Connection<TokioIo<UpstreamIo>, B>>,
     ended: bool,
     received: Rc<Cell<u64>>,
@@ -55,10 +55,10 @@ where
     shard: Rc<Shard>,
 }
 
-/// What is left of a connection that changed its protocol.
+/// A connection that changed its protocol.
 pub(super) struct Upgraded {
     pub(super) io: UpstreamIo,
-    /// What the upstream has already sent of the other protocol.
+    /// Bytes that the upstream has already sent in the new protocol.
     pub(super) ahead: Bytes,
 }
 
@@ -82,7 +82,7 @@ where
         }))
     }
 
-    /// Returns the deadline by which the upstream must move.
+    /// Returns the deadline by which the upstream must make progress.
     pub(super) fn deadline(&self) -> &Rc<Deadline> {
         self.deadline.get()
     }
@@ -92,12 +92,12 @@ where
         &self.shard
     }
 
-    /// Gives the upstream as long as a tunnel or a response's body may be silent.
+    /// Allows the upstream the silence of a tunnel or of a response's body.
     pub(super) fn expect_more(&self) {
         self.deadline().set(self.shard.settings.timeouts.tunnel);
     }
 
-    /// Moves it on, and returns whether it has ended.
+    /// Polls it, and returns whether it has ended.
     fn poll(&mut self, cx: &mut Context<'_>) -> bool {
         if !self.ended
             && let Some(connection) = &mut self.connection
@@ -107,13 +107,13 @@ where
         self.ended
     }
 
-    /// Moves it on, remembers whom to wake at its deadline, and returns whether it has ended.
+    /// Polls it, stores the waker for its deadline, and returns whether it has ended.
     pub(super) fn poll_watched(&mut self, cx: &mut Context<'_>) -> bool {
         self.deadline().watch(cx.waker());
         self.poll(cx)
     }
 
-    /// Returns whether the next request may go over it. Nobody is woken by what happens to it from here on.
+    /// Returns whether it can take the next request. Nothing is woken by its events from now on.
     pub(super) fn is_usable(&mut self) -> bool {
         !self.poll(&mut Context::from_waker(Waker::noop())) && self.sender.is_ready()
     }
@@ -128,8 +128,8 @@ where
     pub(super) async fn exchange(&mut self, request: Request<B>) -> Result<Response<Incoming>, Failure<B>> {
         let received = self.received.get();
         self.deadline().set(self.shard.settings.timeouts.response);
-        // The answer is made by our own poll of the connection, right before we look for it: there
-        // is nobody to wake, and no budget to spend.
+        // The answer is produced by our own poll of the connection, right before we check for it: there is no task to
+        // wake, and no budget to spend.
         let mut answer = pin!(unconstrained(self.sender.try_send_request(request)));
         let mut nobody = Context::from_waker(Waker::noop());
         let deadline = self.deadline.get();
@@ -149,7 +149,7 @@ where
             if !self.ended {
                 return Poll::Pending;
             }
-            // Gone with the connection, an answer that was not given becomes an error.
+            // Dropping the connection turns a missing answer into an error.
             self.connection = None;
             answer.as_mut().poll(&mut nobody).map(Some)
         });
@@ -178,7 +178,7 @@ where
     }
 }
 
-/// The upstream's socket, which tells whether anything came.
+/// The upstream's socket, which records whether anything arrived.
 pub(super) struct UpstreamIo {
     stream: TcpStream,
     received: Rc<Cell<u64>>,

@@ -1,4 +1,4 @@
-//! Who gets how much.
+//! Shares of traffic.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! A balancer on a free port, with the routes that a test wants.
+//! A balancer on a free port, with a test's routes.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -30,7 +30,7 @@ pub(crate) fn settings() -> Settings {
     Settings { bind: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)], workers: 1, ..Settings::default() }
 }
 
-/// Returns a port of 127.0.0.1 that nobody has, for TCP and UDP.
+/// Returns a port of 127.0.0.1 that is free for both TCP and UDP.
 pub(crate) async fn free_port() -> u16 {
     loop {
         let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -54,7 +54,7 @@ pub(crate) fn upstream(address: SocketAddr, weight: u16) -> Upstream {
     }
 }
 
-/// What all balancers of this process have logged.
+/// The log of all balancers of this process.
 #[derive(Clone, Default)]
 pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -76,7 +76,7 @@ impl io::Write for Log {
     }
 }
 
-/// Returns the log from here on.
+/// Returns the log, starting now.
 pub(crate) fn log() -> Log {
     static LOG: OnceLock<Log> = OnceLock::new();
     let begin = || {
@@ -89,14 +89,14 @@ pub(crate) fn log() -> Log {
 }
 
 impl Bench {
-    /// Creates one frontend, and no route yet.
+    /// Creates a balancer with one frontend and no routes.
     pub(crate) async fn new(protocol: Protocol, settings: Settings) -> Self {
         let (balancer, seen) = Balancer::start(settings).unwrap();
         let frontend = Frontend { port: free_port().await, protocol };
         Self { balancer, seen, frontend, table: RouteTable::default() }
     }
 
-    /// HTTP, one worker, one route for everything.
+    /// Creates an HTTP balancer with one worker and one route for everything.
     pub(crate) async fn http(upstreams: &[SocketAddr]) -> Self {
         let mut bench = Self::new(Protocol::Http, settings()).await;
         bench.balance(upstreams).await;
@@ -107,7 +107,7 @@ impl Bench {
         RouteKey { frontend: self.frontend, host: host.parse().unwrap(), prefix: prefix.parse().unwrap() }
     }
 
-    /// The frontend's whole traffic to these, in equal shares.
+    /// Routes the frontend's whole traffic to these, in equal shares.
     pub(crate) async fn balance(&mut self, upstreams: &[SocketAddr]) {
         self.weigh(&upstreams.iter().map(|&address| (address, 100)).collect::<Vec<_>>()).await;
     }
@@ -119,7 +119,7 @@ impl Bench {
         assert!(failed.is_empty(), "{failed:?}");
     }
 
-    /// A route to one upstream.
+    /// Adds a route to one upstream.
     pub(crate) async fn route(&mut self, host: &str, prefix: &str, strip_prefix: bool, address: SocketAddr) {
         let key = self.key(host, prefix);
         let upstreams = vec![upstream(address, 100)];
@@ -150,12 +150,12 @@ impl Bench {
         self.balancer.stats().frontends[&self.frontend]
     }
 
-    /// Returns a GET on a connection of its own.
+    /// Sends a GET on its own connection.
     pub(crate) async fn get(&self, host: &str, target: &str) -> Reply {
         self.ask(&format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")).await
     }
 
-    /// Sends bytes on a connection of their own, and reads until the balancer closes it.
+    /// Sends bytes on their own connection, and reads until the balancer closes it.
     pub(crate) async fn ask(&self, bytes: &str) -> Reply {
         Reply::parse(&self.ask_raw(bytes.as_bytes()).await)
     }
@@ -169,7 +169,7 @@ impl Bench {
     }
 }
 
-/// A response, as it was on the wire.
+/// A response, as received.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
@@ -193,17 +193,17 @@ impl Reply {
         self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
     }
 
-    /// Returns a header of the request, as the upstream saw it.
+    /// Returns a header of the request, as received by the upstream.
     pub(crate) fn seen(&self, name: &str) -> Option<&str> {
         self.body.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
     }
 
-    /// Returns the request line's method and target, as the upstream saw them.
+    /// Returns the request line's method and target, as received by the upstream.
     pub(crate) fn request(&self) -> &str {
         self.body.lines().find(|line| line.contains(' ')).unwrap_or_default()
     }
 
-    /// Returns which upstream answered.
+    /// Returns the port of the upstream that answered.
     pub(crate) fn by(&self) -> u16 {
         self.header("x-upstream").expect("no upstream answered").parse().unwrap()
     }

@@ -1,4 +1,4 @@
-//! Where a message begins and ends, also when someone lies about it.
+//! Message boundaries, also when a peer lies about them.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -49,7 +49,7 @@ async fn a_length_beside_chunks_smuggles_nothing() {
         ["Content-Length: 4\r\nTransfer-Encoding: chunked", "Transfer-Encoding: chunked\r\nContent-Length: 4"]
     {
         let before = echo.count();
-        // To one who goes by the length, the rest is a second request.
+        // To a reader that trusts the length, the rest is a second request.
         let text = bench
             .ask_raw(
                 format!(
@@ -172,7 +172,7 @@ async fn a_client_that_ends_in_the_middle_of_its_body_takes_its_request_with_it(
 
 #[tokio::test]
 async fn what_came_before_an_upstream_breaks_off_reaches_the_client() {
-    // Each in one write, so that the break is found in the same read as the head.
+    // Each in one write, so that the error is found in the same read as the head.
     for (answer, good) in [
         ("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this", "only this"),
         ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nonly this\r\n", "only this\r\n"),
@@ -187,7 +187,7 @@ async fn what_came_before_an_upstream_breaks_off_reaches_the_client() {
         let mut stream = bench.connect().await;
         stream.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
         let mut reply = String::new();
-        // Closed, or reset: either tells the client that it is not whole.
+        // Closed or reset: either shows the client that it is incomplete.
         let _ = timeout(SOON, stream.read_to_string(&mut reply)).await.expect("it stays open");
         assert!(reply.starts_with("HTTP/1.1 200 OK\r\n"), "{answer:?} became {reply:?}");
         assert!(reply.ends_with(good), "{answer:?} became {reply:?}");

@@ -1,4 +1,4 @@
-//! What is taken off a message and added to it.
+//! Headers that are removed and added.
 
 use longshore_model::{FORBIDDEN_HEADERS, Protocol, TRUSTED_HEADERS};
 
@@ -48,7 +48,7 @@ async fn a_trusted_peer_is_believed_and_added() {
     assert_eq!(reply.seen("x-real-ip"), Some("127.0.0.1"));
 }
 
-/// Returns a request with a value for each header that a client may not write, in every spelling.
+/// Returns a request with a value for each header that a client may not set, in every spelling.
 fn forging() -> String {
     let prefixed = ["x-forwarded-for", "x-forwarded-prefix", "x-forwarded-ssl", "x-forwarded-by"];
     let mut headers = String::new();

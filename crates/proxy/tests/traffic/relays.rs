@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use crate::bench::{Bench, SOON, settings};
 use crate::upstreams::{raw, refusing};
 
-/// Reads to the end, then answers with its port and what it read.
+/// Starts a server that reads to the end, then answers with its port and what it read.
 async fn collector() -> SocketAddr {
     raw(|mut stream| async move {
         let mut bytes = Vec::new();
@@ -89,7 +89,7 @@ async fn a_silent_tcp_connection_is_closed_in_the_end() {
     assert_eq!(bench.ask_raw(b"").await, "");
 }
 
-/// Answers each datagram with its port and the datagram.
+/// Starts a server that answers each datagram with its port and the datagram.
 async fn udp_echo() -> SocketAddr {
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
@@ -151,7 +151,7 @@ async fn a_udp_session_moves_on_when_its_upstream_refuses() {
     bench.balance(&[dead, echo]).await;
     for _ in 0..2 {
         let client = udp_client(bench.address()).await;
-        // The first datagram may be lost to find out; UDP clients ask again.
+        // The first datagram may be lost until this is detected; UDP clients repeat it.
         let answered = async {
             loop {
                 client.send(b"q").await.unwrap();

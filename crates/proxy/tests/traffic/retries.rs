@@ -1,4 +1,4 @@
-//! What is tried again, and what is not.
+//! What is retried, and what is not.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -51,7 +51,7 @@ async fn an_upstream_that_comes_back_is_used_again() {
     assert_eq!(bench.get("h", "/").await.status, 200);
 }
 
-/// Returns an upstream that reads a request and hangs up, and how many it read.
+/// Returns an upstream that reads a request and hangs up, and its request count.
 async fn hanging_up() -> (std::net::SocketAddr, Arc<AtomicUsize>) {
     let requests = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&requests);
@@ -107,7 +107,7 @@ async fn only_what_is_safe_by_its_method_is_repeated() {
 
 #[tokio::test]
 async fn a_post_never_races_with_an_upstream_that_closes_after_its_response() {
-    // Says keep-alive, and closes within a few milliseconds all the same.
+    // Announces keep-alive, but closes within a few milliseconds.
     let served = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&served);
     let address = raw(move |mut stream| {
@@ -132,7 +132,7 @@ async fn a_post_never_races_with_an_upstream_that_closes_after_its_response() {
 #[tokio::test]
 async fn posts_share_connections_of_an_upstream_that_keeps_them() {
     let echo = Echo::start().await;
-    // A short timeout of something else has the balancer look often.
+    // A short timeout of something else makes the balancer sweep often.
     let timeouts = Timeouts { session: Duration::from_millis(160), ..Timeouts::default() };
     let mut bench = Bench::new(Protocol::Http, Settings { timeouts, ..settings() }).await;
     bench.balance(&[echo.address]).await;
@@ -163,7 +163,7 @@ async fn a_put_whose_body_was_sent_is_not_repeated() {
 async fn a_post_after_the_upstream_closed_its_idle_connections_is_served() {
     let served = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&served);
-    // Says keep-alive, and closes all the same.
+    // Announces keep-alive, but closes.
     let address = raw(move |mut stream| {
         let counted = Arc::clone(&counted);
         async move {
@@ -215,7 +215,7 @@ async fn a_response_that_breaks_off_is_not_passed_as_whole() {
     let mut stream = bench.connect().await;
     stream.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
     let mut reply = String::new();
-    // Closed, or reset: either tells the client that it is not whole.
+    // Closed or reset: either shows the client that it is incomplete.
     let _ = timeout(SOON, stream.read_to_string(&mut reply)).await.unwrap();
     assert!(reply.contains("content-length: 100") && reply.ends_with("only this"), "{reply}");
 }
@@ -228,7 +228,7 @@ async fn a_client_that_leaves_takes_its_request_with_it() {
         let counted = Arc::clone(&counted);
         async move {
             let mut bytes = Vec::new();
-            // However it ends, it ended.
+            // Any end will do.
             let _ = stream.read_to_end(&mut bytes).await;
             counted.fetch_add(1, SeqCst);
         }
@@ -276,8 +276,8 @@ async fn an_answer_that_needs_no_body_is_not_lost_to_a_client_that_sends_one() {
     for _ in 0..10 {
         let mut stream = bench.connect().await;
         stream.write_all(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3000000\r\n\r\n").await.unwrap();
-        // A client that looks for an answer only when it has sent everything; a reset would come
-        // before that, and take the answer away from some systems' clients.
+        // A client that reads the answer only after sending everything; a reset would come before that, and discard
+        // the answer on some systems.
         stream.write_all(&[b'x'; 3_000_000]).await.unwrap();
         assert_eq!(read_reply(&mut stream).await.status, 503);
     }

@@ -1,4 +1,4 @@
-//! Which request goes where.
+//! Routing of requests.
 
 use std::sync::Arc;
 

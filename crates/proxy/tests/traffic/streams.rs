@@ -1,4 +1,4 @@
-//! HTTP/2 streams: each has its own time, whatever flows on the others.
+//! HTTP/2 streams: each has its own timeouts, whatever happens on the others.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
@@ -108,7 +108,7 @@ async fn a_stream_whose_client_stops_in_the_middle_of_its_body_is_ended_alone() 
     let request = http::Request::post("http://h/").body(()).unwrap();
     let (response, mut body) = sender.send_request(request, false).unwrap();
     body.send_data("half".into(), false).unwrap();
-    // Others that are answered meanwhile do not give it more time, and live on.
+    // Others that are answered in that time do not extend it, and stay open.
     let others = async {
         loop {
             let request = http::Request::get("http://h/wait/50").body(()).unwrap();

@@ -1,4 +1,4 @@
-//! Waits that end.
+//! Timeouts.
 
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
@@ -127,7 +127,7 @@ async fn an_upstream_that_falls_silent_in_a_body_is_given_up() {
     );
     let start = Instant::now();
     let mut rest = Vec::new();
-    // Closed or reset: it is not whole either way.
+    // Closed or reset: it is incomplete either way.
     let _ = timeout(SOON, stream.read_to_end(&mut rest)).await.expect("the client waits for ever");
     assert!(start.elapsed() >= SHORT / 2, "it was given up at once");
     assert!(length + rest.len() < 200, "{} bytes came", length + rest.len());

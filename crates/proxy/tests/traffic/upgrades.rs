@@ -1,4 +1,4 @@
-//! Connections that stop being HTTP.
+//! Connections that stop using HTTP.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ async fn an_upgraded_connection_outlives_its_route() {
 
 #[tokio::test]
 async fn bytes_sent_with_the_upgrade_are_not_lost() {
-    // Each side speaks in the same breath as its part of the handshake.
+    // Each side sends data together with its part of the handshake.
     let address = raw(|mut stream| async move {
         read_head(&mut stream).await;
         let answer =

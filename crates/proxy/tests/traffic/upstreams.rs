@@ -1,4 +1,4 @@
-//! Upstreams that say what they were asked.
+//! Upstreams that report what they were asked.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 /// An HTTP/1.1 server.
 pub(crate) struct Echo {
     pub(crate) address: SocketAddr,
-    /// How many requests came.
+    /// How many requests were received.
     pub(crate) requests: Arc<AtomicUsize>,
     /// How many connections were opened, and closed.
     pub(crate) opened: Arc<AtomicUsize>,
@@ -29,8 +29,8 @@ pub(crate) struct Echo {
 }
 
 impl Echo {
-    /// Answers with the request's line, headers and body. Paths with a meaning: `/wait/MS` answers
-    /// later, `/big/BYTES` sends so many, `/trailers` ends with one, `/upgrade` echoes bytes.
+    /// Starts a server that answers with the request's line, headers and body. Special paths: `/wait/MS` answers
+    /// later, `/big/BYTES` sends that many bytes, `/trailers` ends with a trailer, `/upgrade` echoes bytes.
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -52,7 +52,7 @@ impl Echo {
                     let connection = hyper::server::conn::http1::Builder::new()
                         .serve_connection(TokioIo::new(stream), service)
                         .with_upgrades();
-                    // The balancer may close it whenever it wants.
+                    // The balancer may close it at any time.
                     let _ = connection.await;
                     closed.fetch_add(1, SeqCst);
                 });
@@ -69,10 +69,10 @@ impl Echo {
         self.requests.load(SeqCst)
     }
 
-    /// Refuses connections from here on; those that are open stay.
+    /// Refuses connections from now on; open ones stay.
     pub(crate) async fn stop_listening(&mut self) {
         self.accepting.abort();
-        // Its end is what closes the listener; that it was aborted is no error.
+        // Awaiting its end closes the listener; that it was aborted is not an error.
         let _ = (&mut self.accepting).await;
     }
 }
@@ -126,7 +126,7 @@ async fn answer(
     Ok(response.header("keep-alive", "timeout=5").body(body).unwrap())
 }
 
-/// Returns a server that gives each connection to `serve`.
+/// Returns the address of a server that gives each connection to `serve`.
 pub(crate) async fn raw<F>(serve: impl Fn(TcpStream) -> F + Send + 'static) -> SocketAddr
 where
     F: Future<Output = ()> + Send + 'static,

@@ -1,4 +1,4 @@
-//! Certificates for servers that want one of their clients.
+//! Certificates for servers that require client certificates.
 
 use std::path::Path;
 
@@ -15,11 +15,11 @@ for end in server client; do
 done
 "#;
 
-/// Makes an authority (`ca.pem`), and a certificate of it with its key for both ends (`server.pem`, `server-key.pem`,
-/// `client.pem`, `client-key.pem`) in this folder, for the address 127.0.0.1.
+/// Creates a certificate authority (`ca.pem`), and a certificate with its key for each end (`server.pem`,
+/// `server-key.pem`, `client.pem`, `client-key.pem`) in this folder, for the address 127.0.0.1.
 ///
 /// # Errors
-/// Where openssl fails.
+/// Fails if openssl fails.
 pub async fn certificates(folder: &Path) -> Result<(), LabError> {
     command::run("sh", &["-c", CERTIFICATES, &folder.display().to_string()]).await.map(drop)
 }

@@ -1,4 +1,4 @@
-//! Running a program to its end.
+//! Runs programs to completion.
 
 use std::ffi::OsStr;
 use std::process::Stdio;
@@ -8,10 +8,10 @@ use tokio::process::Command;
 
 use super::LabError;
 
-/// Nothing that the lab runs takes longer, even on a loaded machine.
+/// The timeout of a program: nothing that the lab runs takes longer, even on a loaded machine.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Runs a program and gives what it wrote to its standard output.
+/// Runs a program and returns its standard output.
 pub(super) async fn run<S: AsRef<OsStr>>(program: &str, arguments: &[S]) -> Result<String, LabError> {
     let line = || {
         let arguments = arguments.iter().map(|a| a.as_ref().to_string_lossy().into_owned());
@@ -30,7 +30,7 @@ pub(super) async fn run<S: AsRef<OsStr>>(program: &str, arguments: &[S]) -> Resu
     Err(LabError::Command { command: line(), output: String::from_utf8_lossy(&said).trim().to_owned() })
 }
 
-/// Runs a program whose words are separated by spaces.
+/// Runs a command line whose words are separated by spaces.
 pub(super) async fn run_line(line: &str) -> Result<String, LabError> {
     let mut words = line.split_whitespace();
     let program = words.next().unwrap_or_default();

@@ -19,7 +19,7 @@ use tokio::runtime::Handle;
 
 use super::{LabError, Network, images};
 
-/// How a container should be: the test server by default, which answers HTTP on port 80 with what it was asked.
+/// A container to be created: by default the test server, which answers HTTP on port 80 with what it was asked.
 #[derive(Clone, Debug, Default)]
 pub struct ContainerSpec {
     image: Option<String>,
@@ -36,52 +36,52 @@ pub struct ContainerSpec {
 }
 
 impl ContainerSpec {
-    /// Creates the test server, which listens for HTTP on port 80 unless told otherwise.
+    /// Returns the spec of the test server, which listens for HTTP on port 80 by default.
     pub fn server() -> Self {
         Self::default()
     }
 
-    /// Busybox with a command.
+    /// Returns the spec of a busybox with a command.
     pub fn busybox(command: &[&str]) -> Self {
         Self::of_image(images::BUSYBOX).command(command)
     }
 
-    /// Any image that the host has.
+    /// Returns the spec of a container of any image that the host has.
     pub fn of_image(image: &str) -> Self {
         Self { image: Some(image.into()), ..Self::default() }
     }
 
-    /// Its name; by default one that no other container of this test has.
+    /// Sets its name; the default is unique within this test.
     pub fn named(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// Creates the arguments after the image's entry point.
+    /// Sets the arguments after the image's entry point.
     pub fn command(mut self, command: &[&str]) -> Self {
         self.command = Some(command.iter().map(|&word| word.into()).collect());
         self
     }
 
-    /// Creates a label.
+    /// Adds a label.
     pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.labels.insert(key.into(), value.into());
         self
     }
 
-    /// Creates an environment variable.
+    /// Sets an environment variable.
     pub fn env(mut self, key: &str, value: impl std::fmt::Display) -> Self {
         self.env.push(format!("{key}={value}"));
         self
     }
 
-    /// Its first network: a [`Network`]'s name, `host` or `none`. By default Docker's own bridge.
+    /// Sets its first network: a [`Network`]'s name, `host` or `none`. By default Docker's own bridge.
     pub fn network(mut self, name: &str) -> Self {
         self.network = Some(name.into());
         self
     }
 
-    /// On this network.
+    /// Attaches it to this network.
     pub fn on(self, network: &Network) -> Self {
         self.network(&network.name)
     }
@@ -98,30 +98,31 @@ impl ContainerSpec {
         self
     }
 
-    /// How long Docker waits between stop signal and SIGKILL, in seconds; 10 by default.
+    /// Sets how long Docker waits between the stop signal and SIGKILL, in seconds; 10 by default.
     pub fn stop_timeout(mut self, seconds: i64) -> Self {
         self.stop_timeout = Some(seconds);
         self
     }
 
-    /// Which signal stops it.
+    /// Sets the signal that stops it.
     pub fn stop_signal(mut self, signal: &str) -> Self {
         self.stop_signal = Some(signal.into());
         self
     }
 
-    /// Docker starts it again whenever it ends by itself.
+    /// Has Docker restart it whenever it exits by itself.
     pub fn restarts(mut self) -> Self {
         self.restarts = true;
         self
     }
 
-    /// Creates a Docker health check that asks the test server's `/health` at this interval; two failures make it unhealthy.
+    /// Adds a Docker health check that queries the test server's `/health` at this interval; two failures make it
+    /// unhealthy.
     pub fn health_check(self, interval: Duration) -> Self {
         self.health_check_command(&["/testserver", "probe"], interval)
     }
 
-    /// Creates a Docker health check of one's own, without a shell; two failures make the container unhealthy.
+    /// Adds a custom Docker health check, without a shell; two failures make the container unhealthy.
     pub fn health_check_command(mut self, command: &[&str], interval: Duration) -> Self {
         let test = std::iter::once("CMD").chain(command.iter().copied()).map(Into::into).collect();
         self.health_check = Some(HealthConfig {
@@ -134,37 +135,37 @@ impl ContainerSpec {
         self
     }
 
-    /// Creates the test server answers HTTP on these ports (80 by default; none is a choice).
+    /// Has the test server answer HTTP on these ports (80 by default; an empty list is allowed).
     pub fn http_on(self, ports: &[u16]) -> Self {
         self.env("HTTP", join(ports))
     }
 
-    /// Creates the test server echoes bytes on these TCP ports, after a first line `NAME`.
+    /// Has the test server echo bytes on these TCP ports, after a first line `NAME`.
     pub fn tcp_on(self, ports: &[u16]) -> Self {
         self.env("TCP", join(ports))
     }
 
-    /// Creates the test server echoes datagrams on these UDP ports, each as `NAME: datagram`.
+    /// Has the test server echo datagrams on these UDP ports, each as `NAME: datagram`.
     pub fn udp_on(self, ports: &[u16]) -> Self {
         self.env("UDP", join(ports))
     }
 
-    /// Creates the test server opens its ports so long after its start.
+    /// Has the test server open its ports this long after its start.
     pub fn listens_after(self, delay: Duration) -> Self {
         self.env("LISTEN_AFTER_MS", delay.as_millis())
     }
 
-    /// On SIGTERM the test server finishes open requests for so long at most; 10 seconds by default.
+    /// Sets how long the test server drains open requests on SIGTERM; 10 seconds by default.
     pub fn grace(self, grace: Duration) -> Self {
         self.env("GRACE_MS", grace.as_millis())
     }
 
-    /// Creates the test server ignores SIGTERM.
+    /// Has the test server ignore SIGTERM.
     pub fn ignores_term(self) -> Self {
         self.env("IGNORE_TERM", 1)
     }
 
-    /// Creates the test server's `/health` fails from the start, until `POST /health/pass`.
+    /// Has the test server's `/health` fail from the start, until `POST /health/pass`.
     pub fn unhealthy(self) -> Self {
         self.env("UNHEALTHY", 1)
     }
@@ -177,14 +178,14 @@ fn join(ports: &[u16]) -> String {
 /// A container of a test, removed when it is dropped.
 #[derive(Debug)]
 pub struct Container {
-    /// Docker's whole id.
+    /// Docker's full id.
     pub id: String,
     /// Its name.
     pub name: String,
-    /// Its first network's address, once it was started; none on the host's own network.
+    /// Its address on its first network, once started; `None` on the host's own network.
     pub ip: Option<IpAddr>,
     docker: Docker,
-    /// Where the removal runs, as `drop` cannot wait for it.
+    /// The runtime for the removal, as `drop` cannot wait for it.
     runtime: Handle,
     host: String,
     kept: bool,
@@ -195,7 +196,7 @@ impl Container {
     /// [`images::provide_to`]).
     ///
     /// # Errors
-    /// Docker's refusal.
+    /// Docker's error.
     pub async fn run_on(docker: &Docker, spec: ContainerSpec) -> Result<Self, LabError> {
         let mut container = Self::create(docker, Handle::current(), "this machine", spec).await?;
         container.start().await?;
@@ -244,10 +245,10 @@ impl Container {
         Ok(Self { id: made.id, name, ip: None, docker, runtime, host, kept: false })
     }
 
-    /// Starts it, and learns its address.
+    /// Starts it and reads its address.
     ///
     /// # Errors
-    /// Docker's refusal.
+    /// Docker's error.
     pub async fn start(&mut self) -> Result<(), LabError> {
         self.docker.start_container(&self.id, None).await.map_err(self.failed("start"))?;
         let networks = self.inspect().await?.network_settings.and_then(|s| s.networks).unwrap_or_default();
@@ -255,19 +256,19 @@ impl Container {
         Ok(())
     }
 
-    /// Sends the stop signal, waits `seconds` for its end and kills it then.
+    /// Sends the stop signal, waits `seconds` for it to exit, then kills it.
     ///
     /// # Errors
-    /// Docker's refusal.
+    /// Docker's error.
     pub async fn stop(&self, seconds: i32) -> Result<(), LabError> {
         let options = StopContainerOptions { t: Some(seconds), ..Default::default() };
         self.docker.stop_container(&self.id, Some(options)).await.map_err(self.failed("stop"))
     }
 
-    /// Stops, after `seconds` at most, and starts it.
+    /// Stops it, within `seconds` at most, and starts it.
     ///
     /// # Errors
-    /// Docker's refusal.
+    /// Docker's error.
     pub async fn restart(&self, seconds: i32) -> Result<(), LabError> {
         let options = RestartContainerOptions { t: Some(seconds), ..Default::default() };
         self.docker.restart_container(&self.id, Some(options)).await.map_err(self.failed("restart"))
@@ -276,7 +277,7 @@ impl Container {
     /// Kills it.
     ///
     /// # Errors
-    /// Docker's refusal.
+    /// Docker's error.
     pub async fn kill(&self) -> Result<(), LabError> {
         self.signal("SIGKILL").await
     }
@@ -284,7 +285,7 @@ impl Container {
     /// Sends it a signal.
     ///
     /// # Errors
-    /// Docker's refusal.
+    /// Docker's error.
     pub async fn signal(&self, signal: &str) -> Result<(), LabError> {
         let options = KillContainerOptions { signal: signal.into() };
         self.docker.kill_container(&self.id, Some(options)).await.map_err(self.failed("signal"))
@@ -293,7 +294,7 @@ impl Container {
     /// Freezes it.
     ///
     /// # Errors
-    /// Docker's refusal.
+    /// Docker's error.
     pub async fn pause(&self) -> Result<(), LabError> {
         self.docker.pause_container(&self.id).await.map_err(self.failed("pause"))
     }
@@ -301,15 +302,15 @@ impl Container {
     /// Thaws it.
     ///
     /// # Errors
-    /// Docker's refusal.
+    /// Docker's error.
     pub async fn unpause(&self) -> Result<(), LabError> {
         self.docker.unpause_container(&self.id).await.map_err(self.failed("unpause"))
     }
 
-    /// Gives it another name.
+    /// Renames it.
     ///
     /// # Errors
-    /// Docker's refusal.
+    /// Docker's error.
     pub async fn rename(&mut self, name: &str) -> Result<(), LabError> {
         let options = RenameContainerOptions { name: name.into() };
         self.docker.rename_container(&self.id, options).await.map_err(self.failed("rename"))?;
@@ -320,52 +321,52 @@ impl Container {
     /// Kills and removes it.
     ///
     /// # Errors
-    /// Docker's refusal.
+    /// Docker's error.
     pub async fn remove(mut self) -> Result<(), LabError> {
         self.kept = true;
         let options = RemoveContainerOptions { force: true, v: true, ..Default::default() };
         self.docker.remove_container(&self.id, Some(options)).await.map_err(self.failed("remove"))
     }
 
-    /// Returns all that Docker says of it.
+    /// Returns Docker's inspection of it.
     ///
     /// # Errors
-    /// Docker's refusal.
+    /// Docker's error.
     pub async fn inspect(&self) -> Result<ContainerInspectResponse, LabError> {
         self.docker.inspect_container(&self.id, None).await.map_err(self.failed("inspect"))
     }
 
-    /// Returns what its health check says: `starting`, `healthy` or `unhealthy`; `none` without one.
+    /// Returns its health status: `starting`, `healthy` or `unhealthy`; `none` without a health check.
     ///
     /// # Errors
-    /// Docker's refusal.
+    /// Docker's error.
     pub async fn health(&self) -> Result<String, LabError> {
         let status = self.inspect().await?.state.and_then(|s| s.health).and_then(|h| h.status);
         Ok(status.map_or_else(|| "none".into(), |s| s.to_string()))
     }
 
-    /// Returns whether its process runs.
+    /// Returns whether its process is running.
     ///
     /// # Errors
-    /// Docker's refusal.
+    /// Docker's error.
     pub async fn runs(&self) -> Result<bool, LabError> {
         Ok(self.inspect().await?.state.and_then(|s| s.running).unwrap_or_default())
     }
 
-    /// Returns the host port that a published port got (`80/tcp`); nothing while it does not run.
+    /// Returns the host port of a published port (`80/tcp`); `None` while it is not running.
     ///
     /// # Errors
-    /// Docker's refusal.
+    /// Docker's error.
     pub async fn host_port(&self, port: &str) -> Result<Option<u16>, LabError> {
         let ports = self.inspect().await?.network_settings.and_then(|s| s.ports).unwrap_or_default();
         let binding = ports.get(port).cloned().flatten().and_then(|bindings| bindings.into_iter().next());
         Ok(binding.and_then(|b| b.host_port).and_then(|p| p.parse().ok()))
     }
 
-    /// Returns what it wrote.
+    /// Returns its output.
     ///
     /// # Errors
-    /// Docker's refusal.
+    /// Docker's error.
     pub async fn logs(&self) -> Result<String, LabError> {
         let options = LogsOptions { stdout: true, stderr: true, ..Default::default() };
         let mut lines = self.docker.logs(&self.id, Some(options));
@@ -376,7 +377,7 @@ impl Container {
         Ok(text)
     }
 
-    /// Leaves it be when this value is dropped; the host is cleared of it all the same when given back.
+    /// Keeps the container when this value is dropped; it is still removed when the host is given back.
     pub fn keep(&mut self) {
         self.kept = true;
     }

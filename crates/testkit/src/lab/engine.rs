@@ -1,4 +1,4 @@
-//! A host's `dockerd`: started in its namespace, found again by its record, stopped, killed, cleared away.
+//! A host's `dockerd`: started in its namespace, found again by its record, stopped, killed, removed.
 
 use std::fs;
 use std::path::Path;
@@ -12,19 +12,19 @@ use super::layout::{Layout, Seat};
 use super::process::{self, Process};
 use super::{LabError, command};
 
-/// How long a daemon may take until it answers: about half a second on an idle machine.
+/// How long a daemon may take to answer: about half a second on an idle machine.
 const START: Duration = Duration::from_secs(60);
 /// How long a daemon may take to stop its containers and itself.
 const STOP: Duration = Duration::from_secs(30);
 
-/// What can differ between the hosts' daemons.
+/// The options that can differ between the hosts' daemons.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EngineOptions {
-    /// Containers run on while the daemon is stopped, killed or restarted (`--live-restore`).
+    /// Whether containers keep running while the daemon is stopped, killed or restarted (`--live-restore`).
     pub live_restore: bool,
 }
 
-/// What is written down of a daemon, so that another process finds, uses and ends it.
+/// The record of a daemon, by which another process finds, uses and stops it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Record {
     process: Process,
@@ -40,7 +40,7 @@ pub(super) fn process(seat: &Seat) -> Option<Process> {
     record(seat).map(|r| r.process).filter(|p| p.runs())
 }
 
-/// Returns a client of this host's Docker, which gives a call `seconds` to answer.
+/// Returns a client of this host's Docker, with a timeout of `seconds` per call.
 pub(super) fn client(seat: &Seat, seconds: u64) -> Result<Docker, LabError> {
     let socket = seat.socket();
     Docker::connect_with_unix(&socket.to_string_lossy(), seconds, API_DEFAULT_VERSION)
@@ -66,19 +66,19 @@ async fn answers(seat: &Seat) -> bool {
     tokio::time::timeout(Duration::from_secs(5), client.ping()).await.is_ok_and(|pong| pong.is_ok())
 }
 
-/// Starts the daemon and waits until it answers. Does nothing if it runs.
+/// Starts the daemon and waits until it answers. Does nothing if it is running.
 pub(super) async fn start(layout: &Layout, seat: &Seat, options: &EngineOptions) -> Result<(), LabError> {
     if process(seat).is_some() {
         return until_it_answers(seat).await;
     }
     let dir = &seat.dir;
     fs::create_dir_all(dir).map_err(LabError::file("make", dir))?;
-    // dockerd refuses to start where this file names any running process.
+    // dockerd refuses to start if this file names any running process.
     let pid_file = dir.join("dockerd.pid");
     remove_file(&pid_file)?;
     remove_file(&seat.socket())?;
-    // And it waits for ever for a containerd that was killed and not reaped: where the first process of the machine takes
-    // its time with that, a zombie counts as one that runs.
+    // It also waits forever for a containerd that was killed but not reaped: if the machine's init is slow to reap, a
+    // zombie counts as running.
     let containerd = seat.exec_root().join("containerd/containerd.pid");
     if Process::of_file(&containerd).is_none() {
         remove_file(&containerd)?;
@@ -87,8 +87,8 @@ pub(super) async fn start(layout: &Layout, seat: &Seat, options: &EngineOptions)
     let log = log.map_err(LabError::file("open", seat.log()))?;
     let error_log = log.try_clone().map_err(LabError::file("open", seat.log()))?;
 
-    // nsenter, not `ip netns exec`, which hides the cgroups; setsid --fork makes it nobody's child, so that it outlives
-    // the test and is no zombie after it was killed.
+    // nsenter, not `ip netns exec`, which hides the cgroups. setsid --fork detaches it, so that it outlives the test
+    // and does not become a zombie when it is killed.
     let mut line = std::process::Command::new("nsenter");
     line.arg(format!("--net={}", seat.namespace_file().display()));
     line.args(["--", "setsid", "--fork", "dockerd"]);
@@ -102,7 +102,7 @@ pub(super) async fn start(layout: &Layout, seat: &Seat, options: &EngineOptions)
     flag("insecure-registry", &layout.registry().to_string());
     flag("exec-opt", "native.cgroupdriver=cgroupfs");
     flag("cgroup-parent", &seat.cgroup());
-    // A machine with a containerd of its own shares it with every dockerd: these keep the lab's apart.
+    // A machine with its own containerd shares it with every dockerd: this keeps the lab's daemons apart.
     flag("containerd-namespace", &seat.namespace);
     flag("containerd-plugins-namespace", &format!("{}-plugins", seat.namespace));
     flag("shutdown-timeout", "5");
@@ -149,7 +149,7 @@ fn not_up(seat: &Seat) -> LabError {
     }
 }
 
-/// Returns the last lines of a file, for an error.
+/// Returns the last lines of a file, for an error message.
 pub(crate) fn last_lines(path: &Path, count: usize) -> String {
     let bytes = fs::read(path).unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
@@ -164,15 +164,15 @@ fn remove_file(path: &Path) -> Result<(), LabError> {
     }
 }
 
-/// Stops the daemon as an administrator does; its containers end, unless it has live-restore.
+/// Stops the daemon as an administrator would; its containers stop too, unless live-restore is on.
 pub(super) async fn stop(seat: &Seat) -> Result<(), LabError> {
     let Some(process) = process(seat) else { return Ok(()) };
     process.signal(Signal::TERM);
     if process.ended_within(STOP).await { Ok(()) } else { kill(seat).await }
 }
 
-/// Kills the daemon; its containers run on. Its containerd, which the kernel kills with its parent, is waited for: a daemon
-/// that starts meanwhile would take the dying one for a living one.
+/// Kills the daemon; its containers keep running. Waits for its containerd, which the kernel kills with its parent: a
+/// daemon that starts in that time would mistake the dying one for a running one.
 pub(super) async fn kill(seat: &Seat) -> Result<(), LabError> {
     let Some(process) = process(seat) else { return Ok(()) };
     let config = format!("{}/containerd/", seat.exec_root().display());
@@ -184,7 +184,7 @@ pub(super) async fn kill(seat: &Seat) -> Result<(), LabError> {
     for process in containerd {
         process.kill().await?;
     }
-    // Until init reaps it, a dead containerd counts as a living one for the daemon that finds its number here.
+    // Until init reaps it, a dead containerd counts as running for the daemon that finds its pid here.
     let number = seat.exec_root().join("containerd/containerd.pid");
     match fs::remove_file(&number) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -208,12 +208,14 @@ pub(super) fn thaw(seat: &Seat) {
     }
 }
 
-/// Ends the daemon, its containers and whatever else is in its namespace, and removes its files. Works on any ruin.
+/// Ends the daemon, its containers and everything else in its namespace, and removes its files. Works from any broken
+/// state.
 pub(super) async fn clear(seat: &Seat) -> Result<(), LabError> {
     thaw(seat);
     kill(seat).await?;
     let exec_root = seat.exec_root().to_string_lossy().into_owned();
-    // Docker's own parts: its containerd bears its directory, shims and proxies its containerd namespace.
+    // Docker's own processes: its containerd is recognized by its directory, shims and proxies by its containerd
+    // namespace.
     let own = process::with_command_line(|words| {
         is_dockers_own(words)
             && words.iter().any(|word| word.contains(&format!("{exec_root}/")) || *word == seat.namespace)
@@ -230,13 +232,13 @@ pub(super) async fn clear(seat: &Seat) -> Result<(), LabError> {
     Ok(())
 }
 
-/// Returns whether this is the command line of a part of Docker: daemon, containerd, shim or port proxy.
+/// Returns whether this is the command line of one of Docker's own processes: daemon, containerd, shim or port proxy.
 pub(super) fn is_dockers_own(words: &[&str]) -> bool {
     let program = words.first().and_then(|word| word.rsplit('/').next()).unwrap_or_default();
     program.starts_with("containerd") || program.starts_with("docker")
 }
 
-/// Returns where this machine mounts its cgroup hierarchies: one of them on version 2, many on version 1.
+/// Returns the mount points of the cgroup hierarchies: one on version 2, many on version 1.
 fn cgroups(seat: &Seat) -> Vec<std::path::PathBuf> {
     let root = Path::new("/sys/fs/cgroup");
     let controllers = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
@@ -247,7 +249,7 @@ fn cgroups(seat: &Seat) -> Vec<std::path::PathBuf> {
         .collect()
 }
 
-/// Returns every process of every container of the host.
+/// Returns every process in every container of the host.
 fn contained(seat: &Seat) -> Vec<Process> {
     let mut dirs = cgroups(seat);
     let mut found = Vec::new();
@@ -264,14 +266,14 @@ fn remove_cgroups(seat: &Seat) {
     for dir in cgroups(seat) {
         let children = fs::read_dir(&dir).into_iter().flatten().flatten().map(|entry| entry.path());
         for child in children.filter(|path| path.is_dir()) {
-            // One that the kernel still holds is empty and costs nothing.
+            // A cgroup that the kernel still holds is empty and costs nothing.
             let _ = fs::remove_dir(child);
         }
         let _ = fs::remove_dir(dir);
     }
 }
 
-/// Undoes mounts that a killed daemon left, the innermost first.
+/// Unmounts what a killed daemon left mounted, innermost first.
 async fn unmount_below(dir: &Path) -> Result<(), LabError> {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let points: Vec<&str> = mounts

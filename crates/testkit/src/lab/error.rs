@@ -1,4 +1,4 @@
-//! What can go wrong with a lab.
+//! The lab's errors.
 
 use std::io;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::time::Duration;
 /// A step of the lab that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum LabError {
-    /// `LONGSHORE_LAB` is no number from 1 to 254.
+    /// `LONGSHORE_LAB` is not a number from 1 to 254.
     #[error(
         "LONGSHORE_LAB is {0:?}: write a number from 1 to 254, the second byte of the lab's addresses 10.N.0.0/24"
     )]
@@ -20,77 +20,77 @@ pub enum LabError {
     Spawn {
         /// Its name.
         program: String,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// A program said that it failed.
+    /// A program failed.
     #[error("{command} failed: {output}")]
     Command {
-        /// The whole line.
+        /// The whole command line.
         command: String,
-        /// What it wrote.
+        /// Its output.
         output: String,
     },
-    /// A program did not end in time and was killed.
+    /// A program did not exit in time and was killed.
     #[error("{command} did not end within {limit:?}")]
     CommandTimeout {
-        /// The whole line.
+        /// The whole command line.
         command: String,
-        /// How long it had.
+        /// The time limit.
         limit: Duration,
     },
     /// A file of the lab could not be read or written.
     #[error("cannot {verb} {}", path.display())]
     File {
-        /// What was tried.
+        /// The operation.
         verb: &'static str,
-        /// On what.
+        /// The file.
         path: PathBuf,
-        /// Why it failed.
+        /// The cause.
         source: io::Error,
     },
     /// A daemon of the lab did not answer in time.
     #[error("{what} did not answer within {limit:?}; its log ends:\n{log}")]
     NotUp {
-        /// Which.
+        /// The daemon.
         what: String,
-        /// How long it had.
+        /// The time limit.
         limit: Duration,
-        /// The last lines it wrote.
+        /// The end of its log.
         log: String,
     },
     /// A process outlived SIGKILL.
     #[error("process {0} does not end")]
     Immortal(i32),
-    /// Docker refused.
+    /// Docker returned an error.
     #[error("Docker on {host} cannot {verb}")]
     Docker {
         /// The host's name.
         host: String,
-        /// What was asked.
+        /// The operation.
         verb: String,
-        /// What it said.
+        /// Docker's error.
         #[source]
         source: bollard::errors::Error,
     },
     /// The image's program has not been built.
     #[error("there is no {}: run `cargo build -p longshore-testkit --bin testserver`, or set LONGSHORE_TESTSERVER", .0.display())]
     NoTestServer(PathBuf),
-    /// The thread inside a host's namespace could not be made, or ended.
+    /// The thread inside a host's namespace could not be started, or ended.
     #[error("no thread inside the namespace of {0}")]
     Namespace(String, #[source] Option<io::Error>),
-    /// A container ended where it should run.
+    /// A container exited that should be running.
     #[error("container {name} does not run; its log ends:\n{log}")]
     NotRunning {
         /// Its name.
         name: String,
-        /// The last lines it wrote.
+        /// The end of its log.
         log: String,
     },
 }
 
 impl LabError {
-    /// For `map_err` on a file operation.
+    /// Converts the error of a file operation, for `map_err`.
     pub(crate) fn file(verb: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::File { verb, path, source }

@@ -1,5 +1,5 @@
-//! An etcd in a host's namespace or on this machine's loopback: one member or several, stopped, killed, frozen and wiped at
-//! will.
+//! An etcd in a host's namespace or on this machine's loopback: one or several members, which can be stopped, killed,
+//! frozen and wiped.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,7 +16,7 @@ use super::engine::last_lines;
 use super::process::Process;
 use super::{Host, LabError, certificates, command, free_port};
 
-/// How long a member may take until it listens.
+/// How long a member may take to listen.
 const START: Duration = Duration::from_secs(20);
 
 /// An etcd to be started.
@@ -34,7 +34,7 @@ pub struct Etcd<'a> {
     host: Option<&'a Host>,
     tls: bool,
     flags: Vec<String>,
-    /// The name and password that `etcdctl` is run with, once there are users.
+    /// The user and password for `etcdctl`, once there are users.
     root: Option<String>,
     dir: tempfile::TempDir,
     members: Vec<Member>,
@@ -55,33 +55,33 @@ impl Member {
 }
 
 impl<'a> Etcd<'a> {
-    /// Returns an etcd on this host: one member on the loopback, without TLS or users.
+    /// Returns a builder for an etcd on this host: one member on the loopback, without TLS or users.
     pub fn on(host: &'a Host) -> EtcdBuilder<'a> {
         EtcdBuilder { host: Some(host), members: 1, tls: false, flags: Vec::new() }
     }
 }
 
 impl Etcd<'static> {
-    /// Returns an etcd on this machine's loopback, at free ports: for tests that need no Docker.
+    /// Returns a builder for an etcd on this machine's loopback, at free ports: for tests that need no Docker.
     pub fn here() -> EtcdBuilder<'static> {
         EtcdBuilder { host: None, members: 1, tls: false, flags: Vec::new() }
     }
 }
 
 impl<'a> EtcdBuilder<'a> {
-    /// With so many members.
+    /// Sets the number of members.
     pub fn members(mut self, members: u16) -> Self {
         self.members = members;
         self
     }
 
-    /// Over TLS, with certificates at both ends.
+    /// Enables TLS, with certificates at both ends.
     pub fn tls(mut self) -> Self {
         self.tls = true;
         self
     }
 
-    /// With this flag for each member.
+    /// Adds a flag for each member.
     pub fn flag(mut self, flag: impl Into<String>) -> Self {
         self.flags.push(flag.into());
         self
@@ -90,7 +90,7 @@ impl<'a> EtcdBuilder<'a> {
     /// Starts it and waits until it serves.
     ///
     /// # Errors
-    /// With the end of its log, where it does not.
+    /// Fails with the end of its log if it does not start.
     pub async fn start(self) -> Result<Etcd<'a>, LabError> {
         let dir = tempfile::tempdir().map_err(LabError::file("make", "a temporary directory"))?;
         if self.tls {
@@ -138,19 +138,19 @@ impl Etcd<'_> {
         self.dir.path().join(name).display().to_string()
     }
 
-    /// Starts a member that does not run, and waits until it listens.
+    /// Starts a stopped member, and waits until it listens.
     ///
     /// # Errors
-    /// With the end of its log, where it does not.
+    /// Fails with the end of its log if it does not listen.
     pub async fn start(&mut self, member: usize) -> Result<(), LabError> {
         self.spawn(member)?;
         self.until_listening(member).await
     }
 
-    /// Starts all of them.
+    /// Starts all members.
     ///
     /// # Errors
-    /// With the end of a log, where one does not listen, or does not answer.
+    /// Fails with the end of a log if a member does not listen or does not answer.
     pub async fn start_all(&mut self) -> Result<(), LabError> {
         for member in 0..self.members.len() {
             self.spawn(member)?;
@@ -161,10 +161,10 @@ impl Etcd<'_> {
         self.ctl(&["get", "served"]).await.map(drop)
     }
 
-    /// Ends a member as a shutdown does.
+    /// Stops a member as a shutdown does.
     ///
     /// # Errors
-    /// Where it does not end.
+    /// Fails if it does not end.
     pub async fn stop(&mut self, member: usize) -> Result<(), LabError> {
         self.end(member, Signal::TERM).await
     }
@@ -172,7 +172,7 @@ impl Etcd<'_> {
     /// Kills a member.
     ///
     /// # Errors
-    /// Where it does not end.
+    /// Fails if it does not end.
     pub async fn kill(&mut self, member: usize) -> Result<(), LabError> {
         self.end(member, Signal::KILL).await
     }
@@ -187,10 +187,10 @@ impl Etcd<'_> {
         self.signal(member, Signal::CONT);
     }
 
-    /// Kills all members, takes their data away, and starts them.
+    /// Kills all members, deletes their data, and starts them.
     ///
     /// # Errors
-    /// Where one does not end or start.
+    /// Fails if one does not end or start.
     pub async fn wipe(&mut self) -> Result<(), LabError> {
         for number in 0..self.members.len() {
             self.kill(number).await?;
@@ -203,11 +203,11 @@ impl Etcd<'_> {
         self.start_all().await
     }
 
-    /// Turns on authentication: `root` with this password, and another user with a password that may read and write below these
-    /// prefixes.
+    /// Enables authentication: `root` with this password, and another user with a password that may read and write
+    /// below these prefixes.
     ///
     /// # Errors
-    /// Where `etcdctl` fails.
+    /// Fails if `etcdctl` fails.
     pub async fn want_users(
         &mut self,
         root: &str,
@@ -229,10 +229,10 @@ impl Etcd<'_> {
         Ok(())
     }
 
-    /// Runs `etcdctl` with these arguments and gives its standard output.
+    /// Runs `etcdctl` with these arguments and returns its standard output.
     ///
     /// # Errors
-    /// With all that it wrote, where it fails.
+    /// Fails with all of its output if it exits with an error.
     pub async fn ctl(&self, arguments: &[&str]) -> Result<String, LabError> {
         let mut line = vec!["etcdctl".to_owned(), "--command-timeout=20s".to_owned()];
         let up = self.members.iter().zip(self.endpoints()).filter(|(member, _)| member.running.is_some());
@@ -252,10 +252,10 @@ impl Etcd<'_> {
         }
     }
 
-    /// Returns all keys that begin with this, and their values, which are lines of text.
+    /// Returns all keys that begin with this, and their values as lines of text.
     ///
     /// # Errors
-    /// Where `etcdctl` fails.
+    /// Fails if `etcdctl` fails.
     pub async fn keys(&self, prefix: &str) -> Result<BTreeMap<String, String>, LabError> {
         let text = self.ctl(&["get", "--prefix", prefix]).await?;
         let mut lines = text.lines().map(str::to_owned);

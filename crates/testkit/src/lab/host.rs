@@ -1,4 +1,4 @@
-//! A host in a test's hands.
+//! A host that a test has leased.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -19,14 +19,14 @@ use super::process::{self, Process};
 use super::{Container, ContainerSpec, EngineOptions, LabError, Network, Relay, command, images, wiring};
 use crate::traffic::{Load, RequestBuilder, WebSocket, WebSocketError};
 
-/// A Docker host that nobody else uses. Given back, and cleared of containers and networks, when it is dropped.
+/// A Docker host that nobody else uses. Given back, and cleared of containers and networks, when dropped.
 #[derive(Debug)]
 pub struct Host {
     /// `h1`, `h2`, …
     pub name: String,
     /// Its network namespace, by its name in `/run/netns`.
     pub namespace: String,
-    /// Its address on the lab's bridge, which the other hosts reach it by.
+    /// Its address on the lab's bridge, at which the other hosts reach it.
     pub address: IpAddr,
     /// Docker's socket, a path of the machine.
     pub docker_socket: PathBuf,
@@ -35,12 +35,12 @@ pub struct Host {
     options: EngineOptions,
     docker: Docker,
     inside: Arc<Namespace>,
-    /// Let go of after the host is cleared: fields are dropped after `Drop::drop`.
+    /// Released after the host is cleared: fields are dropped after `Drop::drop`.
     _lease: Lease,
 }
 
 impl Host {
-    /// Makes the host of this seat well, whatever state it was left in, and clears it.
+    /// Repairs the host of this seat, whatever state it was left in, and clears it.
     pub(super) async fn take(
         layout: &Layout,
         seat: Seat,
@@ -51,7 +51,7 @@ impl Host {
             wiring::connect(layout, &seat).await?;
         }
         let mended = if engine::is_well(&seat, &options).await { clear(&seat).await } else { Ok(false) };
-        // One that cannot be cleared, for whatever reason, is made anew.
+        // A host that cannot be cleared, for whatever reason, is recreated.
         if !matches!(mended, Ok(true)) {
             engine::clear(&seat).await?;
             wiring::disconnect(&seat).await?;
@@ -75,12 +75,12 @@ impl Host {
         })
     }
 
-    /// Returns a client of its Docker. A call may take a minute.
+    /// Returns a client of its Docker, with a timeout of a minute per call.
     pub fn docker(&self) -> &Docker {
         &self.docker
     }
 
-    /// Returns its Docker's address as `--docker` and `DOCKER_HOST` take it.
+    /// Returns its Docker's address, as `--docker` and `DOCKER_HOST` expect it.
     pub fn docker_host(&self) -> String {
         format!("unix://{}", self.docker_socket.display())
     }
@@ -88,25 +88,25 @@ impl Host {
     /// Creates and starts a container.
     ///
     /// # Errors
-    /// Docker's refusal.
+    /// Docker's error.
     pub async fn run(&self, spec: ContainerSpec) -> Result<Container, LabError> {
         let mut container = self.create(spec).await?;
         container.start().await?;
         Ok(container)
     }
 
-    /// Creates a container and does not start it.
+    /// Creates a container without starting it.
     ///
     /// # Errors
-    /// Docker's refusal.
+    /// Docker's error.
     pub async fn create(&self, spec: ContainerSpec) -> Result<Container, LabError> {
         Container::create(&self.docker, self.runtime(), &self.name, spec).await
     }
 
-    /// Makes a user-defined bridge network.
+    /// Creates a user-defined bridge network.
     ///
     /// # Errors
-    /// Docker's refusal.
+    /// Docker's error.
     pub async fn network(&self, name: &str) -> Result<Network, LabError> {
         let request =
             NetworkCreateRequest { name: name.into(), driver: Some("bridge".into()), ..Default::default() };
@@ -115,12 +115,12 @@ impl Host {
         Ok(Network { name: name.into(), id: made.id, docker, host })
     }
 
-    /// Returns the names of all events of a container and of its networks that Docker still remembers, in Docker's order: what
-    /// anybody who follows its events should have heard. Docker does not tell of the same acts in the same way each time:
-    /// a pause that is undone at once, say, may be told of twice.
+    /// Returns the names of all events of a container and of its networks that Docker still remembers, in Docker's
+    /// order: what every subscriber should have received. Docker does not report the same actions in the same way
+    /// each time: a pause that is undone at once, for example, may be reported twice.
     ///
     /// # Errors
-    /// Docker's refusal.
+    /// Docker's error.
     pub async fn events_of(&self, container: &str) -> Result<Vec<String>, LabError> {
         let filters = [("type".to_owned(), vec!["container".to_owned(), "network".to_owned()])].into();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -138,10 +138,10 @@ impl Host {
         Ok(of_it.collect())
     }
 
-    /// Runs a future inside the host's network namespace: every socket it makes is the host's.
+    /// Runs a future inside the host's network namespace: every socket that it opens is the host's.
     ///
     /// # Errors
-    /// [`LabError::Namespace`] if the thread inside ended. A panic of the future goes on here.
+    /// [`LabError::Namespace`] if the thread inside ended. A panic of the future resumes here.
     pub async fn inside<T: Send + 'static>(
         &self,
         future: impl Future<Output = T> + Send + 'static,
@@ -149,12 +149,12 @@ impl Host {
         self.inside.run(future).await
     }
 
-    /// Returns the runtime inside the namespace, for futures that go on by themselves.
+    /// Returns the runtime inside the namespace, for background futures.
     pub fn runtime(&self) -> tokio::runtime::Handle {
         self.inside.handle().clone()
     }
 
-    /// Returns a program that will run inside the host's network namespace; its process is the program itself.
+    /// Returns a command that runs inside the host's network namespace; its process is the program itself.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net={}", self.seat.namespace_file().display())).arg("--").arg(program);
@@ -162,10 +162,10 @@ impl Host {
         command
     }
 
-    /// Runs a program inside the namespace to its end and gives its standard output.
+    /// Runs a program inside the namespace to completion and returns its standard output.
     ///
     /// # Errors
-    /// [`LabError::Command`] with all that it wrote, if it fails.
+    /// [`LabError::Command`] with all of its output, if it fails.
     pub async fn exec_in_namespace(&self, line: &[&str]) -> Result<String, LabError> {
         let enter = format!("--net={}", self.seat.namespace_file().display());
         let line: Vec<&str> = [enter.as_str(), "--"].into_iter().chain(line.iter().copied()).collect();
@@ -182,12 +182,12 @@ impl Host {
         self.request("POST", url)
     }
 
-    /// Any request of this URL from inside the namespace.
+    /// Returns any request of this URL from inside the namespace.
     pub fn request(&self, method: &str, url: impl Into<String>) -> RequestBuilder {
         RequestBuilder::from(self.runtime(), method, url.into())
     }
 
-    /// Many requests of this URL from inside the namespace.
+    /// Returns a load of requests of this URL from inside the namespace.
     pub fn load(&self, url: impl Into<String>) -> Load {
         Load::from(self.runtime(), url.into())
     }
@@ -195,15 +195,15 @@ impl Host {
     /// Opens a websocket to this URL (`http://ADDRESS[:PORT]/PATH`) with this Host header, from inside the namespace.
     ///
     /// # Errors
-    /// Where the server does not shake hands.
+    /// Fails if the server rejects the handshake.
     pub async fn websocket(&self, url: &str, host_header: &str) -> Result<WebSocket, WebSocketError> {
         WebSocket::open(self.runtime(), url, host_header).await
     }
 
-    /// Returns a port that is free on the namespace's loopback at this moment.
+    /// Returns a port that is currently free on the namespace's loopback.
     ///
     /// # Errors
-    /// Where the kernel has none.
+    /// Fails if the kernel has no free port.
     pub async fn free_port(&self) -> Result<u16, LabError> {
         let port = self.inside(async { free_port() }).await?;
         port.map_err(LabError::file("bind a port of", &self.name))
@@ -212,23 +212,24 @@ impl Host {
     /// Returns a stand-in for Docker's socket that can be cut and stalled, see [`Relay`].
     ///
     /// # Errors
-    /// Where its sockets cannot be made.
+    /// Fails if its sockets cannot be created.
     pub async fn docker_relay(&self) -> Result<Relay, LabError> {
         Relay::before(&self.docker_socket, &self.inside).await
     }
 
-    /// Kills dockerd with SIGKILL; its containers run on until it starts again (or after it, with live-restore).
+    /// Kills dockerd with SIGKILL; its containers keep running until it starts again (or after that, with
+    /// live-restore).
     ///
     /// # Errors
-    /// Where it does not end.
+    /// Fails if it does not end.
     pub async fn kill_dockerd(&self) -> Result<(), LabError> {
         engine::kill(&self.seat).await
     }
 
-    /// Stops dockerd with SIGTERM; its containers end first, unless it has live-restore.
+    /// Stops dockerd with SIGTERM; its containers stop first, unless live-restore is on.
     ///
     /// # Errors
-    /// Where it does not end.
+    /// Fails if it does not end.
     pub async fn stop_dockerd(&self) -> Result<(), LabError> {
         engine::stop(&self.seat).await
     }
@@ -236,7 +237,7 @@ impl Host {
     /// Starts dockerd and waits until it answers.
     ///
     /// # Errors
-    /// Where it does not.
+    /// Fails if it does not answer.
     pub async fn start_dockerd(&self) -> Result<(), LabError> {
         engine::start(&self.layout, &self.seat, &self.options).await
     }
@@ -251,18 +252,18 @@ impl Host {
         engine::thaw(&self.seat);
     }
 
-    /// Pulls the host's network cable.
+    /// Disconnects the host from the network.
     ///
     /// # Errors
-    /// Where `ip` fails.
+    /// Fails if `ip` fails.
     pub async fn cut(&self) -> Result<(), LabError> {
         wiring::set_cable(&self.seat, false).await
     }
 
-    /// Puts the cable back.
+    /// Reconnects the host.
     ///
     /// # Errors
-    /// Where `ip` fails.
+    /// Fails if `ip` fails.
     pub async fn heal(&self) -> Result<(), LabError> {
         wiring::set_cable(&self.seat, true).await
     }
@@ -275,14 +276,14 @@ impl Host {
 impl Drop for Host {
     fn drop(&mut self) {
         if engine::process(&self.seat).is_none() {
-            // Whoever takes it next builds it anew.
+            // The next lease recreates it.
             return;
         }
         engine::thaw(&self.seat);
         let (done, cleared) = std::sync::mpsc::sync_channel(1);
         let seat = self.seat.clone();
         self.inside.handle().spawn(async move {
-            // What is left here is found, and cleared with its error told, by whoever takes the host next.
+            // Leftovers are found and cleared, and errors reported, when the host is next taken.
             let _ = clear(&seat).await;
             let _ = done.send(());
         });
@@ -290,7 +291,7 @@ impl Drop for Host {
     }
 }
 
-/// Removes all containers and networks and ends strangers' processes; false if some stay.
+/// Removes all containers and networks and kills stray processes; false if some remain.
 async fn clear(seat: &Seat) -> Result<bool, LabError> {
     use bollard::query_parameters::{ListContainersOptions, RemoveContainerOptions};
     let docker = engine::client(seat, 30)?;
@@ -307,7 +308,7 @@ async fn clear(seat: &Seat) -> Result<bool, LabError> {
                 let docker = docker.clone();
                 async move {
                     let options = RemoveContainerOptions { force: true, v: true, ..Default::default() };
-                    // One that is being removed by somebody else says so; the next round sees it gone.
+                    // A container that somebody else is removing causes an error; the next round finds it gone.
                     let _ = docker.remove_container(&id, Some(options)).await;
                 }
             })
@@ -326,16 +327,17 @@ async fn clear(seat: &Seat) -> Result<bool, LabError> {
     Ok(empty)
 }
 
-/// Processes in the host's namespace that are not Docker's: agents and balancers of a test that was killed.
+/// Returns the processes in the host's namespace that are not Docker's: agents and balancers of a test that was
+/// killed.
 fn strays(seat: &Seat) -> Vec<Process> {
     let dockers = process::with_command_line(engine::is_dockers_own);
     process::inside_namespace(&seat.namespace_file()).into_iter().filter(|p| !dockers.contains(p)).collect()
 }
 
-/// Returns a TCP port that is free on the loopback at this moment.
+/// Returns a TCP port that is currently free on the loopback.
 ///
 /// # Errors
-/// Where the kernel has none.
+/// Fails if the kernel has no free port.
 pub fn free_port() -> std::io::Result<u16> {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     Ok(std::net::TcpListener::bind(any)?.local_addr()?.port())

@@ -1,7 +1,7 @@
 //! Images without a registry or a build: a tar of a few files, imported.
 //!
-//! `busybox:latest` has the static busybox and a link an applet; the test server's image has that program and the
-//! libraries it loads, and a name that says which build it is, so that a rebuilt program makes another image.
+//! `busybox:latest` has the static busybox and a link per applet. The test server's image has that program and the
+//! libraries it loads, and a name that identifies the build, so that a rebuilt program yields another image.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -26,7 +26,7 @@ const APPLETS: [&str; 16] = [
     "wget", "kill",
 ];
 
-/// The build of the test server that this process chose.
+/// The build of the test server that was chosen for this process.
 static CHOSEN: OnceLock<PathBuf> = OnceLock::new();
 
 /// Chooses the build of the test server, once and for the whole process, before the first host is taken.
@@ -35,18 +35,19 @@ pub fn use_test_server(binary: PathBuf) {
     let _ = CHOSEN.set(binary);
 }
 
-/// Returns the program that the test server's image is made of: the chosen one, else `LONGSHORE_TESTSERVER`, else the one beside
+/// Returns the test server's program for the image: the chosen one, else `LONGSHORE_TESTSERVER`, else the one beside
 /// the running test.
 ///
 /// # Errors
-/// [`LabError::NoTestServer`] where nobody built it.
+/// [`LabError::NoTestServer`] if it has not been built.
 pub fn test_server_binary() -> Result<PathBuf, LabError> {
     let named = CHOSEN.get().cloned().or_else(|| env::var_os("LONGSHORE_TESTSERVER").map(PathBuf::from));
     let path = named.unwrap_or_else(|| beside_this_program("testserver"));
     if path.is_file() { Ok(path) } else { Err(LabError::NoTestServer(path)) }
 }
 
-/// Returns a binary of this workspace in the same profile's directory as the running program, which for a test is `deps` there.
+/// Returns the path of a workspace binary in the profile directory of the running program, which for a test is its
+/// `deps`.
 pub(crate) fn beside_this_program(name: &str) -> PathBuf {
     let exe = env::current_exe().unwrap_or_default();
     let dir = exe.parent().unwrap_or(Path::new("/"));
@@ -55,10 +56,10 @@ pub(crate) fn beside_this_program(name: &str) -> PathBuf {
     profile.join(name)
 }
 
-/// Returns the name of the image that this build of the test server is in.
+/// Returns the name of the image that contains this build of the test server.
 ///
 /// # Errors
-/// Where the program is missing or unreadable.
+/// Fails if the program is missing or unreadable.
 pub fn test_server() -> Result<String, LabError> {
     let binary = test_server_binary()?;
     let mut hasher = DefaultHasher::new();
@@ -66,16 +67,16 @@ pub fn test_server() -> Result<String, LabError> {
     Ok(format!("longshore/testserver:{:016x}", hasher.finish()))
 }
 
-/// Puts both images on a host of the lab, unless they are there.
+/// Imports both images on a host of the lab, unless they exist.
 pub(super) async fn provide(docker: &Docker, host: &str) -> Result<(), LabError> {
     import(docker, host, BUSYBOX, &["CMD [\"sh\"]"], busybox_tar).await?;
     provide_test_server(docker, host).await
 }
 
-/// Puts the test server's image on the machine's own Docker, unless it is there; gives its name.
+/// Imports the test server's image into the machine's own Docker, unless it exists; returns its name.
 ///
 /// # Errors
-/// Where it is not built, or Docker refuses.
+/// Fails if it is not built, or Docker returns an error.
 pub async fn provide_to(docker: &Docker) -> Result<String, LabError> {
     provide_test_server(docker, "this machine").await?;
     test_server()
@@ -135,7 +136,7 @@ async fn test_server_tar() -> Result<Vec<u8>, LabError> {
     tar.finish()
 }
 
-/// Returns the libraries, loader included, that a program loads, as `ldd` finds them.
+/// Returns the libraries that a program loads, including the loader, as `ldd` finds them.
 async fn libraries(binary: &Path) -> Result<BTreeSet<PathBuf>, LabError> {
     let said = command::run("ldd", &[binary]).await?;
     Ok(said.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from).collect())

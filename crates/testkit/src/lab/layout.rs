@@ -1,15 +1,15 @@
-//! Where everything of a lab is: names, addresses, paths.
+//! Names, addresses and paths of a lab.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use super::LabError;
 
-/// The number of a lab that nobody asked otherwise for.
+/// The number of the default lab.
 const USUAL: u8 = 213;
 
-/// One lab's names, addresses and paths, all from its number N: addresses 10.N.0.0/24, bridge `longshoreN`, namespaces
-/// `longshoreN-HOST`, files below `/var/tmp/longshore-lab/N`. Labs of different numbers do not meet.
+/// One lab's names, addresses and paths, all derived from its number N: addresses 10.N.0.0/24, bridge `longshoreN`,
+/// namespaces `longshoreN-HOST`, files below `/var/tmp/longshore-lab/N`. Labs of different numbers do not collide.
 #[derive(Clone, Debug)]
 pub struct Layout {
     number: u8,
@@ -34,7 +34,7 @@ impl Layout {
         }
     }
 
-    /// Creates the lab of this number.
+    /// Returns the lab of this number.
     pub fn of_number(number: u8) -> Self {
         Self { number, root: Path::new("/var/tmp/longshore-lab").join(number.to_string()) }
     }
@@ -49,22 +49,22 @@ impl Layout {
         format!("longshore{}", self.number)
     }
 
-    /// Returns the address that the machine itself has on the bridge.
+    /// Returns the machine's own address on the bridge.
     pub fn gateway(&self) -> Ipv4Addr {
         Ipv4Addr::new(10, self.number, 0, 1)
     }
 
-    /// Returns the bridge's hardware address: of its own accord it would change with every cable that is connected.
+    /// Returns the bridge's hardware address, fixed because it would otherwise change with every connected host.
     pub(crate) fn gateway_mac(&self) -> String {
         mac(self.gateway())
     }
 
-    /// Returns where the registry listens.
+    /// Returns the registry's address.
     pub fn registry(&self) -> SocketAddr {
         (self.gateway(), 5000).into()
     }
 
-    /// Returns the place of a host, counted from 1.
+    /// Returns the seat of a host, counted from 1.
     pub(crate) fn seat(&self, index: u8) -> Seat {
         let name = format!("h{index}");
         let address = Ipv4Addr::new(10, self.number, 0, index.saturating_add(10));
@@ -81,7 +81,7 @@ impl Layout {
     }
 }
 
-/// Returns a hardware address made of an address: locally administered, and no two alike.
+/// Returns a hardware address derived from an IP address: locally administered and unique.
 fn mac(address: Ipv4Addr) -> String {
     let [a, b, c, d] = address.octets();
     format!("02:00:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
@@ -96,13 +96,13 @@ pub(crate) struct Seat {
     pub(crate) namespace: String,
     /// Its address on the bridge.
     pub(crate) address: IpAddr,
-    /// Its hardware address there, the same for ever: its neighbours remember it for half a minute.
+    /// Its hardware address, which never changes: neighbours cache it for half a minute.
     pub(crate) mac: String,
     /// The bridge's end of its cable.
     pub(crate) link: String,
     /// Its files.
     pub(crate) dir: PathBuf,
-    /// The lock that whoever uses it holds.
+    /// The lock file that its user holds.
     pub(crate) lease: PathBuf,
 }
 
@@ -131,7 +131,7 @@ impl Seat {
         Path::new("/run/netns").join(&self.namespace)
     }
 
-    /// Returns the cgroup that all its containers are in, as dockerd is told it.
+    /// Returns the cgroup of all its containers, in the form that dockerd expects.
     pub(crate) fn cgroup(&self) -> String {
         format!("/{}", self.namespace)
     }

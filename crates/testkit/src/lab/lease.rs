@@ -1,4 +1,4 @@
-//! File locks: one user a host, one builder at a time. The kernel lets go of them when their holder dies.
+//! File locks: one user per host, one builder at a time. The kernel releases them when their holder dies.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -29,7 +29,7 @@ pub(super) fn try_take(path: &Path) -> Result<Option<Lease>, LabError> {
     }
 }
 
-/// Takes the lock, after whoever holds it.
+/// Takes the lock, waiting for its current holder.
 pub(super) async fn take(path: &Path) -> Result<Lease, LabError> {
     loop {
         if let Some(lease) = try_take(path)? {

@@ -1,6 +1,6 @@
-//! Hosts: how they are laid out, wired, started, leased and cleared.
+//! Hosts: their layout, wiring, start, leases and cleanup.
 //!
-//! [`Layout`] says where everything of a lab is; [`wiring`] makes bridge and namespaces; [`engine`] runs a `dockerd`;
+//! [`Layout`] has everything's name and path; [`wiring`] creates bridge and namespaces; [`engine`] runs a `dockerd`;
 //! [`lease`] keeps two tests off one host; [`Host`] is what a test holds, [`Container`] what it runs there.
 
 mod certificates;

@@ -1,7 +1,7 @@
 //! A thread inside a host's network namespace.
 //!
-//! A socket belongs to the namespace of the thread that made it. So one thread of its own enters the host's namespace and
-//! runs the futures that should talk from there, without a process a request.
+//! A socket belongs to the namespace of the thread that opened it. One dedicated thread enters the host's namespace
+//! and runs the futures that connect from there, which saves a process per request.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -38,7 +38,7 @@ impl Namespace {
             };
             match enter() {
                 Ok(runtime) => {
-                    // Whoever started the thread waits for this.
+                    // The starter of the thread waits for this.
                     let _ = report.send(Ok(runtime.handle().clone()));
                     let _ = runtime.block_on(leave);
                     runtime.shutdown_background();
@@ -55,7 +55,7 @@ impl Namespace {
         Ok(Self { name, handle, _stay: stay })
     }
 
-    /// Runs a future inside and gives its result; a panic in it goes on in the caller.
+    /// Runs a future inside and returns its result; a panic in it resumes in the caller.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         future: impl Future<Output = T> + Send + 'static,
@@ -67,7 +67,7 @@ impl Namespace {
         }
     }
 
-    /// Returns where futures inside are spawned.
+    /// Returns the handle that spawns futures inside.
     pub(super) fn handle(&self) -> &Handle {
         &self.handle
     }

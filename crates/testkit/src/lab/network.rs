@@ -1,4 +1,4 @@
-//! Docker networks that a test made.
+//! Docker networks that a test created.
 
 use bollard::Docker;
 
@@ -7,7 +7,7 @@ use bollard::Docker;
 pub struct Network {
     /// Its name.
     pub name: String,
-    /// Docker's id of it.
+    /// Docker's id for it.
     pub id: String,
     pub(super) docker: Docker,
     pub(super) host: String,
@@ -17,7 +17,7 @@ impl Network {
     /// Connects a container, by id or name.
     ///
     /// # Errors
-    /// Docker's refusal.
+    /// Docker's error.
     pub async fn connect(&self, container: &str) -> Result<(), super::LabError> {
         let request =
             bollard::models::NetworkConnectRequest { container: container.into(), endpoint_config: None };
@@ -27,7 +27,7 @@ impl Network {
     /// Disconnects a container, by id or name.
     ///
     /// # Errors
-    /// Docker's refusal.
+    /// Docker's error.
     pub async fn disconnect(&self, container: &str) -> Result<(), super::LabError> {
         let request =
             bollard::models::NetworkDisconnectRequest { container: container.into(), force: Some(false) };

@@ -1,6 +1,6 @@
-//! An Open vSwitch of a host's own: database and switch in its namespace, in a folder of their own.
+//! An Open vSwitch on a host: database and switch in its namespace, with their own directory.
 //!
-//! The switch forwards in user space (datapath type `netdev`), so that it needs no kernel module.
+//! The switch forwards in user space (datapath type `netdev`) and needs no kernel module.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -11,7 +11,7 @@ use tokio::process::{Child, Command};
 use super::engine::last_lines;
 use super::{Host, LabError, command};
 
-/// How long the daemons may take until they answer: a tenth of a second on an idle machine.
+/// How long the daemons may take to answer: a tenth of a second on an idle machine.
 const START: Duration = Duration::from_secs(20);
 const SCHEMA: &str = "/usr/share/openvswitch/vswitch.ovsschema";
 
@@ -39,24 +39,24 @@ impl OpenVswitch {
         Ok(switch)
     }
 
-    /// Returns what an agent's environment needs to find it: `OVS_RUNDIR` and its value.
+    /// Returns the environment variable by which an agent finds it: `OVS_RUNDIR` and its value.
     pub fn env(&self) -> (&'static str, String) {
         ("OVS_RUNDIR", self.dir.path().display().to_string())
     }
 
-    /// Makes a bridge.
+    /// Creates a bridge.
     ///
     /// # Errors
-    /// What `ovs-vsctl` says.
+    /// The error of `ovs-vsctl`.
     pub async fn bridge(&self, name: &str) -> Result<(), LabError> {
         let line = ["add-br", name, "--", "set", "bridge", name, "datapath_type=netdev"];
         self.run("ovs-vsctl", &[&["--timeout=20"], line.as_slice()].concat()).await.map(drop)
     }
 
-    /// Runs `ovs-vsctl` and gives its output.
+    /// Runs `ovs-vsctl` and returns its output.
     ///
     /// # Errors
-    /// What it says.
+    /// Its error.
     pub async fn vsctl(&self, line: &[&str]) -> Result<String, LabError> {
         self.run("ovs-vsctl", &[&["--timeout=20"], line].concat()).await
     }
@@ -64,7 +64,7 @@ impl OpenVswitch {
     /// Runs `ovs-docker` with the Docker of this host.
     ///
     /// # Errors
-    /// What it says.
+    /// Its error.
     pub async fn docker(&self, host: &Host, line: &[&str]) -> Result<String, LabError> {
         let docker = format!("DOCKER_HOST={}", host.docker_host());
         self.run("env", &[&[docker.as_str(), "ovs-docker"], line].concat()).await
@@ -73,15 +73,15 @@ impl OpenVswitch {
     /// Returns the ports of a bridge.
     ///
     /// # Errors
-    /// What `ovs-vsctl` says.
+    /// The error of `ovs-vsctl`.
     pub async fn ports(&self, bridge: &str) -> Result<Vec<String>, LabError> {
         Ok(self.vsctl(&["list-ports", bridge]).await?.lines().map(str::to_owned).collect())
     }
 
-    /// Kills database and switch; what they know is kept.
+    /// Kills database and switch; their data is kept.
     ///
     /// # Errors
-    /// Where one does not end.
+    /// Fails if one does not exit.
     pub async fn kill(&mut self) -> Result<(), LabError> {
         for mut daemon in self.daemons.drain(..) {
             daemon.kill().await.map_err(LabError::file("kill", "a daemon of Open vSwitch"))?;
@@ -92,7 +92,7 @@ impl OpenVswitch {
     /// Starts database and switch, and waits until they answer.
     ///
     /// # Errors
-    /// Where they do not, with the end of the switch's log.
+    /// Fails with the end of the switch's log if they do not answer.
     pub async fn start(&mut self) -> Result<(), LabError> {
         let path = |name: &str| self.dir.path().join(name).to_string_lossy().into_owned();
         let (socket, log) = (path("db.sock"), path("switch.log"));
@@ -109,7 +109,7 @@ impl OpenVswitch {
         let to_log = format!("--log-file={log}");
         let switch = self.spawn("ovs-vswitchd", &[&format!("unix:{socket}"), &to_log, "--no-chdir"])?;
         self.daemons.push(switch);
-        // Without `--no-wait` this returns once the switch has done what the database says.
+        // Without `--no-wait` this returns once the switch has applied the database.
         let ready =
             self.run("ovs-vsctl", &["--timeout=20", "set", "Open_vSwitch", ".", "other_config:lab=1"]);
         ready.await.map(drop).map_err(|_| not_up(Path::new(&log)))

@@ -1,4 +1,4 @@
-//! Processes that the lab started, told from strangers that got their number later.
+//! Processes that the lab started, distinguished from later ones with the same pid.
 
 use std::fs;
 use std::path::Path;
@@ -9,20 +9,20 @@ use serde::{Deserialize, Serialize};
 
 use super::LabError;
 
-/// A process by its number and the moment it began, which together never come twice between two boots.
+/// A process by its pid and start time, which together are unique between two boots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Process {
-    /// Its number.
+    /// Its pid.
     pub(crate) pid: i32,
-    /// When it began, in ticks since the machine started (`/proc/PID/stat`, field 22).
+    /// Its start time, in ticks since boot (`/proc/PID/stat`, field 22).
     began: u64,
 }
 
 impl Process {
-    /// Returns the running process of this number; nothing if it ended, be it that nobody has waited for it.
+    /// Returns the running process with this pid; `None` if it has exited, even if it has not been reaped.
     pub(crate) fn of_pid(pid: i32) -> Option<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The second field is the program's name in parentheses, with any character in it.
+        // The second field is the program's name in parentheses, and may contain any character.
         let (_, rest) = stat.rsplit_once(") ")?;
         let fields: Vec<&str> = rest.split(' ').collect();
         let ended = matches!(fields.first(), Some(&("Z" | "X")));
@@ -45,12 +45,12 @@ impl Process {
         if let Some(pid) = Pid::from_raw(self.pid)
             && self.runs()
         {
-            // It may end between the look and the signal, which is what was wanted anyway.
+            // It may exit before the signal, which is the intended result anyway.
             let _ = rustix::process::kill_process(pid, signal);
         }
     }
 
-    /// Waits until it has ended; whether it did within `limit`.
+    /// Waits until it has exited; returns whether it did within `limit`.
     pub(crate) async fn ended_within(self, limit: Duration) -> bool {
         let deadline = Instant::now() + limit;
         while self.runs() {
@@ -62,7 +62,7 @@ impl Process {
         true
     }
 
-    /// Kills it and waits for its end.
+    /// Kills it and waits until it has exited.
     pub(crate) async fn kill(self) -> Result<(), LabError> {
         self.signal(Signal::KILL);
         if self.ended_within(Duration::from_secs(10)).await {
@@ -73,7 +73,7 @@ impl Process {
     }
 }
 
-/// Returns the processes whose command line this accepts.
+/// Returns the processes whose command line matches.
 pub(crate) fn with_command_line(wanted: impl Fn(&[&str]) -> bool) -> Vec<Process> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     entries
@@ -89,7 +89,7 @@ pub(crate) fn with_command_line(wanted: impl Fn(&[&str]) -> bool) -> Vec<Process
         .collect()
 }
 
-/// Returns the processes whose network namespace is the one that this file holds open.
+/// Returns the processes in the network namespace that this file holds open.
 pub(crate) fn inside_namespace(file: &Path) -> Vec<Process> {
     use std::os::unix::fs::MetadataExt;
     let Ok(wanted) = fs::metadata(file) else { return Vec::new() };

@@ -1,4 +1,4 @@
-//! Image registries: the lab's own, on the bridge's address, and one that wants a login, in a host's namespace.
+//! Image registries: the lab's own, on the bridge's address, and one that requires a login, in a host's namespace.
 
 use std::fs;
 use std::net::TcpStream;
@@ -14,7 +14,7 @@ use super::{Host, LabError};
 
 const START: Duration = Duration::from_secs(20);
 
-/// Starts the registry, unless it runs and listens.
+/// Starts the registry, unless it is running and listening.
 pub(super) async fn start(layout: &Layout) -> Result<(), LabError> {
     let dir = layout.root().join("registry");
     let record = dir.join("process.json");
@@ -29,7 +29,7 @@ pub(super) async fn start(layout: &Layout) -> Result<(), LabError> {
     let log_path = dir.join("log");
     let log = fs::File::create(&log_path).map_err(LabError::file("open", &log_path))?;
     let error_log = log.try_clone().map_err(LabError::file("open", &log_path))?;
-    // The shell's own number becomes the registry's, and is written down before anything else can take it.
+    // The shell's pid becomes the registry's, and is written before anything else can reuse it.
     let pid_file = dir.join("pid");
     let mut line = tokio::process::Command::new("setsid");
     line.args(["--fork", "sh", "-c", "echo $$ > \"$0\"; exec docker-registry serve \"$1\""]);
@@ -51,7 +51,7 @@ pub(super) async fn start(layout: &Layout) -> Result<(), LabError> {
     fs::write(&record, text).map_err(LabError::file("write", &record))
 }
 
-/// Returns a registry's settings. JSON is YAML, and quotes what needs to be.
+/// Returns a registry's settings. JSON is valid YAML, and quotes what needs it.
 fn settings(dir: &Path, address: &str) -> serde_json::Value {
     serde_json::json!({
         "version": 0.1,
@@ -70,7 +70,7 @@ pub(super) fn recorded(layout: &Layout) -> Option<Process> {
     serde_json::from_slice::<Option<Process>>(&record).ok().flatten().filter(|p| p.runs())
 }
 
-/// Ends the registry, if it runs.
+/// Stops the registry, if it is running.
 pub(super) async fn stop(layout: &Layout) -> Result<(), LabError> {
     match recorded(layout) {
         Some(process) => process.kill().await,
@@ -78,7 +78,7 @@ pub(super) async fn stop(layout: &Layout) -> Result<(), LabError> {
     }
 }
 
-/// A registry on a host's loopback, where Docker takes one without TLS, that wants a login. Killed when it is dropped.
+/// A registry on a host's loopback, where Docker accepts one without TLS, that requires a login. Killed when dropped.
 #[derive(Debug)]
 pub struct PrivateRegistry {
     /// The first part of its images' names.
@@ -88,17 +88,17 @@ pub struct PrivateRegistry {
 }
 
 impl PrivateRegistry {
-    /// Whom it lets in.
+    /// The user.
     pub const USER: &str = "lab";
-    /// By which password: one that not every Base64 spells alike.
+    /// The password: Base64 variants encode it differently.
     pub const PASSWORD: &str = "se?ret~~of>>the??lab";
-    /// The same as bcrypt has it.
+    /// Its bcrypt hash.
     const HASH: &str = "$2b$04$e6VvLKc4lUefkYCfOjRPEO8CqPP3vjNfpRRwVz8FrIeVjRwhEIBWO";
 
     /// Starts one on a host, and waits until it answers.
     ///
     /// # Errors
-    /// Where it cannot be started, or does not answer.
+    /// Fails if it cannot be started, or does not answer.
     pub async fn on(host: &Host) -> Result<Self, LabError> {
         let dir = tempfile::tempdir().map_err(LabError::file("make", "a folder"))?;
         let address = format!("127.0.0.1:{}", host.free_port().await?);

@@ -1,4 +1,4 @@
-//! A stand-in for Docker's socket that misbehaves on demand: a stream that is cut, a daemon that stalls.
+//! A stand-in for Docker's socket that misbehaves on demand: it cuts streams and stalls.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ enum Mood {
     Cut,
 }
 
-/// A relay before a host's Docker: at [`Relay::unix`] and, from inside the namespace, at [`Relay::tcp`].
+/// A relay in front of a host's Docker: at [`Relay::unix`] and, from inside the namespace, at [`Relay::tcp`].
 #[derive(Debug)]
 pub struct Relay {
     dir: tempfile::TempDir,
@@ -59,17 +59,17 @@ impl Relay {
         format!("tcp://{}", self.tcp)
     }
 
-    /// Ends every connection, and every one that comes, until [`Relay::heal`].
+    /// Closes every connection, current and new, until [`Relay::heal`].
     pub fn cut(&self) {
         self.mood.send_replace(Mood::Cut);
     }
 
-    /// Keeps every connection open and moves no byte on any, until [`Relay::heal`].
+    /// Keeps every connection open but moves no bytes, until [`Relay::heal`].
     pub fn stall(&self) {
         self.mood.send_replace(Mood::Stalled);
     }
 
-    /// Is an honest relay again.
+    /// Relays normally again.
     pub fn heal(&self) {
         self.mood.send_replace(Mood::Fair);
     }
@@ -113,7 +113,7 @@ async fn relay(client: impl AsyncRead + AsyncWrite, docker: PathBuf, moods: watc
     }
 }
 
-/// Copies until an end is closed, and holds still while stalled.
+/// Copies until an end is closed, and pauses while stalled.
 async fn copy(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
@@ -129,6 +129,6 @@ async fn copy(
             return;
         }
     }
-    // A half-closed connection stays half open, as hijacked Docker streams need it.
+    // A half-closed connection stays half open, as hijacked Docker streams require.
     let _ = to.shutdown().await;
 }

@@ -1,4 +1,4 @@
-//! The lab as a whole: leases of its hosts, and its beginning and end.
+//! The lab as a whole: leases of its hosts, setup and teardown.
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
@@ -22,17 +22,17 @@ pub struct LabStatus {
     pub name: String,
     /// Its address on the bridge.
     pub address: IpAddr,
-    /// Whether its dockerd runs.
+    /// Whether its dockerd is running.
     pub runs: bool,
     /// Whether a test or a demo uses it.
     pub leased: bool,
-    /// Its Docker's address, as `docker -H` takes it.
+    /// Its Docker's address, as `docker -H` expects it.
     pub docker: String,
 }
 
 impl Lab {
-    /// Takes `count` hosts of the lab that `LONGSHORE_LAB` names, making what is missing: half a second a host, nothing
-    /// if the lab is up.
+    /// Takes `count` hosts of the lab that `LONGSHORE_LAB` names, and creates missing ones: half a second per host,
+    /// nothing if the lab is up.
     ///
     /// # Errors
     /// The step that failed; `cargo xtask setup` installs what is missing.
@@ -40,7 +40,7 @@ impl Lab {
         Self::up_with(count, &EngineOptions::default()).await
     }
 
-    /// Like [`Lab::up`], with daemons of one's own options.
+    /// Takes hosts like [`Lab::up`], with custom daemon options.
     ///
     /// # Errors
     /// The step that failed.
@@ -58,7 +58,7 @@ impl Lab {
     /// Returns one of the hosts that this lab was brought up with, counted from 0.
     ///
     /// # Panics
-    /// Where there are not so many.
+    /// Panics if the lab has fewer hosts.
     #[expect(clippy::indexing_slicing, reason = "a test asks for hosts that it brought up")]
     pub fn host(&self, index: usize) -> &Host {
         &self.hosts[index]
@@ -69,7 +69,7 @@ impl Lab {
         &self.hosts
     }
 
-    /// Returns one more host, in hands of its own.
+    /// Takes one more host, for exclusive use.
     ///
     /// # Errors
     /// The step that failed.
@@ -82,8 +82,8 @@ impl Lab {
         self.layout.registry()
     }
 
-    /// Ends the whole lab: daemons, containers, registry, namespaces, bridge and files. Gives the names of hosts that
-    /// somebody still uses, which stay, as do bridge and registry then.
+    /// Removes the whole lab: daemons, containers, registry, namespaces, bridge and files. Returns the names of hosts
+    /// still in use, which stay, as do bridge and registry in that case.
     ///
     /// # Errors
     /// The step that failed.
@@ -109,10 +109,10 @@ impl Lab {
         Ok(in_use)
     }
 
-    /// Returns what there is of the lab.
+    /// Returns the status of the lab's hosts.
     ///
     /// # Errors
-    /// Where its files cannot be read.
+    /// Fails if its files cannot be read.
     pub fn status() -> Result<Vec<LabStatus>, LabError> {
         let layout = Layout::from_env()?;
         seats(&layout)
@@ -142,7 +142,7 @@ fn exists(seat: &Seat) -> bool {
     seat.dir.exists() || seat.namespace_file().exists()
 }
 
-/// Returns the first host that nobody uses, with these options if there is one; where all are in use, one more is made.
+/// Takes the first unused host, and creates or recreates it with these options if needed.
 async fn take_any(layout: &Layout, options: &EngineOptions) -> Result<Host, LabError> {
     for seat in seats(layout) {
         if let Some(lease) = lease::try_take(&seat.lease)? {

@@ -1,4 +1,4 @@
-//! Bridge, namespaces and the cables between them.
+//! Bridge, namespaces and the links between them.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ fn link_exists(name: &str) -> bool {
     Path::new("/sys/class/net").join(name).exists()
 }
 
-/// Makes the bridge, unless it is there.
+/// Creates the bridge, unless it exists.
 pub(super) async fn lay_bridge(layout: &Layout) -> Result<(), LabError> {
     let (bridge, address) = (layout.bridge(), layout.gateway());
     if !link_exists(&bridge) {
@@ -28,25 +28,26 @@ pub(super) async fn lay_bridge(layout: &Layout) -> Result<(), LabError> {
     Ok(())
 }
 
-/// Takes the bridge away, if it is there.
+/// Removes the bridge, if it exists.
 pub(super) async fn take_up_bridge(layout: &Layout) -> Result<(), LabError> {
     let bridge = layout.bridge();
     if link_exists(&bridge) {
         run_line(&format!("ip link delete {bridge}")).await?;
     }
     if bridged_frames_meet_iptables() {
-        // The rule is there only if the sysctl was on when the bridge was laid.
+        // The rule exists only if the sysctl was on when the bridge was created.
         let _ = run_line(&format!("iptables -w -D FORWARD -i {bridge} -o {bridge} -j ACCEPT")).await;
     }
     Ok(())
 }
 
-/// Returns where the machine runs a Docker of its own, its `FORWARD` policy may drop what hosts send each other.
+/// Returns whether bridged frames pass iptables: then the `FORWARD` policy of a Docker on this machine may drop
+/// traffic between hosts.
 fn bridged_frames_meet_iptables() -> bool {
     fs::read_to_string("/proc/sys/net/bridge/bridge-nf-call-iptables").is_ok_and(|on| on.trim() == "1")
 }
 
-/// Makes a host's namespace and connects it to the bridge, unless it is there.
+/// Creates a host's namespace and connects it to the bridge, unless it exists.
 pub(super) async fn connect(layout: &Layout, seat: &Seat) -> Result<(), LabError> {
     let Seat { namespace, link, address, mac, .. } = seat;
     if !seat.namespace_file().exists() {
@@ -64,7 +65,7 @@ pub(super) async fn connect(layout: &Layout, seat: &Seat) -> Result<(), LabError
     Ok(())
 }
 
-/// Takes a host's namespace and cable away, if they are there.
+/// Removes a host's namespace and link, if they exist.
 pub(super) async fn disconnect(seat: &Seat) -> Result<(), LabError> {
     if link_exists(&seat.link) {
         run_line(&format!("ip link delete {}", seat.link)).await?;
@@ -75,7 +76,7 @@ pub(super) async fn disconnect(seat: &Seat) -> Result<(), LabError> {
     Ok(())
 }
 
-/// Pulls a host's cable, or puts it back.
+/// Takes a host's link down or up.
 pub(super) async fn set_cable(seat: &Seat, up: bool) -> Result<(), LabError> {
     let state = if up { "up" } else { "down" };
     command::run("ip", &["link", "set", &seat.link, state]).await.map(drop)

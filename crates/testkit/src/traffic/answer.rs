@@ -1,4 +1,4 @@
-//! What came back.
+//! Answers to requests.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use serde::Deserialize;
 
-/// A whole answer.
+/// A complete answer.
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// The status code.
@@ -17,7 +17,7 @@ pub struct Answer {
     pub body: Bytes,
 }
 
-/// What the test server says that it was asked.
+/// The request, as the test server reports it.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Echo {
     /// The container's name when it was created.
@@ -30,7 +30,7 @@ pub struct Echo {
     pub query: String,
     /// `HTTP/1.1`, `HTTP/2.0`.
     pub version: String,
-    /// Who connected, as `address:port`.
+    /// The client's address, as `address:port`.
     pub peer: String,
     /// The port that was connected to.
     pub port: u16,
@@ -56,23 +56,23 @@ impl Answer {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// Returns the body as JSON.
+    /// Parses the body as JSON.
     ///
     /// # Errors
-    /// Where it is none.
+    /// Fails if it is not JSON.
     pub fn json(&self) -> Result<serde_json::Value, serde_json::Error> {
         serde_json::from_slice(&self.body)
     }
 
-    /// Returns what the test server was asked.
+    /// Returns the request as the test server received it.
     ///
     /// # Errors
-    /// Where it was not the test server that answered.
+    /// Fails if the answer is not the test server's.
     pub fn echo(&self) -> Result<Echo, serde_json::Error> {
         serde_json::from_slice(&self.body)
     }
 
-    /// Returns which container answered, where it was the test server.
+    /// Returns the name of the container that answered, if it was the test server.
     pub fn name(&self) -> Option<&str> {
         self.header("x-container")
     }

@@ -1,4 +1,4 @@
-//! Many requests at once, and an honest count of what became of them.
+//! Loads of many requests, and counts of their results.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,16 +18,16 @@ use tokio::task::JoinSet;
 
 use super::request::{HttpError, RequestBuilder};
 
-/// Whether a client uses its connection again.
+/// Whether a client reuses its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Connections {
-    /// As most clients do: kept until the server closes it.
+    /// Kept until the server closes it, as most clients do.
     Kept,
-    /// A connection a request.
+    /// One connection per request.
     Fresh,
 }
 
-/// Requests to be sent by some clients at once, each of which sends its next when it has its answer.
+/// Requests sent by several clients at once; each sends its next one when it has its answer.
 #[derive(Clone, Debug)]
 pub struct Load {
     request: RequestBuilder,
@@ -40,24 +40,24 @@ pub struct Load {
     back_off: Duration,
 }
 
-/// What became of a load.
+/// The result of a load.
 #[derive(Clone, Debug, Default)]
 pub struct LoadReport {
     /// Answers with a status from 200 to 299.
     pub succeeded: u64,
-    /// Everything else, by what it was: `status 503`, `refused`, `broken`, `timeout`.
+    /// Everything else, by kind: `status 503`, `refused`, `broken`, `timeout`.
     pub failures: BTreeMap<String, u64>,
-    /// Answers by the container that the test server said it is.
+    /// Answers by the container that the test server reported.
     pub by_container: BTreeMap<String, u64>,
-    /// From the first request to the last answer.
+    /// Time from the first request to the last answer.
     pub took: Duration,
-    /// How long each successful request took, in no order.
+    /// How long each successful request took, unordered.
     pub latencies: Vec<Duration>,
-    /// When each successful answer was there, from the first request on, in no order.
+    /// When each successful answer arrived, counted from the first request, unordered.
     pub answered: Vec<Duration>,
 }
 
-/// Returns the value that this share of the values does not exceed (0.5 is the median); zero without any.
+/// Returns the quantile of the values (0.5 is the median); zero without values.
 pub fn quantile<T: Copy + PartialOrd + Default>(values: &[T], share: f64) -> T {
     let mut sorted = values.to_vec();
     sorted.sort_by(|a, b| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal));
@@ -78,7 +78,7 @@ impl LoadReport {
         self.failures.values().sum()
     }
 
-    /// Returns the latency that this share of the successful requests did not exceed (0.5 is the median); zero without any.
+    /// Returns the latency quantile of the successful requests (0.5 is the median); zero without any.
     pub fn quantile(&self, share: f64) -> Duration {
         quantile(&self.latencies, share)
     }
@@ -119,7 +119,7 @@ impl fmt::Display for LoadReport {
     }
 }
 
-/// A load under way.
+/// A running load.
 #[derive(Debug)]
 pub struct Running {
     task: tokio::task::JoinHandle<LoadReport>,
@@ -128,19 +128,19 @@ pub struct Running {
 }
 
 impl Running {
-    /// Returns how many requests were begun so far.
+    /// Returns how many requests have been sent so far.
     pub fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
     }
 
-    /// Waits until at least so many requests were begun.
+    /// Waits until at least this many requests have been sent.
     pub async fn until_sent(&self, count: u64) {
         while self.sent() < count && !self.task.is_finished() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
 
-    /// Begins no more requests; those under way are finished.
+    /// Stops sending; requests under way are finished.
     pub fn stop(&self) {
         self.stop.store(0, Ordering::Relaxed);
     }
@@ -148,7 +148,7 @@ impl Running {
     /// Waits for the last answer.
     ///
     /// # Errors
-    /// [`HttpError::Gone`] where the host was given back meanwhile.
+    /// [`HttpError::Gone`] if the host was given back before the load ended.
     pub async fn report(self) -> Result<LoadReport, HttpError> {
         self.task.await.map_err(|_| HttpError::Gone)
     }
@@ -168,57 +168,58 @@ impl Load {
         }
     }
 
-    /// How many requests; 1,000 by default.
+    /// Sets the number of requests; 1,000 by default.
     pub fn requests(mut self, count: u64) -> Self {
         self.requests = count;
         self
     }
 
-    /// How many clients at once; 8 by default.
+    /// Sets the number of concurrent clients; 8 by default.
     pub fn clients(mut self, count: u32) -> Self {
         self.clients = count;
         self
     }
 
-    /// Whether connections are kept; they are by default.
+    /// Sets whether connections are kept; they are by default.
     pub fn connections(mut self, connections: Connections) -> Self {
         self.connections = connections;
         self
     }
 
-    /// How long a client waits between an answer and its next request; not at all by default.
+    /// Sets how long a client waits between an answer and its next request; zero by default.
     pub fn pause(mut self, pause: Duration) -> Self {
         self.pause = pause;
         self
     }
 
-    /// How long a client waits after a failure; 10 milliseconds by default, as no client asks a closed port as fast as it can.
+    /// Sets how long a client waits after a failure; 10 milliseconds by default, as real clients do not hammer a
+    /// closed port.
     pub fn back_off(mut self, back_off: Duration) -> Self {
         self.back_off = back_off;
         self
     }
 
-    /// How long a request may take before it counts as failed; 10 seconds by default.
+    /// Sets how long a request may take before it counts as failed; 10 seconds by default.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// Creates a header of every request.
+    /// Adds a header to every request.
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.request = self.request.header(name, value);
         self
     }
 
-    /// Creates the Host header of every request.
+    /// Sets the Host header of every request.
     pub fn host(self, name: &str) -> Self {
         self.header("host", name)
     }
 
-    /// Sends them all and waits for the last answer.
+    /// Sends all requests and waits for the last answer.
     ///
     /// # Errors
-    /// Where the request itself is none.
+    /// Fails if the request is invalid.
     pub async fn run(self) -> Result<LoadReport, HttpError> {
         self.start()?.report().await
     }
@@ -226,7 +227,7 @@ impl Load {
     /// Starts sending.
     ///
     /// # Errors
-    /// Where the request itself is none.
+    /// Fails if the request is invalid.
     pub fn start(self) -> Result<Running, HttpError> {
         let (address, request) = self.request.clone().build()?;
         let (sent, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(self.requests)));
@@ -259,7 +260,7 @@ struct Client {
     address: SocketAddr,
     request: Request<Full<Bytes>>,
     connection: Option<SendRequest<Full<Bytes>>>,
-    /// When the load began.
+    /// When the load started.
     began: Instant,
     report: LoadReport,
 }

@@ -1,4 +1,4 @@
-//! Talking to what runs in the lab, from inside a host's namespace: single requests, loads of them, websockets.
+//! Clients for what runs in the lab, from inside a host's namespace: single requests, loads, websockets.
 
 mod answer;
 mod load;

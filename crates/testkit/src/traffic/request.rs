@@ -1,4 +1,4 @@
-//! One request on one connection of its own.
+//! A single request on its own connection.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,13 +13,13 @@ use tokio::runtime::Handle;
 
 use super::Answer;
 
-/// How long a request may take unless it was told otherwise.
+/// The default timeout of a request.
 const USUAL: Duration = Duration::from_secs(10);
 
-/// Why there is no answer.
+/// Why a request has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
-    /// The request itself is none: its URL has no address, or a header no legal value.
+    /// The request is invalid: its URL has no address, or a header has an invalid value.
     #[error("no request: {0}")]
     Request(String),
     /// Nobody accepted the connection.
@@ -28,7 +28,7 @@ pub enum HttpError {
     /// The connection ended before the answer did.
     #[error("connection broke")]
     Broken(#[source] hyper::Error),
-    /// No whole answer in time.
+    /// The answer was not complete in time.
     #[error("no whole answer within {0:?}")]
     Timeout(Duration),
     /// The thread inside the namespace ended.
@@ -36,7 +36,7 @@ pub enum HttpError {
     Gone,
 }
 
-/// A request in the making.
+/// A request to be sent.
 #[derive(Clone, Debug)]
 pub struct RequestBuilder {
     runtime: Handle,
@@ -49,10 +49,10 @@ pub struct RequestBuilder {
 }
 
 impl RequestBuilder {
-    /// Creates a request from the machine's own namespace.
+    /// Returns a request from the machine's own namespace.
     ///
     /// # Panics
-    /// Outside a tokio runtime.
+    /// Panics outside a tokio runtime.
     pub fn from_here(method: &str, url: impl Into<String>) -> Self {
         Self::from(Handle::current(), method, url.into())
     }
@@ -69,39 +69,39 @@ impl RequestBuilder {
         }
     }
 
-    /// Creates a header; `host` takes the place of the URL's address.
+    /// Adds a header; `host` replaces the URL's address.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
     }
 
-    /// Creates the Host header.
+    /// Sets the Host header.
     pub fn host(self, name: &str) -> Self {
         self.header("host", name)
     }
 
-    /// Creates the body.
+    /// Sets the body.
     pub fn body(mut self, body: impl Into<Bytes>) -> Self {
         self.body = body.into();
         self
     }
 
-    /// How long it may take until the answer's last byte; 10 seconds by default.
+    /// Sets the timeout, until the answer's last byte; 10 seconds by default.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// Speaks HTTP/2 from the first byte, without TLS.
+    /// Uses HTTP/2 with prior knowledge, without TLS.
     pub fn http2(mut self) -> Self {
         self.http2 = true;
         self
     }
 
-    /// Sends it on a connection of its own, and reads the answer to its end.
+    /// Sends it on its own connection, and reads the whole answer.
     ///
     /// # Errors
-    /// Where there is no whole answer. Any status is an answer.
+    /// Fails without a complete answer. Any status counts as an answer.
     pub async fn send(self) -> Result<Answer, HttpError> {
         let Self { runtime, timeout, http2, .. } = self.clone();
         let (address, request) = self.build()?;
@@ -113,7 +113,7 @@ impl RequestBuilder {
         runtime.spawn(exchange).await.unwrap_or(Err(HttpError::Gone))
     }
 
-    /// Returns the address to connect to, and the request to send there.
+    /// Returns the address to connect to, and the request to send.
     pub(crate) fn build(self) -> Result<(SocketAddr, Request<Full<Bytes>>), HttpError> {
         let (address, uri) = resolve(&self.url)?;
         let bad = |e: &dyn std::fmt::Display| HttpError::Request(e.to_string());
@@ -124,7 +124,7 @@ impl RequestBuilder {
         let host = self.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("host")).map(|(_, v)| v);
         let host = host.cloned().unwrap_or(authority);
         *request.uri_mut() = match uri.path_and_query() {
-            // HTTP/2 carries the host in its URI; HTTP/1.1 has the path alone on its first line.
+            // HTTP/2 carries the host in its URI; HTTP/1.1 has only the path on its request line.
             Some(path) if self.http2 => format!("http://{host}{path}").parse().map_err(|e| bad(&e))?,
             Some(path) => Uri::from(path.clone()),
             None => Uri::from_static("/"),
@@ -141,7 +141,7 @@ impl RequestBuilder {
     }
 }
 
-/// Returns the address of a URL whose host is one; port 80 where it has none.
+/// Returns the address of a URL whose host is an address; the default port is 80.
 pub(crate) fn resolve(url: &str) -> Result<(SocketAddr, Uri), HttpError> {
     let with_scheme = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
     let bad = || HttpError::Request(format!("{url:?} is no http://ADDRESS[:PORT]/PATH"));

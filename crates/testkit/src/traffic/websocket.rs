@@ -15,16 +15,16 @@ use super::request::{HttpError, resolve};
 /// How long a handshake or an answer may take.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Why a websocket does not do as it should.
+/// Why a websocket failed.
 #[derive(Debug, thiserror::Error)]
 pub enum WebSocketError {
-    /// The URL or the connection.
+    /// An invalid URL, or a failed connection.
     #[error(transparent)]
     Http(#[from] HttpError),
-    /// The protocol, or a closed connection.
+    /// A protocol error, or a closed connection.
     #[error("websocket failed")]
     Protocol(#[from] Box<tungstenite::Error>),
-    /// Nothing came in time.
+    /// Nothing arrived in time.
     #[error("nothing came within {LIMIT:?}")]
     Timeout,
     /// The other side closed it.
@@ -36,7 +36,7 @@ pub enum WebSocketError {
 #[derive(Debug)]
 pub struct WebSocket {
     stream: WebSocketStream<TcpStream>,
-    /// The container that the test server said it is, in its handshake.
+    /// The container's name from the test server's handshake.
     pub container: Option<String>,
 }
 
@@ -53,10 +53,10 @@ impl WebSocket {
         opened.await.map_err(|_| HttpError::Gone)?
     }
 
-    /// Sends a text and gives the text that comes back.
+    /// Sends a text and returns the reply.
     ///
     /// # Errors
-    /// Where the websocket is closed or broken, or nothing comes in 10 seconds.
+    /// Fails if the websocket is closed or broken, or nothing arrives within 10 seconds.
     pub async fn echo(&mut self, text: &str) -> Result<String, WebSocketError> {
         self.stream.send(Message::text(text)).await.map_err(Box::new)?;
         loop {
@@ -69,10 +69,10 @@ impl WebSocket {
         }
     }
 
-    /// Closes it as the protocol asks.
+    /// Closes it with a closing handshake.
     ///
     /// # Errors
-    /// Where it is broken already.
+    /// Fails if it is already broken.
     pub async fn close(mut self) -> Result<(), WebSocketError> {
         Ok(self.stream.close(None).await.map_err(Box::new)?)
     }

@@ -1,4 +1,4 @@
-//! Bytes back where they came from.
+//! Echoes bytes to where they came from.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::Server;
 
-/// Each connection gets the line `NAME` and then its own bytes back; open ones end by themselves.
+/// Sends each connection the line `NAME`, then echoes its bytes; open connections end by themselves.
 pub(crate) async fn tcp(server: Arc<Server>, listener: TcpListener, mut stopping: watch::Receiver<bool>) {
     let mut open = JoinSet::new();
     loop {
@@ -30,12 +30,12 @@ async fn greet_and_echo(server: Arc<Server>, mut stream: TcpStream) {
         return;
     }
     let (mut read, mut write) = stream.split();
-    // A connection that breaks has nobody to tell.
+    // Nobody needs to know about a broken connection.
     let _ = tokio::io::copy(&mut read, &mut write).await;
     let _ = write.shutdown().await;
 }
 
-/// Each datagram comes back as `NAME: datagram`.
+/// Answers each datagram with `NAME: datagram`.
 pub(crate) async fn udp(server: Arc<Server>, socket: UdpSocket, mut stopping: watch::Receiver<bool>) {
     let mut buffer = vec![0; 65_536];
     loop {

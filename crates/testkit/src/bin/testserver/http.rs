@@ -26,7 +26,7 @@ use crate::{Server, pause};
 
 type Body = UnsyncBoxBody<Bytes, hyper::Error>;
 
-/// Accepts until told to stop; then finishes what is open.
+/// Accepts connections until it is stopped, then drains the open ones.
 pub(crate) async fn serve(
     server: Arc<Server>,
     listener: TcpListener,
@@ -42,7 +42,7 @@ pub(crate) async fn serve(
             },
             _ = stopping.wait_for(|stop| *stop) => break,
         };
-        // Without it, small answers wait for the acknowledgement of the ones before.
+        // Without it, small answers wait until earlier ones are acknowledged.
         let _ = stream.set_nodelay(true);
         let server = Arc::clone(&server);
         let service = service_fn(move |request| {

@@ -1,18 +1,19 @@
-//! The server inside the lab's containers: says what it was asked, and misbehaves on request.
+//! The server inside the lab's containers: reports what it was asked, and misbehaves on request.
 //!
 //! | what | how |
 //! |---|---|
-//! | `/ANY/PATH` | JSON: its name, and the method, path, query, version, headers and peer that it saw |
+//! | `/ANY/PATH` | JSON: its name, and the request's method, path, query, version, headers and peer |
 //! | `/slow?ms=N` | the same after N milliseconds |
 //! | `/status/N` | the same with status N |
-//! | `/stream?chunks=N&bytes=N&ms=N` | so many chunks of so many bytes, so far apart |
+//! | `/stream?chunks=N&bytes=N&ms=N` | N chunks of N bytes each, N milliseconds apart |
 //! | `POST /echo` | the body, as it comes |
 //! | `/ws` | a websocket that answers each text with `NAME: text` |
-//! | `/health`, `POST /health/fail`, `POST /health/pass` | 200 or 503, as it was last told |
+//! | `/health`, `POST /health/fail`, `POST /health/pass` | 200 or 503, as last set |
 //!
-//! Every answer has the header `x-container: NAME`. Settings come from the environment: `NAME`; `HTTP`, `TCP`, `UDP` (ports,
-//! separated by commas; 80 for HTTP by default); `LISTEN_AFTER_MS`; `GRACE_MS`; `IGNORE_TERM`; `UNHEALTHY`. `testserver probe`
-//! ends with 0 if `/health` on the first HTTP port says 200, else with 1: a health check without a shell.
+//! Every answer has the header `x-container: NAME`. Settings come from the environment: `NAME`; `HTTP`, `TCP`, `UDP`
+//! (ports, separated by commas; 80 for HTTP by default); `LISTEN_AFTER_MS`; `GRACE_MS`; `IGNORE_TERM`; `UNHEALTHY`.
+//! `testserver probe` exits with 0 if `/health` on the first HTTP port answers 200, else with 1: a health check
+//! without a shell.
 
 mod bytes_back;
 mod http;
@@ -29,7 +30,7 @@ use tokio::sync::watch;
 
 use settings::Settings;
 
-/// What all its listeners share.
+/// The state that all its listeners share.
 struct Server {
     settings: Settings,
     healthy: AtomicBool,
@@ -41,7 +42,7 @@ async fn main() -> std::io::Result<ExitCode> {
     if std::env::args().nth(1).as_deref() == Some("probe") {
         return Ok(probe::run(&settings).await);
     }
-    // Caught from the first moment: a process with number 1 ignores a signal that it does not handle.
+    // Installed first: process 1 ignores a signal that it has no handler for.
     let mut term = signal(SignalKind::terminate())?;
     let (stop, stopping) = watch::channel(false);
     let server = Arc::new(Server { healthy: AtomicBool::new(!settings.unhealthy), settings });
@@ -93,7 +94,7 @@ async fn serve(server: Arc<Server>, stopping: watch::Receiver<bool>) -> std::io:
     Ok(())
 }
 
-/// A pause that a request asked for, an hour at most.
+/// Pauses for as long as a request asked, at most an hour.
 async fn pause(milliseconds: u64) {
     tokio::time::sleep(Duration::from_millis(milliseconds.min(3_600_000))).await;
 }

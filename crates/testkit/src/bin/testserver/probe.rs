@@ -1,4 +1,4 @@
-//! The health check: asks the server beside it.
+//! The health check: queries the server in the same container.
 
 use std::process::ExitCode;
 use std::time::Duration;

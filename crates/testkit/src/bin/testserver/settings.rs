@@ -1,4 +1,4 @@
-//! What the environment says.
+//! The settings from the environment.
 
 use std::env;
 use std::time::Duration;
@@ -39,7 +39,7 @@ fn ports(list: &str) -> Vec<u16> {
     list.split(',').filter_map(|port| port.trim().parse().ok()).collect()
 }
 
-/// Both address families where the container has both.
+/// Listens on both address families, if the container has both.
 pub(crate) async fn listen(port: u16) -> std::io::Result<TcpListener> {
     match TcpListener::bind(("::", port)).await {
         Ok(listener) => Ok(listener),
