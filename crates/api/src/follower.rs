@@ -74,7 +74,7 @@ pub enum PassCause {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PassReached {
-    /// All that can be as it should be is.
+    /// Everything that can converge has.
     All,
     /// A part failed, and is retried.
     Part,

@@ -12,9 +12,9 @@ pub struct Handler {
     pub job: String,
     /// Where it is defined: a file, and a line where there are several in one.
     pub origin: String,
-    /// Whether it is told of anything.
+    /// Whether it receives events at all.
     pub enabled: bool,
-    /// The events that it is told of, as its definition has them; empty for a job that follows the containers.
+    /// The events that it receives, as its definition has them; empty for a job that follows the containers.
     pub events: Vec<String>,
     /// Deliveries that wait or are under way.
     pub pending: usize,

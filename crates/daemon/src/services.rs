@@ -207,7 +207,7 @@ impl Services {
     pub(crate) fn dns_ports(&self) -> Option<DnsPorts> {
         let ports = self.dns.as_ref()?.ports.get()?;
         let shared = ports.share();
-        shared.inspect_err(|error| tracing::warn!(%error, "the successor opens the DNS ports anew")).ok()
+        shared.inspect_err(|error| tracing::warn!(%error, "the successor opens the DNS ports again")).ok()
     }
 
     /// Applies the settings that may change at run time.

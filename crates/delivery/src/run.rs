@@ -315,7 +315,8 @@ pub(crate) fn journal_problems(state: &JournalState) -> Vec<Problem> {
             problem(message, "check the disk; remove the file once you have looked at it")
         }
         _ => {
-            let message = format!("the journal was damaged while the agent ran, and was written anew: {why}");
+            let message =
+                format!("the journal was damaged while the agent ran, and was written again: {why}");
             problem(message, "nothing but the agent may write to --data-dir; check the disk")
         }
     });

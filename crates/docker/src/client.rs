@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_request_names_the_api_version_that_was_agreed_on_and_a_reconnect_agrees_anew() {
+    async fn every_request_names_the_api_version_that_was_agreed_on_and_a_reconnect_agrees_again() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (host, port) = ("127.0.0.1".to_owned(), Some(listener.local_addr().unwrap().port()));
         let address = DockerAddress::Tcp { host, port };

@@ -128,11 +128,11 @@ pub(crate) async fn watch(
                 Ok(Reread { settings, fixed }) => agent.reload(&settings, &fixed),
                 Err(errors) => agent.reject_settings(&errors.0.iter().map(Problem::from).collect::<Vec<_>>()),
             },
-            () = &mut outdated => return Err(begin_anew(agent).await),
+            () = &mut outdated => return Err(begin_again(agent).await),
             _ = replace.recv() => match reread() {
                 Err(errors) => tracing::error!("{errors}; no successor is started"),
                 Ok(_) if agent.outlived_by_balancer() => match succession::try_out().await {
-                    Ok(()) => return Err(begin_anew(agent).await),
+                    Ok(()) => return Err(begin_again(agent).await),
                     Err(error) => tracing::error!("cannot start a successor: {error:#}; this agent stays"),
                 },
                 Ok(_) => successor.start(agent.dns_ports()),
@@ -194,7 +194,7 @@ async fn begin(settings: Settings) -> Result<Agent, AgentError> {
 }
 
 /// Replaces the process with a new run of its program; returns only if that fails.
-async fn begin_anew(agent: Agent) -> anyhow::Error {
+async fn begin_again(agent: Agent) -> anyhow::Error {
     let ports = agent.dns_ports();
     match agent.leave().await {
         Ok(_) => succession::exec(ports),

@@ -72,7 +72,7 @@ fn sidecars_run_exactly_while_their_main_runs() {
 }
 
 #[test]
-fn a_plan_that_begins_anew_finds_what_there_is_and_removes_what_was_left() {
+fn a_plan_that_begins_again_finds_what_there_is_and_removes_what_was_left() {
     let mut bench = Bench::with(OLD_FILE);
     bench.put(compose(main(1, "cord/voltha"), "p", "voltha", 1));
     bench.put(compose(main(2, "cord/voltha"), "p", "voltha", 2));
@@ -195,7 +195,7 @@ fn a_run_of_the_main_that_is_over_takes_its_sidecars_along() {
 }
 
 #[test]
-fn a_sidecar_is_made_anew_when_what_it_is_made_of_changes_and_only_then() {
+fn a_sidecar_is_recreated_when_what_it_is_made_of_changes_and_only_then() {
     let mut bench = Bench::with(&file("s", "environment: [A=1]"));
     bench.put(main(1, "img"));
     bench.settle();
@@ -372,7 +372,7 @@ fn a_sidecar_waits_for_another_to_end_well_which_is_not_started_again() {
 }
 
 #[test]
-fn a_sidecar_in_the_network_of_another_is_made_anew_with_each_run_of_it() {
+fn a_sidecar_in_the_network_of_another_is_recreated_with_each_run_of_it() {
     let mut bench = Bench::with(
         "services: {img: {sidecars: [probe]}}\nsidecars:\n  probe: {image: p, command: [], network_mode: 'service:vpn'}\n  vpn: {image: v, command: []}\n",
     );

@@ -275,7 +275,7 @@ mod tests {
         assert_eq!(key, 7);
         assert_eq!(outcome.unwrap_err().to_string(), "a bug in Longshore: no such thing");
         let Begins::At(until) = steps.begin(7, (), Instant::now(), || async { Ok(1) }) else { panic!() };
-        assert_eq!(steps.begin(7, (), until, || async { Ok(1) }), Begins::Now, "it may be tried again");
+        assert_eq!(steps.begin(7, (), until, || async { Ok(1) }), Begins::Now, "it may be retried");
         assert_eq!(next(&mut steps).await.outcome.unwrap(), 1);
         assert!(steps.is_idle());
     }
@@ -388,7 +388,7 @@ mod tests {
         }
 
         #[test]
-        fn pauses_grow_to_the_longest_and_begin_anew_after_a_calm(failures in 1..40_u32) {
+        fn pauses_grow_to_the_longest_and_begin_again_after_a_calm(failures in 1..40_u32) {
             let mut now = Instant::now();
             let mut turns = Turns::<u8, ()>::new(1, PAUSES);
             let mut least = PAUSES.first;

@@ -178,7 +178,7 @@ impl OpenVswitch {
     fn failure(&self, host: &Host, id: &ContainerId, why: &str) -> Problem {
         let (subject, message) = match host.containers.get(id) {
             Some(container) => {
-                ((&**container).into(), format!("not connected to Open vSwitch as it should be: {why}"))
+                ((&**container).into(), format!("not connected to Open vSwitch as configured: {why}"))
             }
             None => {
                 let subject = Subject::Handler { name: self.plan.handler.clone() };

@@ -297,16 +297,16 @@ async fn a_plugin_that_cannot_be_started_or_greeted_fails_its_deliveries_and_say
 async fn a_plugin_that_does_not_start_is_a_problem_with_its_last_words_until_it_does() {
     let case = Case::with(&python(
         r#"
-if not os.path.exists('$DIR/mended'): sys.exit('there is no module named moon')
+if not os.path.exists('$DIR/fixed'): sys.exit('there is no module named moon')
 tell(type='hello', protocol=1)
 sys.stdin.read()
 "#,
     ));
     let why = "the plugin ended with exit status: 1: there is no module named moon";
-    until("it is told of", || case.told().contains(why)).await;
+    until("it is reported", || case.told().contains(why)).await;
     assert_eq!(case.why("a").await, why);
-    std::fs::write(case.path("mended"), "").unwrap();
-    until("it is told of no more", || case.told().is_empty()).await;
+    std::fs::write(case.path("fixed"), "").unwrap();
+    until("it is reported no more", || case.told().is_empty()).await;
 }
 
 #[tokio::test]

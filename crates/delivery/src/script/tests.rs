@@ -176,7 +176,7 @@ async fn how_a_script_of_docker_glues_class_ends_means_nothing() {
 }
 
 #[tokio::test]
-async fn a_script_that_cannot_be_run_says_why_and_may_be_mended() {
+async fn a_script_that_cannot_be_run_says_why_and_may_be_fixed() {
     let bench = Bench::of("#!/no/such/interpreter\n");
     let program = bench.dir.path().join("handler.sh");
     let why = async || {

@@ -58,9 +58,9 @@ impl HaproxyFlags {
         };
         let stats = match self.haproxy_stats.as_str() {
             "none" => None,
-            text => Some(
-                text.parse().map_err(|_| ("haproxy-stats", format!("{text:?} is no address and port")))?,
-            ),
+            text => Some(text.parse().map_err(|_| {
+                ("haproxy-stats", format!("invalid address {text:?}: expected ADDRESS:PORT"))
+            })?),
         };
         let defaults = Settings::new(mode);
         let folders = self.template_dir.as_deref();

@@ -143,7 +143,7 @@ async fn a_dry_run_shows_everything_that_would_be_done() -> TestResult {
         assert!(plan.contains(&part), "{part:?} is not in\n{plan}");
     }
     let is_up = |line: &&str| line.contains("own.test") && line.contains("up");
-    assert!(!plan.lines().any(|line| is_up(&line)), "the API's port is no frontend's:\n{plan}");
+    assert!(!plan.lines().any(|line| is_up(&line)), "the API's port belongs to no frontend:\n{plan}");
     assert!(!Path::new(&path("data")).exists(), "a dry run makes nothing");
     let (_, again) = run(&path("sidecars.yml")).await?;
     assert!(again.contains(&format!("podder_log_{}", &main.id[..12])), "nothing was done:\n{again}");

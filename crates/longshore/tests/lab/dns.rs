@@ -497,12 +497,12 @@ async fn a_successor_takes_over_without_an_unanswered_question() -> TestResult {
 }
 
 #[tokio::test]
-async fn an_agent_that_begins_anew_beside_haproxy_leaves_no_question_unanswered() -> TestResult {
+async fn an_agent_that_begins_again_beside_haproxy_leaves_no_question_unanswered() -> TestResult {
     replaced_while_asked("haproxy").await
 }
 
 #[tokio::test]
-async fn an_agent_that_begins_anew_without_a_balancer_leaves_no_question_unanswered() -> TestResult {
+async fn an_agent_that_begins_again_without_a_balancer_leaves_no_question_unanswered() -> TestResult {
     replaced_while_asked("none").await
 }
 

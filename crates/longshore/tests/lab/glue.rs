@@ -117,9 +117,9 @@ async fn the_documents_test_handler_is_told_of_every_event_and_reads_its_option(
     let web = host.run(ContainerSpec::server()).await?;
     let line =
         |status: &str| format!("container_id=[{}] status=[{status}] ini_demo_option=[some value]", web.id);
-    eventually("it is told of the start", async || checkout.log().contains(&line("start"))).await;
+    eventually("it receives the start", async || checkout.log().contains(&line("start"))).await;
     web.stop(1).await?;
-    eventually("it is told of the end", async || checkout.log().contains(&line("die"))).await;
+    eventually("it receives the end", async || checkout.log().contains(&line("die"))).await;
     assert!(checkout.log().contains(&line("create")), "{}", checkout.log());
     assert!(!checkout.log().contains("status=[none]"), "all does not include none: {}", checkout.log());
     glue.end().await
@@ -312,7 +312,7 @@ async fn a_balancer_handler_that_comes_changes_and_goes_is_followed_by_the_same_
 }
 
 #[tokio::test]
-async fn a_balancer_handler_that_cannot_begin_does_not_stop_the_others_and_may_be_mended() -> TestResult {
+async fn a_balancer_handler_that_cannot_begin_does_not_stop_the_others_and_may_be_fixed() -> TestResult {
     let lab = Lab::up(1).await?;
     let host = lab.host(0);
     let old = Old::start(host)?;

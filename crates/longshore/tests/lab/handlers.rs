@@ -218,7 +218,7 @@ async fn a_script_finds_the_container_on_its_input_and_in_its_environment() -> T
     assert!(env.contains(&format!("LONGSHORE_CONTAINER_IMAGE={image}")), "{env}");
     assert_eq!(read("start.args").trim(), format!("{}/show.ini start {id}", folder.path().display()));
     web.remove().await?;
-    eventually("the script was told of the end", async || read("destroy.args").contains(&id)).await;
+    eventually("the script received the end", async || read("destroy.args").contains(&id)).await;
     let inspection: serde_json::Value = serde_json::from_str(&read("destroy.json"))?;
     assert_eq!(inspection["Name"], "/web", "what was last known of a container is told at its end");
     Ok(())
@@ -284,7 +284,7 @@ async fn health_exec_and_network_events_reach_handlers() -> TestResult {
         told.starts_with(&["connect".to_owned(), "connect".to_owned(), "disconnect".to_owned()])
             && folder.events_of("joins", "web") == told
     };
-    eventually("what Docker tells of joins is told", joins).await;
+    eventually("what Docker reports of joins is delivered", joins).await;
     eventually("networks are told", async || {
         let (net, name) = (read("net.heard"), &name);
         net == format!("network_create {name}\nnetwork_destroy {name}\n")
@@ -322,7 +322,7 @@ async fn a_failed_delivery_is_repeated_given_up_kept_and_replayed() -> TestResul
     let lab = Lab::up(1).await?;
     let host = lab.host(0);
     let folder = Folder::new()?;
-    folder.handler("sick", "start", "retries=2", &format!("{RECORD}; test -e mended"))?;
+    folder.handler("sick", "start", "retries=2", &format!("{RECORD}; test -e fixed"))?;
     folder.handler("for-good", "start", "retries=5", &format!("{RECORD}; exit 65"))?;
     let agent = folder.agent(host).start().await?;
     let _web = host.run(ContainerSpec::server().named("web")).await?;
@@ -338,7 +338,7 @@ async fn a_failed_delivery_is_repeated_given_up_kept_and_replayed() -> TestResul
     assert_eq!(attempts, [(1, false), (2, true), (3, true)]);
     let ids: BTreeSet<String> = folder.heard("sick").into_iter().map(|h| h.id).collect();
     assert_eq!(ids.len(), 1, "a repeat has the id of the first");
-    assert_eq!(folder.heard("for-good").len(), 1, "what will never work is not tried again");
+    assert_eq!(folder.heard("for-good").len(), 1, "what will never work is not retried");
     let told = agent.cli(&["handlers", "failed"]).await?;
     assert!(told.contains("sick") && told.contains("exit status 1") && told.contains("web"), "{told}");
     let problems = agent.cli(&["problems"]).await?;
@@ -346,7 +346,7 @@ async fn a_failed_delivery_is_repeated_given_up_kept_and_replayed() -> TestResul
     let failed = agent.api("/v1/handlers/failed").await?;
     let of_sick = failed.as_array().into_iter().flatten().find(|one| one["handler"] == "sick");
     let id = of_sick.and_then(|one| one["id"].as_str()).ok_or("no id")?.to_owned();
-    std::fs::write(folder.path().join("mended"), "")?;
+    std::fs::write(folder.path().join("fixed"), "")?;
     agent.cli(&["handlers", "replay", &id]).await?;
     eventually("the replay reaches it", async || folder.heard("sick").len() == 4).await;
     eventually("nothing of it is kept", async || {
@@ -481,7 +481,7 @@ async fn a_handler_that_goes_and_comes_again_costs_no_other_handler_its_events()
     let folder = Folder::new()?;
     let slow = format!("{RECORD}; while [ ! -e go ]; do sleep 0.1; done; echo ended >> slow.ended");
     folder.handler("slow", "start", "", &slow)?;
-    folder.handler("late", "start", "retries=100", &format!("test -e mended && {RECORD}"))?;
+    folder.handler("late", "start", "retries=100", &format!("test -e fixed && {RECORD}"))?;
     let agent = folder.agent(host).start().await?;
     let _web = host.run(ContainerSpec::busybox(&["sleep", "1000"]).named("web")).await?;
     folder.hears("slow", "web", &["start"]).await;
@@ -499,9 +499,9 @@ async fn a_handler_that_goes_and_comes_again_costs_no_other_handler_its_events()
         handlers.as_array().into_iter().flatten().all(|handler| handler["running"] == 0)
     })
     .await;
-    std::fs::write(folder.path().join("mended"), "")?;
+    std::fs::write(folder.path().join("fixed"), "")?;
     folder.hears("late", "web", &["start"]).await;
-    assert_eq!(folder.heard("slow").len(), 1, "who comes again begins anew");
+    assert_eq!(folder.heard("slow").len(), 1, "a handler that comes back starts afresh");
     Ok(())
 }
 
@@ -551,7 +551,7 @@ async fn a_handler_is_tested_by_hand() -> TestResult {
     assert_eq!(folder.events_of("hand", "web"), ["start"]);
     assert!(agent.cli(&["handlers", "test", "nobody", "--event", "none"]).await.is_err());
     let typo = ["handler", "test", "hand", "--event", "strat", "--container", "web"];
-    let Err(AgentError::Cli { output, .. }) = agent.cli(&typo).await else { panic!("strat is no event") };
+    let Err(AgentError::Cli { output, .. }) = agent.cli(&typo).await else { panic!("strat is not an event") };
     assert!(output.contains("unknown event \"strat\" (did you mean \"start\"?)"), "{output}");
     for (event, container) in
         [("start", "no"), ("all", "web"), ("network_create", "web"), ("none", "web"), ("two words", "web")]

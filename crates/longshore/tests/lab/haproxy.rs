@@ -148,6 +148,6 @@ async fn a_users_template_that_haproxy_refuses_leaves_the_good_one_at_work() -> 
     assert!(mine(&web.name).await, "the good one goes on");
     std::fs::write(&template, good)?;
     agent.sighup();
-    eventually("the mended one is at work", async || mine(&second.name).await).await;
+    eventually("the fixed one is at work", async || mine(&second.name).await).await;
     Ok(())
 }

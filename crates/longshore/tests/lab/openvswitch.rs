@@ -206,7 +206,7 @@ async fn leftovers_go_when_the_agent_starts_and_what_others_attached_stays() -> 
     bench.switch.vsctl(&["set", "Open_vSwitch", ".", &note]).await?;
 
     let _again = bench.agent(host).start().await?;
-    eventually("the half-made port is made anew", async || {
+    eventually("the half-made port is recreated", async || {
         let ports = bench.ports(&begun.id).await;
         matches!(ports.as_slice(), [(name, whose)] if *name != half && *whose == host.name)
     })
@@ -298,8 +298,12 @@ async fn an_open_vswitch_that_is_away_is_named_and_made_up_for() -> TestResult {
         let ports = bench.switch.ports("br-int").await.unwrap_or_default();
         ports.len() == 1 && bench.ports(&meanwhile.id).await.len() == 1
     };
-    longshore_testkit::eventually_within(Duration::from_secs(30), "what was missed is made up for", made_up)
-        .await;
+    longshore_testkit::eventually_within(
+        Duration::from_secs(30),
+        "what was missed is caught up with",
+        made_up,
+    )
+    .await;
     eventually("there are no problems", async || {
         agent.cli(&["problems"]).await.is_ok_and(|told| told.trim() == "no problems")
     })

@@ -129,7 +129,7 @@ async fn a_plugin_that_does_not_start_is_a_problem_before_any_event() -> TestRes
     })
     .await;
     handlers.class("Broken", "start", "pass", "pass")?;
-    eventually("it starts once that is mended", async || {
+    eventually("it starts once that is fixed", async || {
         agent.cli(&["problems"]).await.is_ok_and(|problems| !problems.contains("moonlight"))
     })
     .await;

@@ -209,7 +209,7 @@ async fn the_first_sigterm_drains_and_the_second_ends_at_once() -> TestResult {
     let slow = tokio::spawn(host.get("http://127.0.0.1:80/slow?ms=1000").host("g.test").send());
     tokio::time::sleep(Duration::from_millis(300)).await;
     agent.sigterm();
-    assert_eq!(slow.await??.status, 200, "what was open is let finish");
+    assert_eq!(slow.await??.status, 200, "open requests are drained");
     assert!(agent.ended_within(Duration::from_secs(5)).await?.success());
 
     let mut agent = Agent::on(host).start().await?;

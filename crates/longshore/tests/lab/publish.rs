@@ -220,7 +220,7 @@ async fn an_agent_that_is_replaced_by_a_successor_leaves_no_gap() -> TestResult 
 }
 
 #[tokio::test]
-async fn an_agent_that_begins_anew_leaves_no_gap() -> TestResult {
+async fn an_agent_that_begins_again_leaves_no_gap() -> TestResult {
     replaced("none").await
 }
 

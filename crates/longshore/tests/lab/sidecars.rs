@@ -393,7 +393,7 @@ async fn an_edited_file_is_followed_and_a_broken_one_changes_nothing() -> TestRe
     .await;
     assert_eq!(until_runs(host, &name).await["Id"], first["Id"]);
     file.write(&of_busybox("environment: {N: 2}"))?;
-    eventually("it is made anew", async || {
+    eventually("it is recreated", async || {
         let found = inspect(host, &name).await.unwrap_or_default();
         found["State"]["Running"] == true && found["Config"]["Env"].to_string().contains("N=2")
     })
@@ -664,7 +664,7 @@ async fn variables_come_from_files_which_are_followed_and_stay_when_those_vanish
     eventually("it is told again", async || told("no such file").await).await;
     assert_eq!(until_runs(host, &side(&main.id)).await["Id"], first["Id"]);
     std::fs::write(&variables, "WORD=another\n")?;
-    eventually("it is made anew with what the file says", async || {
+    eventually("it is recreated with what the file says", async || {
         let now = inspect(host, &side(&main.id)).await.unwrap_or_default();
         now["State"]["Running"] == true && now["Config"]["Env"].to_string().contains("WORD=another")
     })

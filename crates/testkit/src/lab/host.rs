@@ -50,9 +50,9 @@ impl Host {
         if seat.namespace_file().exists() {
             wiring::connect(layout, &seat).await?;
         }
-        let mended = if engine::is_well(&seat, &options).await { clear(&seat).await } else { Ok(false) };
+        let cleared = if engine::is_well(&seat, &options).await { clear(&seat).await } else { Ok(false) };
         // A host that cannot be cleared, for whatever reason, is recreated.
-        if !matches!(mended, Ok(true)) {
+        if !matches!(cleared, Ok(true)) {
             engine::clear(&seat).await?;
             wiring::disconnect(&seat).await?;
             wiring::connect(layout, &seat).await?;

@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn another_run_of_a_container_begins_anew_and_the_same_one_goes_on() {
+    fn another_run_of_a_container_begins_again_and_the_same_one_goes_on() {
         let mut bench = Bench::new();
         bench.set(1, &[80], false);
         bench.pass(Duration::from_millis(10), |_| true);
