@@ -118,9 +118,9 @@ async fn a_trusted_proxy_is_believed_by_both_engines() -> TestResult {
                 Some(forwarded),
                 "{engine} with --trusted-proxy {trusted}"
             );
-            // A HAProxy outlives an agent that is killed. One that still drains may take the whole grace of 30 s.
+            // A HAProxy outlives an agent that is killed.
             agent.sigterm();
-            agent.ended_within(Duration::from_secs(40)).await?;
+            agent.ended_within(Duration::from_secs(20)).await?;
         }
     }
     Ok(())
