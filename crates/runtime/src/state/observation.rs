@@ -14,7 +14,7 @@ pub enum Observation {
     /// An observation from a host's Docker Engine.
     Docker(HostId, DockerObservation),
     /// What this agent knows of its own host.
-    Own(HostInfo),
+    Own(Arc<HostInfo>),
     /// A fact about another host, from that host. It is ignored if it is about this agent's own.
     Peer(HostId, PeerObservation),
     /// The result of a port check.
@@ -68,7 +68,7 @@ pub enum PeerObservation {
     /// Everything: it replaces what was known of the host.
     Listed(Host),
     /// Everything but its containers and networks.
-    Info(HostInfo),
+    Info(Arc<HostInfo>),
     /// All its networks, by id.
     Networks(Vec<(String, Network)>),
     /// One of its containers, as it is now.

@@ -22,11 +22,11 @@ impl State {
     }
 
     /// Replaces what is known of a host, except for its containers and networks.
-    pub(super) fn info(&mut self, host: HostId, info: HostInfo) -> Option<BTreeSet<Change>> {
-        let known = self.world.host(host).filter(|known| *known.info != info)?;
+    pub(super) fn info(&mut self, host: HostId, info: Arc<HostInfo>) -> Option<BTreeSet<Change>> {
+        let known = self.world.host(host).filter(|known| known.info != info)?;
         let load_aside = |info: &HostInfo| HostInfo { load: Load::default(), ..info.clone() };
         let is_only_load = load_aside(&known.info) == load_aside(&info);
-        let known = Host { info: Arc::new(info), ..known.clone() };
+        let known = Host { info, ..known.clone() };
         self.world.put_host(host, known);
         Some(if is_only_load { BTreeSet::new() } else { BTreeSet::from([Change::Host(host)]) })
     }
@@ -37,7 +37,7 @@ impl State {
             self.world.put_host(host, listed);
             return Some(BTreeSet::from([Change::Host(host)]));
         };
-        let mut changed = self.info(host, Arc::unwrap_or_clone(listed.info));
+        let mut changed = self.info(host, Arc::clone(&listed.info));
         let mut changes = BTreeSet::new();
         if known.networks != listed.networks {
             changes.append(&mut self.networks(

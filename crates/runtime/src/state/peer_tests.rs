@@ -95,7 +95,7 @@ fn a_stop_that_the_owner_reports_is_kept() {
 fn nothing_is_known_of_a_host_before_its_list() {
     let mut state = started();
     assert_eq!(take(&mut state, PeerObservation::Container(container("a", 1))), None);
-    assert_eq!(take(&mut state, PeerObservation::Info(HostInfo::default())), None);
+    assert_eq!(take(&mut state, PeerObservation::Info(Arc::default())), None);
     assert!(state.world().unwrap().host(PEER).is_none());
 }
 
@@ -103,12 +103,12 @@ fn nothing_is_known_of_a_host_before_its_list() {
 fn a_load_is_published_and_wakes_nobody_and_a_new_address_does() {
     let mut state = started();
     take(&mut state, PeerObservation::Listed(Host::default()));
-    let loaded = HostInfo { load: Load { millicpus: 500, memory: 1 }, ..HostInfo::default() };
+    let loaded = Arc::new(HostInfo { load: Load { millicpus: 500, memory: 1 }, ..HostInfo::default() });
     assert_eq!(take(&mut state, PeerObservation::Info(loaded.clone())), changes([]));
     assert_eq!(state.world().unwrap().host(PEER).unwrap().info.load.millicpus, 500);
     assert_eq!(take(&mut state, PeerObservation::Info(loaded.clone())), None);
-    let moved = HostInfo { addresses: vec![[10, 0, 0, 2].into()], ..loaded.clone() };
-    assert_eq!(take(&mut state, PeerObservation::Info(moved)), changes([Change::Host(PEER)]));
+    let moved = HostInfo { addresses: vec![[10, 0, 0, 2].into()], ..HostInfo::clone(&loaded) };
+    assert_eq!(take(&mut state, PeerObservation::Info(Arc::new(moved))), changes([Change::Host(PEER)]));
     assert_eq!(published(&mut state, Observation::Own(loaded)), changes([]));
     assert_eq!(state.world().unwrap().own().info.load.memory, 1);
 }
