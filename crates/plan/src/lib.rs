@@ -9,6 +9,7 @@
 //! Deliberately absent: clocks, randomness, tasks and IO. Time comes as a value of World, order comes from
 //! ids, and decisions are carried out elsewhere.
 
+mod address;
 mod claim;
 pub mod dns;
 mod explain;
@@ -23,7 +24,9 @@ mod reach;
 mod records;
 mod routes;
 pub mod sidecars;
+mod spread;
 
+pub use address::{AddressError, address};
 pub use claim::{Claim, claims};
 pub use explain::{Candidate, Explanation, Verdict, explain};
 pub use ledger::{KeyChange, Ledger, in_batches};
@@ -34,3 +37,4 @@ pub use names::{NamePlan, NameSettings};
 pub use reach::BalancerLocation;
 pub use records::{RecordSettings, container_key, records};
 pub use routes::{Decided, Readiness, RoutePlan, RouteSettings};
+pub use spread::spread;
