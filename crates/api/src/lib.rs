@@ -7,7 +7,9 @@
 
 mod client;
 mod client_error;
+mod commented_json;
 mod container;
+pub mod dockermod;
 mod event;
 mod events;
 mod explanation;
@@ -22,6 +24,7 @@ mod target;
 
 pub use client::Client;
 pub use client_error::ClientError;
+pub use commented_json::from_commented_json;
 pub use container::{Container, PublishedPort};
 pub use event::{ContainerEvent, Event, RouteEvent};
 pub use events::Events;
