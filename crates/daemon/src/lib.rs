@@ -19,6 +19,7 @@ pub mod handlers;
 
 mod agent;
 mod data_dir;
+mod dockermod;
 mod dry_run;
 mod identity;
 mod metrics;

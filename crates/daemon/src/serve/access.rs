@@ -1,5 +1,6 @@
 //! Authentication and cross-site checks.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use axum::extract::{Request, State};
@@ -20,13 +21,30 @@ const CHALLENGE: &str = r#"Bearer realm="longshore""#;
 /// The same for a request with a wrong token.
 const CHALLENGE_INVALID: &str = r#"Bearer realm="longshore", error="invalid_token""#;
 
+/// The names by which a request without a token may address this host. A page in a browser could read the API through
+/// any other name, which its own site's DNS resolves to this host.
+#[derive(Debug)]
+pub(crate) enum NamesAllowed {
+    /// These, addresses, and `localhost`.
+    Own(BTreeSet<String>),
+    /// All.
+    Any,
+}
+
+impl NamesAllowed {
+    /// Allows these names only.
+    pub(crate) fn own(names: &[String]) -> Self {
+        Self::Own(names.iter().map(|name| name.to_ascii_lowercase()).collect())
+    }
+}
+
 pub(super) async fn check(State(api): State<Api>, request: Request, next: Next) -> Response {
     let headers = request.headers();
     match &api.token {
         _ if is_open(request.uri().path()) => {}
         Some(token) if !has_token(headers, token) => return unauthorized(headers),
-        None if !names_an_address(headers) => {
-            let error = "unknown host name: use this host's IP address, or localhost";
+        None if !is_addressed(headers, &api.names_allowed) => {
+            let error = "unknown host name: use this host's name, its IP address, or localhost";
             return failure(StatusCode::MISDIRECTED_REQUEST, error);
         }
         _ => {}
@@ -69,11 +87,14 @@ fn has_token(headers: &HeaderMap, token: &str) -> bool {
     sent.as_bytes().ct_eq(token.as_bytes()).into()
 }
 
-fn names_an_address(headers: &HeaderMap) -> bool {
+fn is_addressed(headers: &HeaderMap, allowed: &NamesAllowed) -> bool {
+    let NamesAllowed::Own(names) = allowed else { return true };
     let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
     host.parse::<Authority>().is_ok_and(|authority| {
-        let name = authority.host();
-        name.eq_ignore_ascii_case("localhost") || name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok()
+        let name = authority.host().to_ascii_lowercase();
+        name == "localhost"
+            || name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok()
+            || names.contains(name.trim_end_matches('.'))
     })
 }
 
@@ -101,11 +122,20 @@ mod tests {
 
     #[test]
     fn a_page_of_another_name_cannot_read_the_api() {
-        for good in ["127.0.0.1:7051", "[::1]:7051", "localhost:7051", "LOCALHOST"] {
-            assert!(names_an_address(&with(header::HOST, good)), "{good}");
+        let own = NamesAllowed::own(&["Web1".to_owned(), "web1.example.com".to_owned()]);
+        for good in [
+            "127.0.0.1:7051",
+            "[::1]:7051",
+            "localhost:7051",
+            "LOCALHOST",
+            "web1:8080",
+            "WEB1.example.com.:8080",
+        ] {
+            assert!(is_addressed(&with(header::HOST, good), &own), "{good}");
         }
-        for bad in ["evil.example:7051", "127.0.0.1.evil.example", ""] {
-            assert!(!names_an_address(&with(header::HOST, bad)), "{bad}");
+        for bad in ["evil.example:7051", "127.0.0.1.evil.example", "web1.evil.example", ""] {
+            let host = with(header::HOST, bad);
+            assert!(!is_addressed(&host, &own) && is_addressed(&host, &NamesAllowed::Any), "{bad}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! The arguments, as a person types them: `longshore NOUN VERB`, as the docker command has it.
 
 mod compat;
+mod dockermod;
 mod nouns;
 mod run;
 pub(crate) mod values;
@@ -12,6 +13,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
 pub(crate) use compat::{Balancer, Compat, Glue, Podder};
+pub(crate) use dockermod::Dockermod;
 pub(crate) use nouns::{
     ConfigCommand, Connection, ContainerCommand, EventCommand, Events, ExplainRoute, FailedId,
     HandlerCommand, Inspect, List, NameCommand, ProblemCommand, Query, RouteCommand, TestHandler,
@@ -21,7 +23,7 @@ pub(crate) use run::Run;
 const AFTER_HELP: &str = "Short forms:
   routes, containers, handlers, names, problems, events   `ls` of that noun
   explain route, handlers failed                          `route explain`, `handler failures`
-  balancer, glue, podder                                  `compat` of that tool
+  balancer, glue, podder, dockermod                       `compat` of that tool
 
 Exit codes:
   0  success
@@ -69,7 +71,7 @@ pub(crate) enum Command {
     /// Check the settings.
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Run an old tool: docker-balancer, docker-glue or podder.
+    /// Run an old tool: docker-balancer, docker-glue, DockerMod or podder.
     #[command(subcommand)]
     Compat(Compat),
     /// Print a completion script for a shell.
@@ -150,6 +152,8 @@ impl Short {
 
 /// Reads the arguments, the program's name first.
 pub(crate) fn parse(arguments: &[OsString]) -> Result<Command, clap::Error> {
+    let rewritten = dockermod::rewritten(arguments)?;
+    let arguments = rewritten.as_deref().unwrap_or(arguments);
     if let Some(tool) = Compat::by_link(arguments) {
         return tool.map(Command::Compat);
     }
@@ -159,7 +163,7 @@ pub(crate) fn parse(arguments: &[OsString]) -> Result<Command, clap::Error> {
 
 /// Returns the whole command line, for completions and manual pages.
 pub(crate) fn command() -> clap::Command {
-    let old_tools = ["balancer", "glue", "podder"];
+    let old_tools = ["balancer", "glue", "podder", "dockermod"];
     old_tools
         .into_iter()
         .fold(Cli::command(), |command, tool| command.mut_subcommand(tool, |tool| tool.hide(true)))

@@ -13,6 +13,7 @@ mod api;
 mod authorities;
 mod dns;
 mod docker;
+mod dockermod;
 mod engines;
 mod glue;
 mod handlers;
