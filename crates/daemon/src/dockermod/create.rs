@@ -103,9 +103,8 @@ impl DockerMod {
         let image = order.image.clone().unwrap_or_default();
         let pulled = async {
             let call = Call::PullImage { image };
-            let mut progress = match self.hosts.call(host.id, call, PULL_TIMEOUT).await? {
-                CallReply::Stream(progress) => progress,
-                _ => return Ok(()),
+            let CallReply::Stream(mut progress) = self.hosts.call(host.id, call, PULL_TIMEOUT).await? else {
+                return Ok(());
             };
             while progress.try_next().await?.is_some() {}
             Ok(())

@@ -156,7 +156,7 @@ impl Cluster {
     }
 }
 
-fn create(more: Value) -> Value {
+fn create(more: &Value) -> Value {
     let mut request = json!({ "action": "create-container", "image": "here" });
     request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     request
@@ -165,7 +165,7 @@ fn create(more: Value) -> Value {
 #[tokio::test]
 async fn a_container_is_created_where_the_fewest_run_and_can_be_addressed_at_once() {
     let cluster = cluster(1, &[]).await;
-    let (status, reply) = cluster.ask(create(json!({}))).await;
+    let (status, reply) = cluster.ask(create(&json!({}))).await;
     assert_eq!((status, &reply["statusCode"], &reply["dockerInstance"]), (201, &json!(201), &json!("h1")));
     let id = reply["Response"]["Body"]["Id"].as_str().unwrap();
     assert_eq!(reply["Content-Type"], "application/json");
@@ -178,7 +178,7 @@ async fn a_batch_is_spread_evenly_over_the_live_registered_hosts() {
     let cluster = cluster(4, &[]).await;
     cluster.fake.members.lock().unwrap()[3].alive = false;
     assert_eq!(cluster.ask(json!({ "action": "unregister", "hostname": "H3" })).await.0, 200);
-    let (status, reply) = cluster.ask(create(json!({ "instances": 5 }))).await;
+    let (status, reply) = cluster.ask(create(&json!({ "instances": 5 }))).await;
     assert_eq!((status, reply["containers"].as_array().unwrap().len()), (201, 5));
     let calls = cluster.calls();
     let on = |name: &str| calls.iter().filter(|(host, ..)| host == name).count();
@@ -190,13 +190,13 @@ async fn a_batch_is_spread_evenly_over_the_live_registered_hosts() {
 #[tokio::test]
 async fn a_missing_image_is_pulled_once_for_a_batch_unless_that_is_not_wanted() {
     let cluster = cluster(1, &[]).await;
-    let (status, reply) = cluster.ask(create(json!({ "image": "far", "pull": false }))).await;
+    let (status, reply) = cluster.ask(create(&json!({ "image": "far", "pull": false }))).await;
     assert_eq!((status, &reply["error"]), (404, &json!("No such image: far:latest")));
-    let (status, _) = cluster.ask(create(json!({ "image": "far", "instances": 3 }))).await;
+    let (status, _) = cluster.ask(create(&json!({ "image": "far", "instances": 3 }))).await;
     assert_eq!(status, 201);
     let pulls = cluster.calls().into_iter().filter(|(_, call, _)| matches!(call, Call::PullImage { .. }));
     assert_eq!(pulls.count(), 1);
-    let (status, reply) = cluster.ask(create(json!({ "image": "nowhere", "instances": 2 }))).await;
+    let (status, reply) = cluster.ask(create(&json!({ "image": "nowhere", "instances": 2 }))).await;
     assert_eq!((status, reply["containers"].as_array().unwrap().len()), (404, 2));
     assert_eq!(reply["containers"][1]["error"], "pull access denied for nowhere");
 }
@@ -205,7 +205,7 @@ async fn a_missing_image_is_pulled_once_for_a_batch_unless_that_is_not_wanted() 
 async fn a_batch_that_fails_on_one_host_says_what_was_made_and_what_was_not() {
     let silent = CallError::Unreachable { host: "h2".to_owned(), why: "no route".to_owned() };
     let cluster = cluster(2, &[(2, silent)]).await;
-    let (status, reply) = cluster.ask(create(json!({ "instances": 4 }))).await;
+    let (status, reply) = cluster.ask(create(&json!({ "instances": 4 }))).await;
     assert_eq!(status, 207);
     let containers = reply["containers"].as_array().unwrap();
     let failed: Vec<_> = containers.iter().filter(|reply| reply["statusCode"] == 503).collect();
@@ -223,10 +223,10 @@ async fn no_live_host_is_said_and_a_named_one_must_be_registered() {
             (200, json!({ "statusCode": 200, "Response": "", "dockerInstance": host }))
         );
     }
-    assert_eq!(cluster.ask(create(json!({}))).await.0, 503);
-    assert_eq!(cluster.ask(create(json!({ "hostname": "h2" }))).await.0, 503);
+    assert_eq!(cluster.ask(create(&json!({}))).await.0, 503);
+    assert_eq!(cluster.ask(create(&json!({ "hostname": "h2" }))).await.0, 503);
     assert_eq!(cluster.ask(json!({ "action": "register", "hostname": "h2" })).await.0, 200);
-    let (_, reply) = cluster.ask(create(json!({ "hostname": "h2" }))).await;
+    let (_, reply) = cluster.ask(create(&json!({ "hostname": "h2" }))).await;
     assert_eq!(reply["dockerInstance"], "h2");
     let (status, reply) = cluster.ask(json!({ "action": "register", "hostname": "h9" })).await;
     assert_eq!((status, &reply["error"]), (404, &json!("unknown host \"h9\": the hosts are h1, h2")));
@@ -237,11 +237,11 @@ async fn a_template_is_sent_whole_and_goes_before_an_image() {
     let cluster = cluster(1, &[]).await;
     let text = "{\"Image\": \"here\", \"X\": 1 /* ours */}";
     std::fs::write(cluster._dir.path().join("web.json"), text).unwrap();
-    assert_eq!(cluster.ask(create(json!({ "template": "web", "image": "other" }))).await.0, 201);
+    assert_eq!(cluster.ask(create(&json!({ "template": "web", "image": "other" }))).await.0, 201);
     let Some((_, Call::CreateContainer(new), _)) = cluster.calls().pop() else { panic!("a creation") };
     assert_eq!(serde_json::from_slice::<Value>(&new.body).unwrap(), json!({ "Image": "here", "X": 1 }));
     for (name, status) in [("wob", 404), ("../web", 400)] {
-        assert_eq!(cluster.ask(create(json!({ "template": name }))).await.0, status, "{name}");
+        assert_eq!(cluster.ask(create(&json!({ "template": name }))).await.0, status, "{name}");
     }
 }
 
@@ -341,7 +341,7 @@ async fn before_the_first_listing_only_what_needs_no_container_is_answered() {
     let (_writer, world, _docker) = Writer::new(State::new(id(1), HostInfo::default()), told);
     let mut cluster = cluster(1, &[]).await;
     cluster.dockermod.world = world;
-    assert_eq!(cluster.ask(create(json!({}))).await.0, 503);
+    assert_eq!(cluster.ask(create(&json!({}))).await.0, 503);
     assert_eq!(cluster.ask(json!({ "action": "start-container", "id": "web" })).await.0, 503);
     assert_eq!(cluster.ask(json!({ "action": "list-images" })).await.0, 503);
     assert_eq!(cluster.ask(json!({ "action": "list-images", "hostname": "h1" })).await.0, 200);

@@ -3,10 +3,13 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use longshore_testkit::bollard::query_parameters::TagImageOptions;
 use longshore_testkit::{Agent, AgentBuilder, ContainerSpec, Host, Lab, TestResult, eventually};
 use serde_json::{Value, json};
+
+use crate::engines::answered_by;
 
 /// The host of the document's examples.
 const INSTANCE: &str = "app0126.proxmox.swe1.unibet.com";
@@ -190,6 +193,35 @@ async fn a_containers_life_is_one_action_after_the_other_and_every_status_is_rea
         act("inspect-container", json!({})).await.is_ok_and(|(status, _)| status == 404)
     })
     .await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_shutdown_takes_no_new_requests_and_lets_open_ones_finish() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let host = lab.host(0);
+    let agent = Agent::on(host).start().await?;
+    let web = host.run(ContainerSpec::server().label("longshore.http.80.host", "down.test")).await?;
+    answered_by(host, "down.test", "/", &web.name).await;
+    let open = host.get("127.0.0.1:80/slow?ms=2000").host("down.test").send();
+    let request = json!({ "action": "shutdown-container", "id": web.name, "timeout": 10 });
+    let shutdown = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let begun = Instant::now();
+        let late = async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            host.get("127.0.0.1:80/").host("down.test").send().await
+        };
+        let (reply, late) = tokio::join!(ask(&agent, &request), late);
+        Ok::<_, Box<dyn std::error::Error + Send + Sync>>((reply?, late?, begun.elapsed()))
+    };
+    let (open, shutdown) = tokio::join!(open, shutdown);
+    let ((_, reply), late, took) = shutdown?;
+    assert_eq!(open?.status, 200, "the open request finished");
+    assert_eq!(reply["statusCode"], 204, "{reply}");
+    assert_ne!(late.status, 200, "it takes no new requests while it drains");
+    assert!(took > Duration::from_secs(1), "the stop came before the end of the open request: {took:?}");
+    assert!(!web.runs().await?);
     Ok(())
 }
 

@@ -149,7 +149,7 @@ impl State {
         let Some(known) = self.world.container(&id) else { return BTreeSet::new() };
         let stopping = stopping && known.state.is_alive();
         let container = Container { stopping, ..Container::clone(known) };
-        self.put(&id, container)
+        self.put(&id, Arc::new(container))
     }
 
     /// Removes a container.
