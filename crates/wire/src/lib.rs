@@ -1,4 +1,4 @@
-//! Data stored on disk, in its own formats.
+//! Data stored on disk and sent between hosts, in its own formats.
 //!
 //! A model type may gain, lose or rename a field, but files of earlier releases must stay readable. So model
 //! types are never serialized directly: each row has its own type here, converted from and into the model,
@@ -7,4 +7,5 @@
 //! Deliberately absent: where and when rows are stored (`longshore-delivery`), and user-facing formats: the
 //! plugin protocol, webhooks and the HTTP API have specifications of their own.
 
+pub mod call;
 pub mod journal;
