@@ -10,7 +10,7 @@ use longshore_docker::{DockerAddress, DockerClient, Watched, watch};
 use longshore_model::{ContainerId, ContainerRef, HostId, HostInfo, Problem, RouteTable, Subject, Transport};
 use longshore_plan::{BalancerLocation, Readiness, RoutePlan, RouteSettings};
 use longshore_runtime::state::{DockerState, State, Writer};
-use longshore_runtime::{FollowerContext, OwnThread, Problems, Source, StatusBoard};
+use longshore_runtime::{FollowerContext, OwnThread, Problems, Source, StatusBoard, local_addr};
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc, watch as signal};
 use tokio::time::Instant;
@@ -18,12 +18,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::act::{Engine, EngineError};
+use crate::calls::Caller;
 use crate::config::{DockerSettings, EngineSettings, ReloadableSettings, Settings};
 use crate::data_dir::{self, DataDirError};
 use crate::dockermod::{Cordon, DockerMod, OwnHost};
 use crate::dry_run::{DryRun, Plans};
 use crate::identity::{IdentityError, Keeping, host_id};
 use crate::metrics;
+use crate::own_host;
 use crate::reconcile::{Checks, RouteFeeds, RouteFollower, Routes};
 use crate::serve::{self, About, Api, Feed, NamesAllowed, Started};
 use crate::services::{Services, Wiring};
@@ -158,6 +160,7 @@ impl Agent {
         let (tried_set, tried) = signal::channel(false);
         let (observations, observed) = mpsc::unbounded_channel();
         let (told, told_feed) = mpsc::unbounded_channel();
+        let address = addresses.first().copied().or_else(|| local_addr::addresses().next());
         let own = HostInfo {
             name: settings.node.clone(),
             addresses,
@@ -171,6 +174,7 @@ impl Agent {
         let about = About {
             node: settings.node.clone(),
             host,
+            address,
             docker: settings.docker.address.to_string(),
             engine: engine.name(),
             dns: settings.dns.as_ref().map(|dns| dns.listen.to_string()),
@@ -186,7 +190,8 @@ impl Agent {
             unsettled: signal::Sender::default(),
         };
         let client = DockerClient::new(settings.docker.clone());
-        let (docker_version, ask_version) = serve::docker_version(client.clone(), docker.clone());
+        let (own, observe_own) = own_host::observe(client.clone(), docker.clone());
+        let caller = Caller::new(host, Arc::new(client.clone()), None);
         let (services, seen) = Services::start(
             &settings,
             start,
@@ -202,6 +207,7 @@ impl Agent {
         let own = OwnHost {
             id: host,
             name: settings.node.clone(),
+            caller: caller.clone(),
             docker: client.clone(),
             observations: observations.clone(),
             cordon: Cordon::read(&settings.data_dir),
@@ -235,7 +241,7 @@ impl Agent {
                 observations,
                 resume: seen.heard,
             })),
-            spawn(ask_version),
+            spawn(observe_own),
             spawn(metrics::keep_up(metrics.clone())),
             spawn(report_docker(settings.docker.address.clone(), docker.clone(), problems.clone())),
         ];
@@ -248,7 +254,9 @@ impl Agent {
             deliveries: seen.deliveries,
             feed,
             docker: docker.clone(),
-            docker_version,
+            own,
+            caller,
+            sessions: serve::sessions(),
             statuses,
             about: Arc::new(about),
             ready: ready.clone(),

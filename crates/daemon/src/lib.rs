@@ -18,11 +18,13 @@ pub mod config;
 pub mod handlers;
 
 mod agent;
+mod calls;
 mod data_dir;
 mod dockermod;
 mod dry_run;
 mod identity;
 mod metrics;
+mod own_host;
 mod reconcile;
 mod relay;
 mod serve;

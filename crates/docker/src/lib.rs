@@ -17,7 +17,7 @@ mod settings;
 pub mod steps;
 mod watch;
 
-pub use client::DockerClient;
+pub use client::{DockerClient, EngineDescription};
 pub use inspections::{InspectionCache, InspectionError};
 pub use settings::{DockerAddress, DockerAddressError, DockerSettings};
 pub use watch::{Attention, Watched, session, summary, watch};

@@ -1,5 +1,7 @@
 //! Which container a text names, on any number of hosts.
 
+#![allow(clippy::panic, reason = "a test may stop at the first thing that is not as expected")]
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

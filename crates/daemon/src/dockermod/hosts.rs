@@ -6,11 +6,12 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use longshore_docker::DockerClient;
 use longshore_model::{Call, CallError, ContainerRef, HostId};
+use longshore_runtime::Reply;
 use longshore_runtime::state::{DockerObservation, Observation};
-use longshore_runtime::{Execute, Reply};
 use tokio::sync::mpsc;
 
 use super::cordon::Cordon;
+use crate::calls::Caller;
 
 /// A host of the cluster that is neither dead nor gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +52,7 @@ pub(crate) trait Hosts: Debug + Send + Sync {
 pub(crate) struct OwnHost {
     pub(crate) id: HostId,
     pub(crate) name: String,
+    pub(crate) caller: Caller,
     pub(crate) docker: DockerClient,
     pub(crate) observations: mpsc::UnboundedSender<Observation>,
     pub(crate) cordon: Cordon,
@@ -71,10 +73,7 @@ impl Hosts for OwnHost {
     }
 
     fn call(&self, host: HostId, call: Call, limit: Duration) -> BoxFuture<'_, Result<Reply, CallError>> {
-        match host == self.id {
-            true => self.docker.execute(call, limit),
-            false => Box::pin(async move { Err(CallError::UnknownHost(host.to_string())) }),
-        }
+        Box::pin(self.caller.call(host, call, limit))
     }
 
     fn drain(&self, container: ContainerRef, limit: Duration) -> BoxFuture<'_, Result<(), CallError>> {

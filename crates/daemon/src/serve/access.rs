@@ -5,11 +5,12 @@ use std::net::IpAddr;
 
 use axum::extract::{Request, State};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use subtle::ConstantTimeEq;
 
+use super::local_user::Ends;
 use super::{Api, failure};
 
 /// Answered without a token, as they reveal nothing about the containers: an orchestrator's probes carry none,
@@ -21,7 +22,7 @@ const CHALLENGE: &str = r#"Bearer realm="longshore""#;
 /// The same for a request with a wrong token.
 const CHALLENGE_INVALID: &str = r#"Bearer realm="longshore", error="invalid_token""#;
 
-/// The names by which a request without a token may address this host. A page in a browser could read the API through
+/// The names by which a request without a token may address this host, all with `--insecure`. A page in a browser could read the API through
 /// any other name, which its own site's DNS resolves to this host.
 #[derive(Debug)]
 pub(crate) enum NamesAllowed {
@@ -39,6 +40,7 @@ impl NamesAllowed {
 }
 
 pub(super) async fn check(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let is_trusted = is_trusted(&api, &request).await;
     let headers = request.headers();
     match &api.token {
         _ if is_open(request.uri().path()) => {}
@@ -47,9 +49,16 @@ pub(super) async fn check(State(api): State<Api>, request: Request, next: Next) 
             let error = "unknown host name: use this host's name, its IP address, or localhost";
             return failure(StatusCode::MISDIRECTED_REQUEST, error);
         }
+        None if !is_trusted => {
+            let error = "without a token, only root and the agent's own user may use Docker through the agent: start it \
+                         with --token-file";
+            return failure(StatusCode::FORBIDDEN, error);
+        }
         _ => {}
     }
-    if !request.method().is_safe() && !is_same_origin(headers) {
+    // A browser lets any page open a websocket.
+    let may_change = !request.method().is_safe() || headers.contains_key(header::UPGRADE);
+    if may_change && !is_same_origin(headers) {
         return failure(StatusCode::FORBIDDEN, "cross-site request refused");
     }
     next.run(request).await
@@ -57,6 +66,27 @@ pub(super) async fn check(State(api): State<Api>, request: Request, next: Next) 
 
 fn is_open(path: &str) -> bool {
     OPEN.contains(&path) || path.starts_with("/docs/")
+}
+
+/// Returns whether a request of this path reaches Docker: who may use Docker is as good as root.
+fn reaches_docker(method: &Method, path: &str) -> bool {
+    let is_list = path == "/v1/containers" && method.is_safe();
+    let is_dockermods = path == "/" && !method.is_safe();
+    is_dockermods || !is_list && (path.starts_with("/v1/containers") || path.starts_with("/v1/images"))
+}
+
+/// Returns whether a local process may send this request to an agent without a token.
+fn is_trusted(api: &Api, request: &Request) -> impl Future<Output = bool> + use<> {
+    let is_open = api.token.is_some() || matches!(*api.names_allowed, NamesAllowed::Any);
+    let asks_docker = !is_open && reaches_docker(request.method(), request.uri().path());
+    let ends = request.extensions().get::<Ends>().copied();
+    async move {
+        match ends {
+            _ if !asks_docker => true,
+            Some(ends) => ends.are_trusted().await,
+            None => false,
+        }
+    }
 }
 
 fn unauthorized(headers: &HeaderMap) -> Response {
@@ -158,6 +188,18 @@ mod tests {
         for guarded in ["/metrics", "/v1/containers", "/docsx", "/", "/healthz/x"] {
             assert!(!is_open(guarded), "{guarded}");
         }
+    }
+
+    #[test]
+    fn all_that_docker_does_or_tells_needs_a_trusted_user() {
+        for guarded in ["/v1/containers/web", "/v1/containers/web/exec", "/v1/images", "/v1/images/pull"] {
+            assert!(reaches_docker(&Method::GET, guarded), "{guarded}");
+        }
+        for open in ["/v1/containers", "/v1/hosts", "/v1/routes", "/metrics"] {
+            assert!(!reaches_docker(&Method::GET, open), "{open}");
+        }
+        assert!(reaches_docker(&Method::POST, "/v1/containers"));
+        assert!(reaches_docker(&Method::POST, "/") && !reaches_docker(&Method::GET, "/"));
     }
 
     #[test]
