@@ -204,7 +204,7 @@ impl Agent {
                 inherited,
             },
         );
-        let own = OwnHost {
+        let cluster_of_one = OwnHost {
             id: host,
             name: settings.node.clone(),
             caller: caller.clone(),
@@ -212,7 +212,7 @@ impl Agent {
             observations: observations.clone(),
             cordon: Cordon::read(&settings.data_dir),
         };
-        let dockermod = DockerMod::new(Arc::new(own), world.clone(), &settings.dockermod);
+        let dockermod = DockerMod::new(Arc::new(cluster_of_one), world.clone(), &settings.dockermod);
         let plan = RoutePlan::new(RouteSettings {
             location: location.clone(),
             reserved: reserved(&settings),
