@@ -8,3 +8,4 @@
 pub mod members;
 pub mod seal;
 pub mod secret;
+pub mod service;

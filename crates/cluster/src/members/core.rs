@@ -33,6 +33,8 @@ const RENEWAL_WINDOW: Duration = Duration::from_secs(5);
 const RENEWAL_PAUSE: Duration = Duration::from_secs(2);
 /// A data directory that was restored from a backup is overtaken once. One that was copied, again and again.
 const MAX_OVERTAKEN: u32 = 3;
+/// No host has been started so many times since its last backup: a higher number is an error.
+const MAX_RUNS_AHEAD: u32 = 1 << 20;
 const FAREWELLS: u8 = 6;
 const FAREWELL_PERIOD: Duration = Duration::from_millis(40);
 /// After this host has been held up, what lies in its socket tells nothing of other hosts' clocks.
@@ -551,10 +553,14 @@ impl Core {
 
     /// Someone knows a later run of this host, or another agent in this run.
     fn overtake(&mut self, run: u32) {
-        if !self.is_running() || self.is_renewal_due || !self.may_renew() {
+        if run.saturating_sub(self.me.epoch.run) > MAX_RUNS_AHEAD
+            || !self.is_running()
+            || self.is_renewal_due
+            || !self.may_renew()
+        {
             return;
         }
-        let Some(next) = run.checked_add(1) else { return };
+        let next = run.saturating_add(1);
         self.overtaken += 1;
         self.is_changed = true;
         self.me.epoch = Epoch { run: next, renewal: 0 };
@@ -573,6 +579,7 @@ impl Core {
             self.with_foca(|foca, effects| foca.announce(member, effects));
         }
         self.is_changed = true;
+        self.look_for_others();
     }
 
     // What is concluded.
@@ -679,4 +686,128 @@ fn introduction(opened: &Opened) -> Option<Introduction> {
     let introduction = Introduction::decode(&opened.payload)?;
     let Identity { host, epoch, .. } = &introduction.identity;
     (*host == opened.from && epoch.run == opened.run).then_some(introduction)
+}
+
+#[cfg(test)]
+mod tests {
+    use foca::{Codec, Header, Member as FocaMember, Message, State};
+
+    use super::*;
+    use crate::secret::Secret;
+
+    fn identity(host: u128) -> Identity {
+        Identity {
+            host: HostId::from_u128(host),
+            epoch: Epoch { run: 1, renewal: 0 },
+            cookie: Cookie(host as u64),
+            phase: Phase::Running,
+            address: format!("10.0.0.{host}:7052").parse().unwrap(),
+            name: format!("host-{host}").parse().unwrap(),
+        }
+    }
+
+    fn ring() -> Keyring {
+        Keyring::new(Secret::new([1; 32]))
+    }
+
+    fn core(at: At) -> Core {
+        let Identity { host, name, address, .. } = identity(1);
+        let config = Config {
+            cluster: "c".to_owned(),
+            host,
+            name,
+            address,
+            run: 1,
+            keyring: ring(),
+            remembered: Vec::new(),
+            settings: Settings::default(),
+        };
+        Core::new(config, [7; 32], at)
+    }
+
+    fn any_packet(me: &Identity, random: &mut fastrand::Rng) -> Vec<u8> {
+        let about = identity(random.u128(1..9));
+        let probe_number = random.u8(..);
+        let message = match random.u8(..8) {
+            0 => Message::Ping(probe_number),
+            1 => Message::Ack(probe_number),
+            2 => Message::PingReq { target: about, probe_number },
+            3 => Message::IndirectAck { target: about, probe_number },
+            4 => Message::ForwardedAck { origin: about, probe_number },
+            5 => Message::Announce,
+            6 => Message::TurnUndead,
+            _ => Message::Gossip,
+        };
+        let header = Header {
+            src: identity(random.u128(1..9)),
+            src_incarnation: random.u16(..),
+            dst: me.clone(),
+            message,
+        };
+        let mut bytes = Vec::new();
+        PacketCodec.encode_header(&header, &mut bytes).unwrap();
+        let members = random.u16(..6);
+        bytes.extend(members.to_be_bytes());
+        for _ in 0..members {
+            let state = [State::Alive, State::Suspect, State::Down][random.usize(..3)];
+            let mut about = identity(random.u128(1..9));
+            about.epoch.renewal = random.u32(..3);
+            let incarnation = [0, 1, u16::MAX][random.usize(..3)];
+            PacketCodec.encode_member(&FocaMember::new(about, incarnation, state), &mut bytes).unwrap();
+        }
+        for _ in 0..random.usize(..3) {
+            let at = random.usize(..bytes.len());
+            bytes[at] = random.u8(..);
+        }
+        if random.bool() {
+            bytes.truncate(random.usize(..bytes.len()));
+        }
+        bytes
+    }
+
+    #[test]
+    fn garbage_from_a_holder_of_the_secret_stops_nothing() {
+        let mut random = fastrand::Rng::with_seed(1);
+        let mut nonces = StdRng::seed_from_u64(1);
+        let mut at = At { now: Instant::now(), unix: 0 };
+        let mut core = core(at);
+        let mut sealer = Sealer::new(&ring(), "c", HostId::from_u128(2), 1, &mut nonces);
+        let from = identity(2).address;
+        for _ in 0..5_000 {
+            let kinds = [Kind::Hello, Kind::Welcome, Kind::Ready, Kind::Packet, Kind::Packet, Kind::Ping];
+            let kind = kinds[random.usize(..kinds.len())];
+            let payload = match kind {
+                Kind::Packet => any_packet(&core.me, &mut random),
+                _ => {
+                    let your_run = [0, 1, 2, u32::MAX][random.usize(..4)];
+                    let mut bytes =
+                        Introduction { identity: identity(2), your_run, your_cookie: Cookie(9) }.encode();
+                    let index = random.usize(..bytes.len());
+                    bytes[index] = random.u8(..);
+                    bytes
+                }
+            };
+            let datagram = sealer.seal(kind, core.me.cookie, 0, &payload, &mut nonces).unwrap();
+            at.now += Duration::from_millis(random.u64(..20));
+            core.receive(at, from, &datagram);
+            core.tick(at);
+            core.take_outputs();
+            assert!(core.next_tick() > at.now);
+        }
+        assert!(core.me.epoch.run < u32::MAX / 2, "no start is as far ahead as one of them said");
+        assert!(core.roster().get(HostId::from_u128(1)).is_some());
+    }
+
+    #[test]
+    fn time_stands_still_while_the_host_does() {
+        let start = Instant::now();
+        let at = |millis| At { now: start + Duration::from_millis(millis), unix: 0 };
+        let mut core = core(at(0));
+        core.tick(at(0));
+        core.tick(at(50));
+        let before = core.now;
+        core.tick(at(9_000));
+        assert!(core.now - before < Duration::from_millis(200), "{:?}", core.now - before);
+        assert!(core.next_tick() > at(9_000).now, "what is due next is due after the freeze");
+    }
 }

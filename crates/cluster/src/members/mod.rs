@@ -2,7 +2,7 @@
 //!
 //! [`Core`] is [`foca`]'s SWIM with what a cluster of agents needs besides. It has no clock, no socket and no thread:
 //! time, datagrams and commands come in, datagrams and a [`Roster`] come out, and 500 of them run in one test in
-//! virtual time. `service` drives it.
+//! virtual time. [`crate::service`] drives it.
 //!
 //! ```text
 //! datagram ─► Sealer ─┬─ Packet ───────────────► foca ─┐                    ┌─► Packet ─► Sealer ─► datagram
