@@ -396,12 +396,12 @@ impl Cluster {
         host.next = core.next_tick();
         self.wakes.insert((host.next, index));
         for (to, datagram) in sends {
-            self.send(index, to, datagram);
+            self.send(index, to, &datagram);
         }
         self.note_alarms(index);
     }
 
-    fn send(&mut self, from: usize, to: SocketAddr, datagram: Vec<u8>) {
+    fn send(&mut self, from: usize, to: SocketAddr, datagram: &[u8]) {
         assert!(datagram.len() <= 1_452, "a datagram fits into a frame");
         self.hosts[from].sent += datagram.len() as u64 + 28;
         let SocketAddr::V4(v4) = to else { panic!("{to}") };
@@ -411,7 +411,7 @@ impl Cluster {
             return;
         }
         if let Some(recording) = &mut self.recording {
-            recording.push((index, self.hosts[from].address, datagram.clone()));
+            recording.push((index, self.hosts[from].address, datagram.to_owned()));
         }
         let copies = if self.random.f64() < self.link.doubled { 2 } else { 1 };
         for _ in 0..copies {
@@ -422,7 +422,7 @@ impl Cluster {
             let micros = self.random.u64(start.as_micros() as u64..end.as_micros() as u64);
             self.added += 1;
             let at = self.now + Duration::from_micros(micros);
-            self.events.insert((at, self.added), (index, self.hosts[from].address, datagram.clone()));
+            self.events.insert((at, self.added), (index, self.hosts[from].address, datagram.to_owned()));
         }
     }
 
