@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use longshore_dns::DnsPorts;
 use longshore_docker::{DockerAddress, DockerClient, Watched, watch};
-use longshore_model::{ContainerId, ContainerRef, HostId, Problem, RouteTable, Subject, Transport};
+use longshore_model::{ContainerId, ContainerRef, HostId, HostInfo, Problem, RouteTable, Subject, Transport};
 use longshore_plan::{BalancerLocation, Readiness, RoutePlan, RouteSettings};
 use longshore_runtime::state::{DockerState, State, Writer};
 use longshore_runtime::{FollowerContext, OwnThread, Problems, Source, StatusBoard};
@@ -155,7 +155,13 @@ impl Agent {
         let (tried_set, tried) = signal::channel(false);
         let (observations, observed) = mpsc::unbounded_channel();
         let (told, told_feed) = mpsc::unbounded_channel();
-        let (writer, world, docker) = Writer::new(State::new(host, addresses), told);
+        let own = HostInfo {
+            name: settings.node.clone(),
+            addresses,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            ..HostInfo::default()
+        };
+        let (writer, world, docker) = Writer::new(State::new(host, own), told);
         let feed = Feed::new();
         let container_events = writer.events().subscribe();
         let traffic = engine.traffic();
