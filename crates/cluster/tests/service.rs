@@ -67,14 +67,14 @@ async fn three_agents_find_each_other_and_notice_what_becomes_of_them() {
         until(service, "whole", all).await;
     }
     three.stop(Departure::Restarting).await;
-    until(&one, "told of the restart", |roster| state(roster, 3) == Some(Restarting)).await;
+    until(&one, "informed about the restart", |roster| state(roster, 3) == Some(Restarting)).await;
     let three = third.start();
     let back = until(&two, "back in a new run", |roster| {
         roster.get(HostId::from_u128(3)).is_some_and(|member| member.state == Alive && member.epoch.run == 2)
     });
     back.await;
     three.stop(Departure::Left).await;
-    until(&one, "told of the leave", |roster| state(roster, 3) == Some(Left)).await;
+    until(&one, "informed about the leave", |roster| state(roster, 3) == Some(Left)).await;
     drop(two);
     until(&one, "dead without a goodbye", |roster| state(roster, 2) == Some(Dead)).await;
 }

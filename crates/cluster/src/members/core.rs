@@ -9,7 +9,8 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 
-use super::identity::{Epoch, HostName, Identity, Phase};
+use super::identity::{Epoch, Identity, Phase};
+use super::interface::{At, Command, Config, Departure, Output};
 use super::known::Known;
 use super::member::{Member, MemberState, mark_taken_names};
 use super::packet::{Introduction, PacketCodec};
@@ -17,7 +18,6 @@ use super::roster::Roster;
 use super::settings::Settings;
 use super::timers::{Due, Timers};
 use crate::seal::{Cookie, Kind, Opened, Sealer, Standing};
-use crate::secret::Keyring;
 
 /// How often foca's list is looked through: it does not tell of suspicion.
 const SCAN: Duration = Duration::from_millis(50);
@@ -39,72 +39,6 @@ const FAREWELLS: u8 = 6;
 const FAREWELL_PERIOD: Duration = Duration::from_millis(40);
 /// After this host has been held up, what lies in its socket tells nothing of other hosts' clocks.
 const CLOCK_PAUSE: Duration = Duration::from_secs(2);
-
-/// The time of an input.
-#[derive(Clone, Copy, Debug)]
-pub struct At {
-    /// The monotonic clock, which decides.
-    pub now: Instant,
-    /// The wall clock in seconds since 1970, which is only compared with other hosts'.
-    pub unix: u32,
-}
-
-/// What an agent says of itself, and how it joins.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// The name of the cluster: others' datagrams do not open.
-    pub cluster: String,
-    /// This host.
-    pub host: HostId,
-    /// Its name.
-    pub name: HostName,
-    /// Where the others reach its agent.
-    pub address: SocketAddr,
-    /// This run of the agent, higher than every one before.
-    pub run: u32,
-    /// The cluster's secrets.
-    pub keyring: Keyring,
-    /// Addresses of hosts that were members in the last run: asked while this host is alone.
-    pub remembered: Vec<SocketAddr>,
-    /// How fast members notice each other's silence.
-    pub settings: Settings,
-}
-
-/// What the agent orders.
-#[derive(Clone, Debug)]
-pub enum Command {
-    /// Replaces the addresses through which the cluster is joined.
-    Join(Vec<SocketAddr>),
-    /// Replaces the secrets.
-    Keyring(Keyring),
-    /// Says goodbye; [`Output::Stopped`] follows.
-    Stop(Departure),
-}
-
-/// How an agent goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Departure {
-    /// It comes back soon, and its containers run on.
-    Restarting,
-    /// It gives up its place.
-    Left,
-}
-
-/// What the core wants done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Output {
-    /// Send a datagram.
-    Send {
-        /// To whom.
-        to: SocketAddr,
-        /// What.
-        datagram: Vec<u8>,
-    },
-    /// Persist a higher run: the next start must use one above it.
-    SaveRun(u32),
-    /// The goodbye has been said.
-    Stopped,
-}
 
 /// What foca wants done.
 #[derive(Default)]
@@ -693,7 +627,7 @@ mod tests {
     use foca::{Codec, Header, Member as FocaMember, Message, State};
 
     use super::*;
-    use crate::secret::Secret;
+    use crate::secret::{Keyring, Secret};
 
     fn identity(host: u128) -> Identity {
         Identity {

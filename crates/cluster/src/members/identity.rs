@@ -7,7 +7,7 @@ use longshore_model::{DomainName, HostId, TextError};
 
 use crate::seal::Cookie;
 
-/// How many characters the name of a host may have: members are told of in groups that share one datagram.
+/// How many characters the name of a host may have: many members share one datagram.
 const MAX_NAME: usize = 63;
 
 /// The name of a host, unique in its cluster: a host name of at most 63 characters.

@@ -33,8 +33,8 @@
 //!   and an empty foca. Otherwise it would come back with the opinion that everybody else is dead.
 //! - A host that was held for dead must come back with a higher epoch. foca would renew by itself without a limit: a
 //!   clock that was set back, or a copied data directory, makes hundreds of renewals a second. Here the core renews,
-//!   eight times in five seconds at most; the run is a persisted counter, no clock; and who is told of a later run of
-//!   itself goes above it.
+//!   eight times in five seconds at most; the run is a persisted counter, no clock; and a host that
+//!   learns of a later run of itself goes above it.
 //! - Custom broadcasts that do not fit are queued for ever. There are none: digests and facts go over HTTP.
 //! - All members must agree on the size of packets: it is a constant.
 //! - After a freeze, timers that are long due would declare everybody dead whose answers lie unread in the socket. So
@@ -51,6 +51,7 @@
 
 mod core;
 mod identity;
+mod interface;
 mod known;
 mod member;
 mod packet;
@@ -59,8 +60,9 @@ mod roster;
 mod settings;
 mod timers;
 
-pub use self::core::{At, Command, Config, Core, Departure, Output};
+pub use self::core::Core;
 pub use identity::{Epoch, HostName};
+pub use interface::{At, Command, Config, Departure, Output};
 pub use member::{Member, MemberState};
 pub use roster::Roster;
 pub use settings::Settings;

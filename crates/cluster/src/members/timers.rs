@@ -64,7 +64,7 @@ impl Timers {
         Some(due)
     }
 
-    /// Removes all that belongs to foca: it begins anew.
+    /// Removes all that belongs to foca, which is replaced.
     pub(super) fn clear_foca(&mut self) {
         self.due.retain(|_, due| !matches!(due, Due::Foca(_)));
         self.forgetting.clear();

@@ -30,7 +30,7 @@
 //! They could as well drop them; and no single datagram keeps a dead host alive, since a probe's answer bears the
 //! probe's number.
 //!
-//! The time in the header, in seconds, decides nothing. It tells of clocks that differ, which certificates would mind.
+//! The time in the header, in seconds, decides nothing. It shows which clocks differ, which certificates would mind.
 
 mod window;
 
