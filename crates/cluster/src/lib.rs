@@ -5,7 +5,10 @@
 //!
 //! Deliberately absent: what should run where (`longshore-plan`), and what any follower does with a peer's facts.
 
+pub mod facts;
+pub mod identity;
 pub mod members;
+pub mod peer;
 pub mod seal;
 pub mod secret;
 pub mod service;
