@@ -79,7 +79,7 @@ impl Intake {
     }
 
     /// Returns the events that handlers receive for a Docker event: those that must have happened before it but were
-    /// not reported, then the event. Empty if it was reported before, if synthetic events stand for it, or if it is
+    /// not reported, then the event. Empty if it was reported before, if synthetic events replaced it, or if it is
     /// part of a health check. `health_check` is the command of the container's health check, `is` the container's
     /// current state.
     pub(crate) fn container(
@@ -95,7 +95,7 @@ impl Intake {
         }
         let known = self.reported.get(&event.container);
         if known.is_some_and(|known| event.at <= known.complete_until) {
-            tracing::debug!(%id, "a late event: synthetic ones stand for it");
+            tracing::debug!(%id, "dropping a late event: a synthetic one replaced it");
             return Vec::new();
         }
         let was_there =

@@ -35,9 +35,9 @@ const TOKEN: &str = "<token>";
 pub(crate) enum CredentialError {
     #[error("cannot read {}", path.display())]
     Read { path: PathBuf, source: ReadError },
-    #[error("{} is not as docker login writes it (line {line})", path.display())]
+    #[error("{} is not a valid Docker configuration (line {line})", path.display())]
     Config { path: PathBuf, line: usize },
-    #[error("the entry of {server} in {} is not as docker login writes it", path.display())]
+    #[error("the entry of {server} in {} is not valid", path.display())]
     Entry { path: PathBuf, server: String },
     #[error("cannot run the credential helper {program}")]
     Run { program: String, source: io::Error },

@@ -88,7 +88,7 @@ impl Master {
             tracing::info!(pid, "taking over the running HAProxy");
             return Some(found);
         }
-        tracing::warn!(pid, "stopping a running HAProxy: it has other arguments, or does not answer");
+        tracing::warn!(pid, "stopping a running HAProxy: its arguments differ, or it does not answer");
         found.stop(Duration::from_secs(2)).await;
         None
     }

@@ -15,7 +15,7 @@ use crate::settings::{Resolved, Started, resolve};
 use crate::succession::Succession;
 use crate::{FAILED, descriptors, dry_run, log, succession};
 
-/// The pause between attempts to take over again from a failed successor.
+/// The pause between attempts to resume after a successor failed.
 const TAKE_BACK_PAUSE: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(flags: &[OsString]) -> anyhow::Result<ExitCode> {
@@ -96,8 +96,8 @@ async fn until_signalled<T>(pass: impl Future<Output = Result<T, AgentError>>) -
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::select! {
         outcome = pass => Ok(outcome?),
-        _ = terminate.recv() => anyhow::bail!("SIGTERM ended the pass before everything was done"),
-        _ = interrupt.recv() => anyhow::bail!("SIGINT ended the pass before everything was done"),
+        _ = terminate.recv() => anyhow::bail!("SIGTERM interrupted the pass"),
+        _ = interrupt.recv() => anyhow::bail!("SIGINT interrupted the pass"),
     }
 }
 
@@ -128,12 +128,12 @@ pub(crate) async fn watch(
                 Ok(Reread { settings, fixed }) => agent.reload(&settings, &fixed),
                 Err(errors) => agent.reject_settings(&errors.0.iter().map(Problem::from).collect::<Vec<_>>()),
             },
-            () = &mut outdated => return Err(begin_again(agent).await),
+            () = &mut outdated => return Err(restart(agent).await),
             _ = replace.recv() => match reread() {
                 Err(errors) => tracing::error!("{errors}; no successor is started"),
                 Ok(_) if agent.outlived_by_balancer() => match succession::try_out().await {
-                    Ok(()) => return Err(begin_again(agent).await),
-                    Err(error) => tracing::error!("cannot start a successor: {error:#}; this agent stays"),
+                    Ok(()) => return Err(restart(agent).await),
+                    Err(error) => tracing::error!("cannot start a successor: {error:#}; this agent keeps running"),
                 },
                 Ok(_) => successor.start(agent.dns_ports()),
             },
@@ -172,9 +172,9 @@ pub(crate) async fn watch(
 async fn take_back(agent: &mut Agent) {
     loop {
         match agent.take_over().await {
-            Ok(()) => return tracing::info!("took over again from the successor that failed"),
+            Ok(()) => return tracing::info!("resumed after the successor failed"),
             Err(error) => {
-                tracing::error!("cannot take over again from the successor that failed: {error}; retrying");
+                tracing::error!("cannot resume after the successor failed: {error}; retrying");
             }
         }
         tokio::time::sleep(TAKE_BACK_PAUSE).await;
@@ -194,7 +194,7 @@ async fn begin(settings: Settings) -> Result<Agent, AgentError> {
 }
 
 /// Replaces the process with a new run of its program; returns only if that fails.
-async fn begin_again(agent: Agent) -> anyhow::Error {
+async fn restart(agent: Agent) -> anyhow::Error {
     let ports = agent.dns_ports();
     match agent.leave().await {
         Ok(_) => succession::exec(ports),

@@ -89,8 +89,8 @@ pub(crate) async fn try_out() -> anyhow::Result<()> {
     let path = program();
     let mut command = tokio::process::Command::new(&path);
     command.arg("--help").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
-    let status = timeout(TRIAL, command.status()).await.context("it does not exit")??;
-    anyhow::ensure!(status.success(), "{} --help fails: {status}", path.display());
+    let status = timeout(TRIAL, command.status()).await.context("it did not exit")??;
+    anyhow::ensure!(status.success(), "{} --help failed: {status}", path.display());
     Ok(())
 }
 
@@ -134,7 +134,7 @@ impl Succession {
                 tracing::info!(pid = child.id(), "successor started");
                 self.child = Some(child);
             }
-            Err(error) => tracing::error!(%error, "cannot start a successor; this agent stays"),
+            Err(error) => tracing::error!(%error, "cannot start a successor; this agent keeps running"),
         }
     }
 
@@ -171,7 +171,7 @@ impl Succession {
                 format!("it did not take over within {} s", HANDOVER_TIMEOUT.as_secs())
             }
         };
-        tracing::error!(why, "the successor failed; this agent stays");
+        tracing::error!(why, "the successor failed; this agent keeps running");
         self.child = None;
         Some(self.deadline.take().is_some())
     }

@@ -49,7 +49,7 @@ impl Problems {
         let of = |problem: &Problem| (problem.subject.clone(), problem.key.clone());
         let reworded: BTreeSet<_> = new.into_iter().map(of).collect();
         for problem in before.difference(&problems).filter(|problem| !reworded.contains(&of(problem))) {
-            tracing::info!("no longer: {problem}");
+            tracing::info!("resolved: {problem}");
         }
         board.insert(source, problems);
         let all: usize = board.values().map(BTreeSet::len).sum();

@@ -126,7 +126,7 @@ fn publish(report: &Report, quick: bool) -> anyhow::Result<()> {
     let section = report.section(&machine::facts(), &machine::today());
     println!("\n{section}");
     if quick {
-        println!("A quick look: docs/benchmarks.md stays as it is.");
+        println!("Quick run: docs/benchmarks.md is unchanged.");
         return Ok(());
     }
     let path = workspace::root().join("docs/benchmarks.md");

@@ -69,10 +69,10 @@ fn report(measured: &[Vec<Asked>], rounds: usize, seconds: usize) -> Report {
     });
     Report {
         name: "p9",
-        title: "P9: requests a second through the balancer, one thread".into(),
+        title: "P9: requests per second through the balancer, one thread".into(),
         method: format!(
             "One nginx worker that answers 200 from memory, behind each balancer in turn; `wrk -t1 -c{CONNECTIONS} \
-             -d{seconds}s --latency`, {rounds} rounds, medians of the rounds and of each round's ratio to HAProxy. One \
+             -d{seconds}s --latency`, {rounds} rounds, medians over the rounds, also of the ratio to HAProxy in each round. One \
              worker thread each: `--workers 1`, `nbthread 1`, `worker_processes 1`. The route leads to a container on the \
              host's network."
         ),

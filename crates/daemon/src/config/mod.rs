@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use balancer::{BalancerSettings, EngineSettings};
-pub use handlers::{Definition, HandlerSettings, Said, Value};
+pub use handlers::{Definition, HandlerSettings, Setting, Value};
 pub use longshore_dns::DnsSettings;
 pub use longshore_docker::{DockerAddress, DockerAddressError, DockerSettings};
 use longshore_model::{Problem, PublishJob};

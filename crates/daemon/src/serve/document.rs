@@ -20,7 +20,7 @@ use super::{
 #[openapi(
     info(
         title = "Longshore",
-        description = "What one agent knows of its host's containers, and what it makes of it. Every error has a JSON body, \
+        description = "The containers, routes, names, handlers and problems of one agent. Every error has a JSON body, \
                        `{\"error\": \"…\"}`, which names the cause and the next step.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
@@ -28,11 +28,11 @@ use super::{
     security((), ("token" = [])),
     tags(
         (name = "containers", description = "The containers of the agent's host."),
-        (name = "routes", description = "What the balancer carries, and why."),
-        (name = "names", description = "What the agent's DNS server answers."),
+        (name = "routes", description = "The routes in force, and which container receives a request."),
+        (name = "names", description = "The names that the agent's DNS server answers."),
         (name = "handlers", description = "Scripts, plugins and webhooks, and their deliveries."),
-        (name = "problems", description = "What was asked for and is not done."),
-        (name = "events", description = "What happens, as it happens."),
+        (name = "problems", description = "What is configured but not done, and why."),
+        (name = "events", description = "Events as they happen."),
         (name = "agent", description = "The agent itself: status, followers, probes and metrics.")
     ),
     modifiers(&Token)
@@ -109,7 +109,7 @@ fn shared_responses() -> Vec<Shared> {
         .schema(Some(ObjectBuilder::new().schema_type(Type::String).build()))
         .description(Some("How to authenticate: `Bearer`."))
         .build();
-    let unauthorized = error("The agent wants its token, and the request has none, or another.");
+    let unauthorized = error("The agent requires a token, and the request has none or a wrong one.");
     let shared = |status, name, response: ResponseBuilder, applies: fn(&HttpMethod, &Operation) -> bool| {
         let response = response.build();
         Shared { status, name, response, applies }
@@ -117,8 +117,8 @@ fn shared_responses() -> Vec<Shared> {
     vec![
         shared("400", "BadRequest", error("A parameter, or the body's JSON, is malformed."), has_query),
         shared("401", "Unauthorized", unauthorized.header("WWW-Authenticate", challenge), is_guarded),
-        shared("403", "Forbidden", error("A page of another site sent the request."), changes),
-        shared("405", "MethodNotAllowed", error("The method is not one of those in `Allow`."), always),
+        shared("403", "Forbidden", error("The request comes from another site."), changes),
+        shared("405", "MethodNotAllowed", error("The method is not allowed: see `Allow`."), always),
         shared("408", "RequestTimeout", error("The body did not arrive in time."), has_body),
         shared("413", "ContentTooLarge", error("The body is too large."), has_body),
         shared("415", "UnsupportedMediaType", error("The body is not `application/json`."), has_body),
@@ -128,12 +128,7 @@ fn shared_responses() -> Vec<Shared> {
             error("The `Host` is a name other than `localhost`."),
             is_guarded,
         ),
-        shared(
-            "422",
-            "UnprocessableContent",
-            error("The body's JSON is not what the operation takes."),
-            has_body,
-        ),
+        shared("422", "UnprocessableContent", error("The body's JSON does not match the schema."), has_body),
         shared(
             "503",
             "Unavailable",

@@ -25,7 +25,7 @@ use crate::client;
 pub(super) enum ConnectError {
     #[error("cannot connect")]
     Connect(#[source] Error),
-    #[error("cannot ask for its time")]
+    #[error("cannot read its clock")]
     Info(#[source] Error),
 }
 
@@ -109,7 +109,7 @@ impl Shell<'_> {
             match effect {
                 Effect::Observe(observation) => {
                     if self.watched.tell(observation).is_err() {
-                        return Some("the agent ends".to_owned());
+                        return Some("the agent is shutting down".to_owned());
                     }
                 }
                 Effect::Show(id, shown) => self.watched.docker.inspections().show(id, shown),

@@ -30,7 +30,7 @@ Exit codes:
   3  no agent answered
   4  route explain: no container receives the request";
 
-/// Watches a Docker host's containers and makes everything around them follow.
+/// Watches a Docker host's containers and keeps everything around them in step.
 #[derive(Debug, Parser)]
 #[command(name = "longshore", version, after_help = AFTER_HELP, arg_required_else_help = true)]
 struct Cli {
@@ -60,7 +60,7 @@ pub(crate) enum Command {
     /// List the names that the DNS server knows.
     #[command(subcommand)]
     Name(NameCommand),
-    /// List problems: what was asked for and is not done, and why.
+    /// List problems: what is configured but not done, and why.
     #[command(subcommand)]
     Problem(ProblemCommand),
     /// Show events of containers and routes.

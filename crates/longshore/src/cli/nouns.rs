@@ -24,7 +24,7 @@ pub(crate) enum ContainerCommand {
         after_help = "Example:\n  longshore container ls --format '{{ name }} {{ state }}'"
     )]
     Ls(List),
-    /// Show all that the agent knows of containers, as JSON.
+    /// Show everything that the agent knows about containers, as JSON.
     #[command(after_help = "Example:\n  longshore container inspect wp1")]
     Inspect(Inspect),
 }

@@ -61,9 +61,9 @@ fn find<'a>(containers: &'a [Container], text: &str) -> anyhow::Result<&'a Conta
     let mut begin = containers.iter().filter(|container| !text.is_empty() && container.id.starts_with(text));
     match (begin.next(), begin.next()) {
         (Some(container), None) => Ok(container),
-        (Some(_), Some(_)) => bail!("several containers have an ID that begins with {text}: give more of it"),
+        (Some(_), Some(_)) => bail!("ambiguous ID {text}: several containers' IDs begin with it"),
         (None, _) => {
-            bail!("no such container: {text} (`longshore container ls` lists those that the agent knows)")
+            bail!("no such container: {text} (see `longshore container ls`)")
         }
     }
 }

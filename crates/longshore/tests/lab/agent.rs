@@ -84,8 +84,8 @@ async fn an_agent_takes_back_what_a_successor_lost() -> TestResult {
     let _taken = host.inside(async { tokio::net::TcpListener::bind("127.0.0.1:7099").await }).await??;
     replace(&program, &format!("#!/bin/sh\nexec {real} \"$@\" --listen 127.0.0.1:7099\n"))?;
     agent.sigusr2();
-    eventually_within(Duration::from_secs(60), "the agent took over again", async || {
-        agent.log().contains("took over again")
+    eventually_within(Duration::from_secs(60), "the agent resumed", async || {
+        agent.log().contains("resumed after the successor failed")
     })
     .await;
     assert_eq!(status(host, "b.test", "/").await, 200);

@@ -721,7 +721,7 @@ async fn a_full_disk_holds_up_no_delivery_and_is_a_problem_until_there_is_room()
     // While open, it would keep its space.
     drop(file);
     let mut turn = 0;
-    while !agent.cli(&["problems"]).await?.contains("cannot be written down") {
+    while !agent.cli(&["problems"]).await?.contains("cannot be written to the journal") {
         assert!(turn < 200, "the journal is full, and no problem says so: {}", agent.log());
         turn += 1;
         web.rename(&format!("turn-{turn}")).await?;
@@ -733,7 +733,10 @@ async fn a_full_disk_holds_up_no_delivery_and_is_a_problem_until_there_is_room()
     assert_eq!(folder.heard("all").len(), turn + 1);
     std::fs::remove_file(&filler)?;
     eventually("with room again there is no problem", async || {
-        agent.cli(&["problems"]).await.is_ok_and(|problems| !problems.contains("cannot be written down"))
+        agent
+            .cli(&["problems"])
+            .await
+            .is_ok_and(|problems| !problems.contains("cannot be written to the journal"))
     })
     .await;
     Ok(())
