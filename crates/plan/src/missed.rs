@@ -287,6 +287,8 @@ fn differences(reported: &LastReported, is: &Container, missed: &mut Vec<MissedE
         if is.health != reported.health && matches!(is.health, Health::Healthy | Health::Unhealthy) {
             missed.push(MissedEvent::with("health_status", "health_status", is.health.to_string()));
         }
+    }
+    if phase(is).is_alive() {
         join(&reported.networks, &networks(is), missed);
     }
 }
