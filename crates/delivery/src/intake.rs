@@ -193,7 +193,7 @@ impl Intake {
         }
         let reported = match (is, known) {
             (Some(is), known) => {
-                // These events do not tell a paused container's health; it is told once the container runs again.
+                // A paused container's health is not told until it runs again.
                 let health = known.map_or(Health::None, |known| known.health);
                 let mut reported = LastReported { health, complete_until: until, ..all_reported(is) };
                 missed.iter().for_each(|missed| report_missed(&mut reported, missed, until));

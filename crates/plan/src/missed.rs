@@ -30,11 +30,13 @@ impl MissedEvent {
 
 /// Returns the report that would exist if every event of this container had been reported.
 pub fn all_reported(container: &Container) -> LastReported {
+    let phase = phase(container);
     LastReported {
         facts: Arc::new(facts(container)),
-        phase: phase(container),
+        phase,
         started: container.started,
-        health: container.health,
+        // Docker calls a container with a health check unhealthy while it does not run, and reports no event.
+        health: if phase == Phase::Running { container.health } else { Health::None },
         networks: networks(container),
         complete_until: 0,
         as_listed: false,
