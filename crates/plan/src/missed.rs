@@ -35,8 +35,8 @@ pub fn all_reported(container: &Container) -> LastReported {
         facts: Arc::new(facts(container)),
         phase,
         started: container.started,
-        // Docker calls a container with a health check unhealthy while it does not run, and reports no event.
-        health: if phase == Phase::Running { container.health } else { Health::None },
+        // Docker calls a container with a health check unhealthy once it has ended, and reports no event.
+        health: if phase.is_alive() { container.health } else { Health::None },
         networks: networks(container),
         complete_until: 0,
         as_listed: false,
@@ -285,10 +285,9 @@ fn differences(reported: &LastReported, is: &Container, missed: &mut Vec<MissedE
         }
         _ => {}
     }
-    if phase(is) == Phase::Running {
-        if is.health != reported.health && matches!(is.health, Health::Healthy | Health::Unhealthy) {
-            missed.push(MissedEvent::with("health_status", "health_status", is.health.to_string()));
-        }
+    let is_told = matches!(is.health, Health::Healthy | Health::Unhealthy);
+    if phase(is) == Phase::Running && is_told && is.health != reported.health {
+        missed.push(MissedEvent::with("health_status", "health_status", is.health.to_string()));
     }
     if phase(is).is_alive() {
         join(&reported.networks, &networks(is), missed);
