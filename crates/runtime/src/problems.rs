@@ -14,6 +14,8 @@ pub enum Source {
     Docker,
     /// Containers that Docker refuses to inspect.
     Inspections,
+    /// Docker's lists, when they cannot be read.
+    Lists,
     /// The routes: labels, frontends and the balancer as a whole.
     Routes,
     /// The journal of deliveries.
