@@ -7,13 +7,14 @@ use std::time::Duration;
 use longshore_daemon::config::Settings;
 use longshore_daemon::{Agent, AgentError, Pass, Start};
 use longshore_model::{Problem, Subject};
+use longshore_runtime::descriptors;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config_error::ConfigErrors;
 use crate::output::{Terminal, print};
 use crate::settings::{Resolved, Started, resolve};
 use crate::succession::Succession;
-use crate::{FAILED, descriptors, dry_run, log, succession};
+use crate::{FAILED, dry_run, log, succession};
 
 /// The pause between attempts to take over again from a failed successor.
 const TAKE_BACK_PAUSE: Duration = Duration::from_secs(1);
@@ -108,7 +109,7 @@ pub(crate) async fn watch(
     reread: impl Fn() -> Result<Reread, ConfigErrors>,
     outdated: impl Future<Output = ()>,
 ) -> anyhow::Result<ExitCode> {
-    descriptors::raise_limit();
+    descriptors::raise_limit(succession::initial_limit());
     let mut outdated = std::pin::pin!(outdated);
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

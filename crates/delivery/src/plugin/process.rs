@@ -6,6 +6,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use longshore_runtime::descriptors;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
@@ -102,7 +103,8 @@ impl Process {
         let (program, arguments) = command.split_first().ok_or_else(empty)?;
         // Registered before the start, to miss no exit.
         let endings = unix::signal(SignalKind::child())?;
-        let mut child = Command::new(program)
+        let mut command = Command::new(program);
+        command
             .args(arguments)
             .env_clear()
             .envs(inherited(std::env::vars_os()))
@@ -113,8 +115,8 @@ impl Process {
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             // Its own group: all that it starts ends with it, and Ctrl-C in a terminal reaches only the agent.
-            .process_group(0)
-            .spawn()?;
+            .process_group(0);
+        let mut child = descriptors::spawn(&mut command)?;
         let pid = child.id().and_then(|id| Pid::from_raw(id.cast_signed())).ok_or(io::ErrorKind::NotFound)?;
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let group = Group { child, pid, endings, reaped: false };
