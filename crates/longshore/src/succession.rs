@@ -160,9 +160,17 @@ impl Succession {
         self.deadline = Some(Instant::now() + HANDOVER_TIMEOUT);
     }
 
-    /// Returns the successor's process.
-    pub(crate) fn pid(&self) -> Option<u32> {
-        self.child.as_ref().and_then(Child::id)
+    /// Returns the process of the successor that was handed what it asked for: SIGTERM then comes from it.
+    pub(crate) fn heir(&self) -> Option<u32> {
+        self.deadline.and(self.child.as_ref()).and_then(Child::id)
+    }
+
+    /// Ends a successor that waits for its handover, as the agent ends before it.
+    pub(crate) fn give_up(&self) {
+        let pid = self.child.as_ref().and_then(Child::id).filter(|_| self.is_awaited());
+        if let Some(pid) = pid.and_then(|pid| Pid::from_raw(pid.cast_signed())) {
+            let _ = kill_process(pid, Signal::TERM);
+        }
     }
 
     /// Resolves when the successor has failed; returns whether it had been handed anything. Pends while there
