@@ -130,6 +130,26 @@ async fn an_agent_takes_back_what_a_successor_lost() -> TestResult {
 }
 
 #[tokio::test]
+async fn an_agent_that_is_stopped_before_its_handover_ends_with_its_successor() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let folder = tempfile::tempdir()?;
+    let (program, started) = (folder.path().join("longshore"), folder.path().join("started"));
+    std::fs::copy(env!("CARGO_BIN_EXE_longshore"), &program)?;
+    let mut agent = Agent::on(lab.host(0)).binary(&program).start().await?;
+    replace(&program, &format!("#!/bin/sh\necho $$ > {}\nexec sleep 1000\n", started.display()))?;
+    agent.sigusr2();
+    let command = || {
+        let successor = std::fs::read_to_string(&started).ok()?;
+        std::fs::read_to_string(format!("/proc/{}/cmdline", successor.trim())).ok()
+    };
+    eventually("a successor starts", async || command().is_some_and(|line| line.contains("sleep"))).await;
+    agent.sigterm();
+    assert!(agent.ended_within(Duration::from_secs(10)).await?.success());
+    eventually("the successor has ended", async || command().is_none_or(|line| line.is_empty())).await;
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_dry_run_shows_everything_that_would_be_done() -> TestResult {
     let lab = Lab::up(1).await?;
     let host = lab.host(0);
