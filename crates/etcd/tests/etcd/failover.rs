@@ -104,14 +104,12 @@ async fn relay(
 ) -> std::io::Result<()> {
     let ((mut questions, mut client), (mut answers, mut etcd)) = (client.into_split(), etcd.into_split());
     let answering = async {
-        let mut buffer = [0; 4096];
-        loop {
-            let count = answers.read(&mut buffer).await?;
-            if count == 0 || is_muted.wait_for(|muted| !muted).await.is_err() {
-                return client.shutdown().await;
-            }
-            client.write_all(&buffer[..count]).await?;
+        let mut buffer = Vec::new();
+        while answers.read_buf(&mut buffer).await? > 0 && is_muted.wait_for(|muted| !muted).await.is_ok() {
+            client.write_all(&buffer).await?;
+            buffer.clear();
         }
+        client.shutdown().await
     };
     tokio::try_join!(tokio::io::copy(&mut questions, &mut etcd), answering).map(drop)
 }
