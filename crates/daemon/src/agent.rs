@@ -342,19 +342,42 @@ impl Agent {
         self.lock = None;
     }
 
-    /// Takes back what was handed over to a successor that failed.
-    ///
-    /// # Errors
-    /// [`AgentError::DataDir`] or [`AgentError::Listen`] while they are not free.
-    pub async fn take_over(&mut self) -> Result<(), AgentError> {
+    /// Takes over what a predecessor handed over: everything, or nothing yet.
+    async fn take_over(&mut self) -> Result<(), AgentError> {
         let lock = data_dir::take(&self.started.data_dir)?;
         let listener = listen(&self.started).await?;
+        self.deliver(lock);
+        self.serve(listener);
+        Ok(())
+    }
+
+    /// Takes back what was handed over to a successor that failed, as far as it is free; may be repeated.
+    ///
+    /// # Errors
+    /// [`AgentError::DataDir`] while another agent has the data directory; nothing is taken back then.
+    /// [`AgentError::Listen`] while another process has the API's port; everything else is taken back.
+    pub async fn take_back(&mut self) -> Result<(), AgentError> {
+        if self.lock.is_none() {
+            let lock = data_dir::take(&self.started.data_dir)?;
+            self.deliver(lock);
+        }
+        if self.serving.is_none() {
+            let listener = listen(&self.started).await?;
+            self.serve(listener);
+        }
+        Ok(())
+    }
+
+    /// Delivers from the journal in the data directory, which `lock` holds.
+    fn deliver(&mut self, lock: std::fs::File) {
         self.lock = Some(lock);
         self.services.take_over(&self.started.data_dir);
+    }
+
+    fn serve(&mut self, listener: Option<TcpListener>) {
         self.serving_stop = self.stop.child_token();
         let (api, stop) = (self.api.clone(), self.serving_stop.clone());
         self.serving = listener.map(|listener| spawn(api.serve(listener, stop)));
-        Ok(())
     }
 
     /// Returns the DNS server's open ports, for a successor: queries wait in them until it answers.
@@ -405,19 +428,25 @@ impl Agent {
         }
     }
 
-    /// Accepts no new work, drains open work within `grace` (the setting, if `None`), and ends. Releases the
-    /// API's port and the data directory at once.
+    /// Accepts no new work, drains open work within `grace` (the setting, if `None`), and ends. Meanwhile, releases
+    /// the API's port and the data directory as soon as deliveries have ended.
     pub async fn stop(self, grace: Option<Duration>) {
         self.stop.cancel();
-        let (balancing, ()) = tokio::join!(self.balancing, self.services.stop());
-        drop(self.lock);
-        if let Some(serving) = self.serving {
-            // An open event stream never ends by itself.
-            let _ = tokio::time::timeout(LAST_ANSWERS, serving).await;
-        }
-        if let Ok(follower) = balancing {
-            follower.into_engine().drain(grace.unwrap_or(self.grace)).await;
-        }
+        let grace = grace.unwrap_or(self.grace);
+        let balancer = async {
+            if let Ok(follower) = self.balancing.await {
+                follower.into_engine().drain(grace).await;
+            }
+        };
+        let others = async {
+            self.services.stop().await;
+            drop(self.lock);
+            if let Some(serving) = self.serving {
+                // An open event stream never ends by itself.
+                let _ = tokio::time::timeout(LAST_ANSWERS, serving).await;
+            }
+        };
+        tokio::join!(balancer, others);
     }
 }
 

@@ -13,8 +13,8 @@ use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bollard::auth::DockerCredentials;
-use longshore_runtime::ProcessGroup as Group;
 use longshore_runtime::files::{Guard, ReadError, read_soon};
+use longshore_runtime::{ProcessGroup as Group, descriptors};
 use serde::Deserialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
@@ -150,7 +150,7 @@ async fn ask(program: &str, server: &str) -> Result<Option<DockerCredentials>, C
     let mut command = Command::new(program);
     command.arg("get").process_group(0);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut child = command.spawn().map_err(failed)?;
+    let mut child = descriptors::spawn(&mut command).map_err(failed)?;
     let (input, output) = (child.stdin.take(), child.stdout.take());
     let mut group = Group::led_by(child);
     let answering = async {

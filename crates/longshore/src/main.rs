@@ -4,7 +4,6 @@ mod balancer;
 mod cli;
 mod config_check;
 mod config_error;
-mod descriptors;
 mod dry_run;
 mod environment;
 mod file;

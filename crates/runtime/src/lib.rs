@@ -9,6 +9,7 @@
 //! (`longshore-plan`).
 
 pub mod backoff;
+pub mod descriptors;
 pub mod files;
 mod follow;
 mod inspect;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use longshore_model::ContainerId;
 use longshore_plan::openvswitch::{Attachment, Mark, Port};
-use longshore_runtime::ProcessGroup as Group;
+use longshore_runtime::{ProcessGroup as Group, descriptors};
 use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
@@ -174,7 +174,7 @@ impl OpenVswitch {
         let mut command = Command::new(program);
         command.args(line).envs(self.docker.iter().cloned()).env("LC_ALL", "C").process_group(0);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().map_err(|error| match error.kind() {
+        let mut child = descriptors::spawn(&mut command).map_err(|error| match error.kind() {
             ErrorKind::NotFound => {
                 format!("{program} is not installed (on Debian: apt-get install openvswitch-switch)")
             }

@@ -6,7 +6,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use longshore_runtime::ProcessGroup;
+use longshore_runtime::{ProcessGroup, descriptors};
 use rustix::process::Signal;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{ChildStdin, Command};
@@ -62,7 +62,8 @@ impl Process {
     ) -> io::Result<Self> {
         let empty = || io::Error::new(io::ErrorKind::InvalidInput, "its command is empty");
         let (program, arguments) = command.split_first().ok_or_else(empty)?;
-        let mut child = Command::new(program)
+        let mut command = Command::new(program);
+        command
             .args(arguments)
             .env_clear()
             .envs(inherited(std::env::vars_os()))
@@ -72,8 +73,8 @@ impl Process {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             // Its own group: all that it starts ends with it, and Ctrl-C in a terminal reaches only the agent.
-            .process_group(0)
-            .spawn()?;
+            .process_group(0);
+        let mut child = descriptors::spawn(&mut command)?;
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let group = ProcessGroup::led_by(child);
         let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {

@@ -16,7 +16,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use longshore_api::HandlerCall;
-use longshore_runtime::ProcessGroup as Group;
+use longshore_runtime::{ProcessGroup as Group, descriptors};
 use serde_json::value::RawValue;
 use tokio::io::AsyncWriteExt;
 use tokio::process::{ChildStdin, Command};
@@ -44,7 +44,8 @@ pub(crate) struct Script {
 
 impl Script {
     pub(crate) async fn deliver(&self, attempt: &Attempt<'_>) -> Result<(), Failure> {
-        let mut child = self.command(attempt).spawn().map_err(|error| self.not_started(&error))?;
+        let started = descriptors::spawn(&mut self.command(attempt));
+        let mut child = started.map_err(|error| self.not_started(&error))?;
         let stdin = child.stdin.take();
         let name = attempt.handler.name.as_str();
         let mut out = Output::new(name, "stdout", child.stdout.take());
