@@ -42,7 +42,7 @@ impl<'a> Reader<'a> {
         let before = self.broken;
         let text = self.text(key);
         if text.is_none() && self.broken == before {
-            self.wrong(None, key, format!("missing in [params]: the handler does not run"), None);
+            self.wrong(None, key, "missing in [params]: the handler does not run".to_owned(), None);
         }
         text
     }
