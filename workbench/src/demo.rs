@@ -149,9 +149,9 @@ async fn show(ground: &Ground, binary: &Path, once: bool) -> anyhow::Result<()> 
         let mut containers = start(ground, port).await?;
         until_routed(ground, port).await?;
         requests(ground, port).await?;
-        println!("\n$ longshore routes\n{}", agent.cli(&["routes"]).await?);
+        println!("\n$ longshore route ls\n{}", agent.cli(&["route", "ls"]).await?);
         let target = format!("{SITE}:{port}/api/hello");
-        println!("$ longshore explain route {target}\n{}", agent.cli(&["explain", "route", &target]).await?);
+        println!("$ longshore route explain {target}\n{}", agent.cli(&["route", "explain", &target]).await?);
         if !once {
             next(ground, binary, &api, port);
             until_interrupted().await?;

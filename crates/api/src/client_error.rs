@@ -33,7 +33,7 @@ pub enum ClientError {
         seconds: u64,
     },
     /// The answer broke off, or is longer than 64 MiB.
-    #[error("the answer of the agent at {address} broke off: {cause}")]
+    #[error("the connection to the agent at {address} broke during its answer: {cause}")]
     Body {
         /// The agent's address.
         address: String,

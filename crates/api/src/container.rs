@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 /// One container of any host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Container {
-    /// Docker's id, whole.
+    /// Docker's full id.
     pub id: String,
     /// Docker's name.
     pub name: String,
@@ -19,11 +19,11 @@ pub struct Container {
     pub state: String,
     /// `none`, `starting`, `healthy` or `unhealthy`.
     pub health: String,
-    /// Whether it was sent its stop signal and has not ended yet.
+    /// Whether it was sent its stop signal and is still running.
     pub stopping: bool,
     /// Its address in each of its networks.
     pub networks: BTreeMap<String, String>,
-    /// Ports that its host publishes.
+    /// Ports that are published on the host.
     pub published: Vec<PublishedPort>,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
@@ -37,7 +37,7 @@ pub struct Container {
     pub exit_code: Option<i64>,
 }
 
-/// A port that a host publishes.
+/// A port that is published on the host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PublishedPort {
     /// The port inside the container.

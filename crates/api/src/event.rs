@@ -10,36 +10,36 @@ use crate::Route;
 pub enum Event {
     /// Docker reported something about a container.
     Container(ContainerEvent),
-    /// A route is not what it was.
+    /// A route changed.
     Route(RouteEvent),
-    /// Events are missing: the reader was too slow, or goes on after an event of an earlier run of the agent.
+    /// Events are missing: the reader was too slow, or resumed after an event of an earlier run of the agent.
     Lagged {
-        /// How many, where that is known.
+        /// How many, if known.
         missed: Option<u64>,
     },
 }
 
-/// What happened to a container.
+/// An event of a container.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ContainerEvent {
     /// The container's id.
     pub container: String,
-    /// Its name; empty where neither Docker nor the agent knows it.
+    /// Its name; empty if neither Docker nor the agent knows it.
     pub name: String,
-    /// Docker's word: `create`, `start`, `kill`, `die`, `pause`, `unpause`, `rename`, `health_status`,
+    /// The event, as Docker names it: `create`, `start`, `kill`, `die`, `pause`, `unpause`, `rename`, `health_status`,
     /// `destroy`, `connect`, `disconnect`, …
     pub action: String,
-    /// When, by Docker's clock, as RFC 3339 in UTC: `2026-11-21T17:34:00.123456789Z`.
+    /// When it happened, by Docker's clock, as RFC 3339 in UTC: `2026-11-21T17:34:00.123456789Z`.
     #[schema(format = DateTime)]
     pub at: String,
 }
 
-/// What became of a route.
+/// A change of a route.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RouteEvent {
     /// Its frontend, host and prefix: `http:80 wp1.example.com/`.
     pub key: String,
-    /// The route as it is, or nothing if it is gone.
+    /// The route now, or null if it was removed.
     pub route: Option<Route>,
 }
 

@@ -1,83 +1,83 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Something that the agent keeps like the containers: routes, sidecars, DNS names, published keys, ports of Open vSwitch.
+/// Something that the agent keeps in step with the containers, such as routes, sidecars or DNS names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Follower {
-    /// What it keeps: `routes`, `sidecars`, `dns`, `publisher`, `openvswitch`.
+    /// What it manages: `routes`, `sidecars`, `dns`, `publisher` or `openvswitch`.
     pub name: String,
-    /// The handler that asks for it; absent where the settings do.
+    /// The handler that configures it; absent if the settings do.
     pub handler: Option<String>,
-    /// The pass that is being made.
+    /// The pass in progress.
     pub current: Option<CurrentPass>,
-    /// The pass that ended last.
+    /// The last finished pass.
     pub last: Option<LastPass>,
-    /// The pass that is due even if nothing changes.
+    /// The next pass that is scheduled, whether or not anything changes.
     pub next: Option<NextPass>,
-    /// How many passes have ended.
+    /// How many passes have finished.
     pub passes: u64,
 }
 
-/// A pass that is being made.
+/// A pass in progress.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CurrentPass {
-    /// When it began, as RFC 3339 in UTC.
+    /// When it started, as RFC 3339 in UTC.
     #[schema(format = DateTime)]
     pub at: String,
-    /// Why.
+    /// Why it started.
     pub cause: PassCause,
 }
 
-/// A pass that ended.
+/// A finished pass.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LastPass {
-    /// When it began, as RFC 3339 in UTC.
+    /// When it started, as RFC 3339 in UTC.
     #[schema(format = DateTime)]
     pub at: String,
-    /// Why.
+    /// Why it started.
     pub cause: PassCause,
     /// How long it took, in milliseconds.
     pub took_ms: u64,
-    /// How far it came.
+    /// How much of it succeeded.
     pub reached: PassReached,
     /// How many problems it found.
     pub problems: usize,
 }
 
-/// A pass that is due even if nothing changes.
+/// A pass that is scheduled, whether or not anything changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct NextPass {
-    /// When, as RFC 3339 in UTC.
+    /// When it is due, as RFC 3339 in UTC.
     #[schema(format = DateTime)]
     pub at: String,
     /// Why: `retry` or `due`.
     pub cause: PassCause,
 }
 
-/// Why a pass is made.
+/// Why a pass runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PassCause {
-    /// It is the first one, over all containers.
+    /// It is the first pass, over all containers.
     First,
     /// A container, a network or a host changed.
     Changes,
-    /// An earlier pass failed, and its back-off is over.
+    /// An earlier pass failed, and its back-off has elapsed.
     Retry,
-    /// It was asked for at this time.
+    /// An earlier pass scheduled it for this time.
     Due,
-    /// Something outside was disturbed, and all of it is looked at again.
+    /// Something outside was disturbed, so everything is checked again.
     Disturbed,
 }
 
-/// How far a pass came.
+/// How much of a pass succeeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PassReached {
-    /// Everything that can converge has.
+    /// Everything that can converge has converged.
     All,
-    /// A part failed, and is retried.
+    /// Part of it failed, and is retried.
     Part,
-    /// Nothing could be done: what is kept cannot be reached.
+    /// Nothing could be done: what it manages cannot be reached.
     Nothing,
 }

@@ -3,74 +3,74 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// A handler, and how its deliveries go.
+/// A handler and the state of its deliveries.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Handler {
     /// Its name.
     pub name: String,
-    /// What it does: `script`, `plugin`, `webhook`, `balancer`, `publisher`, `openvswitch`.
+    /// Its kind: `script`, `plugin`, `webhook`, `balancer`, `publisher` or `openvswitch`.
     pub job: String,
-    /// Where it is defined: a file, and a line where there are several in one.
+    /// Where it is defined: a file, with the line if the file defines several.
     pub origin: String,
-    /// Whether it receives events at all.
+    /// Whether it is enabled.
     pub enabled: bool,
-    /// The events that it receives, as its definition has them; empty for a job that follows the containers.
+    /// The events that it subscribes to, as its definition names them; empty if it follows the containers' state.
     pub events: Vec<String>,
-    /// Deliveries that wait or are under way.
+    /// Deliveries that are waiting or running.
     pub pending: usize,
-    /// Those that are under way.
+    /// Deliveries that are running.
     pub running: usize,
     /// Deliveries that succeeded since the agent started.
     pub delivered: u64,
-    /// Deliveries that were given up and are kept.
+    /// Deliveries that failed permanently and are kept.
     pub failed: usize,
-    /// Why the last failed attempt failed, if the last attempt did.
+    /// Why the last attempt failed, if it did.
     pub trouble: Option<String>,
-    /// Why its definition is not valid, if it is not. It keeps its last valid one; where there was none, `job` is empty.
+    /// Why its definition is invalid, if it is. Its last valid one stays in force; if there was none, `job` is empty.
     #[serde(default)]
     pub broken: Option<String>,
 }
 
-/// A delivery that was given up.
+/// A delivery that failed permanently.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FailedDelivery {
-    /// Names it to `replay` and `forget`.
+    /// Its id, for `replay` and `forget`.
     pub id: String,
-    /// To whom.
+    /// The name of the handler.
     pub handler: String,
     /// The event's id.
     pub event_id: String,
-    /// What happened.
+    /// The event, as Docker names it.
     pub event: String,
-    /// The container's name, if it happened to one.
+    /// The container's name, if the event has one.
     pub container: Option<String>,
-    /// How often it was tried.
+    /// How many attempts were made.
     pub attempts: u32,
     /// Why the last attempt failed.
     pub why: String,
-    /// When it failed for the last time, as RFC 3339 in UTC.
+    /// When the last attempt failed, as RFC 3339 in UTC.
     #[schema(format = DateTime)]
     pub at: String,
 }
 
-/// An event to be tried on one handler.
+/// An event to test a handler with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HandlerTest {
-    /// What happened, as Docker names it.
+    /// The event, as Docker names it.
     pub event: String,
-    /// The container, by its id, the beginning of it, or its name; absent for `none`.
+    /// The container, by its id, the beginning of its id, or its name; absent for `none`.
     pub container: Option<String>,
-    /// Only say what would be done.
+    /// Only report what would be run or sent.
     #[serde(default)]
     pub dry_run: bool,
 }
 
-/// How the test of a handler went.
+/// The outcome of a handler's test.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HandlerTestReport {
-    /// Whether the handler's own filter lets such an event through; the test is made all the same.
+    /// Whether the handler's own filter accepts the event; the test ignores the filter.
     pub wanted: bool,
-    /// What is run or posted, for a dry run.
+    /// What would be run or sent, for a dry run.
     pub would: Option<HandlerCall>,
     /// Why the attempt failed, if it did.
     pub failure: Option<String>,
@@ -78,20 +78,20 @@ pub struct HandlerTestReport {
     pub took_ms: u64,
 }
 
-/// What a handler is given.
+/// What a handler would be given.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HandlerCall {
     /// The program and its arguments, or `POST` and the URL.
     pub call: Vec<String>,
-    /// What the environment has besides, or the request's headers.
+    /// Variables added to the environment, or the request's headers.
     pub environment: BTreeMap<String, String>,
-    /// What comes on standard input, or as the request's body.
+    /// Standard input, or the request's body.
     pub input: String,
 }
 
-/// How many a command was about.
+/// The number of deliveries that a command affected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Affected {
-    /// That many.
+    /// The number.
     pub count: usize,
 }

@@ -5,16 +5,16 @@ use longshore_model as model;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// A name that the agent's DNS server has.
+/// A name that the agent's DNS server answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Name {
-    /// The whole name: `web1.host1.longshore.internal`.
+    /// The full name: `web1.host1.longshore.internal`.
     pub name: String,
-    /// What it stands for: `container` or `service`.
+    /// What it names: `container` or `service`.
     pub kind: String,
-    /// The addresses that are answered.
+    /// The addresses that it resolves to.
     pub addresses: Vec<String>,
-    /// The ports that SRV records name: `80/tcp`.
+    /// The ports in its SRV records: `80/tcp`.
     pub ports: Vec<String>,
     /// The containers behind it.
     pub containers: Vec<NamedContainer>,
@@ -25,14 +25,14 @@ pub struct Name {
 pub struct NamedContainer {
     /// The container's id.
     pub container: String,
-    /// The name that is its own.
+    /// The container's own DNS name.
     pub name: String,
-    /// Whether it is answered to who asks for the name.
+    /// Whether the name resolves to it at the moment.
     pub ready: bool,
 }
 
 impl Name {
-    /// Creates the API's form of a name that the server has in its domain.
+    /// Creates the API's form of a name in the server's domain.
     pub fn of(key: &model::NameKey, entry: &model::NameEntry, domain: &model::DomainName) -> Self {
         let behind = |container: &model::NamedContainer, ready| NamedContainer {
             container: container.id.id.as_str().to_owned(),

@@ -2,16 +2,16 @@ use longshore_model as model;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Something that a user asked for and does not get.
+/// Something that is configured but not done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
-    /// What it is about, for people: `container wp1 (0123456789ab)`, `frontend http:80`.
+    /// What it concerns, for people: `container wp1 (0123456789ab)`, `frontend http:80`.
     pub subject: String,
-    /// The container's id, where it is about one.
+    /// The container's id, if it concerns one.
     pub container: Option<String>,
-    /// The label or setting that says it.
+    /// The label or setting at fault, if there is one.
     pub key: Option<String>,
-    /// What is wrong and what follows from it.
+    /// What is wrong, and the consequence.
     pub message: String,
     /// What to do about it.
     pub hint: Option<String>,

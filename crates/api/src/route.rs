@@ -5,23 +5,23 @@ use utoipa::ToSchema;
 /// One route of the balancer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Route {
-    /// Where it is listened for: `http:80`, `tcp:5432`, `udp:53`.
+    /// The frontend that receives its traffic: `http:80`, `tcp:5432`, `udp:53`.
     pub frontend: String,
-    /// The host it answers to: a name, `*.domain`, or `*` for all. `*` unless the frontend speaks HTTP.
+    /// The host that it matches: a name, `*.domain`, or `*` for all. `*` unless the frontend speaks HTTP.
     pub host: String,
-    /// The path prefix it answers to, with a leading slash. `/` unless the frontend speaks HTTP.
+    /// The path prefix that it matches, with a leading slash. `/` unless the frontend speaks HTTP.
     pub prefix: String,
-    /// Whether the prefix is taken off before the upstream sees the path.
+    /// Whether the container receives the path without the prefix.
     pub strip_prefix: bool,
-    /// Why the frontend is not open, where it is not: nothing reaches the route then.
+    /// Why the frontend is not open, if it is not; the route then receives no traffic.
     pub frontend_error: Option<String>,
-    /// Containers that take its traffic.
+    /// Containers that receive its traffic.
     pub upstreams: Vec<Upstream>,
-    /// Containers that claim it and take nothing for now.
+    /// Containers that claim it but receive no traffic at the moment.
     pub waiting: Vec<Waiting>,
 }
 
-/// A container that takes a route's traffic.
+/// A container that receives a route's traffic.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Upstream {
     /// The container's id.
@@ -36,7 +36,7 @@ pub struct Upstream {
     pub weight: u16,
 }
 
-/// A container that claims a route and takes none of its traffic.
+/// A container that claims a route but receives none of its traffic.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Waiting {
     /// The container's id.

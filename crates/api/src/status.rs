@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// The agent, in short.
+/// A summary of the agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Status {
     /// The agent's version: `0.1.0`.
@@ -13,7 +13,7 @@ pub struct Status {
     /// When the agent started, as RFC 3339 in UTC.
     #[schema(format = DateTime)]
     pub started_at: String,
-    /// For how long it has run, in seconds.
+    /// How long it has run, in seconds.
     pub uptime_seconds: u64,
     /// Whether Docker's containers have been listed and their routes applied.
     pub ready: bool,
@@ -21,9 +21,9 @@ pub struct Status {
     pub docker: DockerStatus,
     /// The balancer.
     pub balancer: BalancerStatus,
-    /// Where the DNS server listens, where one runs: `127.0.0.1:53`.
+    /// Where the DNS server listens, if there is one: `127.0.0.1:53`.
     pub dns: Option<String>,
-    /// How much there is of what.
+    /// The number of objects of each kind.
     pub counts: Counts,
 }
 
@@ -34,9 +34,9 @@ pub struct DockerStatus {
     pub address: String,
     /// Whether it responds.
     pub connected: bool,
-    /// Why not, where it does not; what the agent knows of its containers stays as it was.
+    /// Why not, if it does not; the agent keeps the last known state of its containers.
     pub error: Option<String>,
-    /// Its version, `29.0.1`, once it was asked.
+    /// Its version, `29.0.1`, once known.
     pub version: Option<String>,
 }
 
@@ -60,19 +60,19 @@ pub struct ClosedFrontend {
     pub error: String,
 }
 
-/// How much there is of what.
+/// The number of objects of each kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Counts {
     /// Containers of the host, running or not.
     pub containers: usize,
-    /// Those of them that run.
+    /// Containers that are running.
     pub running: usize,
-    /// Routes that the balancer carries.
+    /// Routes in force.
     pub routes: usize,
     /// Handlers that are enabled.
     pub handlers: usize,
     /// Names that the DNS server answers.
     pub names: usize,
-    /// Problems that stand.
+    /// Current problems.
     pub problems: usize,
 }

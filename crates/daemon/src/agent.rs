@@ -369,18 +369,41 @@ impl Agent {
         self.lock = None;
     }
 
-    /// Takes back what was handed over to a successor that failed.
-    ///
-    /// # Errors
-    /// [`AgentError::DataDir`] or [`AgentError::Listen`] while they are not free.
-    pub async fn take_over(&mut self) -> Result<(), AgentError> {
+    /// Takes over what a predecessor handed over: everything, or nothing yet.
+    async fn take_over(&mut self) -> Result<(), AgentError> {
         let lock = data_dir::take(&self.started.data_dir)?;
         let listeners = listen(&self.started).await?;
+        self.deliver(lock);
+        self.serve(listeners);
+        Ok(())
+    }
+
+    /// Takes back what was handed over to a successor that failed, as far as it is free; may be repeated.
+    ///
+    /// # Errors
+    /// [`AgentError::DataDir`] while another agent has the data directory; nothing is taken back then.
+    /// [`AgentError::Listen`] while another process has the API's port; everything else is taken back.
+    pub async fn take_back(&mut self) -> Result<(), AgentError> {
+        if self.lock.is_none() {
+            let lock = data_dir::take(&self.started.data_dir)?;
+            self.deliver(lock);
+        }
+        if self.serving.is_empty() {
+            let listeners = listen(&self.started).await?;
+            self.serve(listeners);
+        }
+        Ok(())
+    }
+
+    /// Delivers from the journal in the data directory, which `lock` holds.
+    fn deliver(&mut self, lock: std::fs::File) {
         self.lock = Some(lock);
         self.services.take_over(&self.started.data_dir);
+    }
+
+    fn serve(&mut self, listeners: Vec<TcpListener>) {
         self.serving_stop = self.stop.child_token();
         self.serving = serve_on(listeners, &self.api, &self.serving_stop);
-        Ok(())
     }
 
     /// Returns the DNS server's open ports, for a successor: queries wait in them until it answers.
@@ -431,16 +454,22 @@ impl Agent {
         }
     }
 
-    /// Accepts no new work, drains open work within `grace` (the setting, if `None`), and ends. Releases the
-    /// API's port and the data directory at once.
+    /// Accepts no new work, drains open work within `grace` (the setting, if `None`), and ends. Meanwhile, releases
+    /// the API's port and the data directory as soon as deliveries have ended.
     pub async fn stop(self, grace: Option<Duration>) {
         self.stop.cancel();
-        let (balancing, ()) = tokio::join!(self.balancing, self.services.stop());
-        drop(self.lock);
-        last_answers(self.serving).await;
-        if let Ok(follower) = balancing {
-            follower.into_engine().drain(grace.unwrap_or(self.grace)).await;
-        }
+        let grace = grace.unwrap_or(self.grace);
+        let balancer = async {
+            if let Ok(follower) = self.balancing.await {
+                follower.into_engine().drain(grace).await;
+            }
+        };
+        let others = async {
+            self.services.stop().await;
+            drop(self.lock);
+            last_answers(self.serving).await;
+        };
+        tokio::join!(balancer, others);
     }
 }
 

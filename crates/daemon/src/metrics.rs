@@ -23,11 +23,11 @@ const HISTOGRAMS: &[(&str, &[f64], &str)] = &[
 /// Counters: name and help.
 const COUNTERS: &[(&str, &str)] = &[
     ("longshore_docker_events_total", "Events that Docker reported, by action."),
-    ("longshore_resync_repairs_total", "Changes that no event reported and the resync found."),
+    ("longshore_resync_repairs_total", "Changes that no event reported, found by the resync."),
     ("longshore_route_apply_failures_total", "Failed attempts to apply routes to the balancer."),
     (
         "longshore_synthetic_events_total",
-        "Synthetic events: Docker did not report them, and they follow from the state of the containers.",
+        "Events that Docker did not report, derived from the containers' state.",
     ),
     ("longshore_deliveries_total", "Attempts to deliver an event to a handler, by outcome."),
     ("longshore_dns_queries_total", "DNS queries answered, by response code."),
@@ -41,10 +41,10 @@ const COUNTERS: &[(&str, &str)] = &[
 
 /// Gauges: name and help.
 const GAUGES: &[(&str, &str)] = &[
-    ("longshore_build_info", "1; the labels are what runs."),
+    ("longshore_build_info", "Always 1; the labels describe the build."),
     ("longshore_containers", "Containers of this host, running or not."),
     ("longshore_routes", "Routes that the balancer carries."),
-    ("longshore_problems", "Problems that stand."),
+    ("longshore_problems", "Current problems."),
     ("longshore_docker_connected", "1 while Docker responds, else 0."),
     ("longshore_publish_keys", "Keys published in etcd, by publisher."),
     ("longshore_connections_open", "Client connections that are open, by frontend."),

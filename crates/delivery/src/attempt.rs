@@ -90,7 +90,7 @@ impl<'a> Attempt<'a> {
 /// Why an attempt failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// In a sentence without a final dot: `it ended with exit status 3`.
+    /// In a sentence without a final dot: `it exited with status 3`.
     pub why: String,
     /// What happens to the delivery.
     pub retry: Retry,

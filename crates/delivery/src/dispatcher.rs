@@ -420,7 +420,7 @@ impl Dispatcher {
                 self.over(&name, entry.seq);
             }
             Err(Failure { why, retry: Retry::Uncounted { told }, .. }) => {
-                tracing::debug!(handler = name, event, id, "broken off: {why}");
+                tracing::debug!(handler = name, event, id, "aborted: {why}");
                 return handler.queue.broken_off(&lane, moment.now, told);
             }
             Err(failure) if failure.is_permanent() || entry.attempts >= handler.handler.delivery.retries => {

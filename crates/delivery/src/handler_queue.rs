@@ -62,7 +62,7 @@ impl HandlerQueue {
             key: None,
             // Without a count: otherwise each failure would be another problem, and another log line.
             message: format!("deliveries failed permanently; last error: {}", last.failure.why),
-            hint: Some("see `longshore handlers failed`, retry with `longshore handlers replay`".to_owned()),
+            hint: Some("see `longshore handler failures`, retry with `longshore handler replay`".to_owned()),
         })
     }
 }

@@ -50,7 +50,7 @@ impl Dispatcher {
         let seq = self.next;
         self.next += 1;
         if event.synthetic {
-            tracing::info!(id = %event.id, "Docker did not report an event: telling a synthetic one");
+            tracing::info!(id = %event.id, "Docker did not report an event: delivering a synthetic one");
             metrics::counter!("longshore_synthetic_events_total").increment(1);
         }
         let event = Arc::new(event);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
 
 use longshore_model::{
-    Container, ContainerEvent, ContainerFacts, ContainerId, EventId, EventSubject, HandlerEvent,
+    Container, ContainerEvent, ContainerFacts, ContainerId, EventId, EventSubject, HandlerEvent, Health,
     LastReported, NetworkEvent, Phase,
 };
 use longshore_plan::{
@@ -79,7 +79,7 @@ impl Intake {
     }
 
     /// Returns the events that handlers receive for a Docker event: those that must have happened before it but were
-    /// not reported, then the event. Empty if it was reported before, if synthetic events stand for it, or if it is
+    /// not reported, then the event. Empty if it was reported before, if synthetic events replaced it, or if it is
     /// part of a health check. `health_check` is the command of the container's health check, `is` the container's
     /// current state.
     pub(crate) fn container(
@@ -95,7 +95,7 @@ impl Intake {
         }
         let known = self.reported.get(&event.container);
         if known.is_some_and(|known| event.at <= known.complete_until) {
-            tracing::debug!(%id, "a late event: synthetic ones stand for it");
+            tracing::debug!(%id, "dropping a late event: a synthetic one replaced it");
             return Vec::new();
         }
         let was_there =
@@ -192,7 +192,13 @@ impl Intake {
             return Vec::new();
         }
         let reported = match (is, known) {
-            (Some(is), _) => LastReported { complete_until: until, ..all_reported(is) },
+            (Some(is), known) => {
+                // A paused container's health is not told until it runs again.
+                let health = known.map_or(Health::None, |known| known.health);
+                let mut reported = LastReported { health, complete_until: until, ..all_reported(is) };
+                missed.iter().for_each(|missed| report_missed(&mut reported, missed, until));
+                reported
+            }
             (None, Some(known)) => {
                 let (phase, complete_until) = (Phase::Destroyed, until);
                 LastReported { phase, complete_until, as_listed: false, ..known.clone() }
@@ -350,6 +356,20 @@ mod tests {
         for (kind, at) in [(EventKind::Kill(Some(9)), 15), (EventKind::Die, 16), (EventKind::Destroy, 17)] {
             assert_eq!(told(&mut intake, &event(kind, at, &[]), None), Vec::<String>::new());
         }
+    }
+
+    #[test]
+    fn a_health_that_was_not_told_during_a_pause_is_told_after_it() {
+        let mut intake = Intake::default();
+        told(&mut intake, &event(EventKind::Create, 1, &[]), None);
+        told(&mut intake, &event(EventKind::Start, 2, &[]), None);
+        let mut is = Container::new(id(), "wp1", "wordpress");
+        (is.state, is.started, is.health) = (RunState::Paused, 2, Health::Unhealthy);
+        assert_eq!(names(&intake.synthesize(&id(), Some(&is), 10)), ["pause"]);
+        assert_eq!(told(&mut intake, &event(EventKind::Unpause, 11, &[]), None), ["unpause"]);
+        is.state = RunState::Running;
+        assert_eq!(names(&intake.synthesize(&id(), Some(&is), 20)), ["health_status"]);
+        assert_eq!(names(&intake.synthesize(&id(), Some(&is), 30)), Vec::<&str>::new());
     }
 
     #[test]

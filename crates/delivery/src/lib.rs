@@ -75,12 +75,12 @@ pub enum Command {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TestError {
     /// No handler has this name.
-    #[error("unknown handler {0:?}: see `longshore handlers`")]
+    #[error("unknown handler {0:?}: see `longshore handler ls`")]
     Handler(String),
     /// The handler follows World and gets no events.
     #[error(
         "handler {name:?} ({job}) follows the containers' state and gets no events, so there is nothing to test: \
-         `longshore problems` says what keeps it from its work"
+         `longshore problem ls` shows what keeps it from working"
     )]
     Follows {
         /// The handler's name.
@@ -98,7 +98,7 @@ pub enum TestError {
     #[error("unknown container {0:?}")]
     Container(String),
     /// The prefix matches several ids.
-    #[error("ambiguous container id {0:?}: write more of it")]
+    #[error("ambiguous container id {0:?}: give more of it")]
     Ambiguous(String),
     /// The event needs a container.
     #[error("event {0:?} needs a container: add --container")]
@@ -152,7 +152,7 @@ impl Opened {
                     },
                     key: None,
                     message: format!(
-                        "events are not written down, so a restart loses them: {}",
+                        "events cannot be written to the journal, so a restart loses them: {}",
                         chain(&error)
                     ),
                     hint: Some("check the disk, then restart the agent".to_owned()),

@@ -304,19 +304,19 @@ pub(crate) fn journal_problems(state: &JournalState) -> Vec<Problem> {
         hint: Some(hint.to_owned()),
     };
     let trouble = state.trouble.as_ref().map(|why| {
-        let message =
-            format!("events are delivered but cannot be written down, so a restart loses them: {why}");
+        let message = format!(
+            "events are delivered but cannot be written to the journal, so a restart loses them: {why}"
+        );
         problem(message, "retrying every second; check the disk of --data-dir")
     });
     let aside = state.put_aside.as_ref().map(|why| match state.losses {
         0 => {
             let message =
-                format!("the journal cannot be read, so what was pending in it is not delivered: {why}");
+                format!("the journal cannot be read, so its pending deliveries are not made: {why}");
             problem(message, "check the disk; remove the file once you have looked at it")
         }
         _ => {
-            let message =
-                format!("the journal was damaged while the agent ran, and was written again: {why}");
+            let message = format!("the journal was damaged while the agent ran, and was rewritten: {why}");
             problem(message, "nothing but the agent may write to --data-dir; check the disk")
         }
     });
@@ -355,8 +355,7 @@ async fn attempt(begun: Begun) -> Finished {
     };
     // A bug in one delivery must not block its container forever.
     let outcome = AssertUnwindSafe(deliverer.deliver(&attempt)).catch_unwind().await;
-    let outcome =
-        outcome.unwrap_or_else(|_| Err(Failure::passing("Longshore itself failed; its log says where")));
+    let outcome = outcome.unwrap_or_else(|_| Err(Failure::passing("Longshore itself failed; see its log")));
     Finished { name, lane, entry, outcome, took: started.elapsed() }
 }
 

@@ -54,7 +54,7 @@ pub(super) async fn serve(
             // The client left while in the queue.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                tracing::warn!(%error, "cannot accept DNS connections for a moment");
+                tracing::warn!(%error, "cannot accept DNS connections; retrying");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

@@ -35,7 +35,7 @@ pub(super) async fn serve(
         };
         let taken = ready.and_then(|()| take(&socket, &responder, &tasks, &mut buffer));
         if let Err(error) = taken {
-            tracing::warn!(%error, "cannot read DNS requests for a moment");
+            tracing::warn!(%error, "cannot read DNS requests; retrying");
             tokio::time::sleep(READ_PAUSE).await;
         }
         tokio::task::yield_now().await;
@@ -74,6 +74,6 @@ fn take(
 /// Sends a datagram. A failure counts as a lost datagram: the client retries.
 fn send(socket: &Datagrams, bytes: &[u8], peer: SocketAddr, local: LocalAddress) {
     if let Err(error) = socket.send(bytes, peer, local) {
-        tracing::debug!(%peer, %error, "a DNS answer is lost");
+        tracing::debug!(%peer, %error, "cannot send a DNS answer");
     }
 }

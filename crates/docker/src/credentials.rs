@@ -14,8 +14,8 @@ use base64::alphabet::STANDARD;
 use base64::engine::general_purpose::URL_SAFE;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bollard::auth::DockerCredentials;
-use longshore_runtime::ProcessGroup as Group;
 use longshore_runtime::files::{Guard, ReadError, read_soon};
+use longshore_runtime::{ProcessGroup as Group, descriptors};
 use serde::Deserialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
@@ -36,9 +36,9 @@ const TOKEN: &str = "<token>";
 pub(crate) enum CredentialError {
     #[error("cannot read {}", path.display())]
     Read { path: PathBuf, source: ReadError },
-    #[error("{} is not as docker login writes it (line {line})", path.display())]
+    #[error("{} is not a valid Docker configuration (line {line})", path.display())]
     Config { path: PathBuf, line: usize },
-    #[error("the entry of {server} in {} is not as docker login writes it", path.display())]
+    #[error("the entry of {server} in {} is not valid", path.display())]
     Entry { path: PathBuf, server: String },
     #[error("cannot run the credential helper {program}")]
     Run { program: String, source: io::Error },
@@ -157,7 +157,7 @@ async fn ask(program: &str, server: &str) -> Result<Option<DockerCredentials>, C
     let mut command = Command::new(program);
     command.arg("get").process_group(0);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut child = command.spawn().map_err(failed)?;
+    let mut child = descriptors::spawn(&mut command).map_err(failed)?;
     let (input, output) = (child.stdin.take(), child.stdout.take());
     let mut group = Group::led_by(child);
     let answering = async {

@@ -50,7 +50,7 @@ async fn evidence(docker: &Docker, containers: &[ContainerId], include_env: bool
     };
     evidence
         .await
-        .inspect_err(|error| tracing::debug!(%error, "Docker does not say what became of containers"))
+        .inspect_err(|error| tracing::debug!(%error, "cannot ask Docker for the containers' state"))
         .ok()
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 #[derive(Debug, thiserror::Error)]
 pub enum HaproxyError {
     /// A path of the settings has a character that would have to be quoted in HAProxy's configuration.
-    #[error("invalid path {path:?}: HAProxy's configuration does not take {found:?} in a path")]
+    #[error("invalid path {path:?}: HAProxy's configuration does not allow {found:?} in a path")]
     PathCharacter {
         /// The path as specified.
         path: PathBuf,

@@ -317,13 +317,17 @@ impl Haproxy {
         let (Some(output), Mode::Own { dir }) = (&self.output, &self.settings.mode) else { return Ok(None) };
         let position = output.position();
         let arguments = arguments(&self.paths, &self.extra);
-        let mut master = Master::start(&self.settings.binary, &arguments, output)?;
+        let master = Master::start(&self.settings.binary, &arguments, output)?;
         if let Some(pid) = master.pid() {
             files::write(&dir.join("master.pid"), &format!("{pid}\n"))?;
         }
+        // Kept from here on: the agent may end while HAProxy starts, and then has to stop it.
+        let master = self.master.insert(master);
         let limit = Instant::now() + START_TIMEOUT;
         let identity = loop {
             if master.has_ended() || Instant::now() > limit {
+                master.stop(Duration::ZERO).await;
+                self.master = None;
                 let complaint = output.recent(position).await.join("\n");
                 return Err(HaproxyError::Start { complaint });
             }
@@ -339,7 +343,6 @@ impl Haproxy {
             }
             sleep(POLL_INTERVAL).await;
         };
-        self.master = Some(master);
         self.stats.starts += 1;
         Ok(identity)
     }

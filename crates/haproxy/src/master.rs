@@ -23,6 +23,9 @@ const POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// The interval at which a master that is not this process's child is checked.
 const ADOPTED_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
+/// How long a signalled master may take to exit before it gets the signal again; doubled each time.
+const FIRST_RESEND: Duration = Duration::from_millis(100);
+
 /// How long a running master may take to answer.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -88,7 +91,7 @@ impl Master {
             tracing::info!(pid, "taking over the running HAProxy");
             return Some(found);
         }
-        tracing::warn!(pid, "stopping a running HAProxy: it has other arguments, or does not answer");
+        tracing::warn!(pid, "stopping a running HAProxy: its arguments differ, or it does not answer");
         found.stop(Duration::from_secs(2)).await;
         None
     }
@@ -131,12 +134,24 @@ impl Master {
             (Signal::TERM, Duration::from_secs(2)),
             (Signal::KILL, Duration::from_secs(2)),
         ] {
-            self.signal(signal);
-            if timeout(wait, self.ended()).await.is_ok() {
+            if timeout(wait, self.end_by(signal)).await.is_ok() {
                 break;
             }
         }
         self.left = true;
+    }
+
+    /// Sends a signal until it has exited. A master re-executes itself while it starts and reloads, and forgets the
+    /// signals that it received before; repeated ones change nothing.
+    async fn end_by(&mut self, signal: Signal) {
+        let mut pause = FIRST_RESEND;
+        loop {
+            self.signal(signal);
+            if timeout(pause, self.ended()).await.is_ok() {
+                return;
+            }
+            pause *= 2;
+        }
     }
 
     /// Leaves it running.

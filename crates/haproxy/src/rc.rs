@@ -32,12 +32,12 @@ fn parse(text: &str) -> Result<Vec<String>, (usize, &'static str)> {
     let mut options = Vec::new();
     for (index, line) in text.lines().enumerate() {
         let fail = |reason| (index + 1, reason);
-        let words = shlex::split(line).ok_or(fail("a quote is not closed, or a line goes on in the next"))?;
+        let words = shlex::split(line).ok_or(fail("unclosed quote, or a line that continues on the next"))?;
         let words = words.strip_prefix(&["export".to_owned()]).unwrap_or(&words);
         let assignment = match words {
             [] => continue,
             [assignment] => assignment,
-            [..] => return Err(fail("expected NAME=value alone: commands are not run")),
+            [..] => return Err(fail("expected only NAME=value: commands are not run")),
         };
         let (name, value) = assignment.split_once('=').ok_or(fail("expected NAME=value"))?;
         if name == "OPTIONS" {

@@ -126,7 +126,7 @@ fn given(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use longshore_daemon::config::Value as Said;
+    use longshore_daemon::config::Value;
 
     fn read_text(text: &str) -> Result<File, String> {
         let dir = tempfile::tempdir().unwrap();
@@ -185,12 +185,12 @@ mod tests {
         assert_eq!((one.name.as_str(), one.line, one.is_ini), ("one", Some(3), false));
         assert!(one.file.is_absolute());
         let head = |key: &str| (one.head[key].value.clone(), one.head[key].line);
-        let text = |text: &str| Said::One(text.to_owned());
+        let text = |text: &str| Value::One(text.to_owned());
         assert_eq!(head("class"), (text("plugin"), Some(5)));
-        assert_eq!(head("events"), (Said::Many(vec!["start".to_owned(), "die".to_owned()]), Some(6)));
+        assert_eq!(head("events"), (Value::Many(vec!["start".to_owned(), "die".to_owned()]), Some(6)));
         assert_eq!(head("enabled"), (text("true"), Some(7)));
         assert_eq!(head("retries"), (text("2"), Some(8)));
-        assert_eq!(one.params["command"].value, Said::Many(vec!["a b".to_owned(), "c".to_owned()]));
+        assert_eq!(one.params["command"].value, Value::Many(vec!["a b".to_owned(), "c".to_owned()]));
         assert_eq!(one.params["own_key"].value, text("1.5"));
         assert_eq!((two.name.as_str(), two.line), ("two", Some(11)));
         assert_eq!((&two.params["url"].value, two.params["url"].line), (&text("http://a"), Some(15)));

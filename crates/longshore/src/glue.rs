@@ -49,7 +49,7 @@ async fn begin(arguments: &Glue, settings: Settings, job: Option<BalanceJob>) ->
         if jobs.wait_for(|wanted| *wanted != job).await.is_err() {
             std::future::pending::<()>().await;
         }
-        tracing::info!("the handler of the balancer is another now: starting again with it");
+        tracing::info!("the balancer handler changed: restarting with it");
     };
     let again = settings.clone();
     run::watch(settings, || Ok(again.clone().into()), outdated).await
@@ -103,7 +103,7 @@ fn is_own(folder: &Path) -> bool {
     let is_own = owners.contains(&about.uid()) && about.mode() & 0o002 == 0;
     if !is_own {
         let folder = folder.display();
-        tracing::warn!(%folder, "ignored: another user can decide what it holds; name it with a flag to use it");
+        tracing::warn!(%folder, "ignored: another user can change its contents; name it with a flag to use it");
     }
     is_own
 }

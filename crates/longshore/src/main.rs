@@ -5,7 +5,6 @@ mod bytes;
 mod cli;
 mod config_check;
 mod config_error;
-mod descriptors;
 mod dockermod;
 mod dry_run;
 mod environment;

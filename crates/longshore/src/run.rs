@@ -6,16 +6,19 @@ use std::time::Duration;
 use longshore_daemon::config::Settings;
 use longshore_daemon::{Agent, AgentError, Pass, Start};
 use longshore_model::{Problem, Subject};
-use tokio::signal::unix::{SignalKind, signal};
+use longshore_runtime::{chain, descriptors};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, sleep_until};
 
 use crate::config_error::ConfigErrors;
 use crate::output::{Terminal, print};
 use crate::settings::{Resolved, Started};
 use crate::succession::Succession;
-use crate::{FAILED, descriptors, dry_run, log, succession};
+use crate::{FAILED, dry_run, log, succession};
 
-/// The pause between attempts to take over again from a failed successor.
-const TAKE_BACK_PAUSE: Duration = Duration::from_secs(1);
+/// The pauses between attempts to resume after a successor failed: doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const MAX_PAUSE: Duration = Duration::from_secs(60);
 
 /// Runs the agent with the settings that `resolve` returns; it is called again at every reload.
 pub(crate) async fn run(resolve: impl Fn() -> Result<Resolved, ConfigErrors>) -> anyhow::Result<ExitCode> {
@@ -96,8 +99,8 @@ async fn until_signalled<T>(pass: impl Future<Output = Result<T, AgentError>>) -
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::select! {
         outcome = pass => Ok(outcome?),
-        _ = terminate.recv() => anyhow::bail!("SIGTERM ended the pass before everything was done"),
-        _ = interrupt.recv() => anyhow::bail!("SIGINT ended the pass before everything was done"),
+        _ = terminate.recv() => anyhow::bail!("SIGTERM interrupted the pass"),
+        _ = interrupt.recv() => anyhow::bail!("SIGINT interrupted the pass"),
     }
 }
 
@@ -108,7 +111,7 @@ pub(crate) async fn watch(
     reread: impl Fn() -> Result<Reread, ConfigErrors>,
     outdated: impl Future<Output = ()>,
 ) -> anyhow::Result<ExitCode> {
-    descriptors::raise_limit();
+    descriptors::raise_limit(succession::initial_limit());
     let mut outdated = std::pin::pin!(outdated);
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -116,10 +119,33 @@ pub(crate) async fn watch(
     let mut hand_over = signal(SignalKind::user_defined1())?;
     let mut replace = signal(SignalKind::user_defined2())?;
     let (node, listen) = (settings.node.clone(), settings.listen);
-    let mut agent = begin(settings).await?;
+    let inherited = succession::inherited();
+    let predecessor = succession::predecessor();
+    let start = if predecessor.is_some() { Start::Successor } else { Start::Fresh };
+    let mut agent = tokio::select! {
+        agent = Agent::start(settings, start, inherited) => agent?,
+        _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
+        _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
+    };
+    if let Some(predecessor) = predecessor {
+        let succeeded = tokio::select! {
+            succeeded = agent.succeed(|| predecessor.ask()) => Some(succeeded),
+            _ = terminate.recv() => None,
+            _ = interrupt.recv() => None,
+        };
+        match succeeded {
+            Some(succeeded) => succeeded?,
+            None => {
+                // It shares the ports of its predecessor, and has requests of its own.
+                return Ok(stop(agent, None, terminate, interrupt).await);
+            }
+        }
+        predecessor.end();
+    }
     tracing::info!(node, listen = listen.map(tracing::field::display), "agent started");
     sd_notify::notify(&[sd_notify::NotifyState::Ready])?;
     let mut successor = Succession::default();
+    let mut take_back = None;
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
@@ -128,12 +154,12 @@ pub(crate) async fn watch(
                 Ok(Reread { settings, fixed }) => agent.reload(&settings, &fixed),
                 Err(errors) => agent.reject_settings(&errors.0.iter().map(Problem::from).collect::<Vec<_>>()),
             },
-            () = &mut outdated => return Err(begin_again(agent).await),
+            () = &mut outdated => return Err(restart(agent).await),
             _ = replace.recv() => match reread() {
                 Err(errors) => tracing::error!("{errors}; no successor is started"),
                 Ok(_) if agent.outlived_by_balancer() => match succession::try_out().await {
-                    Ok(()) => return Err(begin_again(agent).await),
-                    Err(error) => tracing::error!("cannot start a successor: {error:#}; this agent stays"),
+                    Ok(()) => return Err(restart(agent).await),
+                    Err(error) => tracing::error!("cannot start a successor: {error:#}; this agent keeps running"),
                 },
                 Ok(_) => successor.start(agent.dns_ports()),
             },
@@ -141,60 +167,77 @@ pub(crate) async fn watch(
                 tracing::info!("handing over to the successor");
                 agent.hand_over().await;
                 successor.handed_over();
+                take_back = None;
             }
             Some(lost) = successor.failed() => {
                 if lost {
-                    take_back(&mut agent).await;
+                    take_back = Some(TakeBack { at: Instant::now(), pause: FIRST_PAUSE });
                 }
+            }
+            Some(pause) = due(take_back.as_ref()) => {
+                take_back = match agent.take_back().await {
+                    Ok(()) => {
+                        tracing::info!("resumed after the successor failed");
+                        None
+                    }
+                    // The successor has ended, so a third process is in the way.
+                    Err(error) => {
+                        tracing::error!(
+                            "cannot resume after the successor failed: {}; routes stay, retrying in {} s",
+                            chain(&error),
+                            pause.as_secs()
+                        );
+                        Some(TakeBack { at: Instant::now() + pause, pause: MAX_PAUSE.min(pause * 2) })
+                    }
+                };
             }
         }
     }
     tracing::info!("shutting down: draining open requests (signal again to exit now)");
-    let grace = match successor.pid() {
+    let grace = match successor.heir() {
         Some(pid) => {
             sd_notify::notify(&[sd_notify::NotifyState::MainPid(pid)])?;
             Some(succession::GRACE)
         }
         None => {
+            successor.give_up();
             sd_notify::notify(&[sd_notify::NotifyState::Stopping])?;
             None
         }
     };
+    Ok(stop(agent, grace, terminate, interrupt).await)
+}
+
+/// Drains open requests; another signal ends that.
+async fn stop(
+    agent: Agent,
+    grace: Option<Duration>,
+    mut terminate: Signal,
+    mut interrupt: Signal,
+) -> ExitCode {
     tokio::select! {
-        () = agent.stop(grace) => Ok(ExitCode::SUCCESS),
-        _ = terminate.recv() => Ok(ExitCode::FAILURE),
-        _ = interrupt.recv() => Ok(ExitCode::FAILURE),
+        () = agent.stop(grace) => ExitCode::SUCCESS,
+        _ = terminate.recv() => ExitCode::FAILURE,
+        _ = interrupt.recv() => ExitCode::FAILURE,
     }
 }
 
-/// Takes back what a successor was handed before it failed. Its process has ended, so only a third one can
-/// interfere.
-async fn take_back(agent: &mut Agent) {
-    loop {
-        match agent.take_over().await {
-            Ok(()) => return tracing::info!("took over again from the successor that failed"),
-            Err(error) => {
-                tracing::error!("cannot take over again from the successor that failed: {error}; retrying");
-            }
-        }
-        tokio::time::sleep(TAKE_BACK_PAUSE).await;
-    }
+/// The next attempt to take back what a successor was handed before it failed.
+struct TakeBack {
+    at: Instant,
+    /// The pause after it, if it fails.
+    pause: Duration,
 }
 
-/// Starts afresh, or takes over from the agent that started this one, or that this process was.
-async fn begin(settings: Settings) -> Result<Agent, AgentError> {
-    let inherited = succession::inherited();
-    let Some(predecessor) = succession::predecessor() else {
-        return Agent::start(settings, Start::Fresh, inherited).await;
-    };
-    let mut agent = Agent::start(settings, Start::Successor, inherited).await?;
-    agent.succeed(|| predecessor.ask()).await?;
-    predecessor.end();
-    Ok(agent)
+/// Resolves with the pause that follows once the attempt is due.
+async fn due(attempt: Option<&TakeBack>) -> Option<Duration> {
+    let TakeBack { at, pause } = attempt?;
+    sleep_until(*at).await;
+    Some(*pause)
 }
 
 /// Replaces the process with a new run of its program; returns only if that fails.
-async fn begin_again(agent: Agent) -> anyhow::Error {
+async fn restart(agent: Agent) -> anyhow::Error {
     let ports = agent.dns_ports();
     match agent.leave().await {
         Ok(_) => succession::exec(ports),

@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
+use std::fmt::Display;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use clap::parser::ValueSource;
-use clap::{Args, FromArgMatches};
+use clap::{ArgMatches, Args, FromArgMatches};
 use longshore_daemon::config::{
     Advertise, BalancerSettings, Definition, DockerAddress, DockerSettings, EngineSettings, HandlerSettings,
-    Settings, SidecarSettings,
+    IpNet, Settings, SidecarSettings,
 };
 use longshore_daemon::handlers::balance_job;
 use longshore_model::Problem;
@@ -36,7 +38,7 @@ pub(crate) struct Resolved {
     pub(crate) values: Values,
 }
 
-/// The values of settings, by their names.
+/// The values of settings, each in one spelling, by their names.
 pub(crate) type Values = BTreeMap<String, Vec<OsString>>;
 
 /// Settings whose changes apply at once, or at the next reload of what they name.
@@ -121,10 +123,30 @@ fn merge(
     let all = std::iter::once(&program).chain(given).chain(flags);
     let matches = command.clone().try_get_matches_from(all).map_err(|error| of_flags(&error))?;
     let run = Run::from_arg_matches(&matches).map_err(|error| of_flags(&error))?;
-    let value =
-        |flag: &clap::Arg| matches.get_raw(flag.get_id().as_str()).into_iter().flatten().map(OsStr::to_owned);
-    let values = crate::given::settings(command).map(|(key, flag)| (key.to_owned(), value(flag).collect()));
+    let values = crate::given::settings(command)
+        .map(|(key, flag)| (key.to_owned(), values_of(&matches, flag.get_id().as_str())));
     Ok((run, values.collect()))
+}
+
+/// Returns a flag's values in one spelling: `60s` and `1m` are the same time.
+fn values_of(matches: &ArgMatches, flag: &str) -> Vec<OsString> {
+    let raw = || matches.get_raw(flag).into_iter().flatten().map(OsStr::to_owned).collect();
+    parsed::<humantime::Duration>(matches, flag)
+        .or_else(|| parsed::<IpAddr>(matches, flag))
+        .or_else(|| parsed::<SocketAddr>(matches, flag))
+        .or_else(|| parsed::<IpNet>(matches, flag))
+        .or_else(|| parsed::<DockerAddress>(matches, flag))
+        .or_else(|| parsed::<u16>(matches, flag))
+        .unwrap_or_else(raw)
+}
+
+/// Returns a flag's values as they are displayed, if they are of type `T`.
+fn parsed<T>(matches: &ArgMatches, flag: &str) -> Option<Vec<OsString>>
+where
+    T: Display + Clone + Send + Sync + 'static,
+{
+    let values = matches.try_get_many::<T>(flag).ok()?;
+    Some(values.into_iter().flatten().map(|value| value.to_string().into()).collect())
 }
 
 fn of_flags(error: &clap::Error) -> ConfigErrors {
@@ -267,7 +289,30 @@ fn token(path: &Path) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may stop at the first thing that is not as expected")]
+
     use super::*;
+
+    #[test]
+    fn only_another_value_needs_a_restart_not_another_spelling_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("longshore.toml");
+        let resolved = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            resolve(&["--config".into(), file.clone().into()]).unwrap()
+        };
+        let first = resolved("grace = '60s'\nbind = ['::1']\ntrusted-proxy = ['10.0.0.1']\nworkers = 4\n");
+        let started = Started { values: first.values, settings: first.settings };
+        let fixed = |text: &str| {
+            let Resolved { values, settings, .. } = resolved(text);
+            started.fixed(&values, &settings)
+        };
+        let respelled = "grace = '1m'\nbind = ['0:0::1']\ntrusted-proxy = ['10.0.0.1/32']\nworkers = '04'\n";
+        assert_eq!(fixed(respelled), [""; 0]);
+        let changed = "grace = '61s'\nbind = ['::2']\ntrusted-proxy = ['10.0.0.0/31']\nworkers = 5\n";
+        assert_eq!(fixed(changed), ["bind", "grace", "trusted-proxy", "workers"]);
+        assert_eq!(fixed(""), ["bind", "grace", "trusted-proxy", "workers"]);
+    }
 
     #[test]
     fn a_hosts_full_name_is_the_first_of_its_line() {

@@ -20,6 +20,7 @@ use anyhow::Context;
 use command_fds::{CommandFdExt, FdMapping};
 use listenfd::ListenFd;
 use longshore_daemon::DnsPorts;
+use longshore_runtime::descriptors;
 use rustix::process::{Pid, Signal, getppid, kill_process};
 use tokio::process::Child;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -36,6 +37,9 @@ const HANDOVER_TIMEOUT: Duration = Duration::from_secs(60);
 /// The variable that identifies the predecessor to the successor.
 const SUCCEEDS: &str = "LONGSHORE_SUCCEEDS";
 
+/// The variable with the soft limit of open files that the first agent was started with.
+const LIMIT: &str = "LONGSHORE_OPEN_FILES";
+
 /// The first descriptor of a socket that is handed over. An agent that fails to become its successor still
 /// needs its runtime's descriptors, which are the lowest.
 const FIRST: i32 = 100;
@@ -47,6 +51,11 @@ pub(crate) struct Predecessor(Pid);
 pub(crate) fn predecessor() -> Option<Predecessor> {
     let named = std::env::var(SUCCEEDS).ok()?.parse().ok().and_then(Pid::from_raw)?;
     (getppid() == Some(named)).then_some(Predecessor(named))
+}
+
+/// Returns the soft limit of open files that a predecessor was started with.
+pub(crate) fn initial_limit() -> Option<u64> {
+    std::env::var(LIMIT).ok()?.parse().ok()
 }
 
 impl Predecessor {
@@ -89,8 +98,8 @@ pub(crate) async fn try_out() -> anyhow::Result<()> {
     let path = program();
     let mut command = tokio::process::Command::new(&path);
     command.arg("--help").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
-    let status = timeout(TRIAL, command.status()).await.context("it does not exit")??;
-    anyhow::ensure!(status.success(), "{} --help fails: {status}", path.display());
+    let status = timeout(TRIAL, command.status()).await.context("it did not exit")??;
+    anyhow::ensure!(status.success(), "{} --help failed: {status}", path.display());
     Ok(())
 }
 
@@ -101,6 +110,9 @@ fn again(ports: Option<DnsPorts>) -> Command {
     let mut command = Command::new(program());
     command.arg0(name);
     command.args(arguments);
+    if let Some(limit) = descriptors::initial_limit() {
+        command.env(LIMIT, limit.to_string());
+    }
     if let Some(ports) = ports {
         let sockets: [OwnedFd; 2] = ports.into();
         let places = (FIRST..).zip(sockets);
@@ -134,7 +146,7 @@ impl Succession {
                 tracing::info!(pid = child.id(), "successor started");
                 self.child = Some(child);
             }
-            Err(error) => tracing::error!(%error, "cannot start a successor; this agent stays"),
+            Err(error) => tracing::error!(%error, "cannot start a successor; this agent keeps running"),
         }
     }
 
@@ -148,9 +160,17 @@ impl Succession {
         self.deadline = Some(Instant::now() + HANDOVER_TIMEOUT);
     }
 
-    /// Returns the successor's process.
-    pub(crate) fn pid(&self) -> Option<u32> {
-        self.child.as_ref().and_then(Child::id)
+    /// Returns the process of the successor that was handed what it asked for: SIGTERM then comes from it.
+    pub(crate) fn heir(&self) -> Option<u32> {
+        self.deadline.and(self.child.as_ref()).and_then(Child::id)
+    }
+
+    /// Ends a successor that waits for its handover, as the agent ends before it.
+    pub(crate) fn give_up(&self) {
+        let pid = self.child.as_ref().and_then(Child::id).filter(|_| self.is_awaited());
+        if let Some(pid) = pid.and_then(|pid| Pid::from_raw(pid.cast_signed())) {
+            let _ = kill_process(pid, Signal::TERM);
+        }
     }
 
     /// Resolves when the successor has failed; returns whether it had been handed anything. Pends while there
@@ -171,7 +191,7 @@ impl Succession {
                 format!("it did not take over within {} s", HANDOVER_TIMEOUT.as_secs())
             }
         };
-        tracing::error!(why, "the successor failed; this agent stays");
+        tracing::error!(why, "the successor failed; this agent keeps running");
         self.child = None;
         Some(self.deadline.take().is_some())
     }

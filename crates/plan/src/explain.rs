@@ -108,7 +108,7 @@ fn beside(
             return candidate(format!("claims {}, which does not cover {path}", claim.key));
         }
         if let Some(claim) = claims.iter().find(|claim| claim.key.prefix.covers(path) && names_host(claim)) {
-            return candidate(format!("claims {}, which is another frontend", claim.key));
+            return candidate(format!("claims {}, which is on another frontend", claim.key));
         }
         let mut bad = problems.iter().filter(|problem| concerns(container, problem, frontend, host));
         return bad.next().and_then(|problem| candidate(format!("has a bad label: {problem}")));

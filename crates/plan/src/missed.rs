@@ -30,11 +30,13 @@ impl MissedEvent {
 
 /// Returns the report that would exist if every event of this container had been reported.
 pub fn all_reported(container: &Container) -> LastReported {
+    let phase = phase(container);
     LastReported {
         facts: Arc::new(facts(container)),
-        phase: phase(container),
+        phase,
         started: container.started,
-        health: container.health,
+        // Docker calls a container with a health check unhealthy once it has ended, and reports no event.
+        health: if phase.is_alive() { container.health } else { Health::None },
         networks: networks(container),
         complete_until: 0,
         as_listed: false,
@@ -283,10 +285,11 @@ fn differences(reported: &LastReported, is: &Container, missed: &mut Vec<MissedE
         }
         _ => {}
     }
-    if phase(is) == Phase::Running {
-        if is.health != reported.health && matches!(is.health, Health::Healthy | Health::Unhealthy) {
-            missed.push(MissedEvent::with("health_status", "health_status", is.health.to_string()));
-        }
+    let is_told = matches!(is.health, Health::Healthy | Health::Unhealthy);
+    if phase(is) == Phase::Running && is_told && is.health != reported.health {
+        missed.push(MissedEvent::with("health_status", "health_status", is.health.to_string()));
+    }
+    if phase(is).is_alive() {
         join(&reported.networks, &networks(is), missed);
     }
 }

@@ -181,7 +181,8 @@ impl NamePlan {
                 self.losers.remove(id);
                 self.table.insert(key.clone(), claim.container.clone());
             } else {
-                let message = format!("an older container is {} already", claim.container.name.as_str());
+                let message =
+                    format!("an older container already has the name {}", claim.container.name.as_str());
                 let name = self.name_of(claim);
                 self.losers.insert(id.clone(), nameless(id, &name, None, &message));
             }
@@ -233,7 +234,7 @@ fn see(settings: &NameSettings, world: &World, id: &ContainerRef) -> Option<Cont
         }
         Err(error) => {
             let hint = "give it a name of letters, digits and hyphens: docker rename";
-            let message = format!("DNS cannot carry its name, as {error}");
+            let message = format!("its name is not valid in DNS: {error}");
             problems.push(nameless(id, &container.name, Some(hint), &message));
             None
         }
@@ -289,7 +290,7 @@ fn ports(container: &Container, problems: &mut Vec<Problem>) -> Vec<NamedPort> {
         problems.push(Problem {
             subject: container.into(),
             key: None,
-            message: format!("it has {} ports, and only the first {MAX_PORTS} have SRV records", ports.len()),
+            message: format!("it has {} ports: only the first {MAX_PORTS} have SRV records", ports.len()),
             hint: None,
         });
     }
@@ -299,7 +300,7 @@ fn ports(container: &Container, problems: &mut Vec<Problem>) -> Vec<NamedPort> {
 
 fn nameless(id: &ContainerRef, name: &str, hint: Option<&str>, why: &str) -> Problem {
     let hint = Some(hint.unwrap_or("give it another name: docker rename").to_owned());
-    let message = format!("{why}: it has no DNS name, and is not found by its service's either");
+    let message = format!("{why}: it has no DNS name, and its service's name does not resolve to it");
     let subject = Subject::Container { id: id.id.clone(), name: name.to_owned() };
     Problem { subject, key: None, message, hint }
 }

@@ -53,7 +53,7 @@ fn job(reader: &mut Reader<'_>) -> Option<PublishJob> {
     if let Some(backend) = reader.text("class")
         && backend != "distconfig.backends.etcd.EtcdBackend"
     {
-        let line = reader.param("class").and_then(|said| said.line);
+        let line = reader.param("class").and_then(|setting| setting.line);
         let message = format!("containers are published to etcd only, not by {}", shown(backend));
         let hint = Some("class=distconfig.backends.etcd.EtcdBackend, or endpoints".to_owned());
         reader.wrong(line, "class", message, hint);
@@ -63,10 +63,10 @@ fn job(reader: &mut Reader<'_>) -> Option<PublishJob> {
         Some(text) => client_params(reader, text)?,
         None => Client::default(),
     };
-    let mut endpoints = reader.param("endpoints").map(|said| said.value.list()).unwrap_or_default();
-    let line = reader.param("endpoints").and_then(|said| said.line);
+    let mut endpoints = reader.param("endpoints").map(|setting| setting.value.list()).unwrap_or_default();
+    let line = reader.param("endpoints").and_then(|setting| setting.line);
     for endpoint in &endpoints {
-        check_url(reader, "endpoints", line, endpoint);
+        check_url(reader, "endpoints", line, endpoint, "set user and password-file instead");
     }
     if endpoints.is_empty() {
         endpoints = old.endpoints;
@@ -77,7 +77,7 @@ fn job(reader: &mut Reader<'_>) -> Option<PublishJob> {
         return None;
     }
     let lease = match reader.param("lease") {
-        Some(said) => reader.time("lease", said, Duration::from_secs(2)),
+        Some(setting) => reader.time("lease", setting, Duration::from_secs(2)),
         None => None,
     };
     let user = reader.text("user").map(str::to_owned).or(old.user);
@@ -87,11 +87,11 @@ fn job(reader: &mut Reader<'_>) -> Option<PublishJob> {
         (Some(cert), Some(key)) => Some((cert, key)),
         (None, None) => old.identity,
         _ => {
-            reader.wrong(None, "cert", "a certificate and its key come together".to_owned(), None);
+            reader.wrong(None, "cert", "set both a certificate and its key".to_owned(), None);
             None
         }
     };
-    let env = reader.param("env").is_some_and(|said| reader.truth("env", said, false));
+    let env = reader.param("env").is_some_and(|setting| reader.truth("env", setting, false));
     Some(PublishJob {
         endpoints,
         prefix: prefix(reader, "prefix"),
@@ -114,12 +114,12 @@ fn password(reader: &mut Reader<'_>, has_user: bool, has_file: bool, in_literal:
     let hint = || Some("write it to a file of mode 600, and name the file with password-file".to_owned());
     if !has_file && (in_literal || reader.param("password").is_some()) {
         let key = if in_literal { "clientparams" } else { "password" };
-        let line = reader.param(key).and_then(|said| said.line);
+        let line = reader.param(key).and_then(|setting| setting.line);
         reader.wrong(line, key, "a password is not accepted here".to_owned(), hint());
     } else if has_user != has_file {
         let key = if has_user { "user" } else { "password-file" };
-        let line = reader.param(key).and_then(|said| said.line);
-        let message = "a user and a file with its password come together".to_owned();
+        let line = reader.param(key).and_then(|setting| setting.line);
+        let message = "set both a user and a file with its password".to_owned();
         reader.wrong(line, key, message, hint());
     }
 }
@@ -137,7 +137,7 @@ struct Client {
 /// Reads the arguments of python-etcd's client, a Python literal, as data. Problems never quote the text: it
 /// may contain a password.
 fn client_params(reader: &mut Reader<'_>, text: &str) -> Option<Client> {
-    let line = reader.param("clientparams").and_then(|said| said.line);
+    let line = reader.param("clientparams").and_then(|setting| setting.line);
     let mut wrong = |message: &str| {
         let hint = Some(r#"write {"host": (("10.0.0.2", 2379), ("10.0.0.3", 2379))}"#.to_owned());
         reader.wrong(line, "clientParams", message.to_owned(), hint);
@@ -201,7 +201,7 @@ fn client_params(reader: &mut Reader<'_>, text: &str) -> Option<Client> {
     for (key, _) in &pairs {
         let name = key.as_string().map_or("", String::as_str);
         if !CLIENT_PARAMS.contains(&name) && !MEANINGLESS.contains(&name) {
-            let message = format!("unknown member {}, which does nothing", shown(name));
+            let message = format!("unknown member {}: ignored", shown(name));
             reader.remark(line, "clientParams", message, nearest(name, &CLIENT_PARAMS));
         }
     }

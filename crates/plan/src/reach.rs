@@ -197,7 +197,8 @@ pub(crate) fn problems(
             }
             Access::PublishedPorts(_) => "publish the port: docker run -p".to_owned(),
         };
-        let message = format!("{own}, and port {port} is not published where it can: it takes no traffic");
+        let message =
+            format!("{own}, and port {port} is not published on an address that it can reach: no traffic");
         return vec![problem(None, message, hint)];
     }
     let Some(wanted) = container.labels.get(NETWORK) else { return Vec::new() };
@@ -211,10 +212,10 @@ pub(crate) fn problems(
     let usable = holder.networks.iter().filter(|(_, on)| is_reachable(host, access, &on.network_id));
     let usable = usable.map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
     let hint = match usable.as_str() {
-        "" => "remove the label: only a published port leads to the container".to_owned(),
+        "" => "remove the label: the container can only be reached by a published port".to_owned(),
         usable => format!("expected one of {usable}"),
     };
-    vec![problem(Some(NETWORK), format!("{why}: traffic goes by another way"), hint)]
+    vec![problem(Some(NETWORK), format!("{why}: traffic takes another path"), hint)]
 }
 
 fn published_addresses(

@@ -80,15 +80,12 @@ impl Naming<'_> {
                 Some(self.path([&self.settings.domain, &self.settings.node, &relative]))
             }
             Ok(_) => {
-                let why = "CoreDNS takes \"any\" for every name";
-                self.problem(None, format!("it has no DNS records by its name: {why}"));
+                let why = "CoreDNS treats \"any\" as a wildcard";
+                self.problem(None, format!("no DNS records for its name: {why}"));
                 None
             }
             Err(why) => {
-                self.problem(
-                    None,
-                    format!("it has no DNS records by its name, which DNS cannot carry: {why}"),
-                );
+                self.problem(None, format!("no DNS records for its name, which is not valid in DNS: {why}"));
                 None
             }
         }
@@ -100,7 +97,7 @@ impl Naming<'_> {
         let wrong = match text.to_lowercase().parse::<DomainName>() {
             Err(why) => why.to_string(),
             Ok(name) if name.as_str().contains('.') => "it has a dot".to_owned(),
-            Ok(name) if is_wildcard(&name) => "CoreDNS takes \"any\" for every name".to_owned(),
+            Ok(name) if is_wildcard(&name) => "CoreDNS treats \"any\" as a wildcard".to_owned(),
             Ok(name) if name == self.settings.node => "it is the name of this host".to_owned(),
             Ok(name) => {
                 let path = self.path([&self.settings.domain, &name]);

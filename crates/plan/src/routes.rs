@@ -321,7 +321,7 @@ impl RoutePlan {
                     holding,
                     &held.claim.label,
                     message,
-                    "give all the containers of a route the same strip-prefix",
+                    "set the same strip-prefix on all containers of a route",
                 ));
                 continue;
             }

@@ -10,7 +10,7 @@ use longshore_model::{
     HandlerEvent, Job, OpenVswitchJob, PublishJob,
 };
 use longshore_plan::handlers::{
-    Definition, FollowerClass, FoundScript, Said, Value, attention, define, read_ini, wants,
+    Definition, FollowerClass, FoundScript, Setting, Value, attention, define, read_ini, wants,
 };
 use proptest::prelude::*;
 
@@ -250,10 +250,10 @@ fn what_cannot_be_published_to_is_told() {
     insta::assert_snapshot!(bad(&publisher("clientParams={'host': (('a', 70000),)}")), @r#"/etc/docker-glue.d/one.ini:7: clientParams: invalid host: expected a name or a tuple of pairs of a name and a port (write {"host": (("10.0.0.2", 2379), ("10.0.0.3", 2379))})"#);
     insta::assert_snapshot!(bad(&publisher("endpoints=http://a:1\nuser=u\ncert=c\nlease=1s")), @r"
     /etc/docker-glue.d/one.ini:10: lease: out of range: expected 2s to 1day
-    /etc/docker-glue.d/one.ini:8: user: a user and a file with its password come together (write it to a file of mode 600, and name the file with password-file)
-    /etc/docker-glue.d/one.ini: cert: a certificate and its key come together
+    /etc/docker-glue.d/one.ini:8: user: set both a user and a file with its password (write it to a file of mode 600, and name the file with password-file)
+    /etc/docker-glue.d/one.ini: cert: set both a certificate and its key
     ");
-    insta::assert_snapshot!(lenient(&publisher("clientParams={'hots': 'a'}")), @r#"/etc/docker-glue.d/one.ini:7: clientParams: unknown member "hots", which does nothing (did you mean "host"?)"#);
+    insta::assert_snapshot!(lenient(&publisher("clientParams={'hots': 'a'}")), @r#"/etc/docker-glue.d/one.ini:7: clientParams: unknown member "hots": ignored (did you mean "host"?)"#);
 }
 
 #[test]
@@ -310,16 +310,16 @@ fn what_a_class_lacks_is_told() {
         bad(&format!("[handler]\nclass={class}\nevents=start\n[params]\n{params}\n"))
     };
     insta::assert_snapshot!(of("scirpt", ""), @r#"/etc/docker-glue.d/one.ini:2: class: unknown class "scirpt" (did you mean "script"?)"#);
-    insta::assert_snapshot!(of("script", ""), @r#"/etc/docker-glue.d/one.ini: script: params need "script": the handler does not run"#);
-    insta::assert_snapshot!(of("script", "script=absent.sh"), @r#"/etc/docker-glue.d/one.ini:5: script: no such script: "absent.sh" (put it into a folder of --script-paths, or write its absolute path)"#);
+    insta::assert_snapshot!(of("script", ""), @r#"/etc/docker-glue.d/one.ini: script: missing in [params]: the handler does not run"#);
+    insta::assert_snapshot!(of("script", "script=absent.sh"), @r#"/etc/docker-glue.d/one.ini:5: script: no such script: "absent.sh" (put it into a folder of --script-paths, or give its absolute path)"#);
     insta::assert_snapshot!(of("script", "script=plain.txt"), @r#"/etc/docker-glue.d/one.ini:5: script: "/scripts/plain.txt" is not executable (chmod +x)"#);
-    insta::assert_snapshot!(of("plugin", "command=a 'b"), @"/etc/docker-glue.d/one.ini:5: command: a quote is not closed");
+    insta::assert_snapshot!(of("plugin", "command=a 'b"), @"/etc/docker-glue.d/one.ini:5: command: unclosed quote");
     insta::assert_snapshot!(of("webhook", "url=ftp://a"), @r#"/etc/docker-glue.d/one.ini:5: url: invalid URL "ftp://a": expected http: or https:"#);
     insta::assert_snapshot!(of("webhook", "url=http://a.b/secret path"), @r#"/etc/docker-glue.d/one.ini:5: url: invalid URL "http://a.b…": expected http: or https:"#);
     insta::assert_snapshot!(of("webhook", "url=a.b/secret"), @r#"/etc/docker-glue.d/one.ini:5: url: invalid URL "a.b…": expected http: or https:"#);
-    insta::assert_snapshot!(of("webhook", "url=http://u:p@a"), @"/etc/docker-glue.d/one.ini:5: url: a name or a password in a URL would be shown in logs (name a file with it)");
+    insta::assert_snapshot!(of("webhook", "url=http://u:p@a"), @"/etc/docker-glue.d/one.ini:5: url: a user name or password in a URL would appear in logs (sign requests instead: secret-file)");
     insta::assert_snapshot!(bad("[handler]\nevents=start\n"), @"/etc/docker-glue.d/one.ini: class: missing: the handler does not run (one of script, plugin, webhook, balancer, publisher, openvswitch, or Docker Glue's name of a class)");
-    insta::assert_snapshot!(bad("[handler]\nclass=script\n[params]\nscript=a.sh\n"), @"/etc/docker-glue.d/one.ini: events: it names no event, so the handler would never be told anything (write all, none, or names of events with commas between: start,die)");
+    insta::assert_snapshot!(bad("[handler]\nclass=script\n[params]\nscript=a.sh\n"), @"/etc/docker-glue.d/one.ini: events: no event: the handler would never run (expected all, none, or a comma-separated list of events: start,die)");
 }
 
 // The file as such.
@@ -380,17 +380,17 @@ fn mistakes_are_told_all_at_once_with_their_lines() {
     /etc/docker-glue.d/one.ini:8: parallel: invalid number "0": expected 1 to 256
     "#);
     insta::assert_snapshot!(lenient(&script("trigger-none=1\nevent=die")), @r#"
-    /etc/docker-glue.d/one.ini:5: [handler]: unknown key "event", which does nothing (did you mean "events"?)
-    /etc/docker-glue.d/one.ini:4: [handler]: unknown key "trigger-none", which does nothing (did you mean "triggers-none"?)
+    /etc/docker-glue.d/one.ini:5: [handler]: unknown key "event": ignored (did you mean "events"?)
+    /etc/docker-glue.d/one.ini:4: [handler]: unknown key "trigger-none": ignored (did you mean "triggers-none"?)
     "#);
-    insta::assert_snapshot!(lenient("[handler]\nclass=script\nevents=strat,health_status: healthy\n[params]\nscript=a.sh\n"), @r#"/etc/docker-glue.d/one.ini:3: events: no event "strat" is known; it is waited for all the same (did you mean "start"?)"#);
+    insta::assert_snapshot!(lenient("[handler]\nclass=script\nevents=strat,health_status: healthy\n[params]\nscript=a.sh\n"), @r#"/etc/docker-glue.d/one.ini:3: events: unknown event "strat": subscribed anyway (did you mean "start"?)"#);
     insta::assert_snapshot!(bad("class=script\n"), @r#"
-    /etc/docker-glue.d/one.ini:1: "class" stands before the first section
-    /etc/docker-glue.d/one.ini: it has no section [handler] (a handler's file has a section [handler] with class and events)
+    /etc/docker-glue.d/one.ini:1: "class" is before the first section
+    /etc/docker-glue.d/one.ini: no section [handler] (add a section [handler] with class and events)
     "#);
     insta::assert_snapshot!(bad("[handler]\nclass script\n"), @r#"/etc/docker-glue.d/one.ini:2: missing = in "class script""#);
     insta::assert_snapshot!(bad("[handler\nclass=script\n"), @"/etc/docker-glue.d/one.ini:1: not an INI file: Found opening bracket for section name but no closing bracket");
-    insta::assert_snapshot!(bad(""), @"/etc/docker-glue.d/one.ini: it has no section [handler] (a handler's file has a section [handler] with class and events)");
+    insta::assert_snapshot!(bad(""), @"/etc/docker-glue.d/one.ini: no section [handler] (add a section [handler] with class and events)");
 }
 
 #[test]
@@ -401,8 +401,8 @@ fn who_switches_a_handler_off_is_not_told_what_it_lacks() {
 
 #[test]
 fn a_list_of_the_settings_file_may_hold_commas() {
-    let said = |value| Said { value, line: Some(3) };
-    let many = |values: &[&str]| said(Value::Many(values.iter().map(ToString::to_string).collect()));
+    let setting = |value| Setting { value, line: Some(3) };
+    let many = |values: &[&str]| setting(Value::Many(values.iter().map(ToString::to_string).collect()));
     let definition = Definition {
         name: "x".to_owned(),
         file: "/etc/longshore/longshore.toml".into(),
@@ -410,7 +410,7 @@ fn a_list_of_the_settings_file_may_hold_commas() {
         is_ini: false,
         script_paths: Vec::new(),
         head: BTreeMap::from([
-            ("kind".to_owned(), said(Value::One("plugin".to_owned()))),
+            ("kind".to_owned(), setting(Value::One("plugin".to_owned()))),
             ("events".to_owned(), many(&["start", "die"])),
             ("labels".to_owned(), many(&["a=b,c"])),
         ]),

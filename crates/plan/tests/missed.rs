@@ -86,6 +86,16 @@ fn names_health_and_networks_are_compared() {
 }
 
 #[test]
+fn a_paused_container_may_change_its_networks_and_its_health_is_not_compared() {
+    let told = all_reported(&container(1, &[]));
+    let is = like(|is| {
+        (is.state, is.health) = (RunState::Paused, Health::Unhealthy);
+        is.networks.clear();
+    });
+    assert_eq!(names(Some(&told), Some(&is)), ["pause", "disconnect"]);
+}
+
+#[test]
 fn a_destroyed_container_is_never_told_of_again() {
     let mut reported = all_reported(&container(1, &[]));
     report(&mut reported, &event(EventKind::Destroy, 60));

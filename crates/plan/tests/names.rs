@@ -136,8 +136,8 @@ fn what_dns_cannot_carry_is_a_problem_and_costs_only_itself() {
     let bad_service = Container { name: "ok".to_owned(), ..container(3, &[("longshore.service", "a.b\n")]) };
     insta::assert_snapshot!(shown(&plan([named(1, &long), named(2, "a..b"), bad_service])), @r#"
     ok.host1 -> 172.17.0.3
-    ! container xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx (100000000000): DNS cannot carry its name, as "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx" is not a valid label of a host name: it has no DNS name, and is not found by its service's either (give it a name of letters, digits and hyphens: docker rename)
-    ! container a..b (200000000000): DNS cannot carry its name, as "" is not a valid label of a host name: it has no DNS name, and is not found by its service's either (give it a name of letters, digits and hyphens: docker rename)
+    ! container xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx (100000000000): its name is not valid in DNS: "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx" is not a valid label of a host name: it has no DNS name, and its service's name does not resolve to it (give it a name of letters, digits and hyphens: docker rename)
+    ! container a..b (200000000000): its name is not valid in DNS: "" is not a valid label of a host name: it has no DNS name, and its service's name does not resolve to it (give it a name of letters, digits and hyphens: docker rename)
     ! container ok (300000000000): longshore.service: invalid service name "a.b\n": the container belongs to no service (expected up to 63 letters, digits and hyphens)
     "#);
 }
@@ -151,7 +151,7 @@ fn of_two_names_that_dns_takes_for_one_the_older_container_has_it() {
     insta::assert_snapshot!(shown(&plan), @"
     web.host1 -> 172.17.0.1
     s -> web.host1.l.test
-    ! container web (200000000000): an older container is web.host1.l.test already: it has no DNS name, and is not found by its service's either (give it another name: docker rename)
+    ! container web (200000000000): an older container already has the name web.host1.l.test: it has no DNS name, and its service's name does not resolve to it (give it another name: docker rename)
     ");
     assert!(plan.update(&world([new], &[]), &changed(&old)));
     assert_eq!(shown(&plan), "web.host1 -> 172.17.0.2\ns -> web.host1.l.test");
@@ -182,7 +182,7 @@ fn so_many_ports_have_srv_records_and_no_more() {
     let plan = plan([many]);
     let Some((_, NameEntry::Container(one))) = plan.table().iter().next() else { panic!("it has a name") };
     assert_eq!(one.ports.len(), 256);
-    assert!(shown(&plan).contains("it has 300 ports, and only the first 256 have SRV records"));
+    assert!(shown(&plan).contains("it has 300 ports: only the first 256 have SRV records"));
 }
 
 fn any_container() -> impl Strategy<Value = Container> {

@@ -106,7 +106,7 @@ fn a_name_that_dns_cannot_carry_costs_the_records_of_that_name_only() {
     long.name = "x".repeat(64);
     insta::assert_snapshot!(shown(&long), @r#"
     /skydns/internal/longshore/shop/900000000000/172-17-0-9 {"host":"172.17.0.9","ttl":5}
-    ! container xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx (900000000000): it has no DNS records by its name, which DNS cannot carry: "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx" is not a valid label of a host name
+    ! container xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx (900000000000): no DNS records for its name, which is not valid in DNS: "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx" is not a valid label of a host name
     "#);
     for service in ["a.b", "a b", "", "any", "*", "web1.example", "../x"] {
         let told = shown(&container(10, &[("longshore.service", service)]));

@@ -207,18 +207,18 @@ fn a_network_that_a_label_names_in_vain_is_a_problem() {
         [shown(&both, "nowhere"), shown(&both, "mesh"), shown(&both, "front"), shown(&both[1..], "mesh"), shown(&[], "")].join("\n\n"),
         @r#"
     http:80 */ -> c1@172.17.0.1:80*100
-    ! container c1 (100000000000): longshore.network: the container is not on the network "nowhere": traffic goes by another way (expected one of front)
+    ! container c1 (100000000000): longshore.network: the container is not on the network "nowhere": traffic takes another path (expected one of front)
 
     http:80 */ -> c1@172.17.0.1:80*100
-    ! container c1 (100000000000): longshore.network: the balancer cannot reach the network "mesh": traffic goes by another way (expected one of front)
+    ! container c1 (100000000000): longshore.network: the balancer cannot reach the network "mesh": traffic takes another path (expected one of front)
 
     http:80 */ -> c1@172.17.0.1:80*100
 
     http:80 */ -> (c1: it has no address that the balancer can reach)
-    ! container c1 (100000000000): the balancer cannot reach its networks (mesh), and port 80 is not published where it can: it takes no traffic (put it on a bridge network, or publish the port: docker run -p)
+    ! container c1 (100000000000): the balancer cannot reach its networks (mesh), and port 80 is not published on an address that it can reach: no traffic (put it on a bridge network, or publish the port: docker run -p)
 
     http:80 */ -> (c1: it has no address that the balancer can reach)
-    ! container c1 (100000000000): it has no network, and port 80 is not published where it can: it takes no traffic (put it on a bridge network, or publish the port: docker run -p)
+    ! container c1 (100000000000): it has no network, and port 80 is not published on an address that it can reach: no traffic (put it on a bridge network, or publish the port: docker run -p)
     "#
     );
 }
@@ -251,7 +251,7 @@ fn the_older_container_decides_whether_a_route_is_stripped() {
     let plan = plan([container(1, &labels("1")), container(2, &labels("0")), container(3, &labels("1"))]);
     insta::assert_snapshot!(shown(&plan), @r"
     http:80 */p strip -> c1@172.17.0.1:80*100 c3@172.17.0.3:80*100
-    ! container c2 (200000000000): longshore.http.80.prefix: route http:80 */p: the prefix is stripped for an older container: this container is left out (give all the containers of a route the same strip-prefix)
+    ! container c2 (200000000000): longshore.http.80.prefix: route http:80 */p: the prefix is stripped for an older container: this container is left out (set the same strip-prefix on all containers of a route)
     ");
 }
 
@@ -279,14 +279,14 @@ fn what_takes_no_traffic_keeps_its_route_and_says_why() {
     let plan = RoutePlan::of(&world, on_the_host());
     insta::assert_snapshot!(shown(&plan), @r"
     http:80 */ -> c3@172.17.0.3:80*100 (c1: its health check has not passed yet) (c2: its health check fails) (c4: it is paused) (c5: it is stopping) (c6: it has no address that the balancer can reach) (c7: its port has not accepted a connection yet) (c8: its port no longer accepts connections)
-    ! container c6 (600000000000): it has no network, and port 80 is not published where it can: it takes no traffic (put it on a bridge network, or publish the port: docker run -p)
+    ! container c6 (600000000000): it has no network, and port 80 is not published on an address that it can reach: no traffic (put it on a bridge network, or publish the port: docker run -p)
     ");
     assert_eq!(plan.checks(&named(&seven)).count(), 1);
     // A balancer with its own checks also gets those that may become ready after the last pass.
     let assumed = RoutePlan::of(&world, RouteSettings { readiness: Readiness::Assumed, ..on_the_host() });
     insta::assert_snapshot!(shown(&assumed), @r"
     http:80 */ -> c1@172.17.0.1:80*100 c3@172.17.0.3:80*100 c7@172.17.0.7:80*100 c8@172.17.0.8:80*100 (c2: its health check fails) (c4: it is paused) (c5: it is stopping) (c6: it has no address that the balancer can reach)
-    ! container c6 (600000000000): it has no network, and port 80 is not published where it can: it takes no traffic (put it on a bridge network, or publish the port: docker run -p)
+    ! container c6 (600000000000): it has no network, and port 80 is not published on an address that it can reach: no traffic (put it on a bridge network, or publish the port: docker run -p)
     ");
     assert_eq!(assumed.checks(&named(&seven)).count(), 0);
     assert_eq!(plan.checks(&named(&health(3, Health::Healthy))).count(), 0);
@@ -362,7 +362,7 @@ fn from_a_container_its_own_networks_are_used_and_no_others() {
     insta::assert_snapshot!(shown(&plan), @r"
     http:80 far/ -> (c2: it has no address that the balancer can reach)
     http:80 near/ -> c1@172.17.0.1:80*100
-    ! container c2 (200000000000): the balancer cannot reach its networks (bridge), and port 80 is not published where it can: it takes no traffic (put it on a network of the container c9, which the balancer runs in)
+    ! container c2 (200000000000): the balancer cannot reach its networks (bridge), and port 80 is not published on an address that it can reach: no traffic (put it on a network of the container c9, which the balancer runs in)
     ");
     let on_the_hosts_network = Container { network_mode: "host".to_owned(), ..own.clone() };
     plan.update(&world([on_the_hosts_network, near, far], &[80]), &changed(&own));

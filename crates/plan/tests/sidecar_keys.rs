@@ -42,9 +42,9 @@ fn labels_of_the_main_ask_for_sidecars() {
     bench.put(web);
     insta::assert_snapshot!(bench.shown(), @r#"
     create podder_log_100000000000 for c1: fluentd:1 ["fluentd", "-c", "/etc/my conf"] on bridge [bridge] env [A=1,2 B=x y PODDER_MASTER=c1] port 8080->80/Tcp port 0->53/Udp Bind { source: "/data", target: "/data", options: ["ro", "z"], create: true } Bind { source: "cache", target: "/cache", options: [], create: true }
-    ! container c1 (100000000000): longshore.sidecar.odd: it does nothing: write longshore.sidecar.NAME.KEY, as in …db.image
-    ! container c1 (100000000000): longshore.sidecar.lost.volumes: invalid volume "./here:/there": a label cannot name a relative path: write an absolute one: the sidecar is not made
-    ! container c1 (100000000000): longshore.sidecar.odd.comand: unknown key, which does nothing; did you mean "command"?: the sidecar is not made
+    ! container c1 (100000000000): longshore.sidecar.odd: ignored: expected longshore.sidecar.NAME.KEY, such as …db.image
+    ! container c1 (100000000000): longshore.sidecar.lost.volumes: invalid volume "./here:/there": a label cannot name a relative path: use an absolute one: the sidecar is not created
+    ! container c1 (100000000000): longshore.sidecar.odd.comand: unknown key: ignored; did you mean "command"?: the sidecar is not created
     "#);
 }
 
@@ -86,19 +86,19 @@ fn compose_reads_ports_and_so_do_we() {
     ['[::1]:80:81'] ::1:80->81/Tcp
     ['8000-9000:80'] *:8000-9000->80/Tcp
     [{target: 80, published: '8080', host_ip: 127.0.0.1, protocol: udp, mode: host}] 127.0.0.1:8080->80/Udp
-    [{published: 80}] /etc/sidecars.yml:6: sidecars.s.ports: target is missing: the sidecar is not made
-    ['80:x'] /etc/sidecars.yml:6: sidecars.s.ports: invalid port "80:x": expected 80, 8080:80 or 127.0.0.1:8080:80/tcp: the sidecar is not made
-    [0] /etc/sidecars.yml:6: sidecars.s.ports: invalid port "0": expected 80, 8080:80 or 127.0.0.1:8080:80/tcp: the sidecar is not made
-    ['65536'] /etc/sidecars.yml:6: sidecars.s.ports: invalid port "65536": expected 80, 8080:80 or 127.0.0.1:8080:80/tcp: the sidecar is not made
-    ['1-3:1-2'] /etc/sidecars.yml:6: sidecars.s.ports: invalid port "1-3:1-2": its ranges differ in length: the sidecar is not made
-    [{target: 1, tarpit: 2}] *:?->1/Tcp /etc/sidecars.yml:6: sidecars.s.ports.tarpit: unknown or unsupported key, which does nothing
+    [{published: 80}] /etc/sidecars.yml:6: sidecars.s.ports: target is missing: the sidecar is not created
+    ['80:x'] /etc/sidecars.yml:6: sidecars.s.ports: invalid port "80:x": expected 80, 8080:80 or 127.0.0.1:8080:80/tcp: the sidecar is not created
+    [0] /etc/sidecars.yml:6: sidecars.s.ports: invalid port "0": expected 80, 8080:80 or 127.0.0.1:8080:80/tcp: the sidecar is not created
+    ['65536'] /etc/sidecars.yml:6: sidecars.s.ports: invalid port "65536": expected 80, 8080:80 or 127.0.0.1:8080:80/tcp: the sidecar is not created
+    ['1-3:1-2'] /etc/sidecars.yml:6: sidecars.s.ports: invalid port "1-3:1-2": its ranges differ in length: the sidecar is not created
+    [{target: 1, tarpit: 2}] *:?->1/Tcp /etc/sidecars.yml:6: sidecars.s.ports.tarpit: unknown or unsupported key: ignored
     {80: 8080} *:8080->80/Tcp
     {53/udp: [5353, 5354], 80: null} *:5353->53/Udp *:5354->53/Udp *:?->80/Tcp
     {80: '127.0.0.1:8080'} 127.0.0.1:8080->80/Tcp
     {80: {HostIp: 127.0.0.1, HostPort: 8080}} 127.0.0.1:8080->80/Tcp
-    {eighty: 8080} /etc/sidecars.yml:6: sidecars.s.ports: invalid port "eighty": expected a port of the sidecar, as 80 or 53/udp: the sidecar is not made
-    {80: x} /etc/sidecars.yml:6: sidecars.s.ports: invalid host port "x" for port 80: expected as 8080 or 127.0.0.1:8080: the sidecar is not made
-    {80: {host: 1}} /etc/sidecars.yml:6: sidecars.s.ports: invalid host port "host" for port 80: expected as 8080 or 127.0.0.1:8080: the sidecar is not made
+    {eighty: 8080} /etc/sidecars.yml:6: sidecars.s.ports: invalid port "eighty": expected a port of the sidecar, as 80 or 53/udp: the sidecar is not created
+    {80: x} /etc/sidecars.yml:6: sidecars.s.ports: invalid host port "x" for port 80: expected as 8080 or 127.0.0.1:8080: the sidecar is not created
+    {80: {host: 1}} /etc/sidecars.yml:6: sidecars.s.ports: invalid host port "host" for port 80: expected as 8080 or 127.0.0.1:8080: the sidecar is not created
     "#);
 }
 
@@ -124,21 +124,21 @@ fn compose_reads_volumes_and_so_do_we() {
     ['/b'] Anonymous { target: "/b", read_only: false }
     ['./x:/b'] Bind { source: "/etc/x", target: "/b", options: [], create: true }
     ['../x:/b'] Bind { source: "/x", target: "/b", options: [], create: true }
-    ['~/x:/b'] /etc/sidecars.yml:6: sidecars.s.volumes: invalid volume "~/x:/b": ~ is not expanded: write an absolute path: the sidecar is not made
-    ['/a:b'] /etc/sidecars.yml:6: sidecars.s.volumes: invalid volume "/a:b": its path in the sidecar is not absolute: the sidecar is not made
-    ['/a:/b:rx'] /etc/sidecars.yml:6: sidecars.s.volumes: invalid volume "/a:/b:rx": unknown option "rx": the sidecar is not made
-    ['a:b:c:d'] /etc/sidecars.yml:6: sidecars.s.volumes: invalid volume "a:b:c:d": it has more than two colons: the sidecar is not made
+    ['~/x:/b'] /etc/sidecars.yml:6: sidecars.s.volumes: invalid volume "~/x:/b": ~ is not expanded: use an absolute path: the sidecar is not created
+    ['/a:b'] /etc/sidecars.yml:6: sidecars.s.volumes: invalid volume "/a:b": its path in the sidecar is not absolute: the sidecar is not created
+    ['/a:/b:rx'] /etc/sidecars.yml:6: sidecars.s.volumes: invalid volume "/a:/b:rx": unknown option "rx": the sidecar is not created
+    ['a:b:c:d'] /etc/sidecars.yml:6: sidecars.s.volumes: invalid volume "a:b:c:d": it has more than two colons: the sidecar is not created
     [{type: bind, source: ./x, target: /b, read_only: true, bind: {create_host_path: false}}] Bind { source: "/etc/x", target: "/b", options: ["ro"], create: false }
     [{type: volume, source: d, target: /b, volume: {nocopy: true}}] Bind { source: "d", target: "/b", options: ["nocopy"], create: true }
     [{type: tmpfs, target: /t, tmpfs: {size: 64m}}] Tmpfs { target: "/t", options: ["size=64m"] }
-    [{type: volume, source: /d, target: /b}] /etc/sidecars.yml:6: sidecars.s.volumes: source: "/d" does not suit the type volume: the sidecar is not made
-    [{type: nfs, target: /b}] /etc/sidecars.yml:6: sidecars.s.volumes: type: "nfs" is not bind, volume or tmpfs: the sidecar is not made
+    [{type: volume, source: /d, target: /b}] /etc/sidecars.yml:6: sidecars.s.volumes: source: "/d" does not suit the type volume: the sidecar is not created
+    [{type: nfs, target: /b}] /etc/sidecars.yml:6: sidecars.s.volumes: type: "nfs" is not bind, volume or tmpfs: the sidecar is not created
     {/a: /b} Bind { source: "/a", target: "/b", options: [], create: true }
     {data: '/b:ro'} Bind { source: "data", target: "/b", options: ["ro"], create: true }
     {/a: {bind: /b, mode: 'ro,z'}, ./x: {bind: /c, ro: true}} Bind { source: "/a", target: "/b", options: ["ro", "z"], create: true } Bind { source: "/etc/x", target: "/c", options: ["ro"], create: true }
     {/b: null} Anonymous { target: "/b", read_only: false }
-    {/a: {mode: ro}} /etc/sidecars.yml:6: sidecars.s.volumes: invalid volume "/a": bind, its path in the sidecar, is missing: the sidecar is not made
-    {/a: {bind: b}} /etc/sidecars.yml:6: sidecars.s.volumes: invalid volume "/a": its path in the sidecar is not absolute: the sidecar is not made
+    {/a: {mode: ro}} /etc/sidecars.yml:6: sidecars.s.volumes: invalid volume "/a": bind, its path in the sidecar, is missing: the sidecar is not created
+    {/a: {bind: b}} /etc/sidecars.yml:6: sidecars.s.volumes: invalid volume "/a": its path in the sidecar is not absolute: the sidecar is not created
     "#);
 }
 
@@ -170,19 +170,19 @@ other: 1
     let (_, problems) = read(text);
     let told: Vec<_> = problems.iter().map(ToString::to_string).collect();
     insta::assert_snapshot!(told.join("\n"), @r#"
-    /etc/sidecars.yml:5: sidecars.good.cap_ad: unknown key, which does nothing; did you mean "cap_add"?
-    /etc/sidecars.yml:5: sidecars.good.build: unknown or unsupported key, which does nothing
-    /etc/sidecars.yml:9: sidecars.bad.ports: invalid port "eighty": expected 80, 8080:80 or 127.0.0.1:8080:80/tcp: the sidecar is not made
-    /etc/sidecars.yml:12: sidecars.bare.command: it is required and missing; [] is the image's own: the sidecar is not made
-    /etc/sidecars.yml:13: sidecars.worse: it is a number, not a map of its keys: the sidecar is not made
-    /etc/sidecars.yml:16: sidecars.both.command: invalid command "open \"quote": a quote is not closed: the sidecar is not made
-    /etc/sidecars.yml:19: sidecars.both.restart: invalid restart policy "perhaps": expected always, no, unless-stopped or on-failure[:times]: the sidecar is not made
-    /etc/sidecars.yml:20: sidecars.both.labels: "longshore.owner" is Longshore's own: the sidecar is not made
-    /etc/sidecars.yml:21: sidecars.both.depends_on: "good": condition "service_finished": write service_started, service_healthy or service_completed_successfully: the sidecar is not made
-    /etc/sidecars.yml:15: sidecars.both.ports: with this network_mode, the sidecar has no network of its own to publish from: the sidecar is not made
-    /etc/sidecars.yml:22: other: unknown key, which does nothing: there are services and sidecars
+    /etc/sidecars.yml:5: sidecars.good.cap_ad: unknown key: ignored; did you mean "cap_add"?
+    /etc/sidecars.yml:5: sidecars.good.build: unknown or unsupported key: ignored
+    /etc/sidecars.yml:9: sidecars.bad.ports: invalid port "eighty": expected 80, 8080:80 or 127.0.0.1:8080:80/tcp: the sidecar is not created
+    /etc/sidecars.yml:12: sidecars.bare.command: required; [] for the image's own: the sidecar is not created
+    /etc/sidecars.yml:13: sidecars.worse: it is a number, not a map of its keys: the sidecar is not created
+    /etc/sidecars.yml:16: sidecars.both.command: invalid command "open \"quote": unclosed quote: the sidecar is not created
+    /etc/sidecars.yml:19: sidecars.both.restart: invalid restart policy "perhaps": expected always, no, unless-stopped or on-failure[:times]: the sidecar is not created
+    /etc/sidecars.yml:20: sidecars.both.labels: "longshore.owner" is reserved for Longshore: the sidecar is not created
+    /etc/sidecars.yml:21: sidecars.both.depends_on: "good": condition "service_finished": expected service_started, service_healthy or service_completed_successfully: the sidecar is not created
+    /etc/sidecars.yml:15: sidecars.both.ports: with this network_mode, the sidecar has no network of its own to publish from: the sidecar is not created
+    /etc/sidecars.yml:22: other: unknown key: ignored; expected services or sidecars
     /etc/sidecars.yml:2: services.img: no such sidecar: "none"
-    /etc/sidecars.yml:3: services.Bad Image: invalid image reference "Bad Image": expected a path of lower-case letters and digits, separated by '.', '_', '__' or '-': no container is its
+    /etc/sidecars.yml:3: services.Bad Image: invalid image reference "Bad Image": expected a path of lower-case letters and digits, separated by '.', '_', '__' or '-': it matches no container
     "#);
     let mut bench = Bench::with(text);
     bench.put(main(1, "img"));
@@ -274,7 +274,7 @@ fn a_variable_without_a_value_takes_the_agents_in_a_file_and_none_in_a_label() {
     web.labels.insert("longshore.sidecar.s.image".to_owned(), "s".to_owned());
     web.labels.insert("longshore.sidecar.s.environment".to_owned(), "TOKEN".to_owned());
     bench.put(web);
-    insta::assert_snapshot!(bench.shown(), @r#"! container c1 (100000000000): longshore.sidecar.s.environment: "TOKEN" has no value: the sidecar is not made"#);
+    insta::assert_snapshot!(bench.shown(), @r#"! container c1 (100000000000): longshore.sidecar.s.environment: "TOKEN" has no value: the sidecar is not created"#);
 }
 
 #[test]
@@ -302,14 +302,14 @@ fn compose_reads_health_checks_and_so_do_we() {
     {disable: true} Some(["NONE"]) None [None, None, None, None]
     {disable: false} 
     {interval: 0s} 
-    {disable: true, test: x} /etc/sidecars.yml:6: sidecars.s.healthcheck: it is disabled, and has a test: the sidecar is not made
-    {test: [curl]} /etc/sidecars.yml:6: sidecars.s.healthcheck: test: write a text, or a list that begins with CMD, CMD-SHELL or NONE: the sidecar is not made
-    {test: [CMD]} /etc/sidecars.yml:6: sidecars.s.healthcheck: test: write a text, or a list that begins with CMD, CMD-SHELL or NONE: the sidecar is not made
-    {interval: 5us} /etc/sidecars.yml:6: sidecars.s.healthcheck: interval: it is less than 1ms: the sidecar is not made
-    {interval: soon} /etc/sidecars.yml:6: sidecars.s.healthcheck: interval: invalid time "soon": expected 30s or 1m30s: the sidecar is not made
-    {retries: -1} /etc/sidecars.yml:6: sidecars.s.healthcheck: retries: expected a number: the sidecar is not made
-    {tets: x} /etc/sidecars.yml:6: sidecars.s.healthcheck.tets: unknown or unsupported key, which does nothing
-    [x] /etc/sidecars.yml:6: sidecars.s.healthcheck: it is a list, not a map: the sidecar is not made
+    {disable: true, test: x} /etc/sidecars.yml:6: sidecars.s.healthcheck: a disabled health check cannot have a test: the sidecar is not created
+    {test: [curl]} /etc/sidecars.yml:6: sidecars.s.healthcheck: test: expected a string, or a list that begins with CMD, CMD-SHELL or NONE: the sidecar is not created
+    {test: [CMD]} /etc/sidecars.yml:6: sidecars.s.healthcheck: test: expected a string, or a list that begins with CMD, CMD-SHELL or NONE: the sidecar is not created
+    {interval: 5us} /etc/sidecars.yml:6: sidecars.s.healthcheck: interval: it is less than 1ms: the sidecar is not created
+    {interval: soon} /etc/sidecars.yml:6: sidecars.s.healthcheck: interval: invalid time "soon": expected 30s or 1m30s: the sidecar is not created
+    {retries: -1} /etc/sidecars.yml:6: sidecars.s.healthcheck: retries: expected a number: the sidecar is not created
+    {tets: x} /etc/sidecars.yml:6: sidecars.s.healthcheck.tets: unknown or unsupported key: ignored
+    [x] /etc/sidecars.yml:6: sidecars.s.healthcheck: it is a list, not a map: the sidecar is not created
     "#);
 }
 
@@ -337,7 +337,7 @@ fn files_of_variables_are_taken_and_what_the_sidecar_says_itself_counts() {
     bench.plan.env_read("/etc/one.env".to_owned(), EnvText::Missing);
     insta::assert_snapshot!(bench.shown(), @r#"! container c1 (100000000000): sidecar s: its env_file "/etc/one.env": no such file (the sidecar stays as it is until the file can be read)"#);
     bench.plan.env_read("/etc/one.env".to_owned(), text("A=1\nsecret words"));
-    insta::assert_snapshot!(bench.shown(), @r#"! container c1 (100000000000): sidecar s: its env_file "/etc/one.env": line 2: it does not begin with a variable's name and = (the sidecar stays as it is until the file can be read)"#);
+    insta::assert_snapshot!(bench.shown(), @r#"! container c1 (100000000000): sidecar s: its env_file "/etc/one.env": line 2: expected NAME=value (the sidecar stays as it is until the file can be read)"#);
     assert_eq!(bench.running(), 1, "it stays as it is");
     bench.forget();
     assert!(!bench.shown().contains("remove"), "before the files are read, too: {}", bench.shown());
@@ -355,7 +355,7 @@ fn a_label_has_no_file_read() {
         web.labels.insert(format!("longshore.sidecar.s.{key}"), value.to_owned());
     }
     bench.put(web);
-    assert!(bench.shown().contains("it is for files only"), "{}", bench.shown());
+    assert!(bench.shown().contains("allowed only in a file"), "{}", bench.shown());
     assert!(bench.plan.env_unread().is_empty());
 }
 

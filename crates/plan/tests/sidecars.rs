@@ -289,11 +289,11 @@ fn a_service_of_the_mains_project_can_be_waited_for() {
     let mut bench = Bench::with(&file("s", "depends_on: [consul]"));
     bench.put(compose(main(1, "img"), "p", "img", 1));
     bench.put(compose(main(2, "consul"), "other", "consul", 1));
-    insta::assert_snapshot!(bench.shown(), @r#"! container c1 (100000000000): sidecar s: it waits for "consul", and there is no such sidecar, compose service or container"#);
+    insta::assert_snapshot!(bench.shown(), @r#"! container c1 (100000000000): sidecar s: waiting for "consul": no such sidecar, compose service or container"#);
     let mut consul = compose(main(3, "consul"), "p", "consul", 1);
     consul.state = RunState::Created;
     bench.put(consul);
-    insta::assert_snapshot!(bench.shown(), @r#"! container c1 (100000000000): sidecar s: it waits for "consul", which does not run"#);
+    insta::assert_snapshot!(bench.shown(), @r#"! container c1 (100000000000): sidecar s: waiting for "consul", which is not running"#);
     bench.change(3, |consul| consul.state = RunState::Running);
     assert!(bench.shown().starts_with("create podder_s_1"));
 }
@@ -306,7 +306,7 @@ fn sidecars_that_wait_for_each_other_are_a_problem_and_cost_no_other() {
     bench.put(main(1, "img"));
     bench.settle();
     assert_eq!(bench.sidecars().len(), 1);
-    insta::assert_snapshot!(bench.problems(), @"! container c1 (100000000000): depends_on: the sidecars a, b wait for each other: none of them is made");
+    insta::assert_snapshot!(bench.problems(), @"! container c1 (100000000000): depends_on: the sidecars a, b wait for each other: none of them is created");
 }
 
 #[test]
@@ -332,7 +332,7 @@ fn labels_of_the_image_itself_ask_for_nothing() {
     bench.put(web);
     let shown = bench.shown();
     assert!(shown.contains("podder_good_") && !shown.contains("podder_evil_"), "{shown}");
-    assert!(shown.contains("longshore.sidecar.evil.image: it is the image's own"), "{shown}");
+    assert!(shown.contains("longshore.sidecar.evil.image: ignored, as it comes from the image"), "{shown}");
 }
 
 #[test]
@@ -352,7 +352,7 @@ fn a_sidecar_waits_for_another_to_end_well_which_is_not_started_again() {
     ends(&mut bench, None);
     assert_eq!(bench.shown(), "", "it is not known yet how it ended");
     ends(&mut bench, Some(3));
-    insta::assert_snapshot!(bench.shown(), @r#"! container c1 (100000000000): sidecar app: it waits for "setup" to succeed, which ended with exit code 3"#);
+    insta::assert_snapshot!(bench.shown(), @r#"! container c1 (100000000000): sidecar app: waiting for "setup" to succeed, but it exited with code 3"#);
     ends(&mut bench, Some(0));
     assert!(bench.shown().starts_with("create podder_app_"), "{}", bench.shown());
     bench.settle();
@@ -409,7 +409,7 @@ fn a_sidecar_in_the_network_of_another_is_recreated_with_each_run_of_it() {
 fn a_sidecar_can_be_in_the_network_of_a_compose_service() {
     let mut bench = Bench::with(&file("s", "network_mode: service:gate"));
     bench.put(compose(main(1, "img"), "p", "img", 1));
-    insta::assert_snapshot!(bench.shown(), @r#"! container c1 (100000000000): sidecar s: it waits for "gate", and there is no such sidecar, compose service or container"#);
+    insta::assert_snapshot!(bench.shown(), @r#"! container c1 (100000000000): sidecar s: waiting for "gate": no such sidecar, compose service or container"#);
     bench.put(compose(main(2, "gate"), "p", "gate", 1));
     bench.settle();
     assert_eq!(bench.sidecar("s").network_mode, format!("container:{}", main(2, "").id.as_str()));

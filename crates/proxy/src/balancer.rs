@@ -205,6 +205,6 @@ fn start_worker(
     })?;
     match reported.recv() {
         Ok(result) => result.map(|()| send),
-        Err(_) => Err(io::Error::other("a worker ended while it started")),
+        Err(_) => Err(io::Error::other("a worker exited during startup")),
     }
 }

@@ -10,6 +10,7 @@
 
 pub mod backoff;
 mod calls;
+pub mod descriptors;
 pub mod files;
 mod follow;
 mod inspect;

@@ -14,6 +14,8 @@ pub enum Source {
     Docker,
     /// Containers that Docker refuses to inspect.
     Inspections,
+    /// Docker's lists, when they cannot be read.
+    Lists,
     /// The routes: labels, frontends and the balancer as a whole.
     Routes,
     /// The journal of deliveries.
@@ -49,7 +51,7 @@ impl Problems {
         let of = |problem: &Problem| (problem.subject.clone(), problem.key.clone());
         let reworded: BTreeSet<_> = new.into_iter().map(of).collect();
         for problem in before.difference(&problems).filter(|problem| !reworded.contains(&of(problem))) {
-            tracing::info!("no longer: {problem}");
+            tracing::info!("resolved: {problem}");
         }
         board.insert(source, problems);
         let all: usize = board.values().map(BTreeSet::len).sum();

@@ -13,7 +13,7 @@ use tokio::process::Child;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{self, SignalKind};
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 /// How long the group may take to end after SIGTERM, and its leader to be reaped after SIGKILL.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
@@ -79,10 +79,23 @@ impl ProcessGroup {
             sleep(pause).await;
             pause = MAX_LOOK.min(pause * 2);
         }
+        self.kill().await;
+    }
+
+    /// Kills the whole group at once, and reaps its leader.
+    pub async fn kill(&mut self) {
         self.signal(Signal::KILL);
         if let Some(mut child) = self.child.take() {
             // A process blocked on a dead disk does not even die of SIGKILL.
-            let _ = timeout_at(Instant::now() + END_TIMEOUT, child.wait()).await;
+            let _ = timeout(END_TIMEOUT, child.wait()).await;
+        }
+    }
+
+    /// Sends a signal to the whole group, unless it has been ended or killed.
+    pub fn signal(&self, signal: Signal) {
+        if let Some(id) = self.id.filter(|_| self.child.is_some()) {
+            // A group that has ended needs no signal.
+            let _ = kill_process_group(id, signal);
         }
     }
 
@@ -102,13 +115,6 @@ impl ProcessGroup {
         };
         if told.is_none() {
             sleep(FIRST_LOOK).await;
-        }
-    }
-
-    fn signal(&self, signal: Signal) {
-        if let Some(id) = self.id.filter(|_| self.child.is_some()) {
-            // A group that has ended needs no signal.
-            let _ = kill_process_group(id, signal);
         }
     }
 }

@@ -10,7 +10,7 @@ use longshore_delivery::{
     AttemptOrder, Batch, Dispatcher, Effect, Failure, Finished, Happening, Moment, Remembered,
 };
 use longshore_model::{
-    Change, Container, ContainerId, DeliveryRules, EventFilter, Filter, Handler, HandlerSet, HostId,
+    Change, Container, ContainerId, DeliveryRules, EventFilter, Filter, Handler, HandlerSet, Health, HostId,
     HostInfo, Job, Origin, World,
 };
 use longshore_runtime::Evidence;
@@ -49,6 +49,8 @@ pub(crate) struct Agent {
     pub(crate) started: i64,
     /// When it recorded the containers of the first start.
     pub(crate) begun: Option<i64>,
+    /// The health of those containers, which no event tells.
+    pub(crate) begun_with: BTreeMap<ContainerId, Health>,
     epoch: Instant,
 }
 
@@ -70,6 +72,7 @@ impl Agent {
             handlers: handlers(),
             started,
             begun: disk.begun,
+            begun_with: BTreeMap::new(),
             epoch,
         };
         agent.take(Happening::Handlers(Arc::new(agent.handlers.clone())), engine);
@@ -83,6 +86,8 @@ impl Agent {
         trace(|| format!("    {effects:?}"));
         if self.begun.is_none() && self.dispatcher.has_begun() {
             self.begun = Some(engine.clock);
+            self.begun_with =
+                self.known().into_iter().map(|(id, container)| (id, container.health)).collect();
         }
         for effect in effects {
             match effect {

@@ -36,15 +36,15 @@ pub(crate) struct Handler {
 }
 
 impl Handler {
-    /// Receives and acknowledges an event. `there_before` says whether its container existed before, without an
-    /// event.
+    /// Receives and acknowledges an event. `before` is the health of its container if that existed before, without
+    /// an event.
     ///
     /// A handler that wants every event can detect impossible ones.
     pub(crate) fn get(
         &mut self,
         order: &AttemptOrder,
         life_of_agent: u32,
-        there_before: bool,
+        before: Option<Health>,
         wants_all: bool,
     ) -> Result<(), String> {
         let event = &order.event;
@@ -62,14 +62,14 @@ impl Handler {
         let seen = self.containers.entry(facts.id.clone()).or_insert_with(|| Seen {
             life: Life::Unknown,
             name: String::new(),
-            health: Health::None,
+            health: before.unwrap_or(Health::None),
             networks: BTreeSet::new(),
             events: Vec::new(),
         });
         let mark = if event.synthetic { "*" } else { "" };
         seen.events.push(format!("{}{mark}", event.event));
         let is_first = seen.events.len() == 1;
-        seen.take(event, is_first && !there_before).map_err(|why| {
+        seen.take(event, is_first && before.is_none()).map_err(|why| {
             format!("an order that cannot have been ({why}): {}: {}", facts.id, seen.events.join(","))
         })
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use fastrand::Rng;
 use longshore_delivery::{Failure, Remembered};
-use longshore_model::ContainerId;
+use longshore_model::{ContainerId, Health};
 
 use super::agent::{ALL, Agent, FEW};
 use super::engine::{Engine, Faults};
@@ -128,9 +128,9 @@ impl Run {
     }
 
     fn got(&mut self, order: &longshore_delivery::AttemptOrder) -> Result<(), String> {
-        let there_before = order.event.container().is_none_or(|facts| self.was_there(&facts.id));
+        let before = order.event.container().and_then(|facts| self.before(&facts.id));
         let Some(handler) = self.handlers.get_mut(order.name.as_str()) else { return Ok(()) };
-        handler.get(order, self.lives, there_before, order.name == ALL)
+        handler.get(order, self.lives, before, order.name == ALL)
     }
 
     /// Returns whether a container existed when handlers first received events: that is not an event.
@@ -138,6 +138,12 @@ impl Run {
         let begun = self.agent.begun.unwrap_or(i64::MAX);
         let created = self.engine.history.iter().find(|event| event.container == *id);
         created.is_some_and(|created| created.at <= begun)
+    }
+
+    /// Returns the health that a container had when handlers first received events, if it existed then.
+    fn before(&self, id: &ContainerId) -> Option<Health> {
+        let health = || self.agent.begun_with.get(id).copied().unwrap_or(Health::None);
+        self.was_there(id).then(health)
     }
 
     /// Advances time: a little, or until something is due.
@@ -162,9 +168,11 @@ impl Run {
         while self.rng.bool() && self.agent.commit_unnoticed(&mut self.disk) {}
         self.lives += 1;
         self.engine.clock += 1_000_000;
+        let begun_with = std::mem::take(&mut self.agent.begun_with);
         self.agent = Agent::start(&self.disk, &self.engine);
-        if self.disk.begun.is_none() {
-            self.since = self.agent.started;
+        match self.disk.begun {
+            Some(_) => self.agent.begun_with = begun_with,
+            None => self.since = self.agent.started,
         }
         Ok(())
     }

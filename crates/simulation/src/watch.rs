@@ -111,7 +111,7 @@ impl Watch {
                 Effect::ListNetworks => self.calls.push(Call::Networks),
                 Effect::Inspect(id) => self.calls.push(Call::Inspect(id)),
                 Effect::Ping => self.calls.push(Call::Ping),
-                Effect::Show(..) | Effect::Refused(_) => {}
+                Effect::Show(..) | Effect::Refused(_) | Effect::Unlisted(_) => {}
                 Effect::End(why) => {
                     self.resume = self.session.take().map_or(self.resume, |session| session.heard_at());
                     self.calls.clear();

@@ -2,8 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::time::error::Elapsed;
+use tokio::time::{sleep, timeout};
+
 /// How long [`eventually`] waits: longer than any promise of Longshore's, as the machine may be loaded.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// The pause between two checks.
+const INTERVAL: Duration = Duration::from_millis(20);
 
 /// Waits up to 20 seconds until `check` is true, checking every 20 milliseconds.
 ///
@@ -22,22 +27,13 @@ pub async fn eventually<F: Future<Output = bool>>(sentence: &str, check: impl Fn
 pub fn eventually_within<'a, F: Future<Output = bool> + 'a>(
     patience: Duration,
     sentence: &'a str,
-    mut check: impl FnMut() -> F + 'a,
+    check: impl FnMut() -> F + 'a,
 ) -> impl Future<Output = ()> + 'a {
     let caller = std::panic::Location::caller();
     async move {
-        let began = Instant::now();
-        loop {
-            // The last check starts before the deadline and gets extra time to finish.
-            match tokio::time::timeout(patience, check()).await {
-                Ok(true) => return,
-                Ok(false) if began.elapsed() < patience => {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
-                Ok(false) | Err(_) => {
-                    panic!("{caller}: within {patience:?} it did not come true that {sentence}")
-                }
-            }
+        match first_true(patience, patience, check).await {
+            Ok(Some(_)) => {}
+            Ok(None) | Err(_) => panic!("{caller}: within {patience:?} it did not come true that {sentence}"),
         }
     }
 }
@@ -53,23 +49,37 @@ pub fn eventually_within<'a, F: Future<Output = bool> + 'a>(
 pub fn never_within<'a, F: Future<Output = bool> + 'a>(
     span: Duration,
     sentence: &'a str,
-    mut check: impl FnMut() -> F + 'a,
+    check: impl FnMut() -> F + 'a,
 ) -> impl Future<Output = ()> + 'a {
     let caller = std::panic::Location::caller();
     async move {
-        let began = Instant::now();
-        loop {
-            let is_last = began.elapsed() >= span;
-            match tokio::time::timeout(PATIENCE, check()).await {
-                Ok(true) => {
-                    let after = began.elapsed();
-                    panic!("{caller}: after {after:?} of {span:?} it came true that {sentence}")
-                }
-                Err(_) => panic!("{caller}: it took more than {PATIENCE:?} to look whether {sentence}"),
-                Ok(false) if is_last => return,
-                Ok(false) => tokio::time::sleep(Duration::from_millis(20).min(span)).await,
-            }
+        match first_true(span, PATIENCE, check).await {
+            Ok(None) => {}
+            Ok(Some(after)) => panic!("{caller}: after {after:?} of {span:?} it came true that {sentence}"),
+            Err(_) => panic!("{caller}: it took more than {PATIENCE:?} to look whether {sentence}"),
         }
+    }
+}
+
+/// Checks every 20 milliseconds, and once at the end of `span`. Returns when `check` was first true, if it was.
+///
+/// # Errors
+/// Fails if one check takes longer than `limit`.
+async fn first_true<F: Future<Output = bool>>(
+    span: Duration,
+    limit: Duration,
+    mut check: impl FnMut() -> F,
+) -> Result<Option<Duration>, Elapsed> {
+    let began = Instant::now();
+    loop {
+        let is_last = began.elapsed() >= span;
+        if timeout(limit, check()).await? {
+            return Ok(Some(began.elapsed()));
+        }
+        if is_last {
+            return Ok(None);
+        }
+        sleep(INTERVAL.min(span.saturating_sub(began.elapsed()))).await;
     }
 }
 

@@ -27,7 +27,7 @@ PACKAGE = "DockerGlue.handlers"
 
 
 class GlueError(Exception):
-    """The handler cannot be made, for a reason that its owner can fix."""
+    """The handler cannot be created, for a reason that its owner can fix."""
 
 
 def main(arguments=None):
@@ -63,7 +63,7 @@ def main(arguments=None):
         logger.error("%s", error)
         return 1
     except Exception:
-        logger.exception("the handler of %s cannot be made", options.ini)
+        logger.exception("cannot create the handler of %s", options.ini)
         return 1
     return 0
 
@@ -118,7 +118,7 @@ def find(dotted):
     except ModuleNotFoundError as error:
         if error.name and (module_name + ".").startswith(error.name + "."):
             looked = ", ".join(importlib.import_module(PACKAGE).__path__)
-            text = "class=%s: there is no module %s in %s, nor where Python looks"
+            text = "class=%s: no module %s in %s, nor in Python's path"
             raise GlueError(text % (dotted, error.name, looked))
         raise
     try:

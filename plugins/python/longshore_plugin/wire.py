@@ -69,7 +69,7 @@ class Wire:
                 continue
             if message.get("protocol") != PROTOCOL:
                 versions = (message.get("protocol"), PROTOCOL)
-                sys.exit("the agent speaks version %s of the protocol, this plugin %d" % versions)
+                sys.exit("the agent speaks version %s of the protocol, but this plugin speaks version %d" % versions)
             return message
         return None
 

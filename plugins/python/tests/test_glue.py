@@ -209,8 +209,8 @@ class Glue(unittest.TestCase):
         ]:
             self.ends_with(ini, folder, why)
         for dotted, why in [
-            ("DockerGlue.handlers.gone.Gone", "there is no module DockerGlue.handlers.gone in "),
-            ("nowhere.gone.Gone", "there is no module nowhere in "),
+            ("DockerGlue.handlers.gone.Gone", "no module DockerGlue.handlers.gone in "),
+            ("nowhere.gone.Gone", "no module nowhere in "),
             ("broken.Gone", "No module named 'no_such_module_at_all'"),
             ("os.Gone", "has no Gone"),
         ]:

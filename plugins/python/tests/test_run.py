@@ -88,7 +88,7 @@ logging.critical('\\udcff' + 'x' * 20000)"""
         with plugin("pass") as demo:
             demo.tell(type="hello", protocol=2)
             status, errors = demo.end()
-            self.assertEqual((status, errors), (1, "the agent speaks version 2 of the protocol, this plugin 1\n"))
+            self.assertEqual((status, errors), (1, "the agent speaks version 2 of the protocol, but this plugin speaks version 1\n"))
 
     def test_what_it_does_not_know_is_ignored(self):
         with plugin("pass") as demo:

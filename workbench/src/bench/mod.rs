@@ -49,7 +49,7 @@ pub(crate) struct Bench {
     /// The binary to measure, in place of building it with profile dist.
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
-    /// Another binary, of an earlier commit for example, to measure right before; its figures are printed only.
+    /// Another binary, of an earlier commit for example, to compare with. Figures are then printed only.
     #[arg(long, value_name = "FILE")]
     beside: Option<PathBuf>,
 }
@@ -57,6 +57,8 @@ pub(crate) struct Bench {
 /// What every bench needs.
 pub(crate) struct Bed {
     binary: PathBuf,
+    /// The binary to compare with, for a bench that measures both in each round.
+    beside: Option<PathBuf>,
     quick: bool,
 }
 
@@ -82,17 +84,16 @@ pub(crate) async fn run(bench: Bench) -> anyhow::Result<()> {
             workspace::binary("dist", "longshore")?
         }
     };
-    let bed = Bed { binary, quick: bench.quick };
+    let other = bench.beside.as_deref().map(found).transpose()?;
+    let bed = Bed { binary, beside: other.clone(), quick: bench.quick };
+    let before = other.map(|binary| Bed { binary, beside: None, quick: bench.quick });
     let names = match bench.name {
         Name::All => vec![Name::P1, Name::P2, Name::P9, Name::P10],
         name => vec![name],
     };
-    let beside = match bench.beside {
-        Some(path) => Some(Bed { binary: found(&path)?, quick: bench.quick }),
-        None => None,
-    };
     for name in names {
-        if let Some(other) = &beside {
+        // P9 has both in each round: its rounds differ more than the binaries do.
+        if let Some(other) = before.as_ref().filter(|_| name != Name::P9) {
             for report in measure(name, other).await? {
                 println!(
                     "\n{}: {}",
@@ -102,7 +103,7 @@ pub(crate) async fn run(bench: Bench) -> anyhow::Result<()> {
             }
         }
         for report in measure(name, &bed).await? {
-            publish(&report, bed.quick)?;
+            publish(&report, bed.quick || bed.beside.is_some())?;
         }
     }
     Ok(())
@@ -122,11 +123,11 @@ async fn measure(name: Name, bed: &Bed) -> anyhow::Result<Vec<Report>> {
     })
 }
 
-fn publish(report: &Report, quick: bool) -> anyhow::Result<()> {
+fn publish(report: &Report, only_print: bool) -> anyhow::Result<()> {
     let section = report.section(&machine::facts(), &machine::today());
     println!("\n{section}");
-    if quick {
-        println!("A quick look: docs/benchmarks.md stays as it is.");
+    if only_print {
+        println!("Not written: docs/benchmarks.md is unchanged.");
         return Ok(());
     }
     let path = workspace::root().join("docs/benchmarks.md");

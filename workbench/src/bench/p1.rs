@@ -44,16 +44,16 @@ pub(super) async fn run(bed: &Bed) -> anyhow::Result<Report> {
         name: "p1",
         title: "P1: from Docker's `start` to the first 200 through the balancer".into(),
         method: format!(
-            "{starts} containers a row, each with a host name of its own, asked through the balancer and at their own \
-             address about once a millisecond, a connection a request. *After `start`*: the server listens at once; \
-             milliseconds from the return of Docker's `start` to the first 200 through the balancer, and the same at the \
-             container's own address. *Beyond readiness*: the server opens its port {LATE:?} after its start; \
+            "{starts} containers per row, each with its own host name, are requested through the balancer and at their own \
+             address about once per millisecond, with a new connection each time. *After `start`*: the server listens \
+             immediately; milliseconds from the return of Docker's `start` to the first 200 through the balancer, and the \
+             same at the container's own address. *Beyond readiness*: the server opens its port {LATE:?} after it starts; \
              milliseconds from the first 200 at its own address to the first through the balancer."
         ),
         columns: vec![
             "engine",
             "other routes",
-            "starts at once",
+            "concurrent starts",
             "starts/s",
             "after `start`, p50",
             "p99",
@@ -64,9 +64,9 @@ pub(super) async fn run(bed: &Bed) -> anyhow::Result<Report> {
         ],
         rows,
         notes: vec![format!(
-            "The other routes are spread over {CARRIERS} containers by labels for many ports: 1,000 containers of their own \
-             would leave this machine's memory and Docker's bridge (1,023 ports) as what is measured. `starts/s` is what \
-             Docker reached here; it does not start 100 a second on two cores."
+            "The other routes belong to {CARRIERS} containers with labels for many ports: with 1,000 containers, this \
+             machine's memory and Docker's bridge (1,023 ports) would be the limit. `starts/s` is what Docker achieved \
+             here; on two cores, it does not start 100 containers per second."
         )],
     })
 }

@@ -28,7 +28,7 @@ pub(super) async fn run(bed: &Bed) -> anyhow::Result<Report> {
     let mut rows = Vec::new();
     for (engine, frozen) in [("built-in", false), ("built-in", true), ("haproxy", false)] {
         let mut agent = bed.agent(host).balancer(engine).start().await?;
-        let label = if frozen { "frozen for 3 s meanwhile" } else { "awake" };
+        let label = if frozen { "frozen for 3 s" } else { "running" };
         let seen = storm(host, &agent, &containers, events, frozen).await.with_context(|| agent.log())?;
         println!("{engine}, {label}: {seen:?}");
         agent.sigterm();
@@ -49,25 +49,25 @@ pub(super) async fn run(bed: &Bed) -> anyhow::Result<Report> {
         name: "p10",
         title: "P10: 10,000 container events as fast as Docker sends them".into(),
         method: format!(
-            "{CONTAINERS} containers are renamed {events} times, {AT_ONCE} at once; each makes one event. Beside the agent \
-             a bare reader of Docker's event stream counts them, the raw limit. The picture is right when \
-             `/v1/containers` has every container by its last name; milliseconds from the last rename's return."
+            "{CONTAINERS} containers are renamed {events} times, {AT_ONCE} at a time; each rename is one event. Beside the \
+             agent, a bare reader of Docker's event stream counts the events: the upper limit. The agent is up to date \
+             when `/v1/containers` shows the last name of every container; milliseconds from the return of the last rename."
         ),
         columns: vec![
             "engine",
             "agent",
-            "events made",
+            "events sent",
             "events/s",
             "seen by a bare reader",
             "seen by the agent",
             "ratio",
-            "picture right after ms",
+            "up to date after ms",
         ],
         rows,
         notes: vec![
-            "No handler runs on events here: what is counted is what the agent read. Docker drops events that a listener does not \
-             take within 100 ms, so a frozen agent loses some; its picture is right all the same, as it looks at Docker's \
-             state and not at the events."
+            "No handler is configured: the events that the agent read are counted. Docker drops events that a listener does \
+             not read within 100 ms, so a frozen agent loses some; it is up to date nevertheless, as it relies on Docker's \
+             state and not on the events."
                 .into(),
         ],
     })
@@ -115,7 +115,7 @@ async fn storm(
         (0..CONTAINERS).map(|number| format!("bench-{number}-{}", events.div_ceil(CONTAINERS) - 1)).collect();
     until(Duration::from_secs(60), || async { Ok(names.is_subset(&listed(agent).await?)) })
         .await
-        .context("the agent's picture stays wrong")?;
+        .context("the agent is not up to date")?;
     let right_after = last.elapsed();
     // Late events still count: only after this is an event missed.
     tokio::time::sleep(Duration::from_secs(2)).await;

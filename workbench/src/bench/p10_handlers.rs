@@ -72,22 +72,22 @@ pub(super) async fn run(bed: &Bed) -> anyhow::Result<Report> {
     }
     Ok(Report {
         name: "p10-handlers",
-        title: "P10: the same events, each to handlers".into(),
+        title: "P10: the same events, delivered to handlers".into(),
         method: format!(
-            "{CONTAINERS} containers are renamed {events} times, {AT_ONCE} at once, while handlers of the event `rename` run. A \
-             plugin is one Python process; a script is a shell run for each event. Each writes down the event's id, and how \
-             long ago Docker says that it happened."
+            "{CONTAINERS} containers are renamed {events} times, {AT_ONCE} at a time, while handlers of the event `rename` run. A \
+             plugin is one Python process; a script is a shell started for each event. Each records the event's id, and \
+             the time since the event by Docker's clock."
         ),
         columns: vec![
             "handlers",
-            "events made",
+            "events sent",
             "events/s",
             "deliveries due",
             "delivered",
             "repeats",
-            "out of order for a container",
+            "out of order per container",
             "event to handler p50 / p99 ms",
-            "last handler after the last event ms",
+            "last delivery after the last event ms",
         ],
         rows,
         notes: vec![

@@ -31,8 +31,8 @@ const CHANGES: [(Change, &str); 6] = [
     (Change::ScaleUp, "scale 2 → 6"),
     (Change::ScaleDown, "scale 6 → 2"),
     (Change::RollingUpdate, "rolling update of 2"),
-    (Change::OtherRoutes, "another host name and another port appear and go"),
-    (Change::AgentRestart, "agent told to end, and started again when it has"),
+    (Change::OtherRoutes, "another host name and another port added and removed"),
+    (Change::AgentRestart, "agent stopped, then started again"),
     (Change::AgentReplaced, "agent replaced (SIGUSR2)"),
 ];
 
@@ -69,18 +69,18 @@ pub(super) async fn run(bed: &Bed) -> anyhow::Result<Report> {
         name: "p2",
         title: "P2: requests that fail while things change".into(),
         method: format!(
-            "At least {requests} requests by {CLIENTS} clients that keep their connections, while the change is made by \
-             `docker start` and `docker stop` alone; {SOCKETS} websockets, to a container that stays, are open meanwhile \
-             and are asked for an echo afterwards. A request that gets no answer, or one with a status other than 2xx, \
-             failed; nothing is sent twice."
+            "At least {requests} requests by {CLIENTS} clients with persistent connections, while the change is made with \
+             `docker start` and `docker stop` alone. {SOCKETS} websockets to a container that keeps running stay open \
+             throughout, and must echo afterwards. A request without a response, or with a status other than 2xx, counts as \
+             failed; none is sent twice."
         ),
         columns: vec!["engine", "change", "requests", "failed", "how", "websockets closed", "p99 ms", "longest gap ms"],
         rows,
         notes: vec![
-            "The two engines are each other's peers here. The longest gap is the longest time without a good answer to any \
-             client. An agent that ends takes its listeners with it, and lets open websockets go on for its `--grace` (5 s \
-             here, 30 s by default) before it has ended; what is refused meanwhile is counted, a client trying again every \
-             10 ms."
+            "The two engines are compared with each other here. The longest gap is the longest time without a successful \
+             response to any client. An agent that stops closes its listeners, and keeps open websockets for its `--grace` \
+             (5 s here, 30 s by default) before it exits; refused requests are counted until it is started again, and each \
+             client retries every 10 ms."
                 .into(),
         ],
     })

@@ -2,14 +2,14 @@
 //!
 //! One nginx answers from memory; in front of it stand, in turn, Longshore's built-in balancer, HAProxy with the map
 //! routing that Longshore's own HAProxy engine writes, and nginx. wrk loads each for a few seconds, round after
-//! round.
+//! round. Another binary of Longshore is loaded in the same rounds, on a host of its own with the same backend.
 
 use std::fs;
 use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::Context;
-use longshore_testkit::{ContainerSpec, Host, Lab};
+use longshore_testkit::{Agent, AgentBuilder, Container, ContainerSpec, Host, Lab};
 use tokio::process::Child;
 
 use super::Bed;
@@ -18,48 +18,71 @@ use super::summary::median;
 
 const SITE: &str = "bench.test";
 const BACKEND: u16 = 9000;
+const BALANCER: u16 = 8000;
 const CONNECTIONS: usize = 64;
 
-/// The balancer under test, and its port.
-const CANDIDATES: [(&str, u16); 4] =
-    [("HAProxy", 8001), ("nginx", 8002), ("longshore, built-in", 8000), ("the backend itself", BACKEND)];
+/// Something that answers the same requests.
+struct Candidate<'a> {
+    name: String,
+    host: &'a Host,
+    port: u16,
+}
 
 pub(super) async fn run(bed: &Bed) -> anyhow::Result<Report> {
     let (rounds, seconds) = (bed.scale(7, 2), bed.scale(6, 2));
-    let lab = Lab::up(1).await?;
+    let lab = Lab::up(1 + usize::from(bed.beside.is_some())).await?;
     let host = lab.host(0);
     let files = tempfile::tempdir()?;
-    let _peers = peers(host, files.path())?;
-    let _agent = bed.agent(host).flags(&["--workers", "1"]).start().await?;
-    let route = ContainerSpec::busybox(&["sleep", "3600"])
-        .network("host")
-        .label(format!("longshore.http.{BACKEND}.host"), SITE)
-        .label(format!("longshore.http.{BACKEND}.listen"), "8000");
-    let _container = host.run(route).await?;
-    for (name, port) in CANDIDATES {
-        until_answers(host, port).await.with_context(|| format!("{name} does not answer"))?;
+    let mut processes = vec![backend(host, files.path(), "backend")?];
+    processes.extend(peers(host, files.path())?);
+    let candidate = |name: &str, host, port| Candidate { name: name.to_owned(), host, port };
+    let mut candidates = vec![
+        candidate("HAProxy", host, 8001),
+        candidate("nginx", host, 8002),
+        candidate("longshore, built-in", host, BALANCER),
+    ];
+    let mut serving = vec![serve(bed.agent(host), host).await?];
+    if let Some(other) = &bed.beside {
+        let host = lab.host(1);
+        processes.push(backend(host, files.path(), "other-backend")?);
+        serving.push(serve(bed.agent(host).binary(other), host).await?);
+        candidates.push(candidate(&other.display().to_string(), host, BALANCER));
     }
-    let mut measured = vec![Vec::new(); CANDIDATES.len()];
+    candidates.push(candidate("the backend itself", host, BACKEND));
+    for Candidate { name, host, port } in &candidates {
+        until_answers(host, *port).await.with_context(|| format!("{name} does not answer"))?;
+    }
+    let mut measured = vec![Vec::new(); candidates.len()];
     for round in 0..rounds {
-        for ((name, port), results) in CANDIDATES.iter().zip(&mut measured) {
+        for (Candidate { name, host, port }, results) in candidates.iter().zip(&mut measured) {
             let result = ask(host, *port, seconds).await?;
             println!("round {}: {name:<20} {:>8.0}/s  p99 {:.2} ms", round + 1, result.rate, result.p99);
             results.push(result);
         }
     }
-    Ok(report(&measured, rounds, seconds))
+    Ok(report(&candidates, &measured, rounds, seconds))
 }
 
-fn report(measured: &[Vec<Asked>], rounds: usize, seconds: usize) -> Report {
+/// Starts an agent with one worker and a container that claims the requests.
+async fn serve(agent: AgentBuilder, host: &Host) -> anyhow::Result<(Agent, Container)> {
+    let agent = agent.flags(&["--workers", "1"]).start().await?;
+    let route = ContainerSpec::busybox(&["sleep", "3600"])
+        .network("host")
+        .label(format!("longshore.http.{BACKEND}.host"), SITE)
+        .label(format!("longshore.http.{BACKEND}.listen"), BALANCER.to_string());
+    Ok((agent, host.run(route).await?))
+}
+
+fn report(candidates: &[Candidate<'_>], measured: &[Vec<Asked>], rounds: usize, seconds: usize) -> Report {
     let empty = Vec::new();
     let of_haproxy = measured.first().unwrap_or(&empty);
-    let rows = CANDIDATES.iter().zip(measured).map(|((name, _), results)| {
+    let rows = candidates.iter().zip(measured).map(|(Candidate { name, .. }, results)| {
         let ratios: Vec<f64> =
             results.iter().zip(of_haproxy).map(|(own, peer)| own.rate / peer.rate).collect();
         let slower: Vec<f64> = results.iter().zip(of_haproxy).map(|(own, peer)| own.p99 / peer.p99).collect();
         let failed: u64 = results.iter().map(|result| result.failed).sum();
         vec![
-            (*name).to_owned(),
+            name.clone(),
             format!("{:.0}", median(&results.iter().map(|r| r.rate).collect::<Vec<_>>())),
             format!("{:.2}", median(&ratios)),
             format!("{:.2}", median(&results.iter().map(|r| r.p99).collect::<Vec<_>>())),
@@ -69,10 +92,10 @@ fn report(measured: &[Vec<Asked>], rounds: usize, seconds: usize) -> Report {
     });
     Report {
         name: "p9",
-        title: "P9: requests a second through the balancer, one thread".into(),
+        title: "P9: requests per second through the balancer, one thread".into(),
         method: format!(
             "One nginx worker that answers 200 from memory, behind each balancer in turn; `wrk -t1 -c{CONNECTIONS} \
-             -d{seconds}s --latency`, {rounds} rounds, medians of the rounds and of each round's ratio to HAProxy. One \
+             -d{seconds}s --latency`, {rounds} rounds, medians over the rounds, also of the ratio to HAProxy in each round. One \
              worker thread each: `--workers 1`, `nbthread 1`, `worker_processes 1`. The route leads to a container on the \
              host's network."
         ),
@@ -82,17 +105,17 @@ fn report(measured: &[Vec<Asked>], rounds: usize, seconds: usize) -> Report {
     }
 }
 
-/// Starts backend, HAProxy and nginx inside the host's namespace; they are stopped when this is dropped.
+/// Starts the backend inside the host's namespace; it is stopped when this is dropped.
+fn backend(host: &Host, folder: &Path, name: &str) -> anyhow::Result<Child> {
+    let server = format!("server {{ listen 127.0.0.1:{BACKEND}; return 200 'hello from the backend\\n'; }}");
+    let file = folder.join(format!("{name}.conf"));
+    fs::write(&file, nginx_config(folder, name, &server))?;
+    start(host, "nginx", &["-c", &file.to_string_lossy()])
+}
+
+/// Starts HAProxy and nginx inside the host's namespace; they are stopped when this is dropped.
 fn peers(host: &Host, folder: &Path) -> anyhow::Result<Vec<Child>> {
     let path = |name: &str| folder.join(name);
-    fs::write(
-        path("backend.conf"),
-        nginx_config(
-            folder,
-            "backend",
-            &format!("server {{ listen 127.0.0.1:{BACKEND}; return 200 'hello from the backend\\n'; }}"),
-        ),
-    )?;
     fs::write(
         path("nginx.conf"),
         nginx_config(
@@ -121,17 +144,17 @@ fn peers(host: &Host, folder: &Path) -> anyhow::Result<Vec<Child>> {
             map = path("routes.map").display(),
         ),
     )?;
-    let start = |program: &str, arguments: &[&str]| {
-        let mut command = host.command(program);
-        command.args(arguments).stdout(Stdio::null());
-        command.spawn().with_context(|| format!("start {program}"))
-    };
     let file = |name: &str| path(name).to_string_lossy().into_owned();
     Ok(vec![
-        start("nginx", &["-c", &file("backend.conf")])?,
-        start("nginx", &["-c", &file("nginx.conf")])?,
-        start("haproxy", &["-db", "-f", &file("haproxy.cfg")])?,
+        start(host, "nginx", &["-c", &file("nginx.conf")])?,
+        start(host, "haproxy", &["-db", "-f", &file("haproxy.cfg")])?,
     ])
+}
+
+fn start(host: &Host, program: &str, arguments: &[&str]) -> anyhow::Result<Child> {
+    let mut command = host.command(program);
+    command.args(arguments).stdout(Stdio::null());
+    command.spawn().with_context(|| format!("start {program}"))
 }
 
 fn nginx_config(folder: &Path, name: &str, servers: &str) -> String {

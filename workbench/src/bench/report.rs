@@ -3,9 +3,9 @@
 use std::fmt::Write;
 
 /// The page before the first bench has written to it.
-pub(super) const EMPTY_PAGE: &str = "# Benchmarks\n\nEach section is rewritten by the command that it names. Ratios are \
-    taken in one run, in turn: the machine's own speed drifts by up to 2× between runs, so compare no figure of one \
-    section with one of another.\n";
+pub(super) const EMPTY_PAGE: &str = "# Benchmarks\n\nThe command at the end of each section rewrites it. Ratios are \
+    measured in one run, in turn: the machine's speed drifts by up to 2× between runs, so do not compare figures of \
+    different sections.\n";
 
 /// The result of a bench.
 pub(super) struct Report {

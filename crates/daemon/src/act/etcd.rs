@@ -109,7 +109,7 @@ fn about(error: EtcdError, first: Option<&KeyChange>) -> EtcdError {
         (EtcdError::Refused { action, endpoint, why }, Some(change)) => EtcdError::Refused {
             action,
             endpoint,
-            why: format!("{why} ({} and what is written with it)", change.key()),
+            why: format!("{why} ({} and the keys written with it)", change.key()),
         },
         (error, _) => error,
     }
@@ -128,7 +128,7 @@ struct AccessFiles {
 enum FileError {
     #[error("cannot read {}", path.display())]
     Unreadable { path: PathBuf, source: ReadError },
-    #[error("there is a user, but no file with the password: set publish-password-file")]
+    #[error("publish-user needs publish-password-file")]
     NoPassword,
 }
 

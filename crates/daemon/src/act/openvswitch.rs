@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use longshore_model::ContainerId;
 use longshore_plan::openvswitch::{Attachment, Mark, Port};
-use longshore_runtime::ProcessGroup as Group;
+use longshore_runtime::{ProcessGroup as Group, descriptors};
 use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
@@ -41,7 +41,7 @@ const ADDING: &str = "longshore_adding_";
 
 /// The result of a query.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Seen {
+pub(crate) struct Listing {
     /// Ports that lead into containers, by container.
     pub(crate) ports: BTreeMap<ContainerId, Vec<Port>>,
     /// Interfaces that were started and not finished, by container.
@@ -101,7 +101,7 @@ impl OpenVswitch {
     ///
     /// # Errors
     /// The error as a sentence, as for all of these.
-    pub(crate) async fn look(&self, only: Option<&ContainerId>) -> Result<Seen, String> {
+    pub(crate) async fn list(&self, only: Option<&ContainerId>) -> Result<Listing, String> {
         let of = only.map(|id| format!("external_ids:container_id={}", id.as_str()));
         let mut line = vec!["--format=json", "--columns=name,external_ids"];
         match &of {
@@ -110,8 +110,7 @@ impl OpenVswitch {
         }
         line.extend(["--", "--columns=external_ids", "list", "Open_vSwitch", "--", "list-br"]);
         let text = self.vsctl(&line).await?;
-        seen(&text, &self.owner)
-            .ok_or_else(|| format!("ovs-vsctl wrote what is not understood: {}", short(&text)))
+        parse(&text, &self.owner).ok_or_else(|| format!("unexpected output of ovs-vsctl: {}", short(&text)))
     }
 
     /// Connects a container. Leaves nothing behind on failure.
@@ -125,14 +124,14 @@ impl OpenVswitch {
         let made = self.run("ovs-docker", &line, ADD_TIMEOUT).await.and_then(|(_, complaint)| {
             if complaint.is_empty() { Ok(()) } else { Err(format!("ovs-docker: {}", short(&complaint))) }
         });
-        let ports = self.look(Some(id)).await?.ports.remove(id).unwrap_or_default();
+        let ports = self.list(Some(id)).await?.ports.remove(id).unwrap_or_default();
         let is_it = |port: &Port| port.mark == Mark::Unfinished && port.interface == interface;
         let mut ports = ports.into_iter().filter(is_it);
         let failure = match made {
             Ok(()) => {
                 let Some(port) = ports.next() else {
                     self.settle(id, interface).await?;
-                    return Err("ovs-docker made no port and said nothing of it".to_owned());
+                    return Err("ovs-docker created no port, and reported no error".to_owned());
                 };
                 let marks =
                     [(NODE, &self.owner.node), (HANDLER, &self.owner.handler), (MARK, &attachment.mark)];
@@ -175,7 +174,7 @@ impl OpenVswitch {
         let mut command = Command::new(program);
         command.args(line).envs(self.docker.iter().cloned()).env("LC_ALL", "C").process_group(0);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().map_err(|error| match error.kind() {
+        let mut child = descriptors::spawn(&mut command).map_err(|error| match error.kind() {
             ErrorKind::NotFound => {
                 format!("{program} is not installed (on Debian: apt-get install openvswitch-switch)")
             }
@@ -186,7 +185,7 @@ impl OpenVswitch {
         let ended = timeout(limit, async { tokio::join!(read(out), read(err), group.ended()) }).await;
         let Ok((out, err, status)) = ended else {
             group.end().await;
-            return Err(format!("{program} did not end within {limit:?}"));
+            return Err(format!("{program} did not exit within {limit:?}"));
         };
         let status = status.map_err(|error| format!("cannot wait for {program}: {error}"))?;
         let err = err.trim().to_owned();
@@ -231,23 +230,24 @@ struct Table<Row> {
 type Map = (String, Vec<(String, String)>);
 
 /// Parses three answers of `ovs-vsctl`: two tables, and bridges, one per line.
-fn seen(text: &str, owner: &Owner) -> Option<Seen> {
+fn parse(text: &str, owner: &Owner) -> Option<Listing> {
     let mut lines = text.lines();
     let interfaces: Table<(String, Map)> = serde_json::from_str(lines.next()?).ok()?;
     let of_all: Table<(Map,)> = serde_json::from_str(lines.next()?).ok()?;
-    let mut seen = Seen { bridges: lines.map(|line| line.trim().to_owned()).collect(), ..Seen::default() };
+    let mut listing =
+        Listing { bridges: lines.map(|line| line.trim().to_owned()).collect(), ..Listing::default() };
     for (key, note) in of_all.data.into_iter().flat_map(|((_, pairs),)| pairs) {
         if let Some((id, interface)) = key.strip_prefix(ADDING).and_then(|rest| rest.split_once('_'))
             && owner.has_begun(&note)
         {
-            seen.unfinished.entry(ContainerId::new(id)).or_default().insert(interface.to_owned());
+            listing.unfinished.entry(ContainerId::new(id)).or_default().insert(interface.to_owned());
         }
     }
     for (name, (_, pairs)) in interfaces.data {
         let mut ids: BTreeMap<String, String> = pairs.into_iter().collect();
         let Some(container) = ids.get("container_id").map(ContainerId::new) else { continue };
         let interface = ids.remove("container_iface").unwrap_or_default();
-        let is_begun = || seen.unfinished.get(&container).is_some_and(|begun| begun.contains(&interface));
+        let is_begun = || listing.unfinished.get(&container).is_some_and(|begun| begun.contains(&interface));
         let is_anothers = ids.get(HANDLER).is_some_and(|handler| owner.leaves_to(handler));
         let mark = match ids.get(NODE) {
             Some(node) if *node == owner.node && !is_anothers => {
@@ -257,9 +257,9 @@ fn seen(text: &str, owner: &Owner) -> Option<Seen> {
             _ => Mark::Others,
         };
         let port = Port { name, container: container.clone(), interface, mark };
-        seen.ports.entry(container).or_default().push(port);
+        listing.ports.entry(container).or_default().push(port);
     }
-    Some(seen)
+    Some(listing)
 }
 
 #[cfg(test)]
@@ -286,9 +286,9 @@ mod tests {
             handler: handler.to_owned(),
             all: watch::channel(BTreeSet::clone(&handlers)).1,
         };
-        let seen = seen(text, &owner("one")).unwrap();
+        let listing = parse(text, &owner("one")).unwrap();
         let marks: Vec<(&str, &Mark)> =
-            seen.ports.values().flatten().map(|p| (p.name.as_str(), &p.mark)).collect();
+            listing.ports.values().flatten().map(|p| (p.name.as_str(), &p.mark)).collect();
         let ours = Mark::Ours("7 br-int eth0".to_owned());
         assert_eq!(
             marks,
@@ -301,8 +301,8 @@ mod tests {
                 ("p6_l", &Mark::Ours(String::new()))
             ]
         );
-        assert_eq!(seen.unfinished, [(ContainerId::new("bb"), ["eth0".to_owned()].into())].into());
-        assert_eq!(seen.bridges, ["br-int", "br-other"].map(str::to_owned).into());
-        assert_eq!(super::seen("ovs-vsctl: no", &owner("one")), None);
+        assert_eq!(listing.unfinished, [(ContainerId::new("bb"), ["eth0".to_owned()].into())].into());
+        assert_eq!(listing.bridges, ["br-int", "br-other"].map(str::to_owned).into());
+        assert_eq!(super::parse("ovs-vsctl: no", &owner("one")), None);
     }
 }

@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-pub use longshore_plan::handlers::{Definition, Said, Value};
+pub use longshore_plan::handlers::{Definition, Setting, Value};
 
 /// Where handlers are defined.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

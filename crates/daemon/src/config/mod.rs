@@ -16,7 +16,7 @@ pub use cluster::{
     Advertise, ClusterName, ClusterSettings, ClusterTextError, DEFAULT_CLUSTER_PORT, HostLabel, JoinAddress,
 };
 pub use dockermod::DockerModSettings;
-pub use handlers::{Definition, HandlerSettings, Said, Value};
+pub use handlers::{Definition, HandlerSettings, Setting, Value};
 pub use longshore_dns::DnsSettings;
 pub use longshore_docker::{DockerAddress, DockerAddressError, DockerSettings};
 use longshore_model::{Problem, PublishJob};

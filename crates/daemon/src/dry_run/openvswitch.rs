@@ -10,8 +10,8 @@ pub(super) async fn plan(handler: &str, job: &OpenVswitchJob, plans: &Plans<'_>,
     let follower = format!("openvswitch ({handler})");
     let (_all, of_handlers) = watch::channel([handler.to_owned()].into());
     let owner = Owner { node: plans.settings.node.clone(), handler: handler.to_owned(), all: of_handlers };
-    let mut seen = match OpenVswitch::new(owner, &plans.settings.docker).look(None).await {
-        Ok(seen) => seen,
+    let mut listing = match OpenVswitch::new(owner, &plans.settings.docker).list(None).await {
+        Ok(listing) => listing,
         Err(error) => {
             let subject = Subject::Handler { name: handler.to_owned() };
             let message = format!("cannot list the ports of Open vSwitch: {error}");
@@ -21,12 +21,12 @@ pub(super) async fn plan(handler: &str, job: &OpenVswitchJob, plans: &Plans<'_>,
     let plan = OpenVswitchPlan { handler: handler.to_owned(), job: job.clone() };
     let containers = &plans.world.own().containers;
     let wanted = containers.values().filter(|container| concerns(container)).map(|container| &container.id);
-    let ids: std::collections::BTreeSet<_> = wanted.chain(seen.ports.keys()).cloned().collect();
+    let ids: std::collections::BTreeSet<_> = wanted.chain(listing.ports.keys()).cloned().collect();
     for id in ids {
         let container = containers.get(&id).map(AsRef::as_ref);
         let name = container.map_or_else(|| id.to_string(), |container| container.name.clone());
-        let ports = seen.ports.remove(&id).unwrap_or_default();
-        let decision = plan.decide(container, &ports, &seen.bridges);
+        let ports = listing.ports.remove(&id).unwrap_or_default();
+        let decision = plan.decide(container, &ports, &listing.bridges);
         planned.problems.extend(decision.problems);
         for action in decision.actions {
             match action {

@@ -84,7 +84,7 @@ impl Discovery<'_> {
                 self.tell(folder, message, None);
                 let of_folder = |handler: &&Arc<Handler>| handler.origin.file.parent() == Some(folder);
                 for handler in self.before.handlers.values().filter(of_folder) {
-                    self.take(&handler.name.clone(), &handler.origin.file, |_| Err(Unread::Told));
+                    self.take(&handler.name.clone(), &handler.origin.file, |_| Err(Unread::Reported));
                 }
                 return Some(0);
             }
@@ -108,7 +108,7 @@ impl Discovery<'_> {
     fn take(&mut self, name: &str, file: &Path, read: impl FnOnce(&Path) -> Result<Definition, Unread>) {
         if let Some(place) = self.places.get(name) {
             let message = format!(
-                "handler {name:?} is defined already, in {}: this definition is ignored",
+                "handler {name:?} is already defined in {}: this definition is ignored",
                 shown(place)
             );
             self.tell(file, message, Some("give it another name"));
@@ -132,7 +132,7 @@ impl Discovery<'_> {
                 if broken { Err(()) } else { Ok(handler) }
             }
             Err(Unread::Gone) => return,
-            Err(Unread::Told) => Err(()),
+            Err(Unread::Reported) => Err(()),
             Err(Unread::Broken(problems)) => {
                 self.found.set.problems.extend(problems);
                 Err(())
@@ -178,8 +178,8 @@ fn broken(file: &Path, problem: Option<&Problem>) -> BrokenHandler {
 enum Unread {
     /// The file has been removed.
     Gone,
-    /// It has been reported already.
-    Told,
+    /// It has already been reported.
+    Reported,
     /// It is not a valid handler file.
     Broken(Vec<Problem>),
     /// The file is not read at all, for this reason.

@@ -113,7 +113,7 @@ fn of_two_handlers_of_a_name_the_first_counts_and_the_settings_file_goes_before_
     assert_eq!(events(&set), [("one".to_owned(), vec!["start".to_owned()])]);
     assert_eq!(
         place.told(&set),
-        "b/one.ini: handler \"one\" is defined already, in a/one.ini: this definition is ignored (give it another name)"
+        "b/one.ini: handler \"one\" is already defined in a/one.ini: this definition is ignored (give it another name)"
     );
     let text = script("pause");
     let inline = read_ini("one", Path::new("/etc/longshore/longshore.toml"), &text).unwrap();

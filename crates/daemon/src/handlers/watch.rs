@@ -94,16 +94,12 @@ impl Looking {
     }
 }
 
-/// Logs where it looked, and what it found.
+/// Logs what was found, and where, on one line.
 fn say(found: &Found) {
-    for (folder, count) in &found.folders {
-        let folder = folder.display();
-        match count {
-            Some(files) => tracing::info!(%folder, files, "looked for handlers"),
-            None => tracing::info!(%folder, "looked for handlers: no such folder"),
-        }
-    }
-    if found.set.handlers.is_empty() {
-        tracing::info!("no handlers found");
-    }
+    let folders = found.folders.iter().map(|(folder, count)| match count {
+        Some(files) => format!("{}: files={files}", folder.display()),
+        None => format!("{}: no such folder", folder.display()),
+    });
+    let folders = folders.collect::<Vec<_>>().join(", ");
+    tracing::info!(handlers = found.set.handlers.len(), folders, "looked for handlers");
 }

@@ -114,8 +114,8 @@ impl OpenVswitch {
         now: Instant,
     ) -> Result<(), String> {
         let one = only.as_ref().and_then(|ids| ids.first().filter(|_| ids.len() == 1));
-        let mut seen = match self.act.look(one).await {
-            Ok(seen) => seen,
+        let mut listing = match self.act.list(one).await {
+            Ok(listing) => listing,
             Err(error) => {
                 self.outdated.extend(only.into_iter().flatten());
                 return Err(error);
@@ -125,7 +125,7 @@ impl OpenVswitch {
             self.next_look = now + LOOK_INTERVAL;
             let wanted = host.containers.values().filter(|container| concerns(container));
             let wanted = wanted.map(|container| container.id.clone());
-            let ids = wanted.chain(seen.ports.keys().cloned()).chain(seen.unfinished.keys().cloned());
+            let ids = wanted.chain(listing.ports.keys().cloned()).chain(listing.unfinished.keys().cloned());
             let ids: BTreeSet<ContainerId> = ids.collect();
             self.problems.clear();
             self.connected.clear();
@@ -141,9 +141,9 @@ impl OpenVswitch {
                 continue;
             }
             let container = host.containers.get(&id).map(AsRef::as_ref);
-            let ports = seen.ports.remove(&id).unwrap_or_default();
-            let decision = self.plan.decide(container, &ports, &seen.bridges);
-            let unfinished = seen.unfinished.remove(&id).unwrap_or_default();
+            let ports = listing.ports.remove(&id).unwrap_or_default();
+            let decision = self.plan.decide(container, &ports, &listing.bridges);
+            let unfinished = listing.unfinished.remove(&id).unwrap_or_default();
             self.problems.remove(&id);
             self.connected.remove(&id);
             self.retries.remove(&id);
@@ -182,7 +182,7 @@ impl OpenVswitch {
             }
             None => {
                 let subject = Subject::Handler { name: self.plan.handler.clone() };
-                (subject, format!("a port of Open vSwitch that nothing needs stays: {why}"))
+                (subject, format!("cannot remove an unused Open vSwitch port: {why}"))
             }
         };
         Problem { subject, key: None, message, hint: Some("retrying".to_owned()) }
@@ -235,17 +235,17 @@ impl HandlerFollower for OpenVswitch {
             return;
         }
         let handler = self.plan.handler.clone();
-        let failed = |error: String| tracing::warn!(handler, "a port of Open vSwitch stays: {error}");
-        let seen = match self.act.look(None).await {
-            Ok(seen) => seen,
+        let failed = |error: String| tracing::warn!(handler, "cannot remove an Open vSwitch port: {error}");
+        let listing = match self.act.list(None).await {
+            Ok(listing) => listing,
             Err(error) => return failed(error),
         };
-        for port in seen.ports.values().flatten().filter(|port| port.mark != Mark::Others) {
+        for port in listing.ports.values().flatten().filter(|port| port.mark != Mark::Others) {
             if let Err(error) = self.act.remove(&port.name).await {
                 failed(error);
             }
         }
-        for (id, interfaces) in &seen.unfinished {
+        for (id, interfaces) in &listing.unfinished {
             for interface in interfaces {
                 if let Err(error) = self.act.settle(id, interface).await {
                     failed(error);

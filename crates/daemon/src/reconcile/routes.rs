@@ -229,7 +229,9 @@ impl Follower for RouteFollower {
         self.apply().await;
         let is_whole = self.refused.is_empty() && self.failure.is_none();
         let reached = if is_whole { Reached::All } else { Reached::Part };
-        Passed { problems: self.problems(), reached, ..Passed::default() }
+        // A single pass ends once nothing is under way: its problems have been published by then.
+        let busy = !*self.feeds.tried.borrow();
+        Passed { problems: self.problems(), reached, busy, ..Passed::default() }
     }
 
     /// Makes the next pass retry what the engine refused: a frontend that could not be opened does not delay

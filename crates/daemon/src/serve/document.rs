@@ -31,11 +31,11 @@ use super::{
         (name = "hosts", description = "The Docker hosts."),
         (name = "containers", description = "The containers of all hosts."),
         (name = "images", description = "The images of all hosts."),
-        (name = "routes", description = "What the balancer carries, and why."),
-        (name = "names", description = "What the agent's DNS server answers."),
+        (name = "routes", description = "The routes in force, and which container receives a request."),
+        (name = "names", description = "The names that the agent's DNS server answers."),
         (name = "handlers", description = "Scripts, plugins and webhooks, and their deliveries."),
-        (name = "problems", description = "What was asked for and is not done."),
-        (name = "events", description = "What happens, as it happens."),
+        (name = "problems", description = "What is configured but not done, and why."),
+        (name = "events", description = "Events as they happen."),
         (name = "dockermod", description = "DockerMod's API."),
         (name = "agent", description = "The agent itself: status, followers, probes and metrics.")
     ),
@@ -150,7 +150,7 @@ fn shared_responses() -> Vec<Shared> {
         .schema(Some(ObjectBuilder::new().schema_type(Type::String).build()))
         .description(Some("How to authenticate: `Bearer`."))
         .build();
-    let unauthorized = error("The agent wants its token, and the request has none, or another.");
+    let unauthorized = error("The agent requires a token, and the request has none or a wrong one.");
     let shared = |status, name, response: ResponseBuilder, applies: fn(&HttpMethod, &Operation) -> bool| {
         let response = response.build();
         Shared { status, name, response, applies }
@@ -161,11 +161,11 @@ fn shared_responses() -> Vec<Shared> {
         shared(
             "403",
             "Forbidden",
-            error("A page of another site sent the request, or a local user who may not use Docker."),
+            error("The request comes from another site, or from a local user who may not use Docker."),
             is_guarded_further,
         ),
         shared("404", "NoSuchContainer", error("There is no such container."), is_of_container),
-        shared("405", "MethodNotAllowed", error("The method is not one of those in `Allow`."), always),
+        shared("405", "MethodNotAllowed", error("The method is not allowed: see `Allow`."), always),
         shared("408", "RequestTimeout", error("The body did not arrive in time."), has_body),
         shared(
             "409",
@@ -181,12 +181,7 @@ fn shared_responses() -> Vec<Shared> {
             error("The `Host` is a name other than `localhost`."),
             is_guarded,
         ),
-        shared(
-            "422",
-            "UnprocessableContent",
-            error("The body's JSON is not what the operation takes."),
-            is_typed,
-        ),
+        shared("422", "UnprocessableContent", error("The body's JSON does not match the schema."), is_typed),
         shared("500", "DockerFailed", error("Docker failed."), asks_docker),
         shared("502", "BadGateway", error("The host cannot be reached."), asks_docker),
         shared(

@@ -54,7 +54,7 @@ pub(super) async fn as_json(request: Request, next: Next) -> Response {
     let (mut parts, body) = response.into_parts();
     let error = match status {
         StatusCode::METHOD_NOT_ALLOWED => {
-            format!("{method} is not allowed here: the Allow header says what is")
+            format!("{method} is not allowed here: see the Allow header")
         }
         _ => error_in(body).await.unwrap_or_else(|| status.canonical_reason().unwrap_or("error").to_owned()),
     };
@@ -120,7 +120,7 @@ mod tests {
         assert_eq!(ask(Request::get("/one"), "").await.0, 200);
         let (status, allow, error) = ask(Request::delete("/one"), "").await;
         assert_eq!((status, allow.as_deref()), (405, Some("GET,HEAD")));
-        assert_eq!(error, "DELETE is not allowed here: the Allow header says what is");
+        assert_eq!(error, "DELETE is not allowed here: see the Allow header");
         let (status, _, error) = ask(Request::post("/json"), "{}").await;
         assert!(status == 415 && error.contains("application/json"), "{status} {error}");
         let (status, _, error) = ask(post_json(), "{}").await;

@@ -13,11 +13,11 @@ use super::feed::{EventId, Happening};
 /// The header in which a reader names the last event that it got.
 const LAST_EVENT_ID: &str = "last-event-id";
 
-/// Streams what happens, as server-sent events.
+/// Streams events as they happen, as server-sent events.
 ///
-/// The event's name is `container`, `route` or `lagged`; its data is an `Event` as JSON; its id, sent back as `Last-Event-ID`,
-/// lets a reader go on where it was cut off. The agent keeps the last 4096 events. A `lagged` says that some are missing: read
-/// `/v1/containers` and `/v1/routes` again.
+/// The event's name is `container`, `route` or `lagged`; its data is an `Event` as JSON; its id, sent back as
+/// `Last-Event-ID`, lets a reader resume where it was disconnected. The agent keeps the last 4096 events. A `lagged`
+/// event means that some are missing: read `/v1/containers` and `/v1/routes` again.
 #[utoipa::path(
     get,
     path = "/v1/events",
@@ -26,11 +26,11 @@ const LAST_EVENT_ID: &str = "last-event-id";
     params((
         "Last-Event-ID" = Option<String>,
         Header,
-        description = "The id of the last event that was read; without it, the stream begins with what happens next."
+        description = "The id of the last event that was read; without it, the stream starts with the next event."
     )),
     responses((
         status = 200,
-        description = "The stream. It lasts until one side ends it.",
+        description = "The stream, which lasts until one side closes it.",
         body = Event,
         content_type = "text/event-stream"
     ))

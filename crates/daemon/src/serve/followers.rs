@@ -8,7 +8,7 @@ use longshore_runtime::{Cause, FollowerStatus, Reached};
 
 use super::Api;
 
-/// Lists what is kept like the containers, and how the last pass over it went.
+/// Lists what follows the containers, with the outcome of each last pass.
 #[utoipa::path(
     get,
     path = "/v1/followers",

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use super::body::Body;
 use super::{Api, failure};
 
-/// Lists the handlers and how their deliveries go.
+/// Lists the handlers and the state of their deliveries.
 #[utoipa::path(
     get,
     path = "/v1/handlers",
@@ -67,7 +67,7 @@ pub(super) async fn failed(State(api): State<Api>) -> Response {
     }
 }
 
-/// Delivers again what failed permanently.
+/// Retries deliveries that failed permanently.
 #[utoipa::path(
     post,
     path = "/v1/handlers/failed/{id}/replay",
@@ -75,7 +75,7 @@ pub(super) async fn failed(State(api): State<Api>) -> Response {
     tag = "handlers",
     params(("id" = String, Path, description = "The delivery's id, or `all`.")),
     responses(
-        (status = 200, description = "How many deliveries are due again.", body = Affected),
+        (status = 200, description = "The number of deliveries to retry.", body = Affected),
         (status = 404, description = "No failed delivery has this id.", body = Failure)
     )
 )]
@@ -83,7 +83,7 @@ pub(super) async fn replay(State(api): State<Api>, Path(id): Path<String>) -> Re
     affected(&api, &id, Command::Replay).await
 }
 
-/// Deletes what failed permanently.
+/// Discards deliveries that failed permanently.
 #[utoipa::path(
     post,
     path = "/v1/handlers/failed/{id}/forget",
@@ -91,7 +91,7 @@ pub(super) async fn replay(State(api): State<Api>, Path(id): Path<String>) -> Re
     tag = "handlers",
     params(("id" = String, Path, description = "The delivery's id, or `all`.")),
     responses(
-        (status = 200, description = "How many deliveries were deleted.", body = Affected),
+        (status = 200, description = "The number of discarded deliveries.", body = Affected),
         (status = 404, description = "No failed delivery has this id.", body = Failure)
     )
 )]
@@ -99,19 +99,19 @@ pub(super) async fn forget(State(api): State<Api>, Path(id): Path<String>) -> Re
     affected(&api, &id, Command::Forget).await
 }
 
-/// Runs a handler once with one event, whatever waits for it, or shows what it would be given.
+/// Runs a handler once with one event, ahead of its queue, or shows what it would be given.
 #[utoipa::path(
     post,
     path = "/v1/handlers/{name}/test",
     operation_id = "test_handler",
     tag = "handlers",
     params(("name" = String, Path, description = "The handler's name.")),
-    request_body(content = HandlerTest, description = "The event, and the container that it happens to."),
+    request_body(content = HandlerTest, description = "The event and its container."),
     responses(
-        (status = 200, description = "How the attempt went; a handler that failed is no error.", body = HandlerTestReport),
-        (status = 400, description = "There is no such event, or it does not happen to what is named.", body = Failure),
-        (status = 404, description = "There is no such handler, or no such container.", body = Failure),
-        (status = 409, description = "Several containers' ids begin like this.", body = Failure)
+        (status = 200, description = "The outcome of the attempt, also if the handler failed.", body = HandlerTestReport),
+        (status = 400, description = "The event is unknown, or does not go with the container.", body = Failure),
+        (status = 404, description = "The handler or the container is unknown.", body = Failure),
+        (status = 409, description = "Several container ids begin with the given one.", body = Failure)
     )
 )]
 pub(super) async fn test(

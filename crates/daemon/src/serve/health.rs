@@ -5,14 +5,14 @@ use longshore_api::Failure;
 
 use super::{Api, failure};
 
-/// Answers as long as the agent runs.
+/// Answers 200 while the agent is running.
 #[utoipa::path(
     get,
     path = "/healthz",
     operation_id = "health",
     tag = "agent",
     security(()),
-    responses((status = 200, description = "The agent runs.", body = String, content_type = "text/plain"))
+    responses((status = 200, description = "The agent is running.", body = String, content_type = "text/plain"))
 )]
 pub(super) async fn healthz() -> &'static str {
     "ok\n"
@@ -27,7 +27,7 @@ pub(super) async fn healthz() -> &'static str {
     security(()),
     responses(
         (status = 200, description = "The agent is ready.", body = String, content_type = "text/plain"),
-        (status = 503, description = "The agent is starting, and what it waits for.", body = Failure)
+        (status = 503, description = "The agent is starting; the error names what it is waiting for.", body = Failure)
     )
 )]
 pub(super) async fn readyz(State(api): State<Api>) -> Response {

@@ -90,9 +90,7 @@ impl Api {
         let (router, document) = document::documented();
         router
             .merge(SwaggerUi::new("/docs").url("/openapi.json", document))
-            .fallback(async || {
-                failure(StatusCode::NOT_FOUND, "there is nothing here; /docs shows what there is")
-            })
+            .fallback(async || failure(StatusCode::NOT_FOUND, "no such path: see /docs"))
             .layer(middleware::from_fn_with_state(self.clone(), access::check))
             .layer(middleware::from_fn(errors::as_json))
             .with_state(self)

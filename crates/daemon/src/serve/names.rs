@@ -6,7 +6,7 @@ use longshore_api::{Failure, Name};
 
 use super::{Api, failure};
 
-/// Lists the names that the DNS server answers: containers and services, those of one host together.
+/// Lists the names of containers and services that the DNS server answers.
 #[utoipa::path(
     get,
     path = "/v1/names",

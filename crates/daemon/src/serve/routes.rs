@@ -10,7 +10,7 @@ use utoipa::IntoParams;
 use super::{Api, failure};
 use crate::reconcile::AppliedRoutes;
 
-/// Lists the routes that the balancer carries.
+/// Lists the routes in force.
 #[utoipa::path(
     get,
     path = "/v1/routes",
@@ -27,7 +27,7 @@ pub(super) async fn routes(State(api): State<Api>) -> Json<Vec<Route>> {
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct RouteQuery {
-    /// The request's host and path, or its URL: `wp1.example.com/blog`. Its port is the frontend's.
+    /// The request's host and path, or its URL: `wp1.example.com/blog`. Its port selects the frontend.
     #[serde(default = "any_host")]
     target: String,
     /// The frontend: `http:80` (the default), `tcp:5432`, `udp:53`.

@@ -37,7 +37,7 @@ impl Started {
     }
 }
 
-/// Describes the agent in short.
+/// Returns a summary of the agent.
 #[utoipa::path(
     get,
     path = "/v1/status",

@@ -17,7 +17,7 @@ pub(super) enum JournalError {
     Row(#[from] StorageError),
     #[error("cannot write to the disk")]
     Commit(#[from] CommitError),
-    #[error("the database failed on what the file holds: {0}")]
+    #[error("the file's contents are damaged: {0}")]
     Panicked(String),
     #[error("another program removed it, replaced it or wrote to it")]
     Replaced,

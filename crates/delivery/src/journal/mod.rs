@@ -78,12 +78,18 @@ impl Journal {
         Ok((Self { batches, state: watched, closed }, remembered))
     }
 
-    /// Writes a batch after those before it; resolves when it is on disk, or when the write failed and it is kept for
-    /// later.
+    /// Writes a batch after those before it; resolves when it is on disk, or while writing fails: then it is kept for
+    /// later, and nobody waits for a retry, which opens the file again and may take long.
     pub(crate) fn write(&self, batch: Batch) -> impl Future<Output = ()> + Send + 'static {
         let (written, answer) = oneshot::channel();
         let _ = self.batches.send((batch, written));
-        async move { answer.await.unwrap_or_default() }
+        let mut state = self.state();
+        async move {
+            tokio::select! {
+                _ = answer => {}
+                Ok(_) = state.wait_for(|state| state.trouble.is_some()) => {}
+            }
+        }
     }
 
     /// Returns the journal's state.
@@ -130,7 +136,6 @@ impl Writer {
             if closed || self.retry_at.is_none_or(|at| at <= Instant::now()) {
                 self.write();
             }
-            // While the disk fails, nobody waits for it.
             for written in waiting {
                 let _ = written.send(());
             }

@@ -282,6 +282,21 @@ async fn while_the_disk_fails_nobody_waits_and_nothing_grows() {
     assert_eq!((remembered.deliveries.len(), remembered.heard), (1, Some(10_002)));
 }
 
+#[tokio::test]
+async fn while_the_disk_fails_nobody_waits_for_a_retry_that_takes_long() {
+    // Nobody receives: the thread is busy.
+    let (batches, _received) = mpsc::channel();
+    let (state, watched) = watch::channel(JournalState::default());
+    let (_close, closed) = oneshot::channel();
+    let journal = Journal { batches, state: watched, closed };
+    let mut first = std::pin::pin!(journal.write(accepted(1)));
+    let early = tokio::time::timeout(Duration::from_millis(50), &mut first).await;
+    assert!(early.is_err(), "what may reach the disk is waited for");
+    state.send_modify(|state| state.trouble = Some("full".to_owned()));
+    let both = async { tokio::join!(first, journal.write(accepted(2))) };
+    tokio::time::timeout(Duration::from_secs(20), both).await.unwrap();
+}
+
 /// Generates changes of every kind, to few enough keys that they collide.
 fn batch() -> impl Strategy<Value = Batch> {
     let key = 0..4u64;

@@ -238,10 +238,10 @@ impl<'a> Life<'a> {
         }
         let why = match status {
             Some(status) => match self.log.last_words() {
-                Some(words) => format!("the plugin ended with {status}: {words}"),
-                None => format!("the plugin ended with {status}"),
+                Some(words) => format!("the plugin exited ({status}): {words}"),
+                None => format!("the plugin exited ({status})"),
             },
-            None => format!("the plugin was ended: {}", over.why),
+            None => format!("the plugin was killed: {}", over.why),
         };
         match self.stopping {
             Some((_, done)) => {
@@ -266,7 +266,7 @@ impl<'a> Life<'a> {
             Happening::Act(act) => self.act(act, now)?,
             Happening::Order(Some(Order::Deliver(delivery))) => self.ledger.push(delivery),
             Happening::Order(Some(Order::Stop(done))) => self.stop(done, now),
-            Happening::Order(None) => return Err(Over::at_once("nobody needs it any more")),
+            Happening::Order(None) => return Err(Over::at_once("it is no longer needed")),
             Happening::Time => self.time(now)?,
         }
         if let Some(parallel) = self.parallel
@@ -283,8 +283,9 @@ impl<'a> Life<'a> {
         let closed = |why: &str| Over { why: why.to_owned(), grace: CLOSE_TIMEOUT };
         match act {
             Act::Wrote(PluginMessage::Hello { protocol, .. }) if protocol != PROTOCOL => {
-                let why =
-                    format!("it speaks version {protocol} of the protocol, this agent version {PROTOCOL}");
+                let why = format!(
+                    "it speaks version {protocol} of the protocol, but this agent speaks version {PROTOCOL}"
+                );
                 Err(Over::at_once(why))
             }
             Act::Wrote(PluginMessage::Hello { name, parallel, .. }) if self.parallel.is_none() => {
@@ -306,7 +307,7 @@ impl<'a> Life<'a> {
             Act::Silent | Act::Unheard(_) if self.stopping.is_some() => Ok(()),
             Act::Silent => Err(closed("it closed its standard output")),
             Act::Unheard(why) => Err(closed(why)),
-            Act::Ended => Err(closed("it ended")),
+            Act::Ended => Err(closed("it exited")),
         }
     }
 
@@ -330,7 +331,7 @@ impl<'a> Life<'a> {
                     self.process.signal(Signal::TERM);
                     *farewell = Farewell::Kill(now + TERM_TIMEOUT);
                 }
-                Farewell::Kill(at) if now >= at => return Err(Over::at_once("it did not end")),
+                Farewell::Kill(at) if now >= at => return Err(Over::at_once("it did not exit")),
                 Farewell::Term(_) | Farewell::Kill(_) => {}
             }
         } else if self.parallel.is_none() && now >= self.greet_by {

@@ -6,10 +6,10 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use longshore_runtime::{ProcessGroup, descriptors};
+use rustix::process::Signal;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::process::{Child, ChildStdin, Command};
-use tokio::signal::unix::{self, SignalKind};
+use tokio::process::{ChildStdin, Command};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
@@ -40,53 +40,15 @@ pub(super) enum Act {
     Ended,
 }
 
-/// A running plugin. Dropping it kills it and everything it started.
+/// A running plugin. Dropping it terminates it and everything it started.
 #[derive(Debug)]
 pub(super) struct Process {
-    group: Group,
+    group: ProcessGroup,
     /// Lines to write to it; `None` once its standard input is closed.
     lines: Option<mpsc::UnboundedSender<Vec<u8>>>,
     acts: mpsc::Receiver<Act>,
     errors: AbortOnDropHandle<()>,
     _pipes: [AbortOnDropHandle<()>; 2],
-}
-
-/// The process group, killed when this is dropped.
-#[derive(Debug)]
-struct Group {
-    child: Child,
-    /// The child's process id, which is also the group's. It is not reused until the child is reaped.
-    pid: Pid,
-    /// Fires when any child of the agent ends.
-    endings: unix::Signal,
-    reaped: bool,
-}
-
-impl Group {
-    fn signal(&self, signal: Signal) {
-        if !self.reaped {
-            // It may just have ended; then the signal is not needed either.
-            let _ = kill_process_group(self.pid, signal);
-        }
-    }
-
-    /// Resolves when the plugin itself has ended. Cancel-safe.
-    async fn ended(&mut self) {
-        while !self.has_ended() && self.endings.recv().await.is_some() {}
-    }
-
-    /// Returns whether it ended. It is not reaped: otherwise its id, and with it the group's, could be reused before
-    /// the rest of the group is killed.
-    fn has_ended(&self) -> bool {
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        !matches!(waitid(WaitId::Pid(self.pid), options), Ok(None))
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        self.signal(Signal::KILL);
-    }
 }
 
 impl Process {
@@ -100,9 +62,8 @@ impl Process {
     ) -> io::Result<Self> {
         let empty = || io::Error::new(io::ErrorKind::InvalidInput, "its command is empty");
         let (program, arguments) = command.split_first().ok_or_else(empty)?;
-        // Registered before the start, to miss no exit.
-        let endings = unix::signal(SignalKind::child())?;
-        let mut child = Command::new(program)
+        let mut command = Command::new(program);
+        command
             .args(arguments)
             .env_clear()
             .envs(inherited(std::env::vars_os()))
@@ -111,13 +72,11 @@ impl Process {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .kill_on_drop(true)
             // Its own group: all that it starts ends with it, and Ctrl-C in a terminal reaches only the agent.
-            .process_group(0)
-            .spawn()?;
-        let pid = child.id().and_then(|id| Pid::from_raw(id.cast_signed())).ok_or(io::ErrorKind::NotFound)?;
+            .process_group(0);
+        let mut child = descriptors::spawn(&mut command)?;
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let group = Group { child, pid, endings, reaped: false };
+        let group = ProcessGroup::led_by(child);
         let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
             return Err(io::ErrorKind::BrokenPipe.into());
         };
@@ -155,7 +114,7 @@ impl Process {
             // Output from before its end is reported before its end.
             biased;
             Some(act) = self.acts.recv() => act,
-            () = self.group.ended() => Act::Ended,
+            _ = self.group.ended() => Act::Ended,
         }
     }
 
@@ -164,8 +123,8 @@ impl Process {
     pub(super) async fn end(mut self, grace: Duration) -> (Vec<PluginMessage>, Option<ExitStatus>) {
         // Otherwise the writer would wait for more lines, and the readers for the writer.
         self.hang_up();
-        let by_itself = timeout(grace, self.group.ended()).await.is_ok();
-        self.group.signal(Signal::KILL);
+        let status = timeout(grace, self.group.ended()).await.ok().and_then(Result::ok);
+        self.group.kill().await;
         let mut words = Vec::new();
         let listen = async {
             while let Some(act) = self.acts.recv().await {
@@ -179,9 +138,7 @@ impl Process {
         };
         // A process that left the group can hold the pipes open indefinitely.
         let _ = timeout(LAST_WORDS, listen).await;
-        let status = self.group.child.wait().await.ok();
-        self.group.reaped = true;
-        (words, status.filter(|_| by_itself))
+        (words, status)
     }
 }
 

@@ -266,7 +266,7 @@ ack(event)
 sys.stdin.read()
 "#,
     ));
-    assert_eq!(case.why("a").await, "the plugin ended with exit status: 3");
+    assert_eq!(case.why("a").await, "the plugin exited (exit status: 3)");
     assert_eq!(case.deliver("a", 2).await, Ok(()));
 }
 
@@ -288,9 +288,9 @@ async fn a_plugin_that_cannot_be_started_or_greeted_fails_its_deliveries_and_say
     assert!(why.ends_with("its command is empty"), "{why}");
     let case = Case::with(&python("tell(type='hello', protocol=2); sys.stdin.read()"));
     let why = case.why("a").await;
-    assert!(why.contains("it speaks version 2 of the protocol, this agent version 1"), "{why}");
+    assert!(why.contains("it speaks version 2 of the protocol, but this agent speaks version 1"), "{why}");
     let case = Case::start(&sh("exec sleep 1000"), within(700));
-    assert_eq!(case.why("a").await, "the plugin was ended: it did not answer the hello within 10s");
+    assert_eq!(case.why("a").await, "the plugin was killed: it did not answer the hello within 10s");
 }
 
 #[tokio::test]
@@ -302,7 +302,7 @@ tell(type='hello', protocol=1)
 sys.stdin.read()
 "#,
     ));
-    let why = "the plugin ended with exit status: 1: there is no module named moon";
+    let why = "the plugin exited (exit status: 1): there is no module named moon";
     until("it is reported", || case.told().contains(why)).await;
     assert_eq!(case.why("a").await, why);
     std::fs::write(case.path("fixed"), "").unwrap();
@@ -484,7 +484,7 @@ ack(event)
 sys.stdin.read()
 "#,
     ));
-    assert_eq!(case.why("a").await, "the plugin was ended: it wrote a line of more than 1048576 bytes");
+    assert_eq!(case.why("a").await, "the plugin was killed: it wrote a line of more than 1048576 bytes");
     assert_eq!(case.deliver("a", 2).await, Ok(()));
 }
 
@@ -502,7 +502,7 @@ async fn a_plugin_that_reads_nothing_is_ended_and_one_that_closes_a_pipe_too() {
     let case =
         Case::with(&python("tell(type='hello', protocol=1); os.close(0); os.close(1); time.sleep(1000)"));
     let why = case.why("a").await;
-    assert!(why.starts_with("the plugin was ended: it closed its standard"), "{why}");
+    assert!(why.starts_with("the plugin was killed: it closed its standard"), "{why}");
 }
 
 #[tokio::test]

@@ -13,38 +13,38 @@ const MOST_OF_ALL: usize = 80 * 1024;
 
 /// Returns the event as variables. One that is impossible, due to a NUL or its length, is left out: the inspection
 /// has it. If two labels map to the same name, the first in key order wins.
-pub(super) fn told(attempt: &Attempt<'_>) -> BTreeMap<String, String> {
+pub(super) fn variables(attempt: &Attempt<'_>) -> BTreeMap<String, String> {
     let event = attempt.event;
-    let mut told = Told::default();
-    told.put("LONGSHORE_EVENT".to_owned(), &event.event);
-    told.put("LONGSHORE_EVENT_ID".to_owned(), &event.id.0);
-    told.put("LONGSHORE_EVENT_AT".to_owned(), &attempt.at());
-    told.put("LONGSHORE_HANDLER".to_owned(), &attempt.handler.name);
-    told.put("LONGSHORE_NODE".to_owned(), attempt.node);
-    told.put("LONGSHORE_ATTEMPT".to_owned(), &attempt.number.to_string());
-    told.put("LONGSHORE_REDELIVERED".to_owned(), yes_or_no(attempt.redelivered));
-    told.put("LONGSHORE_SYNTHETIC".to_owned(), yes_or_no(event.synthetic));
+    let mut variables = Variables::default();
+    variables.put("LONGSHORE_EVENT".to_owned(), &event.event);
+    variables.put("LONGSHORE_EVENT_ID".to_owned(), &event.id.0);
+    variables.put("LONGSHORE_EVENT_AT".to_owned(), &attempt.at());
+    variables.put("LONGSHORE_HANDLER".to_owned(), &attempt.handler.name);
+    variables.put("LONGSHORE_NODE".to_owned(), attempt.node);
+    variables.put("LONGSHORE_ATTEMPT".to_owned(), &attempt.number.to_string());
+    variables.put("LONGSHORE_REDELIVERED".to_owned(), yes_or_no(attempt.redelivered));
+    variables.put("LONGSHORE_SYNTHETIC".to_owned(), yes_or_no(event.synthetic));
     // The former name.
-    told.put("LONGSHORE_MADE_UP".to_owned(), yes_or_no(event.synthetic));
+    variables.put("LONGSHORE_MADE_UP".to_owned(), yes_or_no(event.synthetic));
     match &event.subject {
         EventSubject::Nothing => {}
         EventSubject::Container(facts) => {
-            told.put("LONGSHORE_CONTAINER_ID".to_owned(), facts.id.as_str());
-            told.put("LONGSHORE_CONTAINER_NAME".to_owned(), &facts.name);
-            told.put("LONGSHORE_CONTAINER_IMAGE".to_owned(), &facts.image);
+            variables.put("LONGSHORE_CONTAINER_ID".to_owned(), facts.id.as_str());
+            variables.put("LONGSHORE_CONTAINER_NAME".to_owned(), &facts.name);
+            variables.put("LONGSHORE_CONTAINER_IMAGE".to_owned(), &facts.image);
         }
         EventSubject::Network { id, name } => {
-            told.put("LONGSHORE_NETWORK_ID".to_owned(), id);
-            told.put("LONGSHORE_NETWORK_NAME".to_owned(), name);
+            variables.put("LONGSHORE_NETWORK_ID".to_owned(), id);
+            variables.put("LONGSHORE_NETWORK_NAME".to_owned(), name);
         }
     }
     for (key, value) in &event.attributes {
-        told.put_key("LONGSHORE_ATTRIBUTE_", key, value);
+        variables.put_key("LONGSHORE_ATTRIBUTE_", key, value);
     }
     for (key, value) in event.container().into_iter().flat_map(|facts| &facts.labels) {
-        told.put_key("LONGSHORE_CONTAINER_LABEL_", key, value);
+        variables.put_key("LONGSHORE_CONTAINER_LABEL_", key, value);
     }
-    told.variables
+    variables.map
 }
 
 fn yes_or_no(yes: bool) -> &'static str {
@@ -52,12 +52,12 @@ fn yes_or_no(yes: bool) -> &'static str {
 }
 
 #[derive(Default)]
-struct Told {
-    variables: BTreeMap<String, String>,
+struct Variables {
+    map: BTreeMap<String, String>,
     bytes: usize,
 }
 
-impl Told {
+impl Variables {
     fn put_key(&mut self, prefix: &str, key: &str, value: &str) {
         // A key may also be a megabyte.
         if key.len() < MOST_OF_ONE {
@@ -70,9 +70,9 @@ impl Told {
         // As the kernel counts them: the text, its end and a pointer to it.
         let bytes = name.len() + value.len() + 2 + size_of::<usize>();
         let fits = bytes <= MOST_OF_ONE && self.bytes + bytes <= MOST_OF_ALL;
-        if fits && !value.contains('\0') && !self.variables.contains_key(&name) {
+        if fits && !value.contains('\0') && !self.map.contains_key(&name) {
             self.bytes += bytes;
-            self.variables.insert(name, value.to_owned());
+            self.map.insert(name, value.to_owned());
         }
     }
 }

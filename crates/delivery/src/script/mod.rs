@@ -16,7 +16,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use longshore_api::HandlerCall;
-use longshore_runtime::ProcessGroup as Group;
+use longshore_runtime::{ProcessGroup as Group, descriptors};
 use serde_json::value::RawValue;
 use tokio::io::AsyncWriteExt;
 use tokio::process::{ChildStdin, Command};
@@ -44,7 +44,8 @@ pub(crate) struct Script {
 
 impl Script {
     pub(crate) async fn deliver(&self, attempt: &Attempt<'_>) -> Result<(), Failure> {
-        let mut child = self.command(attempt).spawn().map_err(|error| self.not_started(&error))?;
+        let started = descriptors::spawn(&mut self.command(attempt));
+        let mut child = started.map_err(|error| self.not_started(&error))?;
         let stdin = child.stdin.take();
         let name = attempt.handler.name.as_str();
         let mut out = Output::new(name, "stdout", child.stdout.take());
@@ -73,18 +74,19 @@ impl Script {
             }
             out.finish();
             err.finish();
-            return Err(Failure::passing(format!("it did not end within {limit:?} and was ended")));
+            return Err(Failure::passing(format!("it did not exit within {limit:?} and was terminated")));
         };
         // Later output is lost to the log, and nothing else.
         let _ = timeout(AFTER_END, async { tokio::join!(out.pump(), err.pump()) }).await;
         out.finish();
         err.finish();
-        let status = status.map_err(|error| Failure::passing(format!("cannot wait for its end: {error}")))?;
+        let status =
+            status.map_err(|error| Failure::passing(format!("cannot wait for its exit: {error}")))?;
         match judge(status, err.last_line()) {
             Err(failure) if self.ignore_status => {
                 tracing::warn!(
                     handler = name,
-                    "{}; Docker Glue's class of scripts ignores that",
+                    "{}; ignored, as the handler has Docker Glue's class",
                     failure.why
                 );
                 Ok(())
@@ -99,7 +101,7 @@ impl Script {
         let arguments = self.arguments(attempt).map(|argument| argument.to_string_lossy().into_owned());
         HandlerCall {
             call: std::iter::once(program).chain(arguments).collect(),
-            environment: environment::told(attempt),
+            environment: environment::variables(attempt),
             input: attempt.inspection.map_or_else(String::new, |inspection| inspection.get().to_owned()),
         }
     }
@@ -113,7 +115,7 @@ impl Script {
         let mut command = Command::new(&self.program);
         command.args(self.arguments(attempt));
         command.env_clear().envs(inherited(std::env::vars_os()));
-        command.env("DOCKER_HOST", &self.docker_host).envs(environment::told(attempt));
+        command.env("DOCKER_HOST", &self.docker_host).envs(environment::variables(attempt));
         if let Some(folder) = self.folder() {
             command.current_dir(folder);
         }
@@ -131,13 +133,13 @@ impl Script {
         let program = self.program.display();
         let hint = match error.kind() {
             io::ErrorKind::NotFound if self.program.exists() => {
-                "the program that its first line names is not there"
+                "the interpreter in its first line does not exist"
             }
-            io::ErrorKind::NotFound => "put it there, or name another in the handler's file",
+            io::ErrorKind::NotFound => "put it there, or correct the path in the handler's file",
             io::ErrorKind::PermissionDenied => "make it executable: chmod +x",
-            io::ErrorKind::ExecutableFileBusy => "somebody is writing it",
+            io::ErrorKind::ExecutableFileBusy => "it is still being written",
             _ if error.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error()) => {
-                "a script begins with a line like #!/bin/sh"
+                "start the script with a line such as #!/bin/sh"
             }
             _ => return Failure::passing(format!("cannot run {program}: {error}")),
         };
@@ -158,10 +160,10 @@ fn judge(status: ExitStatus, last_line: &str) -> Result<(), Failure> {
     match (status.code(), status.signal()) {
         (Some(0), _) => Ok(()),
         (Some(code @ 64..=78), _) if code != TEMPFAIL => {
-            Err(Failure::for_good(format!("it ended with exit status {code}{said}")))
+            Err(Failure::for_good(format!("it exited with status {code}{said}")))
         }
-        (Some(code), _) => Err(Failure::passing(format!("it ended with exit status {code}{said}"))),
-        (None, Some(signal)) => Err(Failure::passing(format!("signal {signal} ended it{said}"))),
-        (None, None) => Err(Failure::passing(format!("it ended with {status}{said}"))),
+        (Some(code), _) => Err(Failure::passing(format!("it exited with status {code}{said}"))),
+        (None, Some(signal)) => Err(Failure::passing(format!("it was killed by signal {signal}{said}"))),
+        (None, None) => Err(Failure::passing(format!("it exited with {status}{said}"))),
     }
 }

@@ -157,10 +157,10 @@ async fn the_exit_status_says_whether_another_time_is_of_use() {
             continue;
         };
         assert_eq!(failure.is_permanent(), (64..=74).contains(&code) || (76..=78).contains(&code), "{code}");
-        assert_eq!(failure.why, format!("it ended with exit status {code}: why"));
+        assert_eq!(failure.why, format!("it exited with status {code}: why"));
     }
     let killed = Bench::of("#!/bin/sh\nkill -9 $$\n").run(&sample()).await;
-    assert_eq!(killed, Err(Failure::passing("signal 9 ended it")));
+    assert_eq!(killed, Err(Failure::passing("it was killed by signal 9")));
 }
 
 #[tokio::test]
@@ -184,16 +184,16 @@ async fn a_script_that_cannot_be_run_says_why_and_may_be_fixed() {
         assert!(!failure.is_permanent(), "{failure:?}");
         failure.why
     };
-    assert!(why().await.contains("the program that its first line names is not there"));
+    assert!(why().await.contains("the interpreter in its first line does not exist"));
     std::fs::write(&program, "\u{1}\u{2}").unwrap();
-    assert!(why().await.contains("begins with a line like #!/bin/sh"));
+    assert!(why().await.contains("start the script with a line such as #!/bin/sh"));
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o644)).unwrap();
     assert!(why().await.contains("chmod +x"));
     std::fs::remove_file(&program).unwrap();
     assert!(why().await.contains("put it there"));
     std::fs::copy("/bin/true", &program).unwrap();
     let writer = std::fs::OpenOptions::new().append(true).open(&program).unwrap();
-    assert!(why().await.contains("somebody is writing it"));
+    assert!(why().await.contains("it is still being written"));
     drop(writer);
     bench.run(&sample()).await.unwrap();
 }
@@ -205,7 +205,7 @@ async fn a_script_that_never_ends_is_ended_with_all_that_it_started() {
     sample.handler.delivery.timeout = Duration::from_millis(500);
     let began = Instant::now();
     let failure = bench.run(&sample).await.unwrap_err();
-    assert_eq!(failure, Failure::passing("it did not end within 500ms and was ended"));
+    assert_eq!(failure, Failure::passing("it did not exit within 500ms and was terminated"));
     assert!(began.elapsed() < Duration::from_secs(3), "what obeys is not waited for");
     assert!(!runs(&bench.read("leader")) && !runs(&bench.read("child")));
 }

@@ -59,8 +59,8 @@ impl Client {
         mut request: Request<Full<Bytes>>,
     ) -> Result<Response<Incoming>, Failure> {
         if let Some(proxy) = self.proxy().filter(|proxy| proxy.scheme() != Some(&Scheme::HTTP)) {
-            let why = format!("the proxy {proxy} is not spoken to as its URL wants");
-            return Err(Failure::passing(format!("{why} (name one that begins with http://)")));
+            let why = format!("unsupported proxy {proxy}");
+            return Err(Failure::passing(format!("{why} (expected http://HOST:PORT)")));
         }
         let answer = if request.uri().scheme() == Some(&Scheme::HTTPS) {
             self.tls()?.request(request).await

@@ -47,7 +47,7 @@ impl Webhook {
 
     pub(crate) async fn deliver(&self, attempt: &Attempt<'_>) -> Result<(), Failure> {
         let limit = attempt.handler.delivery.timeout;
-        let late = || Failure::passing(format!("there was no answer within {limit:?}"));
+        let late = || Failure::passing(format!("no answer within {limit:?}"));
         timeout(limit, self.post(attempt)).await.unwrap_or_else(|_| Err(late()))
     }
 
@@ -91,13 +91,13 @@ impl Webhook {
 /// Returns a failure if requests cannot be sent there.
 fn address(url: &str) -> Result<Uri, Failure> {
     let bad = |why: &str| Failure::for_good(format!("its URL {why}"));
-    let parsed: Uri = url.parse().map_err(|error| bad(&format!("is none: {error}")))?;
+    let parsed: Uri = url.parse().map_err(|error| bad(&format!("is invalid: {error}")))?;
     let known = [Scheme::HTTP, Scheme::HTTPS].iter().any(|scheme| parsed.scheme() == Some(scheme));
     let Some(authority) = parsed.authority().filter(|_| known) else {
         return Err(bad("must begin with http:// or https://"));
     };
     if authority.as_str().contains('@') {
-        return Err(bad("has a user's name in it, which is not sent (sign requests with a secret file)"));
+        return Err(bad("has a user name in it, which is not sent (sign requests with a secret file)"));
     }
     Ok(parsed)
 }
@@ -108,7 +108,8 @@ fn request(
     key: Option<&Key>,
     now: i64,
 ) -> Result<Request<Full<Bytes>>, Failure> {
-    let told = |error: &dyn std::error::Error| Failure::for_good(format!("it cannot be told: {error}"));
+    let told =
+        |error: &dyn std::error::Error| Failure::for_good(format!("the request cannot be built: {error}"));
     let body = serde_json::to_vec(&attempt.message()).map_err(|error| told(&error))?;
     let id = message_id(attempt);
     let mut request = Request::builder()
@@ -157,7 +158,7 @@ where
     }
     let mut why = format!("the answer was {status}");
     if is_elsewhere {
-        why.push_str(" (a redirect is not followed: write the URL that it leads to)");
+        why.push_str(" (redirects are not followed: configure the target URL)");
     }
     if !said.is_empty() {
         why = format!("{why}: {said}");

@@ -94,6 +94,7 @@ pub async fn watch(mut watched: Watched) {
         tracing::debug!(docker = %address, error = %why, retry_in = ?delay, "Docker does not answer");
         watched.docker.inspections().away(&why);
         watched.problems.set(Source::Inspections, []);
+        watched.problems.set(Source::Lists, []);
         if watched.tell(DockerObservation::Away(why)).is_err() {
             return;
         }

@@ -12,7 +12,9 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use longshore_model::{ContainerId, Problem, Subject};
 use longshore_runtime::{Source, chain};
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 use tokio::time::sleep_until;
 
 use super::session::{Effect, Failure, Happening, Inspection, Listing, Session};
@@ -25,7 +27,7 @@ use crate::client;
 pub(super) enum ConnectError {
     #[error("cannot connect")]
     Connect(#[source] Error),
-    #[error("cannot ask for its time")]
+    #[error("cannot read its clock")]
     Info(#[source] Error),
 }
 
@@ -109,7 +111,7 @@ impl Shell<'_> {
             match effect {
                 Effect::Observe(observation) => {
                     if self.watched.tell(observation).is_err() {
-                        return Some("the agent ends".to_owned());
+                        return Some("the agent is shutting down".to_owned());
                     }
                 }
                 Effect::Show(id, shown) => self.watched.docker.inspections().show(id, shown),
@@ -121,19 +123,17 @@ impl Shell<'_> {
                     let world = self.watched.world.clone();
                     self.calls.push(Box::pin(async move {
                         let options = ListContainersOptionsBuilder::default().all(true).build();
-                        let listed =
-                            docker.list_containers(Some(options)).await.map_err(|error| failure(&error));
-                        Happening::Listed(listed.map(|found| Listing {
+                        let listed = entries(docker.list_containers(Some(options)).await, &["Id", "Names"]);
+                        Happening::Listed(listed.map_err(|error| failure(&error)).map(|found| Listing {
                             containers: found.into_iter().filter_map(translate::summary).collect(),
                             world: world.snapshot(),
                         }))
                     }));
                 }
                 Effect::ListNetworks => self.calls.push(Box::pin(async move {
-                    let networks = docker
-                        .list_networks(None::<ListNetworksOptions>)
-                        .await
-                        .map_err(|error| failure(&error));
+                    let networks = docker.list_networks(None::<ListNetworksOptions>).await;
+                    let networks =
+                        entries(networks, &["Id", "Name", "Driver"]).map_err(|error| failure(&error));
                     let networks = networks.map(|all| all.into_iter().filter_map(translate::network));
                     Happening::Networks(networks.map(Iterator::collect))
                 })),
@@ -159,6 +159,16 @@ impl Shell<'_> {
                     });
                     self.watched.problems.set(Source::Inspections, problems);
                 }
+                Effect::Unlisted(whys) => {
+                    let address = self.watched.docker.settings().address.to_string();
+                    let problems = whys.into_iter().map(|message| Problem {
+                        subject: Subject::Docker { address: address.clone() },
+                        key: None,
+                        message,
+                        hint: Some("retrying; events are still followed".to_owned()),
+                    });
+                    self.watched.problems.set(Source::Lists, problems);
+                }
                 Effect::End(why) => return Some(why),
             }
         }
@@ -177,6 +187,22 @@ fn failure(error: &Error) -> Failure {
             | Error::RequestTimeoutError
     );
     Failure { why: chain(error), is_lost: !is_bad }
+}
+
+/// Reads a list entry by entry if it does not decode as a whole. Of an entry that does not decode, only the fields to
+/// `keep` are read.
+fn entries<T: DeserializeOwned>(listed: Result<Vec<T>, Error>, keep: &[&str]) -> Result<Vec<T>, Error> {
+    let Err(Error::JsonDataError { contents, .. }) = &listed else { return listed };
+    let Ok(all) = serde_json::from_str::<Vec<Map<String, Value>>>(contents) else { return listed };
+    let read = |entry: Map<String, Value>| {
+        let mut kept = entry.clone();
+        serde_json::from_value(Value::Object(entry)).or_else(|error| {
+            kept.retain(|key, _| keep.contains(&key.as_str()));
+            tracing::warn!(%error, entry = ?kept, "Docker listed something that cannot be read in full");
+            serde_json::from_value(Value::Object(kept))
+        })
+    };
+    Ok(all.into_iter().filter_map(|entry| read(entry).ok()).collect())
 }
 
 async fn inspect(
@@ -215,4 +241,34 @@ async fn image_labels(
         own.retain(|label| known.get(label) == labels.get(label));
     }
     own
+}
+
+#[cfg(test)]
+mod tests {
+    use bollard::models::ContainerSummary;
+
+    use super::*;
+
+    fn listed(text: &str) -> Result<Vec<ContainerSummary>, Error> {
+        let whole = serde_json::from_str(text).map_err(|error| Error::JsonDataError {
+            message: error.to_string(),
+            contents: text.to_owned(),
+            column: error.column(),
+        });
+        entries(whole, &["Id", "Names"])
+    }
+
+    #[test]
+    fn an_entry_of_a_list_that_cannot_be_read_costs_only_its_details() {
+        let text = r#"[
+            {"Id": "ab", "Names": ["/web"], "State": "running"},
+            {"Id": "cd", "Names": ["/db"], "State": "levitating"},
+            {"Id": 7}
+        ]"#;
+        let found: Vec<_> = listed(text).unwrap().into_iter().filter_map(translate::summary).collect();
+        let shown: Vec<_> =
+            found.iter().map(|it| (it.id.as_str(), it.name.as_deref(), it.state.as_deref())).collect();
+        assert_eq!(shown, [("ab", Some("web"), Some("running")), ("cd", Some("db"), None)]);
+        assert!(!failure(&listed("surprise").unwrap_err()).is_lost);
+    }
 }

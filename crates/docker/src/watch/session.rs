@@ -5,7 +5,7 @@
 //! periodically; if one differs from World and no event for it came within `GRACE`, an event was missed.
 //!
 //! A failure of one container affects only that container: if Docker refuses to inspect it, it is left out and
-//! retried after a pause.
+//! retried after a pause. So is a list that fails once World follows the events: these go on.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem;
@@ -29,7 +29,7 @@ const MAX_SILENCE: Duration = Duration::from_secs(5);
 /// How long the event that explains a resync's finding may take: it may be on its way.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// The pause before a refused inspection is retried, doubled by each further refusal.
+/// The pause before a refused inspection or a failed list is retried, doubled by each further failure.
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 const MAX_RETRY: Duration = Duration::from_secs(30);
 
@@ -125,6 +125,8 @@ pub enum Effect {
     Ping,
     /// The containers that Docker refuses to inspect, each with its name if known, and the reason.
     Refused(BTreeMap<ContainerId, (String, String)>),
+    /// Why lists fail, one reason for each that does.
+    Unlisted(Vec<String>),
     /// End the session, for this reason.
     End(String),
 }
@@ -178,6 +180,15 @@ enum Call {
     Stale,
 }
 
+/// A list that fails again and again.
+#[derive(Clone, Debug)]
+struct Failing {
+    why: String,
+    attempts: u32,
+    /// When to retry; `None` while a retry is running.
+    next: Option<Instant>,
+}
+
 /// One connection to Docker, from the subscription until it breaks.
 #[derive(Debug)]
 pub struct Session {
@@ -195,6 +206,9 @@ pub struct Session {
     ping: Call,
     networks: Call,
     listing: Call,
+    /// While a list fails, its call counts as running, so that nothing else repeats it.
+    failing_networks: Option<Failing>,
+    failing_listing: Option<Failing>,
     resync: Duration,
     compared: Instant,
     /// When to reopen the stream, and from which time.
@@ -227,6 +241,8 @@ impl Session {
             ping: Call::Idle,
             networks: Call::Running,
             listing: Call::Running,
+            failing_networks: None,
+            failing_listing: None,
             resync,
             compared: now,
             reopen: None,
@@ -244,9 +260,10 @@ impl Session {
     pub fn due(&self) -> Instant {
         let doubts = self.doubts.values().filter(|doubt| !doubt.is_asked).map(|doubt| doubt.until);
         let refusals = self.refusals.values().filter_map(|refusal| refusal.next);
+        let lists = self.failing().filter_map(|failing| failing.next);
         let reopen = self.reopen.map(|(at, _)| at);
         let resync = (self.listing == Call::Idle).then(|| self.compared + self.resync);
-        let times = doubts.chain(refusals).chain(reopen).chain(resync);
+        let times = doubts.chain(refusals).chain(lists).chain(reopen).chain(resync);
         times.min().map_or(self.alive + MAX_SILENCE, |at| at.min(self.alive + MAX_SILENCE))
     }
 
@@ -265,11 +282,15 @@ impl Session {
             Happening::StreamEnded(why) => effects.push(Effect::End(why)),
             Happening::Listed(Ok(listing)) => self.listed(listing, now, &mut effects),
             Happening::Listed(Err(failure)) => {
-                effects.push(Effect::End(format!("cannot list its containers: {}", failure.why)));
+                let failure =
+                    Failure { why: format!("cannot list its containers: {}", failure.why), ..failure };
+                self.unlisted(failure, now, &mut effects, |session| &mut session.failing_listing);
             }
             Happening::Networks(Ok(networks)) => self.networks(networks, &mut effects),
             Happening::Networks(Err(failure)) => {
-                effects.push(Effect::End(format!("cannot list its networks: {}", failure.why)));
+                let failure =
+                    Failure { why: format!("cannot list its networks: {}", failure.why), ..failure };
+                self.unlisted(failure, now, &mut effects, |session| &mut session.failing_networks);
             }
             Happening::Inspected(id, found) => self.inspected(id, found, now, &mut effects),
             Happening::Ponged(Ok(())) => self.ping = Call::Idle,
@@ -337,7 +358,39 @@ impl Session {
         }
     }
 
+    /// Retries a list after a pause. There is nothing to follow without the first one, so that ends the session.
+    fn unlisted(
+        &mut self,
+        failure: Failure,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+        place: impl FnOnce(&mut Self) -> &mut Option<Failing>,
+    ) {
+        let Failure { why, is_lost } = failure;
+        if is_lost || matches!(self.phase, Phase::Listing(_)) {
+            return effects.push(Effect::End(why));
+        }
+        let place = place(self);
+        let attempts = place.as_ref().map_or(0, |failing| failing.attempts);
+        let is_new = place.as_ref().is_none_or(|failing| failing.why != why);
+        *place = Some(Failing { why, attempts: attempts + 1, next: Some(now + retry_delay(attempts)) });
+        if is_new {
+            effects.push(self.all_unlisted());
+        }
+    }
+
+    fn failing(&self) -> impl Iterator<Item = &Failing> {
+        self.failing_listing.iter().chain(&self.failing_networks)
+    }
+
+    fn all_unlisted(&self) -> Effect {
+        Effect::Unlisted(self.failing().map(|failing| failing.why.clone()).collect())
+    }
+
     fn listed(&mut self, listing: Listing, now: Instant, effects: &mut Vec<Effect>) {
+        if self.failing_listing.take().is_some() {
+            effects.push(self.all_unlisted());
+        }
         if answered(&mut self.listing) {
             effects.push(Effect::List);
         }
@@ -376,6 +429,9 @@ impl Session {
     }
 
     fn networks(&mut self, networks: Vec<(String, Network)>, effects: &mut Vec<Effect>) {
+        if self.failing_networks.take().is_some() {
+            effects.push(self.all_unlisted());
+        }
         if answered(&mut self.networks) {
             effects.push(Effect::ListNetworks);
         }
@@ -459,8 +515,7 @@ impl Session {
         };
         let begin = || Refusal { name, why: String::new(), attempts: 0, next: None };
         let refusal = self.refusals.entry(id.clone()).or_insert_with(begin);
-        let pause = FIRST_RETRY.saturating_mul(2_u32.saturating_pow(refusal.attempts.min(16)));
-        refusal.next = Some(now + pause.min(MAX_RETRY));
+        refusal.next = Some(now + retry_delay(refusal.attempts));
         refusal.attempts += 1;
         let is_new = refusal.why != why;
         refusal.why.clone_from(&why);
@@ -501,6 +556,15 @@ impl Session {
                 effects.push(Effect::ListNetworks);
             }
         }
+        let is_due = |failing: &mut Option<Failing>| {
+            failing.as_mut().is_some_and(|failing| failing.next.take_if(|at| *at <= now).is_some())
+        };
+        if is_due(&mut self.failing_listing) {
+            effects.push(Effect::List);
+        }
+        if is_due(&mut self.failing_networks) {
+            effects.push(Effect::ListNetworks);
+        }
         for (id, doubt) in self.doubts.iter_mut().filter(|(_, doubt)| !doubt.is_asked && doubt.until <= now) {
             doubt.is_asked = true;
             self.inspections.ask(id.clone());
@@ -511,6 +575,11 @@ impl Session {
             }
         }
     }
+}
+
+/// Returns the pause after this many earlier failures.
+fn retry_delay(failures: u32) -> Duration {
+    FIRST_RETRY.saturating_mul(2_u32.saturating_pow(failures.min(16))).min(MAX_RETRY)
 }
 
 /// Requests a call, or a repetition of the one under way. Returns whether to make it now.

@@ -76,6 +76,7 @@ fn shown(effect: &Effect) -> Option<String> {
         Effect::Inspect(id) => format!("inspect {id}"),
         Effect::Ping => "ping".to_owned(),
         Effect::Refused(refused) => format!("refused {:?}", refused.keys()),
+        Effect::Unlisted(whys) => format!("unlisted {whys:?}"),
         Effect::End(why) => format!("end: {why}"),
     })
 }
@@ -148,6 +149,41 @@ fn a_container_that_docker_refuses_to_show_costs_only_itself() {
     assert_eq!(bench.pass(FIRST_RETRY), [""; 0], "and asked for ever more seldom");
     assert_eq!(bench.pass(FIRST_RETRY), ["inspect a"]);
     assert_eq!(bench.take(found(container("a", RunState::Running))), ["refused []", "a is running"]);
+}
+
+#[test]
+fn a_list_that_cannot_be_read_is_retried_ever_more_seldom_while_events_are_followed() {
+    let bad = || Failure { why: "no JSON".to_owned(), is_lost: false };
+    let mut bench = Bench::following(&["a"]);
+    bench.pass(RESYNC);
+    bench.take(Happening::Ponged(Ok(())));
+    assert_eq!(
+        bench.take(Happening::Listed(Err(bad()))),
+        [r#"unlisted ["cannot list its containers: no JSON"]"#]
+    );
+    assert_eq!(
+        bench.take(Happening::Networks(Err(bad()))),
+        [r#"unlisted ["cannot list its containers: no JSON", "cannot list its networks: no JSON"]"#]
+    );
+    assert_eq!(bench.pass(FIRST_RETRY), ["list", "list networks"]);
+    assert_eq!(bench.take(Happening::Listed(Err(bad()))), [""; 0], "it is said once");
+    assert_eq!(bench.take(Happening::Networks(Ok(Vec::new()))).len(), 2);
+    assert_eq!(bench.take(event("a", EventKind::Die, 40_000_000_000)), ["tell a die", "inspect a"]);
+    assert_eq!(bench.pass(FIRST_RETRY), [""; 0]);
+    assert_eq!(bench.pass(FIRST_RETRY), ["list"]);
+    assert_eq!(bench.take(listing(&["a"], Some(world(&["a"])))), ["unlisted []"]);
+    assert_eq!(bench.pass(RESYNC / 2).iter().filter(|effect| *effect == "list").count(), 0);
+}
+
+#[test]
+fn a_first_list_that_fails_and_a_lost_engine_end_the_session() {
+    let failure = |is_lost| Failure { why: "no".to_owned(), is_lost };
+    let mut bench = Bench::begin();
+    let end = ["end: cannot list its containers: no"];
+    assert_eq!(bench.take(Happening::Listed(Err(failure(false)))), end);
+    let mut bench = Bench::following(&["a"]);
+    bench.pass(RESYNC);
+    assert_eq!(bench.take(Happening::Listed(Err(failure(true)))), end);
 }
 
 #[test]

@@ -4,6 +4,9 @@ use std::time::{Duration, Instant};
 
 use longshore_etcd::{Compare, Credentials, Error, Op, Txn};
 use longshore_testkit::{Etcd, TestResult, eventually, free_port};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 use crate::{client, client_with, put};
 
@@ -63,23 +66,52 @@ async fn a_member_that_hangs_is_left_after_the_timeout() -> TestResult {
 #[tokio::test]
 async fn a_change_that_may_have_been_made_is_not_sent_again() -> TestResult {
     let etcd = Etcd::here().start().await?;
-    let endpoints = [etcd.endpoints(), etcd.endpoints()].concat();
-    let client = client_with(endpoints, Credentials::default());
+    let endpoint = etcd.endpoints().pop().ok_or("no member")?;
+    let (mutable, mute) = mutable(&endpoint).await?;
+    let client = client_with(vec![mutable, endpoint], Credentials::default());
     client.txn(put("k", "1")).await?;
-    etcd.freeze(0);
-    let append = Txn::new().when(Compare::absent("l")).then(Op::put("l", "1"));
-    let error = client.txn(append).await.expect_err("it hangs");
+    mute.send_replace(true);
+    let error = client.txn(Txn::new().then(Op::put("l", "1"))).await.expect_err("no answer comes");
     assert!(
         matches!(&error, Error::OutcomeUnknown(cause) if matches!(**cause, Error::TimedOut { .. })),
         "{error:?}"
     );
     assert!(error.is_unreachable());
-    etcd.thaw(0);
-    eventually("etcd made it after all", async || {
-        client.get("l").await.is_ok_and(|key| key.is_some_and(|key| key.version == 1))
-    })
-    .await;
+    let changed = client.get("l").await?.ok_or("etcd received the change, and did not make it")?;
+    assert_eq!(changed.version, 1, "it was made once");
     Ok(())
+}
+
+/// Returns an endpoint that passes every request on to another, and the answers only until it is muted.
+async fn mutable(endpoint: &str) -> std::io::Result<(String, watch::Sender<bool>)> {
+    let member = endpoint.trim_start_matches("http://").to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    let (mute, is_muted) = watch::channel(false);
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let Ok(etcd) = TcpStream::connect(&member).await else { return };
+            tokio::spawn(relay(client, etcd, is_muted.clone()));
+        }
+    });
+    Ok((format!("http://{address}"), mute))
+}
+
+async fn relay(
+    client: TcpStream,
+    etcd: TcpStream,
+    mut is_muted: watch::Receiver<bool>,
+) -> std::io::Result<()> {
+    let ((mut questions, mut client), (mut answers, mut etcd)) = (client.into_split(), etcd.into_split());
+    let answering = async {
+        let mut buffer = Vec::new();
+        while answers.read_buf(&mut buffer).await? > 0 && is_muted.wait_for(|muted| !muted).await.is_ok() {
+            client.write_all(&buffer).await?;
+            buffer.clear();
+        }
+        client.shutdown().await
+    };
+    tokio::try_join!(tokio::io::copy(&mut questions, &mut etcd), answering).map(drop)
 }
 
 #[tokio::test]

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::lab::{Lab, Upstream, free_port, get, kill, settings, to};
 use crate::{Haproxy, HaproxyError};
 
@@ -173,6 +175,41 @@ async fn shutdown_lets_a_request_end_and_takes_no_other() {
     stopping.await.unwrap();
     for pid in [master, worker] {
         assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
+    }
+}
+
+#[tokio::test]
+async fn an_haproxy_that_has_only_just_started_is_stopped_at_once() {
+    for _ in 0..3 {
+        let mut lab = Lab::new().await;
+        lab.set(&[to(format!("http:{} x/", free_port()), &[])]).await;
+        let began = Instant::now();
+        let Lab { engine, dir: _dir, .. } = lab;
+        engine.shutdown(Duration::from_secs(30)).await;
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn an_haproxy_whose_start_is_cut_short_is_stopped_with_the_engine() {
+    for cut in [0, 10, 20, 40, 80] {
+        let mut lab = Lab::new().await;
+        let master = lab.path("master.pid");
+        let routes = [to(format!("http:{} x/", free_port()), &[])];
+        let started = async {
+            while !master.exists() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            tokio::time::sleep(Duration::from_millis(cut)).await;
+        };
+        tokio::select! {
+            () = started => {}
+            applied = lab.try_set(&routes) => drop(applied.unwrap()),
+        }
+        let pid = std::fs::read_to_string(master).unwrap();
+        let Lab { engine, dir: _dir, .. } = lab;
+        engine.shutdown(Duration::from_secs(30)).await;
+        assert!(!std::path::Path::new("/proc").join(pid.trim()).exists(), "cut after {cut} ms");
     }
 }
 

@@ -124,7 +124,7 @@ pub(crate) struct Glue {
 /// Podder's flags, as it had them.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Podder {
-    /// Podder's log configuration; accepted for compatibility, and not read.
+    /// Podder's log configuration; accepted for compatibility, but not read.
     #[arg(short = 'c', long, value_name = "FILE", env = "CONFIG")]
     pub(crate) config: Option<PathBuf>,
     /// File with the sidecars [default: ./slaves.yml, else ./slaves.yml.j2].

@@ -39,7 +39,7 @@ Exit codes:
   4  route explain: no container receives the request
   container exec exits with the command's own code";
 
-/// Watches a Docker host's containers and makes everything around them follow.
+/// Watches a Docker host's containers and keeps everything around them in step.
 #[derive(Debug, Parser)]
 #[command(name = "longshore", version, after_help = AFTER_HELP, arg_required_else_help = true)]
 struct Cli {
@@ -75,7 +75,7 @@ pub(crate) enum Command {
     /// List the names that the DNS server knows.
     #[command(subcommand)]
     Name(NameCommand),
-    /// List problems: what was asked for and is not done, and why.
+    /// List problems: what is configured but not done, and why.
     #[command(subcommand)]
     Problem(ProblemCommand),
     /// Show events of containers and routes.

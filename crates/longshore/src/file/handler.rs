@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use longshore_daemon::config::{Definition, Said, Value as SaidValue};
+use longshore_daemon::config::{Definition, Setting, Value as SettingValue};
 use toml_edit::{Item, TableLike, Value};
 
 use super::line_of;
@@ -80,13 +80,13 @@ impl Reader<'_> {
             }
         }
         let name = match head.remove("name") {
-            Some(Said { value: SaidValue::One(name), line }) => {
+            Some(Setting { value: SettingValue::One(name), line }) => {
                 if name.is_empty() || name.contains('/') || name.chars().any(char::is_control) {
                     self.error(line, "name: expected a name without slashes and control characters");
                 }
                 Some(name)
             }
-            Some(Said { line, .. }) => {
+            Some(Setting { line, .. }) => {
                 self.error(line, "name: expected a string");
                 None
             }
@@ -100,7 +100,7 @@ impl Reader<'_> {
         Some(Definition { name: name?, file, line, is_ini: false, script_paths, head, params })
     }
 
-    fn all(&mut self, table: &dyn TableLike) -> BTreeMap<String, Said> {
+    fn all(&mut self, table: &dyn TableLike) -> BTreeMap<String, Setting> {
         let settings = table
             .iter()
             .filter_map(|(key, item)| Some((key.to_lowercase(), self.setting(table, key, item)?)));
@@ -108,19 +108,19 @@ impl Reader<'_> {
     }
 
     /// Reads the value of a key.
-    fn setting(&mut self, table: &dyn TableLike, key: &str, item: &Item) -> Option<Said> {
+    fn setting(&mut self, table: &dyn TableLike, key: &str, item: &Item) -> Option<Setting> {
         let line = self.line(table, key);
         let value = match item.as_value() {
             Some(Value::Array(values)) => {
-                values.iter().map(text).collect::<Option<Vec<String>>>().map(SaidValue::Many)
+                values.iter().map(text).collect::<Option<Vec<String>>>().map(SettingValue::Many)
             }
-            Some(value) => text(value).map(SaidValue::One),
+            Some(value) => text(value).map(SettingValue::One),
             None => None,
         };
         if value.is_none() {
             self.error(line, &format!("{key}: expected a string, a number, true, false, or a list of them"));
         }
-        Some(Said { value: value?, line })
+        Some(Setting { value: value?, line })
     }
 
     fn line(&self, table: &dyn TableLike, key: &str) -> Option<usize> {

@@ -9,7 +9,7 @@ use crate::cli::values;
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Balancer")]
 pub(crate) struct BalancerFlags {
-    /// Balancer [default: built-in; haproxy where a handler asks for it].
+    /// Balancer [default: built-in; haproxy if a balancer handler is enabled].
     #[arg(long, value_enum)]
     pub(crate) balancer: Option<EngineName>,
     /// Address that frontends listen on; repeatable [default: all].

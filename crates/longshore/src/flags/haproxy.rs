@@ -12,7 +12,7 @@ use crate::cli::values;
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "HAProxy")]
 pub(crate) struct HaproxyFlags {
-    /// HAProxy's program, which the agent runs.
+    /// HAProxy binary that the agent runs.
     #[arg(long, value_name = "FILE", default_value = "haproxy")]
     pub(crate) haproxy_binary: PathBuf,
     /// Configuration file of a HAProxy that is already running; the agent configures it, and starts none.

@@ -13,7 +13,7 @@ pub(crate) struct PublishFlags {
     /// URL of an etcd member to publish containers to; repeatable [default: nothing is published].
     #[arg(long, value_name = "URL", action = clap::ArgAction::Append)]
     pub(crate) publish_etcd: Vec<String>,
-    /// Prefix of containers' keys, each of which ends in the container's id [default: /longshore/containers/NODE].
+    /// Prefix of the containers' keys, which end in the container's id [default: /longshore/containers/NODE].
     #[arg(long, value_name = "PREFIX")]
     pub(crate) publish_prefix: Option<String>,
     /// Prefix of the DNS records that CoreDNS reads from etcd, such as /skydns [default: no records].
@@ -25,7 +25,7 @@ pub(crate) struct PublishFlags {
     /// Time that keys outlive the agent.
     #[arg(long, value_name = "TIME", default_value = "15s", value_parser = values::duration)]
     pub(crate) publish_lease: humantime::Duration,
-    /// User name at etcd.
+    /// User name for etcd.
     #[arg(long, value_name = "NAME")]
     pub(crate) publish_user: Option<String>,
     /// File with that user's password, readable only by its owner.

@@ -27,14 +27,14 @@ pub(crate) async fn event(command: EventCommand) -> anyhow::Result<ExitCode> {
         match (asked.follow, broken) {
             (true, _) => received = reconnect(&client, received.last()).await?,
             (false, Some(error)) => return Err(error.into()),
-            (false, None) => anyhow::bail!("the agent at {} ended", client.address()),
+            (false, None) => anyhow::bail!("the agent at {} exited", client.address()),
         }
     }
 }
 
 /// Reconnects once the agent is back, and continues after the last event received.
 async fn reconnect(client: &Client, after: Option<&str>) -> Result<Received, ClientError> {
-    complain(&format!("longshore: the agent at {} ended; reconnecting", client.address()));
+    complain(&format!("longshore: lost the agent at {}; reconnecting", client.address()));
     loop {
         tokio::time::sleep(RECONNECT).await;
         match client.events(after).await {

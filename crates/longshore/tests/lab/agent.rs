@@ -80,12 +80,35 @@ async fn an_agent_takes_back_what_a_successor_lost() -> TestResult {
     let web = host.run(server("b.test")).await?;
     answered_by(host, "b.test", "/", &web.name).await;
 
-    // The successor finds the API's port taken after the handover.
+    // The successor finds its API's port taken after the handover.
     let _taken = host.inside(async { tokio::net::TcpListener::bind("127.0.0.1:7099").await }).await??;
     replace(&program, &format!("#!/bin/sh\nexec {real} \"$@\" --listen 127.0.0.1:7099\n"))?;
     agent.sigusr2();
-    eventually_within(Duration::from_secs(60), "the agent took over again", async || {
-        agent.log().contains("took over again")
+    eventually("the agent hands over", async || agent.log().contains("handing over")).await;
+    // Meanwhile a third process takes the agent's own.
+    let third = host.inside(async {
+        loop {
+            if let Ok(listener) = tokio::net::TcpListener::bind("127.0.0.1:7051").await {
+                return listener;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    let third = third.await?;
+    eventually_within(Duration::from_secs(60), "the third is in the way", async || {
+        agent.log().contains("cannot resume after")
+    })
+    .await;
+    // Nothing but the API waits for it.
+    let while_away = host.run(server("away.test")).await?;
+    answered_by(host, "away.test", "/", &while_away.name).await;
+    eventually("deliveries go on without the API", async || {
+        std::fs::read_to_string(&told).is_ok_and(|told| told.lines().count() == 2)
+    })
+    .await;
+    drop(third);
+    eventually_within(Duration::from_secs(60), "the agent resumed", async || {
+        agent.log().contains("resumed after the successor failed")
     })
     .await;
     assert_eq!(status(host, "b.test", "/").await, 200);
@@ -93,7 +116,7 @@ async fn an_agent_takes_back_what_a_successor_lost() -> TestResult {
     answered_by(host, "late.test", "/", &late.name).await;
     served_by(&agent, "late.test", &[&late.name]).await;
     eventually("deliveries go on", async || {
-        std::fs::read_to_string(&told).is_ok_and(|told| told.lines().count() == 2)
+        std::fs::read_to_string(&told).is_ok_and(|told| told.lines().count() == 3)
     })
     .await;
 
@@ -103,6 +126,26 @@ async fn an_agent_takes_back_what_a_successor_lost() -> TestResult {
     eventually("a good successor takes over", async || agent.log().matches("agent started").count() == 2)
         .await;
     assert_eq!(status(host, "late.test", "/").await, 200);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_agent_that_is_stopped_before_its_handover_ends_with_its_successor() -> TestResult {
+    let lab = Lab::up(1).await?;
+    let folder = tempfile::tempdir()?;
+    let (program, started) = (folder.path().join("longshore"), folder.path().join("started"));
+    std::fs::copy(env!("CARGO_BIN_EXE_longshore"), &program)?;
+    let mut agent = Agent::on(lab.host(0)).binary(&program).start().await?;
+    replace(&program, &format!("#!/bin/sh\necho $$ > {}\nexec sleep 1000\n", started.display()))?;
+    agent.sigusr2();
+    let command = || {
+        let successor = std::fs::read_to_string(&started).ok()?;
+        std::fs::read_to_string(format!("/proc/{}/cmdline", successor.trim())).ok()
+    };
+    eventually("a successor starts", async || command().is_some_and(|line| line.contains("sleep"))).await;
+    agent.sigterm();
+    assert!(agent.ended_within(Duration::from_secs(10)).await?.success());
+    eventually("the successor has ended", async || command().is_none_or(|line| line.is_empty())).await;
     Ok(())
 }
 

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_testkit::{
-    Agent, ContainerSpec, EngineOptions, Lab, TestResult, certificates, eventually, never_within,
+    Agent, ContainerSpec, EngineOptions, Host, Lab, TestResult, certificates, eventually, never_within,
 };
+use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, copy_bidirectional};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
 
 use crate::engines::{answered_by, ask, served_by, status, who};
 
@@ -218,18 +220,40 @@ async fn spoiling_relay(docker: PathBuf, listener: UnixListener, spoils: Spoils)
     }
 }
 
+/// A relay to a host's Docker, until this is dropped.
+struct LocalRelay {
+    address: String,
+    _folder: TempDir,
+    serving: JoinHandle<()>,
+}
+
+impl LocalRelay {
+    fn start<F>(host: &Host, relay: impl FnOnce(PathBuf, UnixListener) -> F) -> std::io::Result<Self>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let folder = tempfile::tempdir()?;
+        let socket = folder.path().join("docker.sock");
+        let serving = tokio::spawn(relay(host.docker_socket.clone(), UnixListener::bind(&socket)?));
+        Ok(Self { address: format!("unix://{}", socket.display()), _folder: folder, serving })
+    }
+}
+
+impl Drop for LocalRelay {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
 #[tokio::test]
 async fn a_container_that_docker_refuses_to_show_costs_only_itself() -> TestResult {
     let lab = Lab::up(1).await?;
     let host = lab.host(0);
-    let dir = tempfile::tempdir()?;
-    let socket = dir.path().join("docker.sock");
     let spoils = Spoils::default();
-    let listener = UnixListener::bind(&socket)?;
-    let relay = tokio::spawn(spoiling_relay(host.docker_socket.clone(), listener, spoils.clone()));
+    let relay = LocalRelay::start(host, |docker, listener| spoiling_relay(docker, listener, spoils.clone()))?;
     let (sick, well) = (host.run(server()).await?, host.run(server()).await?);
     spoils.refused.send_replace(Some(sick.id.clone()));
-    let agent = Agent::on(host).docker(format!("unix://{}", socket.display())).start().await?;
+    let agent = Agent::on(host).docker(&relay.address).start().await?;
     served_by(&agent, "d.test", &[&well.name]).await;
     let problems = agent.cli(&["problems"]).await?;
     assert!(problems.contains(&sick.name) && problems.contains("it has a cold"), "{problems}");
@@ -239,7 +263,6 @@ async fn a_container_that_docker_refuses_to_show_costs_only_itself() -> TestResu
         agent.cli(&["problems"]).await.is_ok_and(|problems| problems.contains("no problems"))
     })
     .await;
-    relay.abort();
     Ok(())
 }
 
@@ -247,16 +270,9 @@ async fn a_container_that_docker_refuses_to_show_costs_only_itself() -> TestResu
 async fn an_event_that_cannot_be_read_costs_only_itself() -> TestResult {
     let lab = Lab::up(1).await?;
     let host = lab.host(0);
-    let dir = tempfile::tempdir()?;
-    let socket = dir.path().join("docker.sock");
     let spoils = Spoils::default();
-    let listener = UnixListener::bind(&socket)?;
-    let relay = tokio::spawn(spoiling_relay(host.docker_socket.clone(), listener, spoils.clone()));
-    let agent = Agent::on(host)
-        .docker(format!("unix://{}", socket.display()))
-        .flags(&["--resync", "10m"])
-        .start()
-        .await?;
+    let relay = LocalRelay::start(host, |docker, listener| spoiling_relay(docker, listener, spoils.clone()))?;
+    let agent = Agent::on(host).docker(&relay.address).flags(&["--resync", "10m"]).start().await?;
     let first = host.run(server()).await?;
     served_by(&agent, "d.test", &[&first.name]).await;
     for n in 1..=3 {
@@ -267,7 +283,6 @@ async fn an_event_that_cannot_be_read_costs_only_itself() -> TestResult {
     let second = host.run(server()).await?;
     served_by(&agent, "d.test", &[&first.name, &second.name]).await;
     assert_eq!(agent.log().matches("watching Docker").count(), 1, "the connection is kept");
-    relay.abort();
     Ok(())
 }
 
@@ -275,11 +290,8 @@ async fn an_event_that_cannot_be_read_costs_only_itself() -> TestResult {
 async fn a_resync_repairs_and_counts_what_was_missed_and_nothing_else() -> TestResult {
     let lab = Lab::up(1).await?;
     let host = lab.host(0);
-    let dir = tempfile::tempdir()?;
-    let socket = dir.path().join("docker.sock");
-    let relay = tokio::spawn(deaf_relay(host.docker_socket.clone(), UnixListener::bind(&socket)?));
-    let address = format!("unix://{}", socket.display());
-    let agent = Agent::on(host).docker(address).flags(&["--resync", "500ms"]).start().await?;
+    let relay = LocalRelay::start(host, deaf_relay)?;
+    let agent = Agent::on(host).docker(&relay.address).flags(&["--resync", "500ms"]).start().await?;
     let web = host.run(server()).await?;
     served_by(&agent, "d.test", &[&web.name]).await;
     let repaired = agent.metric("longshore_resync_repairs_total").await?;
@@ -304,7 +316,6 @@ async fn a_resync_repairs_and_counts_what_was_missed_and_nothing_else() -> TestR
     let is_repaired =
         async || agent.metric("longshore_resync_repairs_total").await.is_ok_and(|repairs| repairs != settled);
     never_within(Duration::from_secs(2), "something is repaired where nothing changes", is_repaired).await;
-    relay.abort();
     Ok(())
 }
 

@@ -112,7 +112,7 @@ async fn an_event_that_a_plugin_dies_of_is_delivered_again() -> TestResult {
     handlers.class("Fragile", "start", "pass", &body)?;
     let agent = handlers.agent(host).start().await?;
     let web = host.run(ContainerSpec::server()).await?;
-    logs(&agent, "the plugin ended with exit status: 3").await;
+    logs(&agent, "the plugin exited (exit status: 3)").await;
     logs(&agent, &format!("survived start of {}", web.id)).await;
     Ok(())
 }
@@ -150,7 +150,7 @@ async fn a_plugin_that_hangs_is_started_again_and_told_again() -> TestResult {
     handlers.also("sleepy", "timeout=1s")?;
     let agent = handlers.agent(host).start().await?;
     let web = host.run(ContainerSpec::server()).await?;
-    logs(&agent, "the plugin was ended: it hangs: it answered no event for 1s").await;
+    logs(&agent, "the plugin was killed: it hangs: it answered no event for 1s").await;
     logs(&agent, &format!("awake at start of {}", web.id)).await;
     Ok(())
 }

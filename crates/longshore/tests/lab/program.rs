@@ -360,7 +360,7 @@ async fn a_program_that_does_not_run_replaces_no_agent() -> TestResult {
         std::fs::write(&program, "#!/bin/sh\nexit 3\n")?;
         std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
         agent.sigusr2();
-        eventually("the agent says so", async || agent.log().contains("this agent stays")).await;
+        eventually("the agent says so", async || agent.log().contains("this agent keeps running")).await;
         let problems = agent.api("/v1/problems").await?;
         assert_eq!(problems.as_array().map(Vec::len), Some(0), "{problems}");
     }

@@ -189,7 +189,7 @@ async fn a_sidecar_that_dies_is_started_again_and_one_that_keeps_dying_is_told_o
     .await;
     eventually("the one that keeps ending is a problem", async || {
         let told = problems_of(&agent, &main.id).await;
-        told.iter().any(|line| line.contains("sidecar restless: it keeps ending"))
+        told.iter().any(|line| line.contains("sidecar restless: it keeps exiting"))
     })
     .await;
     eventually("it waits for long until it is started again", async || {
@@ -511,7 +511,7 @@ async fn labels_that_an_image_brings_along_ask_for_nothing() -> TestResult {
     eventually("what the person asked for runs", async || runs(host, &name("own")).await).await;
     assert!(inspect(host, &name("evil")).await.is_none());
     let problems = problems_of(&agent, &main.id).await;
-    assert!(problems.iter().any(|problem| problem.contains("the image's own")), "{problems:?}");
+    assert!(problems.iter().any(|problem| problem.contains("it comes from the image")), "{problems:?}");
     main.remove().await?;
     eventually("it goes with its main", async || inspect(host, &name("own")).await.is_none()).await;
     Ok(())

@@ -19,12 +19,12 @@ pub(super) struct Classes<'a> {
 impl Classes<'_> {
     /// Returns the handler's job; `None` if it cannot be determined, with the problem noted.
     pub(super) fn job(&self, reader: &mut Reader<'_>, script: &dyn Fn(&str) -> FoundScript) -> Option<Job> {
-        let Some(said) = reader.head("class").or_else(|| reader.head("kind")) else {
+        let Some(setting) = reader.head("class").or_else(|| reader.head("kind")) else {
             let hint = format!("one of {}, or Docker Glue's name of a class", self.names().join(", "));
             reader.wrong(None, "class", "missing: the handler does not run".to_owned(), Some(hint));
             return None;
         };
-        let class = reader.one("class", said)?.trim();
+        let class = reader.one("class", setting)?.trim();
         match class {
             "script" => self.script_job(reader, script, false),
             // Docker Glue ignored the exit status, and scripts written for it exit with any.
@@ -39,7 +39,7 @@ impl Classes<'_> {
                     let names = self.names();
                     let hint =
                         nearest(other, &names).or_else(|| Some(format!("one of {}", names.join(", "))));
-                    reader.wrong(said.line, "class", format!("unknown class {}", shown(other)), hint);
+                    reader.wrong(setting.line, "class", format!("unknown class {}", shown(other)), hint);
                     None
                 }
             },
@@ -51,7 +51,7 @@ impl Classes<'_> {
         let class = self.followers.iter().find(|class| class.name() == job.word());
         let secrets = class.map_or([].as_slice(), |class| class.secrets);
         let params = definition.params.iter().filter(|(key, _)| !secrets.contains(&key.as_str()));
-        params.map(|(key, said)| (key.clone(), said.value.joined())).collect()
+        params.map(|(key, setting)| (key.clone(), setting.value.joined())).collect()
     }
 
     fn names(&self) -> Vec<&'static str> {
@@ -65,7 +65,7 @@ impl Classes<'_> {
         ignore_status: bool,
     ) -> Option<Job> {
         let name = reader.needed("script")?;
-        let line = reader.param("script").and_then(|said| said.line);
+        let line = reader.param("script").and_then(|setting| setting.line);
         match find(name) {
             FoundScript::At(program) => {
                 let ini = reader.definition.is_ini.then(|| reader.definition.file.clone());
@@ -91,7 +91,7 @@ impl Classes<'_> {
                 let hint = if Path::new(name).is_absolute() {
                     "correct the path, or put the script there".to_owned()
                 } else {
-                    "put it into a folder of --script-paths, or write its absolute path".to_owned()
+                    "put it into a folder of --script-paths, or give its absolute path".to_owned()
                 };
                 reader.wrong(line, "script", format!("no such script: {}", shown(name)), Some(hint));
                 None
@@ -110,18 +110,18 @@ fn balancer(reader: &mut Reader<'_>) -> BalanceJob {
         rc: reader.file("rc"),
         socket: reader.file("socket"),
         reload: reader.text("reload").map(str::to_owned),
-        include_env: include_env.is_some_and(|said| reader.truth("include-env", said, false)),
+        include_env: include_env.is_some_and(|setting| reader.truth("include-env", setting, false)),
     }
 }
 
 /// Returns a program and its arguments.
 fn command(reader: &mut Reader<'_>) -> Option<Vec<String>> {
-    if !matches!(reader.param("command").map(|said| &said.value), Some(Value::Many(_))) {
+    if !matches!(reader.param("command").map(|setting| &setting.value), Some(Value::Many(_))) {
         reader.needed("command")?;
     }
     let words = reader.words("command")?;
     if words.first().is_none_or(|program| program.is_empty()) {
-        let line = reader.param("command").and_then(|said| said.line);
+        let line = reader.param("command").and_then(|setting| setting.line);
         reader.wrong(line, "command", "the command is empty".to_owned(), None);
         return None;
     }
@@ -130,8 +130,8 @@ fn command(reader: &mut Reader<'_>) -> Option<Vec<String>> {
 
 fn webhook(reader: &mut Reader<'_>) -> Option<Job> {
     let url = reader.needed("url")?;
-    let line = reader.param("url").and_then(|said| said.line);
-    check_url(reader, "url", line, url);
+    let line = reader.param("url").and_then(|setting| setting.line);
+    check_url(reader, "url", line, url, "sign requests instead: secret-file");
     Some(Job::Webhook { url: url.to_owned(), secret_file: reader.file("secret-file") })
 }
 

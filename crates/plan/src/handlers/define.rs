@@ -46,9 +46,9 @@ pub fn define(
         // The problems of a disabled handler are noise.
         reader.problems.truncate(said_so_far);
     } else if job.as_ref().is_some_and(Job::counts_events) && filter.events == EventFilter::default() {
-        let hint = "write all, none, or names of events with commas between: start,die";
-        let line = reader.head("events").and_then(|said| said.line);
-        let message = "it names no event, so the handler would never be told anything".to_owned();
+        let hint = "expected all, none, or a comma-separated list of events: start,die";
+        let line = reader.head("events").and_then(|setting| setting.line);
+        let message = "no event: the handler would never run".to_owned();
         reader.wrong(line, "events", message, Some(hint.to_owned()));
     }
     let Reader { problems, broken, .. } = reader;
@@ -66,10 +66,10 @@ pub fn define(
 }
 
 fn unknown_keys(reader: &mut Reader<'_>) {
-    for (key, said) in &reader.definition.head {
+    for (key, setting) in &reader.definition.head {
         if !KEYS.contains(&key.replace('_', "-").as_str()) {
-            let message = format!("unknown key {}, which does nothing", shown(key));
-            reader.remark(said.line, "[handler]", message, nearest(key, &KEYS));
+            let message = format!("unknown key {}: ignored", shown(key));
+            reader.remark(setting.line, "[handler]", message, nearest(key, &KEYS));
         }
     }
 }
@@ -84,22 +84,22 @@ fn filter(reader: &mut Reader<'_>) -> Filter {
 }
 
 fn list(reader: &Reader<'_>, key: &str) -> Vec<String> {
-    reader.head(key).map(|said| said.value.list()).unwrap_or_default()
+    reader.head(key).map(|setting| setting.value.list()).unwrap_or_default()
 }
 
 fn events(reader: &mut Reader<'_>) -> EventFilter {
     let mut filter = EventFilter::default();
-    let Some(said) = reader.head("events") else { return filter };
-    for event in said.value.list() {
+    let Some(setting) = reader.head("events") else { return filter };
+    for event in setting.value.list() {
         match event.as_str() {
             "all" => filter.all = true,
             "none" => filter.none = true,
             _ => {
                 let (name, _) = split_event(&event);
                 if !EVENTS.contains(&name) {
-                    let message = format!("no event {} is known; it is waited for all the same", shown(name));
+                    let message = format!("unknown event {}: subscribed anyway", shown(name));
                     let known = [EVENTS.as_slice(), &["all", "none"]].concat();
-                    reader.remark(said.line, "events", message, nearest(name, &known));
+                    reader.remark(setting.line, "events", message, nearest(name, &known));
                 }
                 filter.named.push(event);
             }
@@ -110,7 +110,7 @@ fn events(reader: &mut Reader<'_>) -> EventFilter {
 
 fn images(reader: &mut Reader<'_>) -> Vec<String> {
     let images = list(reader, "images");
-    let line = reader.head("images").and_then(|said| said.line);
+    let line = reader.head("images").and_then(|setting| setting.line);
     for image in &images {
         // A wildcard may stand for any character allowed in its place.
         if image.replace(['*', '?'], "x").parse::<ImageReference>().is_err() {
@@ -131,7 +131,7 @@ fn split_label(label: &str) -> (String, Option<String>) {
 fn delivery(reader: &mut Reader<'_>) -> DeliveryRules {
     let usual = DeliveryRules::default();
     let timeout = reader.head("timeout");
-    let timeout = timeout.and_then(|said| reader.time("timeout", said, Duration::from_millis(100)));
+    let timeout = timeout.and_then(|setting| reader.time("timeout", setting, Duration::from_millis(100)));
     DeliveryRules {
         timeout: timeout.unwrap_or(usual.timeout),
         retries: reader.number("retries", usual.retries, 0, 1000),

@@ -15,14 +15,14 @@ pub struct Definition {
     /// Script folders, which a Python plugin searches itself.
     pub script_paths: Vec<PathBuf>,
     /// The keys under `[handler]`, in lower case.
-    pub head: BTreeMap<String, Said>,
+    pub head: BTreeMap<String, Setting>,
     /// The keys under `[params]`, in lower case.
-    pub params: BTreeMap<String, Said>,
+    pub params: BTreeMap<String, Setting>,
 }
 
 /// The value of a key, with its location.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Said {
+pub struct Setting {
     /// The value.
     pub value: Value,
     /// The line, counted from 1, if known.

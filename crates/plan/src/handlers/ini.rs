@@ -4,7 +4,7 @@ use std::path::Path;
 use configparser::ini::{Ini, IniDefault};
 use longshore_model::{Problem, Subject};
 
-use super::definition::{Definition, Said, Value};
+use super::definition::{Definition, Setting, Value};
 use super::reader::shown;
 
 /// The section of keys that precede the first section.
@@ -33,7 +33,7 @@ pub fn read_ini(name: &str, file: &Path, text: &str) -> Result<Definition, Vec<P
     for (section, keys) in &sections {
         for (key, value) in keys {
             let message = if section == NOWHERE {
-                format!("{} stands before the first section", shown(key))
+                format!("{} is before the first section", shown(key))
             } else if value.is_none() {
                 format!("missing = in {}", shown(key))
             } else {
@@ -43,13 +43,13 @@ pub fn read_ini(name: &str, file: &Path, text: &str) -> Result<Definition, Vec<P
         }
     }
     if !sections.contains_key("handler") {
-        let hint = "a handler's file has a section [handler] with class and events";
-        problems.push(problem(None, "it has no section [handler]".to_owned(), Some(hint)));
+        let hint = "add a section [handler] with class and events";
+        problems.push(problem(None, "no section [handler]".to_owned(), Some(hint)));
     }
     if !problems.is_empty() {
         return Err(problems);
     }
-    let section = |wanted: &str| -> BTreeMap<String, Said> {
+    let section = |wanted: &str| -> BTreeMap<String, Setting> {
         let parts = ["default", wanted].into_iter().filter_map(|name| Some((name, sections.get(name)?)));
         let keys = parts.flat_map(|(name, keys)| keys.iter().map(move |(key, value)| (name, key, value)));
         keys.map(|(name, key, value)| {
@@ -57,7 +57,7 @@ pub fn read_ini(name: &str, file: &Path, text: &str) -> Result<Definition, Vec<P
                 Some("\"\"") | None => String::new(),
                 Some(value) => value.to_owned(),
             };
-            (key.clone(), Said { value: Value::One(text_of), line: line_of(text, name, key) })
+            (key.clone(), Setting { value: Value::One(text_of), line: line_of(text, name, key) })
         })
         .collect()
     };

@@ -24,7 +24,7 @@ pub(crate) mod url;
 mod written;
 
 pub use define::define;
-pub use definition::{Definition, FoundScript, Said, Value};
+pub use definition::{Definition, FoundScript, Setting, Value};
 pub use filter::{attention, is_event, nearest_event, wants};
 pub use follower::FollowerClass;
 pub use ini::read_ini;

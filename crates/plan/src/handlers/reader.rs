@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use longshore_model::{Problem, Subject};
 
-use super::definition::{Definition, Said, Value};
+use super::definition::{Definition, Setting, Value};
 
 /// How much of a user's text a problem quotes.
 const SHOWN: usize = 80;
@@ -22,19 +22,19 @@ impl<'a> Reader<'a> {
     }
 
     /// Returns a value under `[handler]`. Hyphens and underscores are equivalent.
-    pub(crate) fn head(&self, key: &str) -> Option<&'a Said> {
+    pub(crate) fn head(&self, key: &str) -> Option<&'a Setting> {
         find(&self.definition.head, key)
     }
 
     /// Returns a value under `[params]`. Hyphens and underscores are equivalent.
-    pub(crate) fn param(&self, key: &str) -> Option<&'a Said> {
+    pub(crate) fn param(&self, key: &str) -> Option<&'a Setting> {
         find(&self.definition.params, key)
     }
 
     /// Returns a parameter that is a single text; `None` if it is absent or empty.
     pub(crate) fn text(&mut self, key: &str) -> Option<&'a str> {
-        let said = self.param(key)?;
-        self.one(key, said).map(str::trim).filter(|text| !text.is_empty())
+        let setting = self.param(key)?;
+        self.one(key, setting).map(str::trim).filter(|text| !text.is_empty())
     }
 
     /// Returns a required parameter.
@@ -42,7 +42,7 @@ impl<'a> Reader<'a> {
         let before = self.broken;
         let text = self.text(key);
         if text.is_none() && self.broken == before {
-            self.wrong(None, key, format!("params need {key:?}: the handler does not run"), None);
+            self.wrong(None, key, "missing in [params]: the handler does not run".to_owned(), None);
         }
         text
     }
@@ -60,24 +60,24 @@ impl<'a> Reader<'a> {
     /// Returns a parameter that consists of words: a list as it is, a text split as a shell would; `None` if
     /// absent or invalid.
     pub(crate) fn words(&mut self, key: &str) -> Option<Vec<String>> {
-        let said = self.param(key)?;
-        let text = match &said.value {
+        let setting = self.param(key)?;
+        let text = match &setting.value {
             Value::Many(words) => return Some(words.clone()),
             Value::One(text) => text,
         };
         let words = shlex::split(text);
         if words.is_none() {
-            self.wrong(said.line, key, "a quote is not closed".to_owned(), None);
+            self.wrong(setting.line, key, "unclosed quote".to_owned(), None);
         }
         words
     }
 
     /// Returns a single text, not a list.
-    pub(crate) fn one(&mut self, key: &str, said: &'a Said) -> Option<&'a str> {
-        match &said.value {
+    pub(crate) fn one(&mut self, key: &str, setting: &'a Setting) -> Option<&'a str> {
+        match &setting.value {
             Value::One(text) => Some(text),
             Value::Many(_) => {
-                self.wrong(said.line, key, "expected one text, not a list".to_owned(), None);
+                self.wrong(setting.line, key, "expected a string, not a list".to_owned(), None);
                 None
             }
         }
@@ -85,17 +85,17 @@ impl<'a> Reader<'a> {
 
     /// Returns a flag under `[handler]`, as Python reads it.
     pub(crate) fn flag(&mut self, key: &str, default: bool) -> bool {
-        self.head(key).map_or(default, |said| self.truth(key, said, default))
+        self.head(key).map_or(default, |setting| self.truth(key, setting, default))
     }
 
     /// Reads a flag from any section.
-    pub(crate) fn truth(&mut self, key: &str, said: &'a Said, default: bool) -> bool {
-        let Some(text) = self.one(key, said) else { return default };
+    pub(crate) fn truth(&mut self, key: &str, setting: &'a Setting, default: bool) -> bool {
+        let Some(text) = self.one(key, setting) else { return default };
         match text.trim().to_ascii_lowercase().as_str() {
             "1" | "yes" | "true" | "on" => true,
             "0" | "no" | "false" | "off" => false,
             _ => {
-                self.wrong(said.line, key, format!("invalid flag {}: expected 1 or 0", shown(text)), None);
+                self.wrong(setting.line, key, format!("invalid flag {}: expected 1 or 0", shown(text)), None);
                 default
             }
         }
@@ -106,31 +106,31 @@ impl<'a> Reader<'a> {
     where
         N: Copy + PartialOrd + std::str::FromStr + std::fmt::Display,
     {
-        let Some(said) = self.head(key) else { return default };
-        let Some(text) = self.one(key, said) else { return default };
+        let Some(setting) = self.head(key) else { return default };
+        let Some(text) = self.one(key, setting) else { return default };
         match text.trim().parse() {
             Ok(number) if (least..=most).contains(&number) => number,
             _ => {
                 let message = format!("invalid number {}: expected {least} to {most}", shown(text));
-                self.wrong(said.line, key, message, None);
+                self.wrong(setting.line, key, message, None);
                 default
             }
         }
     }
 
     /// Reads a duration: `30s`, `2m`.
-    pub(crate) fn time(&mut self, key: &str, said: &'a Said, least: Duration) -> Option<Duration> {
-        let text = self.one(key, said)?;
+    pub(crate) fn time(&mut self, key: &str, setting: &'a Setting, least: Duration) -> Option<Duration> {
+        let text = self.one(key, setting)?;
         match humantime::parse_duration(text.trim()) {
             Ok(time) if time >= least && time <= Duration::from_secs(24 * 3600) => Some(time),
             Ok(_) => {
                 let least = humantime::format_duration(least);
-                self.wrong(said.line, key, format!("out of range: expected {least} to 1day"), None);
+                self.wrong(setting.line, key, format!("out of range: expected {least} to 1day"), None);
                 None
             }
             Err(_) => {
                 let hint = Some("expected 30s or 2m".to_owned());
-                self.wrong(said.line, key, format!("invalid time {}", shown(text)), hint);
+                self.wrong(setting.line, key, format!("invalid time {}", shown(text)), hint);
                 None
             }
         }
@@ -152,7 +152,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn find<'a>(map: &'a std::collections::BTreeMap<String, Said>, key: &str) -> Option<&'a Said> {
+fn find<'a>(map: &'a std::collections::BTreeMap<String, Setting>, key: &str) -> Option<&'a Setting> {
     map.get(key).or_else(|| map.get(&key.replace('-', "_")))
 }
 

@@ -1,11 +1,12 @@
 use super::reader::{Reader, shown};
 
-/// Rejects anything but `http://host…` or `https://host…`, and any URL with a user name or password.
-pub(crate) fn check_url(reader: &mut Reader<'_>, key: &str, line: Option<usize>, url: &str) {
+/// Rejects anything but `http://host…` or `https://host…`, and any URL with a user name or password; `instead` names
+/// the keys for those.
+pub(crate) fn check_url(reader: &mut Reader<'_>, key: &str, line: Option<usize>, url: &str, instead: &str) {
     // Checked first, because then the text must not be quoted.
     if authority(url).contains('@') {
-        let message = "a name or a password in a URL would be shown in logs".to_owned();
-        reader.wrong(line, key, message, Some("name a file with it".to_owned()));
+        let message = "a user name or password in a URL would appear in logs".to_owned();
+        reader.wrong(line, key, message, Some(instead.to_owned()));
     } else if !is_url(url) {
         // What follows the host is often a receiver's only secret.
         let end = url.len() - after_scheme(url).len() + authority(url).len();

@@ -49,7 +49,7 @@ fn env_file(node: &Node, reader: &mut Reader<'_>) -> Result<EnvFile, String> {
                 ("path", Some(text)) => path = Some(text.to_owned()),
                 ("required", _) => required = flag(value).ok_or("required: expected true or false")?,
                 ("format", Some("raw")) => raw = true,
-                ("format", _) => return Err("format: only raw is known".to_owned()),
+                ("format", _) => return Err("format: expected raw".to_owned()),
                 _ => reader.unsupported(value.line, &format!("env_file.{key}")),
             }
         }
@@ -59,9 +59,9 @@ fn env_file(node: &Node, reader: &mut Reader<'_>) -> Result<EnvFile, String> {
     let path = path.filter(|path| !path.is_empty() && !path.contains(['\0', '\n']));
     let path = path.ok_or_else(|| "an entry is not a path".to_owned())?;
     if path.starts_with('~') {
-        return Err("~ is not expanded: write an absolute path".to_owned());
+        return Err("~ is not expanded: use an absolute path".to_owned());
     }
-    let dir = reader.dir.ok_or("it is for files only: what a label names is not read")?;
+    let dir = reader.dir.ok_or("allowed only in a file: a label's files are not read")?;
     Ok(EnvFile { path: normal(&dir.join(path)).display().to_string(), required, raw })
 }
 
@@ -93,7 +93,7 @@ pub(super) fn variables(
         let Some((name, value)) = assignment else { continue };
         let value = value.or_else(|| own.get(name).cloned());
         if value.as_ref().is_some_and(|value| value.contains('\0')) {
-            return Err(bad("there is a zero byte in it"));
+            return Err(bad("it contains a NUL byte"));
         }
         found.extend(value.map(|value| (name.to_owned(), value)));
     }
@@ -124,11 +124,11 @@ fn assignment(text: &str, raw: bool) -> Result<(Option<Assignment<'_>>, &str), &
     // A quoted value may span several lines.
     let quoted =
         text.split_once('=').and_then(|(_, rest)| rest.split_once(quote)).map_or("", |(_, rest)| rest);
-    let (value, rest) = unquoted(quoted, quote).ok_or("its quote is not closed")?;
+    let (value, rest) = unquoted(quoted, quote).ok_or("unclosed quote")?;
     let (end, after) = rest.split_once('\n').unwrap_or((rest, ""));
     let end = end.trim();
     if !end.is_empty() && !end.starts_with('#') {
-        return Err("something follows its closing quote");
+        return Err("unexpected text after the closing quote");
     }
     Ok((Some((name, Some(value))), after))
 }
@@ -136,7 +136,7 @@ fn assignment(text: &str, raw: bool) -> Result<(Option<Assignment<'_>>, &str), &
 fn variable(text: &str) -> Result<&str, &'static str> {
     let name = text.trim();
     let good = !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || c.is_control());
-    if good { Ok(name) } else { Err("it does not begin with a variable's name and =") }
+    if good { Ok(name) } else { Err("expected NAME=value") }
 }
 
 /// Returns a value without quotes, and without a comment that follows a space.

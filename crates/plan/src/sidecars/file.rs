@@ -181,7 +181,7 @@ impl Definitions {
             problems.push(Problem {
                 subject: Subject::File { path: path.to_owned(), line: None },
                 key: Some("services".to_owned()),
-                message: format!("{} has more sidecars than {}: none is made", main.name, MAX_SIDECARS),
+                message: format!("{} has more than {} sidecars: none is created", main.name, MAX_SIDECARS),
                 hint: None,
             });
             found.clear();
@@ -259,8 +259,7 @@ impl Parsing<'_> {
                 "version" => {}
                 _ if key.starts_with("x-") => {}
                 _ => {
-                    let message =
-                        "unknown key, which does nothing: there are services and sidecars".to_owned();
+                    let message = "unknown key: ignored; expected services or sidecars".to_owned();
                     self.tell(line, key.chars().take(120).collect(), message);
                 }
             }
@@ -291,7 +290,7 @@ impl Parsing<'_> {
         for entry in entries {
             let place = format!("{section}.{}", entry.key.chars().take(100).collect::<String>());
             if !is_name(&entry.key) {
-                let message = "the name is not letters, digits, '_', '.' and '-': the sidecar is not made";
+                let message = "the name is not letters, digits, '_', '.' and '-': the sidecar is not created";
                 self.tell(entry.line, place, message.to_owned());
                 continue;
             }
@@ -304,18 +303,14 @@ impl Parsing<'_> {
             let definition = reader.definition(&entry.value);
             for flaw in reader.flaws {
                 let key = if flaw.key.is_empty() { place.clone() } else { format!("{place}.{}", flaw.key) };
-                let then = if flaw.fatal { ": the sidecar is not made" } else { "" };
+                let then = if flaw.fatal { ": the sidecar is not created" } else { "" };
                 let line = if flaw.line == 0 { entry.line } else { flaw.line };
                 self.tell(line, key, format!("{}{then}", flaw.message));
             }
             match definition {
                 Some(definition) => {
                     if found.insert(entry.key.clone(), definition).is_some() {
-                        self.tell(
-                            entry.line,
-                            place,
-                            "it is defined twice, and the last one counts".to_owned(),
-                        );
+                        self.tell(entry.line, place, "defined twice: the last definition counts".to_owned());
                     }
                 }
                 None => {
@@ -337,7 +332,7 @@ impl Parsing<'_> {
             let place = format!("services.{}", entry.key.chars().take(200).collect::<String>());
             let reference = entry.key.parse::<ImageReference>();
             if let Err(error) = &reference {
-                self.tell(entry.line, place.clone(), format!("{error}: no container is its"));
+                self.tell(entry.line, place.clone(), format!("{error}: it matches no container"));
                 continue;
             }
             let mut names = Vec::new();
@@ -352,12 +347,16 @@ impl Parsing<'_> {
                     _ => self.tell(
                         line,
                         format!("{place}.{}", key.chars().take(100).collect::<String>()),
-                        "unknown key, which does nothing: write sidecars, a list of names".to_owned(),
+                        "unknown key: ignored; expected sidecars, a list of names".to_owned(),
                     ),
                 }
             }
             if !matches!(entry.value.value, Value::Map(_)) {
-                self.tell(entry.line, place.clone(), "write sidecars, a list of names, below it".to_owned());
+                self.tell(
+                    entry.line,
+                    place.clone(),
+                    "expected sidecars, a list of names, below it".to_owned(),
+                );
             }
             for (line, name) in &names {
                 if !found.sidecars.contains_key(name) && !lost.contains(name) {

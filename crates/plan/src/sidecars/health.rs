@@ -39,7 +39,7 @@ pub(super) fn health_check(node: &Node, reader: &mut Reader<'_>) -> Result<Optio
     }
     if disabled {
         if found.test.is_some() {
-            return Err("it is disabled, and has a test".to_owned());
+            return Err("a disabled health check cannot have a test".to_owned());
         }
         found.test = Some(vec!["NONE".to_owned()]);
     }
@@ -56,6 +56,6 @@ fn test(node: &Node) -> Result<Vec<String>, String> {
         Some("NONE") if words.len() == 1 => Ok(words),
         Some("CMD") if words.len() > 1 => Ok(words),
         Some("CMD-SHELL") if words.len() == 2 => Ok(words),
-        _ => Err("write a text, or a list that begins with CMD, CMD-SHELL or NONE".to_owned()),
+        _ => Err("expected a string, or a list that begins with CMD, CMD-SHELL or NONE".to_owned()),
     }
 }

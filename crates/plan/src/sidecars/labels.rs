@@ -37,29 +37,31 @@ pub(super) fn sidecars(main: &Container) -> (BTreeMap<String, Definition>, Vec<P
     let ours = main.labels.range(PREFIX.to_owned()..).take_while(|(label, _)| label.starts_with(PREFIX));
     for (label, text) in ours {
         let Some((name, key)) = label.get(PREFIX.len()..).and_then(|rest| rest.rsplit_once('.')) else {
-            reading.problem(label, "it does nothing: write longshore.sidecar.NAME.KEY, as in …db.image");
+            reading.problem(label, "ignored: expected longshore.sidecar.NAME.KEY, such as …db.image");
             continue;
         };
         if main.image_labels.contains(label) {
-            reading.problem(label, "it is the image's own: only who starts a container may ask for sidecars");
+            reading.problem(label, "ignored, as it comes from the image: set it on the container");
             lost.insert(name);
             continue;
         }
         if !is_name(name) {
-            reading
-                .problem(label, "the name is not letters, digits, '_', '.' and '-': the sidecar is not made");
+            reading.problem(
+                label,
+                "the name is not letters, digits, '_', '.' and '-': the sidecar is not created",
+            );
             continue;
         }
         match node(key, text) {
             Ok(value) => drafts.entry(name).or_default().push(Entry { line: 0, key: key.to_owned(), value }),
             Err(message) => {
-                reading.problem(label, &format!("{message}: the sidecar is not made"));
+                reading.problem(label, &format!("{message}: the sidecar is not created"));
                 lost.insert(name);
             }
         }
     }
     if drafts.len() > MAX_SIDECARS {
-        let message = format!("more than {MAX_SIDECARS} sidecars are asked for: none is made");
+        let message = format!("more than {MAX_SIDECARS} sidecars requested: none is created");
         reading.problem(PREFIX, &message);
         drafts.clear();
     }
@@ -68,7 +70,7 @@ pub(super) fn sidecars(main: &Container) -> (BTreeMap<String, Definition>, Vec<P
         let mut reader = Reader { dir: None, environment: None, by_label: true, flaws: Vec::new() };
         let definition = reader.definition(&Node { line: 0, value: Value::Map(entries) });
         for flaw in reader.flaws {
-            let then = if flaw.fatal { ": the sidecar is not made" } else { "" };
+            let then = if flaw.fatal { ": the sidecar is not created" } else { "" };
             reading.problem(&format!("{PREFIX}{name}.{}", flaw.key), &format!("{}{then}", flaw.message));
         }
         found.extend(definition.map(|definition| (name.to_owned(), definition)));

@@ -116,7 +116,7 @@ fn volume(node: &Node, reader: &mut Reader<'_>) -> Result<Volume, String> {
         Value::Text(text) => short(text, reader.dir),
         Value::Map(_) => long(node, reader),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::List(_) => {
-            Err(format!("invalid volume: expected a text or a map, not {}", node.kind()))
+            Err(format!("invalid volume: expected a string or a map, not {}", node.kind()))
         }
     }
 }
@@ -241,11 +241,11 @@ fn outside(source: &str, dir: Option<&Path>) -> Result<String, String> {
         return Ok(source.to_owned());
     }
     if source.starts_with('.') {
-        let dir = dir.ok_or("a label cannot name a relative path: write an absolute one")?;
+        let dir = dir.ok_or("a label cannot name a relative path: use an absolute one")?;
         return Ok(normal(&dir.join(source)).display().to_string());
     }
     if source.starts_with('~') {
-        return Err("~ is not expanded: write an absolute path".to_owned());
+        return Err("~ is not expanded: use an absolute path".to_owned());
     }
     let good = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     if source.chars().all(good) && source.starts_with(|c: char| c.is_ascii_alphanumeric()) {

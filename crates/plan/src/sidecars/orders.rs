@@ -6,7 +6,7 @@ use std::sync::Arc;
 use longshore_model::{Container, ContainerId, Health, Host, Problem, RunState};
 
 use super::definition::{Condition, Definition, Mode, Restart};
-use super::seen::{Seen, SidecarKey};
+use super::inventory::{Inventory, SidecarKey};
 use super::sidecar::{self, FROM, FROM_FILE, FROM_LABELS, Place, SIDECAR, SPEC, Sidecar};
 use super::wanted::Wanted;
 use crate::claim::quoted;
@@ -57,7 +57,7 @@ pub(super) struct Look {
 
 /// The check of one main, in progress.
 pub(super) struct Looking<'a> {
-    pub(super) seen: &'a mut Seen,
+    pub(super) inventory: &'a mut Inventory,
     pub(super) host: &'a Host,
     pub(super) id: &'a ContainerId,
     /// The main, if it is running.
@@ -83,7 +83,7 @@ type Siblings = BTreeMap<String, Arc<Container>>;
 impl Looking<'_> {
     pub(super) fn look(mut self) -> Look {
         let mut owned: BTreeMap<String, Vec<Arc<Container>>> = BTreeMap::new();
-        for container in self.seen.owned_by(self.id) {
+        for container in self.inventory.owned_by(self.id) {
             let name = container.labels.get(SIDECAR).cloned().unwrap_or_default();
             owned.entry(name).or_default().push(container);
         }
@@ -119,7 +119,7 @@ impl Looking<'_> {
             }
         }
         self.remove(&leaving);
-        self.seen.release(self.id, |name| self.main.is_some() && wanted.contains(name));
+        self.inventory.release(self.id, |name| self.main.is_some() && wanted.contains(name));
         let gone: BTreeSet<&String> = leaving.iter().filter_map(|c| c.labels.get(SIDECAR)).collect();
         for (name, place) in places {
             let (Some(main), Some(definition)) = (self.main, wanted.definitions.get(name)) else { continue };
@@ -152,7 +152,7 @@ impl Looking<'_> {
         match current.get(name) {
             Some(sibling) => Some(Arc::clone(sibling)),
             None if self.wanted.contains(name) => None,
-            None => self.seen.outsider(main, name),
+            None => self.inventory.outsider(main, name),
         }
     }
 
@@ -213,7 +213,7 @@ impl Looking<'_> {
             Err(None) => return,
         };
         let key = SidecarKey { main: self.id.clone(), sidecar: name.to_owned() };
-        let container_name = match self.seen.claim(&key, main) {
+        let container_name = match self.inventory.claim(&key, main) {
             Ok(Some(free)) => free,
             // The name still belongs to a container that is being removed.
             Ok(None) => {
@@ -227,7 +227,7 @@ impl Looking<'_> {
         };
         if place.networks.is_empty() && !(definition.ports.is_empty() && definition.links.is_empty()) {
             let message = format!(
-                "its main has no network of its own ({}): its ports and links mean nothing",
+                "its main has no network of its own ({}): its ports and links have no effect",
                 place.mode
             );
             self.problem(main, name, message);
@@ -275,13 +275,13 @@ impl Looking<'_> {
                     ready = false;
                     continue;
                 }
-                Some(Stands::Down) => format!("it waits for {}, which does not run", quoted(needed)),
-                Some(Stands::Unhealthy) => format!("it waits for {}, which is not healthy", quoted(needed)),
+                Some(Stands::Down) => format!("waiting for {}, which is not running", quoted(needed)),
+                Some(Stands::Unhealthy) => format!("waiting for {}, which is not healthy", quoted(needed)),
                 Some(Stands::Unchecked) => {
-                    format!("it waits for {} to be healthy, which has no health check", quoted(needed))
+                    format!("waiting for {} to be healthy, but it has no health check", quoted(needed))
                 }
                 Some(Stands::Failed(code)) => {
-                    format!("it waits for {} to succeed, which ended with exit code {code}", quoted(needed))
+                    format!("waiting for {} to succeed, but it exited with code {code}", quoted(needed))
                 }
                 // A missing link target does not block creation, as it may appear later.
                 None if !definition.depends_on.contains_key(needed) => continue,
@@ -295,7 +295,7 @@ impl Looking<'_> {
 
     fn order(&mut self, sidecar: &str, step: Step) {
         let key = SidecarKey { main: self.id.clone(), sidecar: sidecar.to_owned() };
-        let main_name = self.seen.name_of(self.id).unwrap_or_else(|| self.id.to_string());
+        let main_name = self.inventory.name_of(self.id).unwrap_or_else(|| self.id.to_string());
         self.found.orders.push(Order { key, main_name, step });
     }
 
@@ -336,7 +336,7 @@ fn is_as_wanted(definition: &Definition, container: &Container, main: &Container
 }
 
 fn absent(name: &str) -> String {
-    format!("it waits for {}, and there is no such sidecar, compose service or container", quoted(name))
+    format!("waiting for {}: no such sidecar, compose service or container", quoted(name))
 }
 
 /// The state of a dependency.

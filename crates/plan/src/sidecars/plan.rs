@@ -1,4 +1,4 @@
-//! The plan: what it has seen of World, what each main wants, and which mains must be checked again.
+//! The plan: what it knows of World, what each main wants, and which mains must be checked again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -8,9 +8,9 @@ use longshore_model::{Container, ContainerId, Host, Problem};
 use super::definition::Definition;
 use super::env_file::EnvText;
 use super::file::SidecarFile;
+use super::inventory::Inventory;
 use super::labels;
 use super::orders::{Look, Looking, Order};
-use super::seen::Seen;
 use super::sidecar::is_sidecar;
 use super::wanted::Wanted;
 
@@ -57,7 +57,7 @@ struct Main {
 pub struct SidecarPlan {
     file: File,
     readings: u64,
-    seen: Seen,
+    inventory: Inventory,
     mains: BTreeMap<ContainerId, Main>,
     dirty: BTreeSet<ContainerId>,
     unrendered: BTreeSet<ContainerId>,
@@ -90,7 +90,7 @@ impl SidecarPlan {
 
     fn everything(&mut self) {
         self.readings += 1;
-        self.dirty.extend(self.seen.ids().cloned());
+        self.dirty.extend(self.inventory.ids().cloned());
     }
 
     /// Takes over what changed: these containers, or all of them if `changed` is `None`.
@@ -98,7 +98,7 @@ impl SidecarPlan {
         match changed {
             Some(ids) => ids.into_iter().for_each(|id| self.container(id, host.containers.get(id))),
             None => {
-                let gone = self.seen.ids().filter(|id| !host.containers.contains_key(*id));
+                let gone = self.inventory.ids().filter(|id| !host.containers.contains_key(*id));
                 let gone: Vec<ContainerId> = gone.cloned().collect();
                 gone.iter().for_each(|id| self.container(id, None));
                 host.containers.iter().for_each(|(id, container)| self.container(id, Some(container)));
@@ -107,7 +107,7 @@ impl SidecarPlan {
     }
 
     fn container(&mut self, id: &ContainerId, new: Option<&Arc<Container>>) {
-        self.dirty.extend(self.seen.take(id, new));
+        self.dirty.extend(self.inventory.take(id, new));
     }
 
     /// Returns the mains whose inspection is needed because the file is a template. Each is returned once
@@ -119,7 +119,7 @@ impl SidecarPlan {
     /// Renders the file for a main with this inspection.
     pub fn inspected(&mut self, id: &ContainerId, inspection: &serde_json::Value) {
         let (File::Read(file), Some(main), Some(known)) =
-            (&self.file, self.seen.get(id), self.mains.get_mut(id))
+            (&self.file, self.inventory.get(id), self.mains.get_mut(id))
         else {
             return;
         };
@@ -163,7 +163,7 @@ impl SidecarPlan {
 
     /// Recomputes a main's desired sidecars after a part of them changed.
     fn join(&mut self, id: &ContainerId) {
-        let (Some(main), Some(known)) = (self.seen.get(id), self.mains.get_mut(id)) else { return };
+        let (Some(main), Some(known)) = (self.inventory.get(id), self.mains.get_mut(id)) else { return };
         let (none, nothing) = (BTreeMap::new(), BTreeMap::new());
         let own = match &self.file {
             File::Read(file) => file.environment(),
@@ -201,7 +201,7 @@ impl SidecarPlan {
     }
 
     fn look(&mut self, host: &Host, id: &ContainerId) -> Look {
-        let main = self.seen.get(id).cloned().filter(|c| c.state.is_alive() && !is_sidecar(c));
+        let main = self.inventory.get(id).cloned().filter(|c| c.state.is_alive() && !is_sidecar(c));
         if let Some(main) = &main {
             self.define(main);
         }
@@ -213,11 +213,11 @@ impl SidecarPlan {
         let main = main.as_deref();
         let has_file = !matches!(self.file, File::None);
         let last = self.mains.get(id).map(|known| Arc::clone(&known.wanted)).unwrap_or_default();
-        let seen = &mut self.seen;
+        let inventory = &mut self.inventory;
         let wanted = &wanted;
-        let looking = Looking { seen, host, id, main, wanted, last: &last, incomplete, has_file, found };
+        let looking = Looking { inventory, host, id, main, wanted, last: &last, incomplete, has_file, found };
         let look = looking.look();
-        if main.is_none() && self.seen.owned_by(id).is_empty() {
+        if main.is_none() && self.inventory.owned_by(id).is_empty() {
             self.mains.remove(id);
             self.unrendered.remove(id);
         }

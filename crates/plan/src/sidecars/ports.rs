@@ -88,7 +88,7 @@ fn port(node: &Node, reader: &mut Reader<'_>) -> Result<Vec<Port>, String> {
         Value::Text(text) | Value::Number(text) => short(text),
         Value::Map(_) => Ok(vec![long(node, reader)?]),
         Value::Null | Value::Bool(_) | Value::List(_) => {
-            Err(format!("invalid port: expected a text, a number or a map, not {}", node.kind()))
+            Err(format!("invalid port: expected a string, a number or a map, not {}", node.kind()))
         }
     }
 }

@@ -32,10 +32,10 @@ impl Reader<'_> {
         }
         let is_lost = |flaws: &[Flaw]| flaws.iter().skip(before).any(|flaw| flaw.fatal);
         if found.image.is_empty() && !is_lost(&self.flaws) {
-            self.fatal(node.line, "image", "it is required and missing");
+            self.fatal(node.line, "image", "required");
         }
         if !has_command && !self.by_label {
-            self.fatal(node.line, "command", "it is required and missing; [] is the image's own");
+            self.fatal(node.line, "command", "required; [] for the image's own");
         }
         self.check_network(&found, node.line);
         (!is_lost(&self.flaws)).then_some(found)
@@ -49,7 +49,7 @@ impl Reader<'_> {
         };
         let has_none = shares || matches!(mode, Mode::Docker(mode) if mode == "host" || mode == "none");
         if found.networks.is_some() {
-            self.fatal(line, "networks", "it and network_mode exclude each other");
+            self.fatal(line, "networks", "cannot be combined with network_mode");
         }
         if has_none && !found.ports.is_empty() {
             self.fatal(
@@ -135,7 +135,7 @@ impl Reader<'_> {
         let mut found = BTreeMap::new();
         for (name, value) in self.pairs(node, "labels")? {
             if super::sidecar::is_reserved(&name) {
-                return Err(format!("{} is Longshore's own", quoted(&name)));
+                return Err(format!("{} is reserved for Longshore", quoted(&name)));
             }
             found.insert(name, value.unwrap_or_default());
         }
@@ -168,7 +168,7 @@ impl Reader<'_> {
             match (&value.value, value.scalar()) {
                 (Value::Null, _) => found.push((name.to_owned(), None)),
                 (_, Some(text)) => found.push((name.to_owned(), Some(text))),
-                (_, None) => return Err(format!("{} is {}, not a text", quoted(name), value.kind())),
+                (_, None) => return Err(format!("{} is {}, not a string", quoted(name), value.kind())),
             }
         }
         Ok(found)
@@ -188,7 +188,7 @@ impl Reader<'_> {
                     ("condition", "service_completed_successfully") => condition = Condition::Completed,
                     ("condition", other) => {
                         let known =
-                            "write service_started, service_healthy or service_completed_successfully";
+                            "expected service_started, service_healthy or service_completed_successfully";
                         return Err(format!("{}: condition {}: {known}", quoted(name), quoted(other)));
                     }
                     ("required", "false") => required = false,
@@ -222,10 +222,10 @@ impl Reader<'_> {
             }
         }
         if found.is_empty() {
-            return Err("it names no network; leave it out for those of the main".to_owned());
+            return Err("no network given; leave it out for the main's networks".to_owned());
         }
         if let Some(name) = found.keys().find(|name| matches!(name.as_str(), "host" | "none")) {
-            return Err(format!("{name} is not a network: write network_mode: {name}"));
+            return Err(format!("{name} is not a network: use network_mode: {name}"));
         }
         Ok(found)
     }
@@ -244,15 +244,15 @@ fn words(node: &Node) -> Result<Option<Vec<String>>, String> {
         Value::Null => Ok(None),
         Value::Text(text) => match shlex::split(text) {
             Some(words) => Ok(Some(words)),
-            None => Err(format!("invalid command {}: a quote is not closed", quoted(text))),
+            None => Err(format!("invalid command {}: unclosed quote", quoted(text))),
         },
         Value::Number(_) => Ok(node.scalar().map(|word| vec![word])),
         Value::List(items) => {
             let word = |item: &Node| item.scalar().filter(|word| !word.contains('\0'));
             let words: Option<Vec<String>> = items.iter().map(word).collect();
-            words.map(Some).ok_or_else(|| "an entry is not a text".to_owned())
+            words.map(Some).ok_or_else(|| "an entry is not a string".to_owned())
         }
-        Value::Bool(_) | Value::Map(_) => Err(format!("it is {}, not a text or a list", node.kind())),
+        Value::Bool(_) | Value::Map(_) => Err(format!("it is {}, not a string or a list", node.kind())),
     }
 }
 
@@ -275,7 +275,7 @@ fn mode(node: &Node) -> Result<Mode, String> {
             Ok(Mode::Of(name.to_owned()))
         }
         _ => {
-            let known = "write service (the main's), service:NAME, host, none, bridge or container:NAME";
+            let known = "expected service (the main's), service:NAME, host, none, bridge or container:NAME";
             Err(format!("invalid network mode {}: {known}", quoted(&text)))
         }
     }

@@ -76,8 +76,8 @@ impl Reader<'_> {
         });
         let near = known.min().filter(|(distance, _)| *distance <= 2).map(|(_, known)| known);
         let message = match near {
-            Some(near) => format!("unknown key, which does nothing; did you mean {near:?}?"),
-            None => "unknown or unsupported key, which does nothing".to_owned(),
+            Some(near) => format!("unknown key: ignored; did you mean {near:?}?"),
+            None => "unknown or unsupported key: ignored".to_owned(),
         };
         let key = key.chars().take(120).collect();
         self.flaws.push(Flaw { line, key, message, fatal: self.by_label });
@@ -111,14 +111,14 @@ pub(super) fn items(node: &Node) -> Result<Vec<&Node>, String> {
 pub(super) fn texts(node: &Node) -> Result<Vec<String>, String> {
     let text = |item: &Node| match item.scalar().filter(|text| !text.is_empty() && !text.contains('\0')) {
         Some(text) => Ok(text),
-        None => Err(format!("an entry is {}, not a text", item.kind())),
+        None => Err(format!("an entry is {}, not a string", item.kind())),
     };
     items(node)?.into_iter().map(text).collect()
 }
 
 pub(super) fn text(node: &Node) -> Result<String, String> {
     let text = node.scalar().filter(|text| !text.is_empty() && !text.contains(['\0', '\n']));
-    text.ok_or_else(|| format!("it is {}, not a text of one line", node.kind()))
+    text.ok_or_else(|| format!("it is {}, not a string of one line", node.kind()))
 }
 
 /// Returns a YAML boolean, or its text form in a label.

@@ -119,7 +119,7 @@ impl Wanted {
                 subject: main.into(),
                 key: Some("depends_on".to_owned()),
                 message: format!(
-                    "the sidecars {} wait for each other: none of them is made",
+                    "the sidecars {} wait for each other: none of them is created",
                     stuck.join(", ")
                 ),
                 hint: None,

@@ -212,7 +212,7 @@ impl UpstreamBody {
         if polled.is_pending() {
             match &mut self.conn {
                 Some(conn) if conn.deadline().has_passed() => {
-                    return Poll::Ready(Some(Err("nothing came in time".into())));
+                    return Poll::Ready(Some(Err("timed out".into())));
                 }
                 Some(conn) => {
                     let ended = conn.poll_watched(cx);

@@ -27,7 +27,7 @@ pub enum ReadError {
     #[error("not a regular file")]
     Kind,
     /// Anybody on this host could have written it.
-    #[error("anyone can write to it and so decide what the agent runs: chmod o-w")]
+    #[error("anyone can write to it, and so change what the agent runs: chmod o-w")]
     Writable,
     /// Its mode gives others than its owner access.
     #[error("others can read it (mode {0:o}): chmod 600")]

@@ -79,7 +79,7 @@ impl Watched {
     pub async fn aim(&mut self, paths: Vec<PathBuf>) -> Option<notify::Error> {
         let touch = Arc::clone(&self.touch);
         let watching = tokio::task::spawn_blocking(move || watch(&paths, touch)).await;
-        self.keep(watching.unwrap_or_else(|_| Err(notify::Error::generic("the look at them failed"))))
+        self.keep(watching.unwrap_or_else(|_| Err(notify::Error::generic("they could not be read"))))
     }
 
     /// Replaces the watcher. The previous one ends only now that the next has begun: no change is missed in between.
@@ -100,7 +100,7 @@ pub fn unwatched(path: &str, key: &str, error: &notify::Error) -> Problem {
         subject: Subject::File { path: path.to_owned(), line: None },
         key: Some(key.to_owned()),
         message: format!("cannot watch for changes: {}", chain(error)),
-        hint: Some(format!("it is read every {UNWATCHED_INTERVAL:?}, and at SIGHUP")),
+        hint: Some(format!("it is read again every {UNWATCHED_INTERVAL:?}, and on SIGHUP")),
     }
 }
 

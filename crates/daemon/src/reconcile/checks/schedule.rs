@@ -13,11 +13,11 @@ use longshore_model::{ContainerRef, PortState};
 const FALL: u32 = 3;
 const FALL_GAP: Duration = Duration::from_millis(200);
 
-/// Time between checks of a closed port: a fiftieth of the time that it has been checked for, within these
-/// limits. A container that took a minute to boot can wait another second.
+/// Time between checks of a closed port: a two-hundredth of the time that it has been checked for, within these
+/// limits. A container that took a minute to boot can wait another third of a second.
 const MIN_PAUSE: Duration = Duration::from_millis(5);
 const MAX_PAUSE: Duration = Duration::from_secs(2);
-const PAUSE_SHARE: u32 = 50;
+const PAUSE_SHARE: u32 = 200;
 
 /// Maximum checks per second, and how many of them may come at once.
 const MAX_RATE: u32 = 4_000;
@@ -391,7 +391,7 @@ mod tests {
     fn a_port_that_stays_dead_is_looked_at_ever_more_seldom() {
         let mut bench = Bench::new();
         bench.set(1, &[80], false);
-        bench.pass(Duration::from_secs(300), |_| false);
+        bench.pass(Duration::from_secs(400), |_| false);
         let before = bench.looks;
         bench.pass(Duration::from_secs(60), |_| false);
         assert_eq!(bench.looks - before, 30);

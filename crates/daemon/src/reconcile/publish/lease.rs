@@ -12,17 +12,17 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::act::etcd::{Etcd, EtcdError, LeaseId};
 
 /// A lease that is kept alive until this is dropped, and then lasts for its remaining time.
-pub(super) struct Held {
+pub(super) struct LeaseKeeper {
     pub(super) id: LeaseId,
     lost: watch::Receiver<bool>,
-    _keeper: AbortOnDropHandle<()>,
+    _renewal: AbortOnDropHandle<()>,
 }
 
-impl Held {
+impl LeaseKeeper {
     /// Keeps a lease alive, every third of its length; retries sooner if etcd did not respond.
     pub(super) fn keep(etcd: Etcd, id: LeaseId, length: Duration) -> Self {
-        let (told, lost) = watch::channel(false);
-        let keeper = tokio::spawn(async move {
+        let (expired, lost) = watch::channel(false);
+        let renewal = tokio::spawn(async move {
             let mut wait = length / 3;
             loop {
                 tokio::time::sleep(wait).await;
@@ -32,9 +32,9 @@ impl Held {
                     Err(_) => (length / 6).min(Duration::from_secs(1)),
                 };
             }
-            told.send_replace(true);
+            expired.send_replace(true);
         });
-        Self { id, lost, _keeper: AbortOnDropHandle::new(keeper) }
+        Self { id, lost, _renewal: AbortOnDropHandle::new(renewal) }
     }
 
     /// Returns whether etcd reported that it does not know the lease.
@@ -45,7 +45,7 @@ impl Held {
     /// Resolves once etcd reports that.
     pub(super) async fn lost(&mut self) {
         if self.lost.wait_for(|lost| *lost).await.is_err() {
-            // The keeper ends in no other way.
+            // The renewal ends in no other way.
             std::future::pending::<()>().await;
         }
     }
@@ -100,7 +100,7 @@ impl Remembered {
         };
         if let Err(error) = write() {
             let path = self.file.display();
-            tracing::warn!("cannot write {path}: the next agent cannot go on with this one's lease: {error}");
+            tracing::warn!("cannot write {path}: the next agent cannot take over the lease: {error}");
         }
     }
 

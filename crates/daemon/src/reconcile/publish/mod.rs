@@ -23,7 +23,7 @@ use longshore_runtime::{Follower, FollowerContext, Passed, Reached, chain, local
 use serde_json::Value;
 use tokio::time::Instant;
 
-use self::lease::{Held, Remembered};
+use self::lease::{LeaseKeeper, Remembered};
 use crate::act::etcd::{Etcd, EtcdError, LeaseId, MAX_VALUE};
 use crate::config::DnsSettings;
 use crate::reconcile::{FollowerParts, HandlerFollower};
@@ -59,7 +59,7 @@ pub(crate) struct Publisher {
     length: Duration,
     etcd: Etcd,
     remembered: Remembered,
-    held: Option<Held>,
+    keeper: Option<LeaseKeeper>,
     /// A lease of another length that keys may still be under. It ends once they have all moved to the current
     /// one.
     previous: Option<LeaseId>,
@@ -101,7 +101,7 @@ impl Publisher {
             length: job.lease,
             etcd,
             remembered: Remembered::new(data_dir, name, &context.node),
-            held: None,
+            keeper: None,
             previous: None,
             ledger: Ledger::default(),
             complete: false,
@@ -118,7 +118,7 @@ impl Publisher {
 
     /// Makes one pass; returns whether Docker could inspect every container.
     async fn publish(&mut self, world: &World, changed: &BTreeSet<Change>) -> Result<bool, EtcdError> {
-        if self.held.as_ref().is_some_and(Held::is_lost) {
+        if self.keeper.as_ref().is_some_and(LeaseKeeper::is_lost) {
             self.let_go();
         }
         let lease = self.hold().await?;
@@ -176,8 +176,8 @@ impl Publisher {
 
     /// Acquires the lease: the previous agent's if etcd still has it.
     async fn hold(&mut self) -> Result<LeaseId, EtcdError> {
-        if let Some(held) = &self.held {
-            return Ok(held.id);
+        if let Some(keeper) = &self.keeper {
+            return Ok(keeper.id);
         }
         let mut known = None;
         if let Some(lease) = self.remembered.lease() {
@@ -202,13 +202,13 @@ impl Publisher {
                 lease
             }
         };
-        self.held = Some(Held::keep(self.etcd.clone(), id, self.length));
+        self.keeper = Some(LeaseKeeper::keep(self.etcd.clone(), id, self.length));
         Ok(id)
     }
 
     /// Forgets the lease, which has ended, and everything that was under it.
     fn let_go(&mut self) {
-        self.held = None;
+        self.keeper = None;
         self.remembered.forget();
         self.ledger = Ledger::default();
         self.complete = false;
@@ -255,7 +255,7 @@ impl Publisher {
                         subject: Subject::Container { id: id.clone(), name },
                         key: None,
                         message: format!(
-                            "Docker does not show it, so what is published of it stays as it is: {why}"
+                            "Docker does not show it; its published keys stay as they are: {why}"
                         ),
                         hint: Some("retrying".to_owned()),
                     };
@@ -283,9 +283,9 @@ impl Publisher {
                 subject: container.into(),
                 key: None,
                 message: format!(
-                    "its inspection has {bytes} bytes, and etcd takes {MAX_VALUE}: it is not published"
+                    "its inspection has {bytes} bytes, more than {MAX_VALUE}: it is not published"
                 ),
-                hint: Some("give it fewer or shorter labels and variables".to_owned()),
+                hint: Some("give it fewer or shorter labels and environment variables".to_owned()),
             });
         } else {
             keys.insert(container_key(&self.prefix, &container.id), inspection);
@@ -307,7 +307,7 @@ impl Publisher {
             subject: Subject::Handler { name: self.name.clone() },
             key: self.is_own.then(|| "publish-etcd".to_owned()),
             message: format!(
-                "cannot publish to etcd; what is there stays until its lease of {lease:?} ends: {why}"
+                "cannot publish to etcd; published keys stay until their lease of {lease:?} expires: {why}"
             ),
             hint: Some("retrying".to_owned()),
         }
@@ -324,11 +324,14 @@ impl HandlerFollower for Publisher {
 
     /// Revokes the lease, and with it the keys. If etcd is unreachable, they expire with the lease.
     async fn withdraw(mut self) {
-        let lease = self.held.take().map(|held| held.id).or_else(|| self.remembered.lease());
+        let lease = self.keeper.take().map(|keeper| keeper.id).or_else(|| self.remembered.lease());
         for lease in lease.into_iter().chain(self.previous) {
             if let Err(error) = self.etcd.revoke(lease).await {
                 let why = chain(&error);
-                tracing::warn!(publisher = self.name, "what is published goes when its lease ends: {why}");
+                tracing::warn!(
+                    publisher = self.name,
+                    "cannot revoke the lease: its keys stay until it expires: {why}"
+                );
             }
         }
         self.remembered.forget();
@@ -366,8 +369,8 @@ impl Follower for Publisher {
     }
 
     async fn disturbed(&mut self) -> BTreeSet<Change> {
-        match &mut self.held {
-            Some(held) => held.lost().await,
+        match &mut self.keeper {
+            Some(keeper) => keeper.lost().await,
             None => std::future::pending().await,
         }
         BTreeSet::from([Change::All])

@@ -275,10 +275,10 @@ impl SidecarFollower {
             subject: Subject::Container { id: key.main.clone(), name: ends.main_name.clone() },
             key: Some(format!("sidecar {}", key.sidecar)),
             message: format!(
-                "it keeps ending, and is restarted after pauses of up to {} s",
+                "it keeps exiting, and is restarted after pauses of up to {} s",
                 PAUSES.max.as_secs() * 2
             ),
-            hint: Some("docker logs says why".to_owned()),
+            hint: Some("see docker logs".to_owned()),
         })
     }
 

@@ -1,4 +1,4 @@
-//! What has been seen of World: containers, their mains, and claims to names.
+//! What is known of World: containers, their mains, and claims to names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ pub struct SidecarKey {
 
 /// The containers, and the names of sidecars that exist or are about to.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct Inventory {
     containers: BTreeMap<ContainerId, Arc<Container>>,
     names: BTreeMap<String, ContainerId>,
     owned: BTreeMap<ContainerId, BTreeSet<ContainerId>>,
@@ -27,7 +27,7 @@ pub(super) struct Seen {
     claimed: BTreeMap<SidecarKey, String>,
 }
 
-impl Seen {
+impl Inventory {
     pub(super) fn get(&self, id: &ContainerId) -> Option<&Arc<Container>> {
         self.containers.get(id)
     }
