@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -10,14 +12,20 @@ pub struct Host {
     pub name: String,
     /// The address at which other machines reach it, if it has one.
     pub address: Option<String>,
-    /// `alive`, `suspect`, `dead` or `left`.
+    /// `alive`, `suspect`, `restarting`, `dead` or `left`.
     pub state: String,
+    /// Whether it is alive, but does not answer the host that was asked.
+    #[serde(default)]
+    pub unreachable_from_here: bool,
     /// What it has to offer; absent until Docker has answered.
     pub capacity: Option<HostCapacity>,
     /// How much of it is in use; absent where its Docker is on another machine than its agent.
     pub load: Option<HostLoad>,
-    /// Longshore's version.
-    pub version: String,
+    /// Its labels.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Longshore's version; absent until the host has told it.
+    pub version: Option<String>,
     /// Docker's version, once it has answered.
     pub docker_version: Option<String>,
     /// How many containers it has, running or not.

@@ -19,6 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::act::{Engine, EngineError};
 use crate::calls::Caller;
+use crate::cluster::{Cluster, ClusterError, ClusterParts, advertised};
 use crate::config::{DockerSettings, EngineSettings, ReloadableSettings, Settings};
 use crate::data_dir::{self, DataDirError};
 use crate::dockermod::{Cordon, DockerMod, OwnHost};
@@ -57,6 +58,9 @@ pub enum AgentError {
         /// Why.
         source: std::io::Error,
     },
+    /// The host cannot be part of its cluster.
+    #[error("cannot join the cluster")]
+    Cluster(#[from] ClusterError),
     /// The Docker host's name cannot be resolved.
     #[error("cannot find the Docker host {host:?}")]
     DockerHost {
@@ -117,6 +121,9 @@ pub struct Agent {
     serving_stop: CancellationToken,
     lock: Option<std::fs::File>,
     services: Services,
+    /// What the membership is made of, in a cluster of several.
+    cluster_parts: Option<ClusterParts>,
+    cluster: Option<Cluster>,
     _background: Vec<AbortOnDropHandle<()>>,
     /// Reads Docker's events, which Docker drops if nobody reads them in time.
     _docker_thread: OwnThread,
@@ -160,14 +167,26 @@ impl Agent {
         let (tried_set, tried) = signal::channel(false);
         let (observations, observed) = mpsc::unbounded_channel();
         let (told, told_feed) = mpsc::unbounded_channel();
-        let address = addresses.first().copied().or_else(|| local_addr::addresses().next());
-        let own = HostInfo {
+        let (roster_shown, roster) = signal::channel(None);
+        let serves = matches!(start, Start::Fresh | Start::Successor);
+        let clustered = settings.cluster.clone().filter(|_| serves);
+        let advertise = match &clustered {
+            Some(cluster) => Some(advertised(cluster).await?),
+            None => None,
+        };
+        let advertised = advertise.map(|address| address.ip());
+        let address =
+            advertised.or_else(|| addresses.first().copied()).or_else(|| local_addr::addresses().next());
+        // Other machines reach the ports that a Docker elsewhere publishes there, and not at its agent's address.
+        let addresses = if addresses.is_empty() { advertised.into_iter().collect() } else { addresses };
+        let info = HostInfo {
             name: settings.node.clone(),
             addresses,
+            labels: clustered.as_ref().map(|cluster| cluster.labels.clone()).unwrap_or_default(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ..HostInfo::default()
         };
-        let (writer, world, docker) = Writer::new(State::new(host, own), told);
+        let (writer, world, docker) = Writer::new(State::new(host, info.clone()), told);
         let feed = Feed::new();
         let container_events = writer.events().subscribe();
         let traffic = engine.traffic();
@@ -227,10 +246,26 @@ impl Agent {
         };
         let follower = RouteFollower::new(plan, checks, engine, feeds, live_settings.clone());
         let balancing = context.follow(follower, Source::Routes, stop.clone());
+        let cluster_parts = clustered.zip(advertise).map(|(cluster, advertise)| ClusterParts {
+            settings: cluster,
+            advertise,
+            host,
+            node: settings.node.clone(),
+            data_dir: settings.data_dir.clone(),
+            world: world.clone(),
+            observations: observations.clone(),
+            problems: problems.clone(),
+            roster: roster_shown,
+        });
+        let cluster = match cluster_parts.as_ref().filter(|_| start == Start::Fresh) {
+            Some(parts) => Some(parts.join().await?),
+            None => None,
+        };
         let docker_thread = OwnThread::start("docker-events").map_err(AgentError::Thread)?;
         let background = vec![
             spawn(feed.clone().collect(container_events, route_events.subscribe(), world.clone())),
             spawn(writer.run(observed)),
+            spawn(own_host::tell(own.clone(), info, observations.clone())),
             docker_thread.spawn(watch(Watched {
                 docker: client,
                 live: live_settings,
@@ -255,6 +290,7 @@ impl Agent {
             feed,
             docker: docker.clone(),
             own,
+            roster,
             caller,
             sessions: serve::sessions(),
             statuses,
@@ -288,6 +324,8 @@ impl Agent {
             serving_stop,
             lock,
             services,
+            cluster_parts,
+            cluster,
             _background: background,
             _docker_thread: docker_thread,
         })
@@ -365,6 +403,9 @@ impl Agent {
     pub async fn hand_over(&mut self) {
         self.serving_stop.cancel();
         last_answers(std::mem::take(&mut self.serving)).await;
+        if let Some(cluster) = self.cluster.take() {
+            cluster.stop().await;
+        }
         self.services.hand_over().await;
         self.lock = None;
     }
@@ -373,8 +414,17 @@ impl Agent {
     async fn take_over(&mut self) -> Result<(), AgentError> {
         let lock = data_dir::take(&self.started.data_dir)?;
         let listeners = listen(&self.started).await?;
+        self.join().await?;
         self.deliver(lock);
         self.serve(listeners);
+        Ok(())
+    }
+
+    /// Joins the cluster, unless this agent is in it or belongs to none.
+    async fn join(&mut self) -> Result<(), ClusterError> {
+        if let (None, Some(parts)) = (&self.cluster, &self.cluster_parts) {
+            self.cluster = Some(parts.join().await?);
+        }
         Ok(())
     }
 
@@ -382,12 +432,13 @@ impl Agent {
     ///
     /// # Errors
     /// [`AgentError::DataDir`] while another agent has the data directory; nothing is taken back then.
-    /// [`AgentError::Listen`] while another process has the API's port; everything else is taken back.
+    /// [`AgentError::Cluster`] and [`AgentError::Listen`] while another process has a port; what is free is taken back.
     pub async fn take_back(&mut self) -> Result<(), AgentError> {
         if self.lock.is_none() {
             let lock = data_dir::take(&self.started.data_dir)?;
             self.deliver(lock);
         }
+        self.join().await?;
         if self.serving.is_empty() {
             let listeners = listen(&self.started).await?;
             self.serve(listeners);
@@ -447,6 +498,9 @@ impl Agent {
     /// [`AgentError::Engine`] where there is such a configuration and it cannot be rendered.
     pub async fn leave(self) -> Result<Option<String>, AgentError> {
         self.stop.cancel();
+        if let Some(cluster) = self.cluster {
+            cluster.stop().await;
+        }
         self.services.stop().await;
         match self.balancing.await {
             Ok(follower) => Ok(follower.into_engine().leave(&self.routes.applied().table).await?),
@@ -465,6 +519,9 @@ impl Agent {
             }
         };
         let others = async {
+            if let Some(cluster) = self.cluster {
+                cluster.stop().await;
+            }
             self.services.stop().await;
             drop(self.lock);
             last_answers(self.serving).await;

@@ -19,6 +19,7 @@ pub mod handlers;
 
 mod agent;
 mod calls;
+mod cluster;
 mod data_dir;
 mod dockermod;
 mod dry_run;
@@ -32,6 +33,7 @@ mod services;
 mod start;
 
 pub use agent::{Agent, AgentError, Pass};
+pub use cluster::ClusterError;
 pub use data_dir::DataDirError;
 pub use dry_run::{DryRun, PlannedAction, Verb};
 pub use identity::IdentityError;

@@ -1,33 +1,19 @@
 //! What this host has to offer, and how much of it is in use.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use longshore_cluster::facts::settled;
 use longshore_docker::DockerClient;
-use longshore_runtime::state::DockerState;
-use tokio::sync::watch;
+use longshore_model::{Capacity, HostInfo, Load};
+use longshore_runtime::state::{DockerState, Observation};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 /// How long Docker may take to describe itself.
 const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often the load is measured.
 const INTERVAL: Duration = Duration::from_secs(1);
-
-/// What a host has to offer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Capacity {
-    pub(crate) cpus: u32,
-    /// In bytes.
-    pub(crate) memory: u64,
-}
-
-/// How much of it is in use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Load {
-    /// In thousandths of one CPU.
-    pub(crate) millicpus: u32,
-    /// In bytes.
-    pub(crate) memory: u64,
-}
 
 /// This host, beside its containers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,6 +43,25 @@ pub(crate) fn observe(
         tokio::join!(describe(&docker, state, &known), measured);
     };
     (host, observe)
+}
+
+/// Keeps World up to date with what is known of this host. `info` is what never changes.
+pub(crate) async fn tell(
+    mut host: watch::Receiver<OwnHost>,
+    info: HostInfo,
+    observations: mpsc::UnboundedSender<Observation>,
+) {
+    let mut told = Load::default();
+    loop {
+        let known = host.borrow_and_update().clone();
+        let capacity = known.capacity.unwrap_or_default();
+        told = settled(told, known.load.unwrap_or_default(), capacity);
+        let docker_version = known.docker_version.unwrap_or_default();
+        let info = HostInfo { capacity, load: told, docker_version, ..info.clone() };
+        if observations.send(Observation::Own(Arc::new(info))).is_err() || host.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 async fn describe(docker: &DockerClient, mut state: DockerState, known: &watch::Sender<OwnHost>) {

@@ -37,6 +37,11 @@ pub enum Subject {
         /// Its name.
         name: String,
     },
+    /// A host of the cluster.
+    Host {
+        /// Its name.
+        name: String,
+    },
     /// The DNS server.
     Dns {
         /// The address it should listen on.
@@ -65,6 +70,7 @@ impl fmt::Display for Subject {
             Self::Docker { address } => write!(f, "Docker at {address}"),
             Self::Balancer { engine } => write!(f, "balancer {engine}"),
             Self::Handler { name } => write!(f, "handler {}", name.escape_debug()),
+            Self::Host { name } => write!(f, "host {}", name.escape_debug()),
             Self::Dns { listen } => write!(f, "DNS at {listen}"),
             Self::File { path, line: Some(line) } => write!(f, "{path}:{line}"),
             Self::File { path, line: None } => f.write_str(path),

@@ -24,6 +24,8 @@ pub enum Source {
     HandlerFiles,
     /// The sidecars.
     Sidecars,
+    /// The cluster: its hosts, their names and clocks, and the links between them.
+    Cluster,
     /// The DNS server.
     Dns,
     /// The publisher of the settings.

@@ -38,6 +38,9 @@ pub enum JoinAddressError {
     /// The part before the port is neither a name nor an address.
     #[error("invalid host: expected HOST or HOST:PORT, and an IPv6 address with a port as [ADDRESS]:PORT")]
     Host(#[source] TextError),
+    /// It looks like an address, and is none: a host name has a letter.
+    #[error("invalid address {0:?}")]
+    Address(String),
     /// The port is not a number from 1 to 65535.
     #[error("invalid port {0:?}: expected 1–65535")]
     Port(String),
@@ -61,6 +64,9 @@ impl FromStr for JoinAddress {
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         let host = match bare.parse() {
             Ok(ip) => JoinHost::Ip(ip),
+            Err(_) if !host.is_empty() && !host.chars().any(|c| c.is_ascii_alphabetic()) => {
+                return Err(JoinAddressError::Address(host.to_owned()));
+            }
             Err(_) => JoinHost::Name(host.parse().map_err(JoinAddressError::Host)?),
         };
         Ok(Self { host, port })

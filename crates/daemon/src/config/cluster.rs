@@ -6,10 +6,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+pub use longshore_cluster::service::JoinAddress;
 use longshore_model::DomainName;
-
-/// The port that hosts of a cluster talk to each other on, UDP and TCP.
-pub const DEFAULT_CLUSTER_PORT: u16 = 7052;
 
 /// Maximum length of a cluster's name.
 const MAX_NAME: usize = 63;
@@ -42,9 +40,6 @@ pub enum ClusterTextError {
     /// It is not a host.
     #[error("expected a host name or an IP address")]
     Host,
-    /// It is not a host with a port.
-    #[error("expected HOST or HOST:PORT, such as 192.0.2.10, node1.example.com:7052 or [2001:db8::10]:7052")]
-    Join,
     /// It is not a label.
     #[error("expected KEY=VALUE, such as zone=a")]
     Label,
@@ -103,39 +98,6 @@ impl fmt::Display for Advertise {
     }
 }
 
-/// A host to join: a name stands for all its addresses.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct JoinAddress {
-    /// The host.
-    pub host: Advertise,
-    /// Its port.
-    pub port: u16,
-}
-
-impl FromStr for JoinAddress {
-    type Err = ClusterTextError;
-
-    fn from_str(text: &str) -> Result<Self, ClusterTextError> {
-        // An IPv6 address has colons of its own.
-        let bare = text.parse::<IpAddr>().is_ok();
-        let (host, port) = match text.rsplit_once(':').filter(|_| !bare && !text.ends_with(']')) {
-            Some((host, port)) => (host, port.parse().ok().filter(|port| *port != 0)),
-            None => (text, Some(DEFAULT_CLUSTER_PORT)),
-        };
-        let host = host.parse().map_err(|_| ClusterTextError::Join)?;
-        Ok(Self { host, port: port.ok_or(ClusterTextError::Join)? })
-    }
-}
-
-impl fmt::Display for JoinAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.host {
-            Advertise::Address(IpAddr::V6(address)) => write!(f, "[{address}]:{}", self.port),
-            host => write!(f, "{host}:{}", self.port),
-        }
-    }
-}
-
 /// A label of a host.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HostLabel {
@@ -177,37 +139,6 @@ mod tests {
         }
         for bad in ["", "a b", "a/b", "é", &"a".repeat(64)] {
             assert_eq!(bad.parse::<ClusterName>(), Err(ClusterTextError::Name), "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn a_host_to_join_has_the_usual_port_unless_it_names_one() {
-        for (text, shown) in [
-            ("192.0.2.10", "192.0.2.10:7052"),
-            ("192.0.2.10:9", "192.0.2.10:9"),
-            ("Node1.example.com", "node1.example.com:7052"),
-            ("node1:7000", "node1:7000"),
-            ("2001:db8::10", "[2001:db8::10]:7052"),
-            ("[2001:db8::10]", "[2001:db8::10]:7052"),
-            ("[2001:db8::10]:7000", "[2001:db8::10]:7000"),
-        ] {
-            let join: JoinAddress = text.parse().unwrap();
-            assert_eq!(join.to_string(), shown);
-            assert_eq!(shown.parse(), Ok(join), "what is shown can be read");
-        }
-        for bad in [
-            "",
-            ":7052",
-            "node1:",
-            "node1:x",
-            "node1:0",
-            "node1:70000",
-            "a b",
-            "10.0.0.*",
-            "10.0.0",
-            "[::1]x",
-        ] {
-            assert_eq!(bad.parse::<JoinAddress>(), Err(ClusterTextError::Join), "{bad:?}");
         }
     }
 

@@ -50,6 +50,7 @@ use crate::calls::Caller;
 use crate::dockermod::DockerMod;
 use crate::own_host::OwnHost;
 use crate::reconcile::Routes;
+use longshore_cluster::members::Roster;
 use longshore_delivery::Command;
 use longshore_dns::Zones;
 use longshore_model::HandlerSet;
@@ -70,6 +71,8 @@ pub(crate) struct Api {
     pub(crate) docker: DockerState,
     /// This host, beside its containers.
     pub(crate) own: watch::Receiver<OwnHost>,
+    /// The hosts of the cluster; `None` while this host is alone.
+    pub(crate) roster: watch::Receiver<Option<Arc<Roster>>>,
     /// Calls this host and others.
     pub(crate) caller: Caller,
     /// A permit for each command inside a container.

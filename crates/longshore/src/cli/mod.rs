@@ -20,7 +20,7 @@ pub(crate) use containers::{
 };
 pub(crate) use dockermod::Dockermod;
 pub(crate) use nouns::{
-    ConfigCommand, Connection, EventCommand, Events, ExplainRoute, FailedId, HandlerCommand, List,
+    ClusterCommand, ConfigCommand, Connection, EventCommand, Events, ExplainRoute, FailedId, HandlerCommand, List,
     NameCommand, ProblemCommand, Query, RouteCommand, TestHandler,
 };
 pub(crate) use run::Run;
@@ -63,6 +63,9 @@ pub(crate) enum Command {
     /// List hosts.
     #[command(subcommand)]
     Host(HostCommand),
+    /// Manage the cluster's secret.
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
     /// List, inspect and manage the containers of all hosts.
     #[command(subcommand)]
     Container(ContainerCommand),

@@ -9,27 +9,27 @@ use super::Invalid;
 /// The name of a cluster that has none.
 const DEFAULT_NAME: &str = "longshore";
 
-/// The cluster. Hidden until the agent joins one.
+/// The cluster.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Cluster")]
 pub(crate) struct ClusterFlags {
     /// Name of the cluster that this host belongs to [default: a cluster of one].
-    #[arg(long, value_name = "NAME", hide = true)]
+    #[arg(long, value_name = "NAME")]
     pub(crate) cluster: Option<ClusterName>,
     /// Address or name at which the other hosts reach this one.
-    #[arg(long, value_name = "HOST", hide = true)]
+    #[arg(long, value_name = "HOST")]
     pub(crate) advertise: Option<Advertise>,
     /// Host to join, with a port if it is not 7052; repeatable.
-    #[arg(long, value_name = "HOST[:PORT]", action = clap::ArgAction::Append, hide = true)]
+    #[arg(long, value_name = "HOST[:PORT]", action = clap::ArgAction::Append)]
     pub(crate) join: Vec<JoinAddress>,
     /// Whether hosts on the local network are found by multicast.
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, hide = true)]
     pub(crate) multicast: bool,
     /// File with the cluster's secret, readable only by its owner [default: the one in the data directory].
-    #[arg(long, value_name = "FILE", hide = true)]
+    #[arg(long, value_name = "FILE")]
     pub(crate) cluster_secret_file: Option<PathBuf>,
     /// Label of this host; repeatable.
-    #[arg(long, value_name = "KEY=VALUE", action = clap::ArgAction::Append, hide = true)]
+    #[arg(long, value_name = "KEY=VALUE", action = clap::ArgAction::Append)]
     pub(crate) host_label: Vec<HostLabel>,
 }
 

@@ -18,6 +18,7 @@ pub(crate) async fn host(command: HostCommand) -> anyhow::Result<ExitCode> {
 fn table(hosts: &[Host]) -> Table {
     let rows = hosts.iter().map(|host| {
         let state = match host.state.as_str() {
+            "alive" if host.unreachable_from_here => toned("alive, unreachable from here", Tone::Waiting),
             "alive" => toned("alive", Tone::Good),
             "suspect" => toned("suspect", Tone::Waiting),
             "dead" => toned("dead", Tone::Bad),
@@ -35,7 +36,7 @@ fn table(hosts: &[Host]) -> Table {
             cell(format!("{load} / {cpus}")),
             cell(format!("{used} / {memory}")),
             cell(format!("{} / {}", host.running, host.containers)),
-            cell(&host.version),
+            cell(host.version.as_deref().unwrap_or("-")),
             cell(host.docker_version.as_deref().unwrap_or("-")),
         ]
     });
@@ -57,7 +58,9 @@ mod tests {
             state: "alive".to_owned(),
             capacity: Some(HostCapacity { cpus: 4, memory: 8 << 30 }),
             load: Some(HostLoad { millicpus: 1250, memory: 2 << 30 }),
-            version: "0.1.0".to_owned(),
+            unreachable_from_here: false,
+            labels: std::collections::BTreeMap::new(),
+            version: Some("0.1.0".to_owned()),
             docker_version: None,
             containers: 3,
             running: 2,

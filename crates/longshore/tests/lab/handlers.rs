@@ -340,7 +340,7 @@ async fn a_failed_delivery_is_repeated_given_up_kept_and_replayed() -> TestResul
     assert_eq!(ids.len(), 1, "a repeat has the id of the first");
     assert_eq!(folder.heard("for-good").len(), 1, "what will never work is not retried");
     let told = agent.cli(&["handlers", "failed"]).await?;
-    assert!(told.contains("sick") && told.contains("exit status 1") && told.contains("web"), "{told}");
+    assert!(told.contains("sick") && told.contains("exited with status 1") && told.contains("web"), "{told}");
     let problems = agent.cli(&["problems"]).await?;
     assert!(problems.contains("handler sick") && problems.contains("failed permanently"), "{problems}");
     let failed = agent.api("/v1/handlers/failed").await?;
@@ -379,7 +379,7 @@ async fn a_script_that_never_ends_is_ended_and_holds_up_no_other_container() -> 
     let _free = host.run(ContainerSpec::server().named("free")).await?;
     folder.hears("slow", "free", &["start"]).await;
     eventually("it fails permanently", async || {
-        agent.cli(&["handlers", "failed"]).await.is_ok_and(|told| told.contains("did not end within 2s"))
+        agent.cli(&["handlers", "failed"]).await.is_ok_and(|told| told.contains("ran longer than 2s"))
     })
     .await;
     Ok(())
