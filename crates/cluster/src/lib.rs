@@ -4,3 +4,7 @@
 //! followed: subscribe, list, then take each change as it comes.
 //!
 //! Deliberately absent: what should run where (`longshore-plan`), and what any follower does with a peer's facts.
+
+pub mod facts;
+pub mod identity;
+pub mod peer;

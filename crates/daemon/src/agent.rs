@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use longshore_dns::DnsPorts;
 use longshore_docker::{DockerAddress, DockerClient, Watched, watch};
-use longshore_model::{ContainerId, ContainerRef, HostId, Problem, RouteTable, Subject, Transport};
+use longshore_model::{ContainerId, ContainerRef, HostId, HostInfo, Problem, RouteTable, Subject, Transport};
 use longshore_plan::{BalancerLocation, Readiness, RoutePlan, RouteSettings};
 use longshore_runtime::state::{DockerState, State, Writer};
 use longshore_runtime::{FollowerContext, OwnThread, Problems, Source, StatusBoard, local_addr};
@@ -158,7 +158,13 @@ impl Agent {
         let (observations, observed) = mpsc::unbounded_channel();
         let (told, told_feed) = mpsc::unbounded_channel();
         let address = addresses.first().copied().or_else(|| local_addr::addresses().next());
-        let (writer, world, docker) = Writer::new(State::new(host, addresses), told);
+        let own = HostInfo {
+            name: settings.node.clone(),
+            addresses,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            ..HostInfo::default()
+        };
+        let (writer, world, docker) = Writer::new(State::new(host, own.clone()), told);
         let feed = Feed::new();
         let container_events = writer.events().subscribe();
         let traffic = engine.traffic();
@@ -181,7 +187,7 @@ impl Agent {
             unsettled: signal::Sender::default(),
         };
         let client = DockerClient::new(settings.docker.clone());
-        let (own, observe_own) = own_host::observe(client.clone(), docker.clone());
+        let (own, observe_own) = own_host::observe(own, client.clone(), docker.clone(), observations.clone());
         let caller = Caller::new(host, Arc::new(client.clone()), None);
         let (services, seen) = Services::start(
             &settings,

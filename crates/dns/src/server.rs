@@ -235,7 +235,7 @@ pub fn preview(
 /// Returns the addresses at which others reach the containers' host.
 fn host_addresses(listen: IpAddr, location: &BalancerLocation, world: &World) -> Vec<IpAddr> {
     match location {
-        BalancerLocation::Outside => return world.own().addresses.clone(),
+        BalancerLocation::Outside => return world.own().info.addresses.clone(),
         BalancerLocation::Container(own)
             if world.container(own).is_none_or(|own| own.network_mode != "host") =>
         {

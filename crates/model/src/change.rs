@@ -11,7 +11,7 @@ pub enum Change {
     Container(ContainerRef),
     /// A host's networks, which determine how its containers are reached.
     Networks(HostId),
-    /// A whole host: it became known, or was listed again in full.
+    /// A whole host: it became known or is no longer, or something other than its load changed.
     Host(HostId),
     /// All of World.
     All,

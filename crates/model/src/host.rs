@@ -1,5 +1,6 @@
 //! A Docker host, reduced to what its containers' surroundings depend on.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -48,12 +49,51 @@ impl FromStr for HostId {
     }
 }
 
-/// One Docker host with its containers. Cheap to clone, however many there are.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Host {
+/// What a host has to offer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Capacity {
+    /// The number of its CPUs.
+    pub cpus: u32,
+    /// Its memory, in bytes.
+    pub memory: u64,
+}
+
+/// How much of a host's capacity is in use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// CPU time in use, in thousandths of one CPU.
+    pub millicpus: u32,
+    /// Memory in use, in bytes.
+    pub memory: u64,
+}
+
+/// A host without its containers and networks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostInfo {
+    /// The name that people call it by.
+    pub name: String,
     /// Addresses at which other machines reach its published ports, the preferred one first. Empty if no
     /// other machine needs them.
     pub addresses: Vec<IpAddr>,
+    /// The run of its agent: a later run has a higher number.
+    pub epoch: u64,
+    /// Labels given by its operator.
+    pub labels: BTreeMap<String, String>,
+    /// What it has to offer.
+    pub capacity: Capacity,
+    /// How much of it is in use. When only this changes, no one is woken.
+    pub load: Load,
+    /// Docker's version; empty until Docker has answered.
+    pub docker_version: String,
+    /// Longshore's version.
+    pub version: String,
+}
+
+/// One Docker host with its containers. Cheap to clone, however many there are.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Host {
+    /// Everything but its containers and networks.
+    pub info: Arc<HostInfo>,
     /// Containers by id, running or not.
     pub containers: RedBlackTreeMapSync<ContainerId, Arc<Container>>,
     /// Networks by id.

@@ -43,7 +43,7 @@ pub use handler::{
 };
 pub use handler_event::{ContainerFacts, EventId, EventSubject, HandlerEvent};
 pub use handler_set::{BrokenHandler, HandlerSet};
-pub use host::{Host, HostId, HostIdError};
+pub use host::{Capacity, Host, HostId, HostIdError, HostInfo, Load};
 pub use image::{ImageReference, ImageReferenceError};
 pub use last_reported::{LastReported, Phase};
 pub use name::{NameEntry, NameKey, NameTable, NamedContainer, NamedPort, Replica};

@@ -86,6 +86,13 @@ impl World {
         self.hosts.insert_mut(id, host);
     }
 
+    /// Removes a host and returns it. This agent's own stays.
+    pub fn remove_host(&mut self, id: HostId) -> Option<Arc<Host>> {
+        let known = self.hosts.get(&id).filter(|_| id != self.me).cloned()?;
+        self.hosts.remove_mut(&id);
+        Some(known)
+    }
+
     /// Inserts a container, replacing the one with its id. Does nothing if the host is not known.
     pub fn put_container(&mut self, host: HostId, container: Arc<Container>) {
         if let Some(mut known) = self.host(host).cloned() {
@@ -138,6 +145,16 @@ mod tests {
     fn a_host_that_was_not_listed_has_no_containers() {
         let mut world = World::new(ME, Host::default());
         let far = put(&mut world, PEER, "b");
+        assert!(world.container(&far).is_none() && world.host(PEER).is_none());
+    }
+
+    #[test]
+    fn a_host_goes_with_its_containers_and_the_own_one_never_does() {
+        let mut world = World::new(ME, Host::default());
+        world.put_host(PEER, Host::default());
+        let (own, far) = (put(&mut world, ME, "a"), put(&mut world, PEER, "b"));
+        assert!(world.remove_host(PEER).is_some() && world.remove_host(PEER).is_none());
+        assert!(world.remove_host(ME).is_none() && world.container(&own).is_some());
         assert!(world.container(&far).is_none() && world.host(PEER).is_none());
     }
 

@@ -45,7 +45,7 @@ impl BalancerLocation {
                 _ => Some(Access::Bridges),
             },
             Self::Host(_) | Self::Container(_) | Self::Outside => {
-                world.host(host)?.addresses.first().copied().map(Access::PublishedPorts)
+                world.host(host)?.info.addresses.first().copied().map(Access::PublishedPorts)
             }
         }
     }

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use longshore_model::{
-    Container, ContainerRef, Endpoint, Frontend, Health, Host, HostId, Network, NetworkScope, PortState,
-    Published, RunState, Transport, World,
+    Container, ContainerRef, Endpoint, Frontend, Health, Host, HostId, HostInfo, Network, NetworkScope,
+    PortState, Published, RunState, Transport, World,
 };
 use longshore_plan::{BalancerLocation, Readiness, RoutePlan, RouteSettings};
 use proptest::prelude::*;
@@ -322,7 +322,8 @@ fn from_another_host_the_published_port_is_used() {
     let mut one = Container { health: Health::Healthy, ..container(1, &[("longshore.http.80", "")]) };
     let at = |c: &Container, location: &BalancerLocation| {
         let mut world = world([c.clone()], &[80]);
-        world.put_host(ME, Host { addresses: vec![[10, 0, 0, 2].into()], ..world.own().clone() });
+        let info = HostInfo { addresses: vec![[10, 0, 0, 2].into()], ..HostInfo::default() };
+        world.put_host(ME, Host { info: info.into(), ..world.own().clone() });
         let plan = RoutePlan::of(&world, RouteSettings { location: location.clone(), ..on_the_host() });
         plan.table().iter().flat_map(|r| r.upstreams.clone()).map(|u| u.address.to_string()).next()
     };

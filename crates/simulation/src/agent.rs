@@ -10,8 +10,8 @@ use longshore_delivery::{
     AttemptOrder, Batch, Dispatcher, Effect, Failure, Finished, Happening, Moment, Remembered,
 };
 use longshore_model::{
-    Change, Container, ContainerId, DeliveryRules, EventFilter, Filter, Handler, HandlerSet, HostId, Job,
-    Origin, World,
+    Change, Container, ContainerId, DeliveryRules, EventFilter, Filter, Handler, HandlerSet, HostId,
+    HostInfo, Job, Origin, World,
 };
 use longshore_runtime::Evidence;
 use longshore_runtime::state::{DockerEvent, Effect as StateEffect, Observation, State};
@@ -59,7 +59,7 @@ impl Agent {
         let started = disk.heard.unwrap_or(engine.clock);
         let mut agent = Self {
             watch: Watch::new(ME, started),
-            state: State::new(ME, Vec::new()),
+            state: State::new(ME, HostInfo::default()),
             world: None,
             events: VecDeque::new(),
             changes: BTreeSet::new(),

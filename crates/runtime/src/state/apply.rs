@@ -1,11 +1,11 @@
 //! How each observation changes World. Pure: no clock, no IO.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use longshore_model::{
-    Change, Container, ContainerEvent, ContainerId, ContainerRef, EventKind, Host, HostId, Network,
+    Change, Container, ContainerEvent, ContainerId, ContainerRef, EventKind, Host, HostId, HostInfo, Network,
     PortState, RunState, World,
 };
 
@@ -16,7 +16,8 @@ use super::{DockerEvent, DockerObservation, Observation};
 pub enum Effect {
     /// Pass this Docker event to the consumers that need every event.
     Tell(DockerEvent),
-    /// World changed: publish it to readers, and these changes to subscribers.
+    /// World changed: publish it to readers, and these changes to subscribers. None if only a load changed, for which
+    /// nobody is woken.
     Publish(BTreeSet<Change>),
     /// The resync found a change of this container that no event had reported.
     Repaired(ContainerId),
@@ -27,14 +28,14 @@ pub enum Effect {
 /// World, as seen by its writer.
 #[derive(Debug)]
 pub struct State {
-    world: World,
+    pub(super) world: World,
     listed: bool,
 }
 
 impl State {
-    /// Creates the initial state of an agent. `addresses` are its host's.
-    pub fn new(me: HostId, addresses: Vec<IpAddr>) -> Self {
-        Self { world: World::new(me, Host { addresses, ..Host::default() }), listed: false }
+    /// Creates the initial state of an agent, from what it knows of its own host.
+    pub fn new(me: HostId, own: HostInfo) -> Self {
+        Self { world: World::new(me, Host { info: Arc::new(own), ..Host::default() }), listed: false }
     }
 
     /// Returns World, once this agent's own host was listed: before that, absence means nothing.
@@ -46,12 +47,13 @@ impl State {
     pub fn take(&mut self, observation: Observation) -> Vec<Effect> {
         let mut effects = Vec::new();
         let changes = match observation {
-            Observation::Docker(host, observation) => self.docker(host, observation, &mut effects),
-            Observation::Port { container, address, state } => self.port(&container, address, state),
+            Observation::Docker(host, observation) => any(self.docker(host, observation, &mut effects)),
+            Observation::Own(info) => self.info(self.world.me(), info),
+            Observation::Peer(host, _) if host == self.world.me() => None,
+            Observation::Peer(host, observation) => self.peer(host, observation),
+            Observation::Port { container, address, state } => any(self.port(&container, address, state)),
         };
-        if self.listed && !changes.is_empty() {
-            effects.push(Effect::Publish(changes));
-        }
+        effects.extend(changes.filter(|_| self.listed).map(Effect::Publish));
         effects
     }
 
@@ -117,7 +119,7 @@ impl State {
     }
 
     /// Replaces all networks of a host.
-    fn networks(&mut self, host: HostId, networks: Vec<(String, Network)>) -> BTreeSet<Change> {
+    pub(super) fn networks(&mut self, host: HostId, networks: Vec<(String, Network)>) -> BTreeSet<Change> {
         let networks = networks.into_iter().collect();
         let Some(known) = self.world.host(host).filter(|known| known.networks != networks) else {
             return BTreeSet::new();
@@ -137,11 +139,11 @@ impl State {
         if !same_run || !container.state.is_alive() {
             self.forget_run(&id);
         }
-        self.put(&id, container)
+        self.put(&id, Arc::new(container))
     }
 
     /// Removes a container.
-    fn gone(&mut self, id: &ContainerRef) -> BTreeSet<Change> {
+    pub(super) fn gone(&mut self, id: &ContainerRef) -> BTreeSet<Change> {
         self.forget_run(id);
         if self.world.remove_container(id) { one(id) } else { BTreeSet::new() }
     }
@@ -174,7 +176,7 @@ impl State {
             EventKind::Other(ref action) if action == "update" => return one(id),
             _ => return BTreeSet::new(),
         }
-        self.put(id, container)
+        self.put(id, Arc::new(container))
     }
 
     /// Applies the result of a port check. It is ignored if the container no longer runs.
@@ -188,16 +190,16 @@ impl State {
         one(id)
     }
 
-    fn put(&mut self, id: &ContainerRef, container: Container) -> BTreeSet<Change> {
-        if self.world.container(id).is_some_and(|known| **known == container) {
+    pub(super) fn put(&mut self, id: &ContainerRef, container: Arc<Container>) -> BTreeSet<Change> {
+        if self.world.container(id) == Some(&container) {
             return BTreeSet::new();
         }
-        self.world.put_container(id.host, Arc::new(container));
+        self.world.put_container(id.host, container);
         one(id)
     }
 
     /// Forgets facts about one run of a container that do not apply to the next.
-    fn forget_run(&mut self, id: &ContainerRef) {
+    pub(super) fn forget_run(&mut self, id: &ContainerRef) {
         let from = (id.clone(), SocketAddr::from(([0, 0, 0, 0], 0)));
         let of_it = self.world.ports.range(from..).map(|(key, _)| key).take_while(|(other, _)| other == id);
         for key in of_it.cloned().collect::<Vec<_>>() {
@@ -206,7 +208,12 @@ impl State {
     }
 }
 
-fn one(id: &ContainerRef) -> BTreeSet<Change> {
+/// Returns the changes if there are any.
+pub(super) fn any(changes: BTreeSet<Change>) -> Option<BTreeSet<Change>> {
+    (!changes.is_empty()).then_some(changes)
+}
+
+pub(super) fn one(id: &ContainerRef) -> BTreeSet<Change> {
     BTreeSet::from([Change::Container(id.clone())])
 }
 

@@ -51,7 +51,7 @@ fn port(state: &mut State, found: PortState) -> Vec<Effect> {
 }
 
 fn running() -> State {
-    let mut state = State::new(ME, Vec::new());
+    let mut state = State::new(ME, HostInfo::default());
     listed(&mut state, vec![container(RunState::Running, 10)]);
     port(&mut state, PortState::Open);
     state
@@ -63,7 +63,7 @@ fn seen(state: &State) -> &Container {
 
 #[test]
 fn nobody_sees_a_world_before_its_host_is_listed() {
-    let mut state = State::new(ME, Vec::new());
+    let mut state = State::new(ME, HostInfo::default());
     assert_eq!(inspected(&mut state, container(RunState::Running, 10)), BTreeSet::new());
     assert!(state.world().is_none());
     assert_eq!(listed(&mut state, Vec::new()), BTreeSet::from([Change::All]));
@@ -72,7 +72,7 @@ fn nobody_sees_a_world_before_its_host_is_listed() {
 
 #[test]
 fn an_event_is_told_even_before_the_host_is_listed() {
-    let mut state = State::new(ME, Vec::new());
+    let mut state = State::new(ME, HostInfo::default());
     let event = longshore_model::NetworkEvent {
         network: "id".to_owned(),
         name: "zoo".to_owned(),

@@ -10,6 +10,7 @@
 mod apply;
 mod changes;
 mod observation;
+mod peer;
 mod writer;
 
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use tokio::sync::watch;
 pub use apply::{Effect, State};
 pub use changes::Changes;
 use changes::Subscribers;
-pub use observation::{DockerEvent, DockerObservation, Observation};
+pub use observation::{DockerEvent, DockerObservation, Observation, PeerObservation};
 pub use writer::Writer;
 
 /// Reads World. Cheap to clone; a snapshot costs no lock.

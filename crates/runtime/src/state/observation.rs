@@ -1,9 +1,11 @@
 //! Observations of the hosts.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use longshore_model::{
-    Container, ContainerEvent, ContainerId, ContainerRef, HostId, Network, NetworkEvent, PortState,
+    Container, ContainerEvent, ContainerId, ContainerRef, Host, HostId, HostInfo, Network, NetworkEvent,
+    PortState,
 };
 
 /// Anything that may change World.
@@ -11,6 +13,10 @@ use longshore_model::{
 pub enum Observation {
     /// An observation from a host's Docker Engine.
     Docker(HostId, DockerObservation),
+    /// What this agent knows of its own host.
+    Own(Arc<HostInfo>),
+    /// A fact about another host, from that host. It is ignored if it is about this agent's own.
+    Peer(HostId, PeerObservation),
     /// The result of a port check.
     Port {
         /// The port's container.
@@ -54,6 +60,23 @@ pub enum DockerObservation {
     Networks(Vec<(String, Network)>),
     /// The engine cannot be reached, and why. Known containers stay as they are.
     Away(String),
+}
+
+/// A fact about another host. All but the first are ignored until the host was listed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PeerObservation {
+    /// Everything: it replaces what was known of the host.
+    Listed(Host),
+    /// Everything but its containers and networks.
+    Info(Arc<HostInfo>),
+    /// All its networks, by id.
+    Networks(Vec<(String, Network)>),
+    /// One of its containers, as it is now.
+    Container(Arc<Container>),
+    /// A container is gone.
+    Gone(ContainerId),
+    /// The host is dead or has left, with all that it had.
+    Dropped,
 }
 
 /// A Docker event, for consumers that need every one.

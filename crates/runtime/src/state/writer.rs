@@ -58,7 +58,9 @@ impl Writer {
                 let Some(world) = self.state.world() else { return };
                 metrics::gauge!("longshore_containers").set(world.own().containers.size() as f64);
                 self.reader.world.store(Some(Arc::new(world.clone())));
-                self.reader.subscribers.tell(&changes);
+                if !changes.is_empty() {
+                    self.reader.subscribers.tell(&changes);
+                }
             }
             Effect::Repaired(container) => {
                 metrics::counter!("longshore_resync_repairs_total").increment(1);

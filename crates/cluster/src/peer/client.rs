@@ -1,0 +1,134 @@
+//! Asks peers.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use http::{Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use longshore_model::HostId;
+use longshore_runtime::state::PeerObservation;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::lines::{Lines, TooLong};
+use super::{Body, FACTS, HANDSHAKE_LIMIT, MAX_HEADERS, SILENCE_LIMIT, empty};
+use crate::facts::{Broken, Replica};
+use crate::identity::{Identity, PeerProtocol};
+
+/// How long a peer may take to accept a connection.
+const CONNECT_LIMIT: Duration = Duration::from_secs(3);
+
+/// Why a peer's facts are not followed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FollowError {
+    #[error("cannot connect to {0}")]
+    Connect(SocketAddr, #[source] io::Error),
+    #[error("{0} did not answer in time")]
+    Silent(SocketAddr),
+    #[error("the connection broke")]
+    Http(#[from] hyper::Error),
+    #[error("the request cannot be written")]
+    Request(#[from] http::Error),
+    #[error("the peer answered {0}")]
+    Refused(StatusCode),
+    #[error(transparent)]
+    Broken(#[from] Broken),
+    #[error(transparent)]
+    TooLong(#[from] TooLong),
+    #[error("the peer ended the stream")]
+    Ended,
+    #[error("a key was removed from the cluster")]
+    KeyRemoved,
+}
+
+/// A connection to a peer, for calls. It does not notice a peer that falls silent: each call needs a deadline.
+#[derive(Debug)]
+pub struct PeerClient {
+    sender: http2::SendRequest<Body>,
+    _connection: AbortOnDropHandle<()>,
+}
+
+impl PeerClient {
+    /// Calls the peer. The future may be dropped at any await, which cancels the call.
+    ///
+    /// # Errors
+    /// The connection broke.
+    pub async fn call(&self, call: Request<Body>) -> Result<Response<Incoming>, hyper::Error> {
+        // A clone shares the connection.
+        let mut sender = self.sender.clone();
+        sender.ready().await?;
+        sender.send_request(call).await
+    }
+}
+
+/// Connects to a peer.
+///
+/// # Errors
+/// It is not this peer that answers, it does not accept this host, or it does neither in time.
+pub async fn connect(identity: &Identity, peer: HostId, address: SocketAddr) -> io::Result<PeerClient> {
+    let stream = timeout(CONNECT_LIMIT, TcpStream::connect(address)).await??;
+    stream.set_nodelay(true)?;
+    let secured = timeout(HANDSHAKE_LIMIT, identity.connect(stream, peer, PeerProtocol::Http2)).await??;
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder.timer(TokioTimer::new()).max_header_list_size(MAX_HEADERS);
+    let handshake = builder.handshake(TokioIo::new(secured.stream));
+    let (sender, connection) = timeout(HANDSHAKE_LIMIT, handshake).await?.map_err(io::Error::other)?;
+    let run = async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "a connection to a peer broke");
+        }
+    };
+    Ok(PeerClient { sender, _connection: AbortOnDropHandle::new(tokio::spawn(run)) })
+}
+
+/// Follows a peer's facts until the stream breaks.
+pub(super) async fn follow_stream(
+    identity: &Identity,
+    address: SocketAddr,
+    peer: HostId,
+    replica: &mut Replica,
+    mut on_line: impl FnMut(Option<PeerObservation>),
+) -> Result<Infallible, FollowError> {
+    let mut removals = identity.removals();
+    tokio::select! {
+        ended = stream(identity, address, peer, replica, &mut on_line) => ended,
+        () = removals.removed() => Err(FollowError::KeyRemoved),
+    }
+}
+
+async fn stream(
+    identity: &Identity,
+    address: SocketAddr,
+    peer: HostId,
+    replica: &mut Replica,
+    on_line: &mut impl FnMut(Option<PeerObservation>),
+) -> Result<Infallible, FollowError> {
+    let client =
+        connect(identity, peer, address).await.map_err(|error| FollowError::Connect(address, error))?;
+    let uri = match replica.open() {
+        Some(known) => format!("https://{peer}{FACTS}?epoch={}&after={}", known.epoch, known.revision),
+        None => format!("https://{peer}{FACTS}"),
+    };
+    let silent = |_| FollowError::Silent(address);
+    let response = client.call(Request::get(uri).body(empty())?);
+    let response = timeout(SILENCE_LIMIT, response).await.map_err(silent)??;
+    if response.status() != StatusCode::OK {
+        return Err(FollowError::Refused(response.status()));
+    }
+    let (mut body, mut lines) = (response.into_body(), Lines::default());
+    loop {
+        let frame = timeout(SILENCE_LIMIT, body.frame()).await.map_err(silent)?;
+        let Some(frame) = frame else { return Err(FollowError::Ended) };
+        let Ok(bytes) = frame?.into_data() else { continue };
+        lines.take(&bytes, |line| {
+            on_line(replica.take(line)?);
+            Ok::<_, FollowError>(())
+        })?;
+    }
+}

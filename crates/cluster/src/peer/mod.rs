@@ -1,0 +1,72 @@
+//! Hosts ask each other: HTTP/2 over the connections of [`crate::identity`].
+//!
+//! `GET /peer/facts` streams a host's facts, as lines of JSON: with `?epoch=E&after=R`, what changed after revision R of
+//! run E. All other calls, and connections to containers, are passed on to a [`PeerHandler`].
+
+mod client;
+mod follow;
+mod lines;
+mod server;
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Empty};
+
+pub use client::{PeerClient, connect};
+pub use follow::{LinkState, Links, Member, Members, follow};
+pub use server::{PeerHandler, serve};
+
+/// The port on which a host listens to its peers, if it is not told another.
+pub const PORT: u16 = 7052;
+
+/// The path of the facts.
+const FACTS: &str = "/peer/facts";
+
+/// How often a host says that nothing changed.
+const BEAT: Duration = Duration::from_secs(5);
+
+/// A stream that says nothing for this long is broken.
+const SILENCE_LIMIT: Duration = Duration::from_secs(15);
+
+/// How long a connection may take to become secure.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
+
+/// The longest head of a call or a reply, in bytes.
+const MAX_HEADERS: u32 = 16 << 10;
+
+/// The body of a call to a peer or of a reply to one.
+pub type Body = UnsyncBoxBody<Bytes, BodyError>;
+
+/// A body ended early.
+#[derive(Debug)]
+pub struct BodyError(Box<dyn std::error::Error + Send + Sync>);
+
+impl BodyError {
+    /// Wraps what ended it.
+    pub fn new(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self(source.into())
+    }
+}
+
+impl fmt::Display for BodyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the body ended early")
+    }
+}
+
+impl std::error::Error for BodyError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&*self.0)
+    }
+}
+
+/// Returns a body without content.
+fn empty() -> Body {
+    Empty::new().map_err(|never| match never {}).boxed_unsync()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,66 @@
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use longshore_model::{Capacity, HostInfo, Load};
+use serde::{Deserialize, Serialize};
+
+/// A host without its containers and networks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostRow {
+    name: String,
+    #[serde(default)]
+    addresses: Vec<IpAddr>,
+    #[serde(default)]
+    epoch: u64,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    #[serde(default)]
+    cpus: u32,
+    #[serde(default)]
+    memory: u64,
+    #[serde(default)]
+    load: LoadRow,
+    #[serde(default)]
+    docker_version: String,
+    #[serde(default)]
+    version: String,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct LoadRow {
+    #[serde(default)]
+    millicpus: u32,
+    #[serde(default)]
+    memory: u64,
+}
+
+impl From<&HostInfo> for HostRow {
+    fn from(info: &HostInfo) -> Self {
+        Self {
+            name: info.name.clone(),
+            addresses: info.addresses.clone(),
+            epoch: info.epoch,
+            labels: info.labels.clone(),
+            cpus: info.capacity.cpus,
+            memory: info.capacity.memory,
+            load: LoadRow { millicpus: info.load.millicpus, memory: info.load.memory },
+            docker_version: info.docker_version.clone(),
+            version: info.version.clone(),
+        }
+    }
+}
+
+impl From<HostRow> for HostInfo {
+    fn from(row: HostRow) -> Self {
+        Self {
+            name: row.name,
+            addresses: row.addresses,
+            epoch: row.epoch,
+            labels: row.labels,
+            capacity: Capacity { cpus: row.cpus, memory: row.memory },
+            load: Load { millicpus: row.load.millicpus, memory: row.load.memory },
+            docker_version: row.docker_version,
+            version: row.version,
+        }
+    }
+}
