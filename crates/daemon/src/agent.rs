@@ -167,7 +167,7 @@ impl Agent {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ..HostInfo::default()
         };
-        let (writer, world, docker) = Writer::new(State::new(host, own), told);
+        let (writer, world, docker) = Writer::new(State::new(host, own.clone()), told);
         let feed = Feed::new();
         let container_events = writer.events().subscribe();
         let traffic = engine.traffic();
@@ -190,7 +190,7 @@ impl Agent {
             unsettled: signal::Sender::default(),
         };
         let client = DockerClient::new(settings.docker.clone());
-        let (own, observe_own) = own_host::observe(client.clone(), docker.clone());
+        let (own, observe_own) = own_host::observe(own, client.clone(), docker.clone(), observations.clone());
         let caller = Caller::new(host, Arc::new(client.clone()), None);
         let (services, seen) = Services::start(
             &settings,

@@ -1,10 +1,12 @@
 //! What this host has to offer, and how much of it is in use.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_docker::DockerClient;
-use longshore_runtime::state::DockerState;
-use tokio::sync::watch;
+use longshore_model::{Capacity, HostInfo, Load};
+use longshore_runtime::state::{DockerState, Observation};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 /// How long Docker may take to describe itself.
@@ -12,41 +14,16 @@ const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often the load is measured.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// What a host has to offer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Capacity {
-    pub(crate) cpus: u32,
-    /// In bytes.
-    pub(crate) memory: u64,
-}
-
-/// How much of it is in use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Load {
-    /// In thousandths of one CPU.
-    pub(crate) millicpus: u32,
-    /// In bytes.
-    pub(crate) memory: u64,
-}
-
-/// This host, beside its containers.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct OwnHost {
-    /// Docker's version, once known.
-    pub(crate) docker_version: Option<String>,
-    /// Known once Docker has answered.
-    pub(crate) capacity: Option<Capacity>,
-    /// Unknown where Docker is on another machine.
-    pub(crate) load: Option<Load>,
-}
-
-/// Asks Docker for its version and capacity whenever it starts to respond, as it may have been upgraded, and measures
-/// the load. Returns the receiver of what is known.
+/// Asks Docker for its version and capacity whenever it starts to respond, as it may have been upgraded, measures the
+/// load, and passes on what changes. Returns the receiver of all that is known, beginning with `own`.
 pub(crate) fn observe(
+    own: HostInfo,
     docker: DockerClient,
     state: DockerState,
-) -> (watch::Receiver<OwnHost>, impl Future<Output = ()>) {
-    let (known, host) = watch::channel(OwnHost::default());
+    observations: mpsc::UnboundedSender<Observation>,
+) -> (watch::Receiver<HostInfo>, impl Future<Output = ()>) {
+    let (known, host) = watch::channel(own);
+    let mut changes = host.clone();
     let is_here = docker.settings().remote().is_none();
     let observe = async move {
         let measured = async {
@@ -54,26 +31,33 @@ pub(crate) fn observe(
                 measure(&known).await;
             }
         };
-        tokio::join!(describe(&docker, state, &known), measured);
+        let told = async {
+            while changes.changed().await.is_ok() {
+                let own = changes.borrow_and_update().clone();
+                // The receiver ends with the agent.
+                let _ = observations.send(Observation::Own(Arc::new(own)));
+            }
+        };
+        tokio::join!(describe(&docker, state, &known), measured, told);
     };
     (host, observe)
 }
 
-async fn describe(docker: &DockerClient, mut state: DockerState, known: &watch::Sender<OwnHost>) {
+async fn describe(docker: &DockerClient, mut state: DockerState, known: &watch::Sender<HostInfo>) {
     while state.changed().await.is_ok() {
         if state.borrow_and_update().is_some() {
             continue;
         }
         if let Ok(Some(engine)) = timeout(DESCRIBE_TIMEOUT, docker.describe()).await {
             known.send_modify(|host| {
-                host.docker_version = Some(engine.version);
-                host.capacity = Some(Capacity { cpus: engine.cpus, memory: engine.memory });
+                host.docker_version = engine.version;
+                host.capacity = Capacity { cpus: engine.cpus, memory: engine.memory };
             });
         }
     }
 }
 
-async fn measure(known: &watch::Sender<OwnHost>) {
+async fn measure(known: &watch::Sender<HostInfo>) {
     let mut last = None;
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -84,7 +68,7 @@ async fn measure(known: &watch::Sender<OwnHost>) {
         let now = cpu_times(&read("/proc/stat"));
         let used = last.zip(now).and_then(|(last, now)| millicpus(last, now));
         let load = used.zip(used_memory(&read("/proc/meminfo")));
-        let load = load.map(|(millicpus, memory)| Load { millicpus, memory });
+        let load = load.map(|(millicpus, memory)| Load { millicpus, memory }).unwrap_or_default();
         known.send_if_modified(|host| std::mem::replace(&mut host.load, load) != load);
         last = now;
     }

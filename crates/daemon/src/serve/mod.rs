@@ -48,11 +48,10 @@ pub(crate) use self::status::{About, Started};
 use crate::act::Traffic;
 use crate::calls::Caller;
 use crate::dockermod::DockerMod;
-use crate::own_host::OwnHost;
 use crate::reconcile::Routes;
 use longshore_delivery::Command;
 use longshore_dns::Zones;
-use longshore_model::HandlerSet;
+use longshore_model::{HandlerSet, HostInfo};
 use longshore_runtime::state::{DockerState, Reader};
 use longshore_runtime::{Problems, StatusBoard};
 
@@ -69,7 +68,7 @@ pub(crate) struct Api {
     pub(crate) deliveries: mpsc::UnboundedSender<Command>,
     pub(crate) docker: DockerState,
     /// This host, beside its containers.
-    pub(crate) own: watch::Receiver<OwnHost>,
+    pub(crate) own: watch::Receiver<HostInfo>,
     /// Calls this host and others.
     pub(crate) caller: Caller,
     /// A permit for each command inside a container.

@@ -237,15 +237,12 @@ async fn a_log_is_shown_with_its_errors_apart_and_followed_as_it_grows() -> Test
 
 #[tokio::test]
 async fn a_long_log_passes_through_without_being_gathered() -> TestResult {
-    const BYTES: usize = 128 << 20;
+    const BYTES: usize = 48 << 20;
     let lab = Lab::up(1).await?;
     let host = lab.host(0);
     let agent = Agent::on(host).start().await?;
-    let web = host
-        .run(shell(&format!(
-            "busybox yes 0123456789012345678901234567890123456789 | busybox head -c {BYTES}"
-        )))
-        .await?;
+    let web =
+        host.run(shell(&format!("busybox yes $(busybox seq -s , 1000) | busybox head -c {BYTES}"))).await?;
     known(&agent, &web, "exited").await;
     let peak = || {
         let status = std::fs::read_to_string(format!("/proc/{}/status", agent.pid()?)).ok()?;
