@@ -7,4 +7,8 @@
 
 pub mod facts;
 pub mod identity;
+pub mod members;
 pub mod peer;
+pub mod seal;
+pub mod secret;
+pub mod service;

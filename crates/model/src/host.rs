@@ -22,6 +22,11 @@ impl HostId {
     pub const fn from_u128(bits: u128) -> Self {
         Self(Uuid::from_u128(bits))
     }
+
+    /// Returns the bits of the UUID.
+    pub const fn as_u128(self) -> u128 {
+        self.0.as_u128()
+    }
 }
 
 impl fmt::Display for HostId {

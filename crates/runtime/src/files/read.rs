@@ -13,6 +13,8 @@ pub enum Guard {
     Writers,
     /// It is a secret: only its owner and root may have any access.
     Readers,
+    /// It is the agent's own secret: like `Readers`, and its owner is the agent's user or root.
+    Strangers,
 }
 
 /// Why a file was not read. No message contains any of its contents.
@@ -30,6 +32,14 @@ pub enum ReadError {
     /// Its mode gives others than its owner access.
     #[error("others can read it (mode {0:o}): chmod 600")]
     Readable(u32),
+    /// Its owner is neither the agent's user nor root.
+    #[error("it belongs to user {owner}, who can read and change it: chown {user}")]
+    Foreign {
+        /// The owner's user id.
+        owner: u32,
+        /// The agent's user id.
+        user: u32,
+    },
     /// It has more bytes than this.
     #[error("longer than {0} bytes")]
     Length(u64),
@@ -59,7 +69,15 @@ pub fn read(path: &Path, longest: u64, guard: Guard) -> Result<String, ReadError
     }
     match guard {
         Guard::Writers if about.mode() & 0o002 != 0 => return Err(ReadError::Writable),
-        Guard::Readers if about.mode() & 0o077 != 0 => return Err(ReadError::Readable(about.mode() & 0o777)),
+        Guard::Readers | Guard::Strangers if about.mode() & 0o077 != 0 => {
+            return Err(ReadError::Readable(about.mode() & 0o777));
+        }
+        Guard::Strangers => {
+            let (owner, user) = (about.uid(), rustix::process::geteuid().as_raw());
+            if owner != user && owner != 0 {
+                return Err(ReadError::Foreign { owner, user });
+            }
+        }
         Guard::Writers | Guard::Readers => {}
     }
     let mut bytes = Vec::new();
@@ -128,7 +146,26 @@ mod tests {
         assert_eq!(refused(&path, Guard::Readers), "others can read it (mode 664): chmod 600");
         mode(0o666);
         assert!(refused(&path, Guard::Writers).starts_with("anyone can write to it"));
+        assert_eq!(refused(&path, Guard::Strangers), "others can read it (mode 666): chmod 600");
         mode(0o600);
-        assert_eq!(read(&path, 10, Guard::Readers).unwrap(), "text");
+        for guard in [Guard::Readers, Guard::Strangers] {
+            assert_eq!(read(&path, 10, guard).unwrap(), "text");
+        }
+    }
+
+    #[test]
+    fn the_agents_own_secret_is_not_another_users() {
+        let user = rustix::process::geteuid().as_raw();
+        if user != 0 {
+            // Only root can give a file away.
+            return;
+        }
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::os::unix::fs::chown(file.path(), Some(4321), None).unwrap();
+        assert_eq!(
+            refused(file.path(), Guard::Strangers),
+            "it belongs to user 4321, who can read and change it: chown 0"
+        );
+        assert_eq!(read(file.path(), 10, Guard::Readers).unwrap(), "");
     }
 }

@@ -1,0 +1,152 @@
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use longshore_model::{DomainName, TextError};
+use tokio::sync::watch;
+
+use super::thread::Control;
+use crate::members::{Command, Roster};
+
+/// The port of the cluster, for datagrams and for connections.
+pub const DEFAULT_PORT: u16 = 7052;
+
+/// How often names are resolved while this host is alone, and otherwise.
+const ALONE: Duration = Duration::from_secs(2);
+const TOGETHER: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A host to join the cluster through: a name or an address, and a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JoinAddress {
+    host: JoinHost,
+    port: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum JoinHost {
+    Name(DomainName),
+    Ip(IpAddr),
+}
+
+/// Why a text is not an address to join through.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JoinAddressError {
+    /// The part before the port is neither a name nor an address.
+    #[error("invalid host: expected HOST or HOST:PORT, and an IPv6 address with a port as [ADDRESS]:PORT")]
+    Host(#[source] TextError),
+    /// The port is not a number from 1 to 65535.
+    #[error("invalid port {0:?}: expected 1–65535")]
+    Port(String),
+}
+
+impl FromStr for JoinAddress {
+    type Err = JoinAddressError;
+
+    fn from_str(text: &str) -> Result<Self, JoinAddressError> {
+        let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+        if let Ok(ip) = bare.parse::<IpAddr>() {
+            return Ok(Self { host: JoinHost::Ip(ip), port: DEFAULT_PORT });
+        }
+        let (host, port) = match text.rsplit_once(':') {
+            Some((host, port)) => {
+                let number = port.parse().ok().filter(|number| *number != 0);
+                (host, number.ok_or_else(|| JoinAddressError::Port(port.to_owned()))?)
+            }
+            None => (text, DEFAULT_PORT),
+        };
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let host = match bare.parse() {
+            Ok(ip) => JoinHost::Ip(ip),
+            Err(_) => JoinHost::Name(host.parse().map_err(JoinAddressError::Host)?),
+        };
+        Ok(Self { host, port })
+    }
+}
+
+impl fmt::Display for JoinAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.host {
+            JoinHost::Name(name) => write!(f, "{}:{}", name.as_str(), self.port),
+            JoinHost::Ip(ip) => SocketAddr::new(*ip, self.port).fmt(f),
+        }
+    }
+}
+
+impl JoinAddress {
+    async fn resolve(&self) -> Vec<SocketAddr> {
+        let name = match &self.host {
+            JoinHost::Ip(ip) => return vec![SocketAddr::new(*ip, self.port)],
+            JoinHost::Name(name) => name,
+        };
+        let lookup = tokio::net::lookup_host((name.as_str(), self.port));
+        match tokio::time::timeout(TIMEOUT, lookup).await {
+            Ok(Ok(addresses)) => addresses.collect(),
+            Ok(Err(error)) => {
+                tracing::debug!(%self, %error, "cannot resolve a host to join through; retrying");
+                Vec::new()
+            }
+            Err(_) => Vec::new(),
+        }
+    }
+}
+
+/// Resolves the addresses to join through for as long as the membership runs.
+pub(super) async fn keep(join: Vec<JoinAddress>, control: Control, roster: watch::Receiver<Arc<Roster>>) {
+    let has_names = join.iter().any(|address| matches!(address.host, JoinHost::Name(_)));
+    let mut told = BTreeSet::new();
+    loop {
+        let mut addresses = BTreeSet::new();
+        for address in &join {
+            addresses.extend(address.resolve().await);
+        }
+        // A name that cannot be resolved for a moment takes nothing away.
+        if !addresses.is_empty() && addresses != told {
+            control.command(Command::Join(addresses.iter().copied().collect()));
+            told = addresses;
+        }
+        if !has_names {
+            return;
+        }
+        let is_alone = roster.borrow().alive_peers().next().is_none();
+        tokio::time::sleep(if is_alone { ALONE } else { TOGETHER }).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_a_name_or_an_ip_with_or_without_a_port() {
+        let shown = |text: &str| text.parse::<JoinAddress>().unwrap().to_string();
+        assert_eq!(shown("node-1"), "node-1:7052");
+        assert_eq!(shown("Node-1.example.:99"), "node-1.example:99");
+        assert_eq!(shown("192.0.2.1"), "192.0.2.1:7052");
+        assert_eq!(shown("192.0.2.1:99"), "192.0.2.1:99");
+        assert_eq!(shown("2001:db8::1"), "[2001:db8::1]:7052");
+        assert_eq!(shown("[2001:db8::1]"), "[2001:db8::1]:7052");
+        assert_eq!(shown("[2001:db8::1]:99"), "[2001:db8::1]:99");
+    }
+
+    #[test]
+    fn a_wrong_address_says_what_is_expected() {
+        let error = |text: &str| text.parse::<JoinAddress>().unwrap_err();
+        assert_eq!(error("node:0"), JoinAddressError::Port("0".into()));
+        assert_eq!(error("node:http"), JoinAddressError::Port("http".into()));
+        for text in ["", ":7052", "a b", "http://node:7052", "[node]:7052"] {
+            assert!(matches!(error(text), JoinAddressError::Host(_)), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_stands_for_all_its_addresses_and_an_unknown_one_for_none() {
+        let local: JoinAddress = "localhost:7".parse().unwrap();
+        assert!(local.resolve().await.contains(&"127.0.0.1:7".parse().unwrap()));
+        let unknown: JoinAddress = "no-such-host.invalid".parse().unwrap();
+        assert!(unknown.resolve().await.is_empty());
+    }
+}
