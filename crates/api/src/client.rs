@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::client_error::{ClientError, plain};
+use crate::container_filter::ContainerFilter;
 use crate::events::Events;
 use crate::{
     Affected, Container, Explanation, FailedDelivery, Failure, Follower, Handler, HandlerTest,
@@ -20,7 +21,7 @@ use crate::{
 };
 
 /// How long an answer may take.
-const TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the test of a handler may take, as it waits for the handler.
 const TEST_TIMEOUT: Duration = Duration::from_secs(600);
 /// The largest answer that is read, far above that of the largest host.
@@ -66,22 +67,36 @@ impl Client {
     /// # Errors
     /// As [`Client::containers`].
     pub async fn events(&self, after: Option<&str>) -> Result<Events, ClientError> {
-        let begun = self.send(Method::GET, "/v1/events", Bytes::new(), after);
-        let response = tokio::time::timeout(TIMEOUT, begun).await.map_err(|_| self.timed_out(TIMEOUT))??;
+        let headers = Vec::from_iter(after.map(|after| ("last-event-id", after)));
+        let body = self.open(Method::GET, "/v1/events", Bytes::new(), &headers, TIMEOUT).await?;
+        Ok(Events::new(self.address.clone(), body))
+    }
+
+    /// Returns an answer that has begun within `limit`.
+    pub(crate) async fn open(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        headers: &[(&'static str, &str)],
+        limit: Duration,
+    ) -> Result<Incoming, ClientError> {
+        let begun = self.send(method, path, body, headers);
+        let response = tokio::time::timeout(limit, begun).await.map_err(|_| self.timed_out(limit))??;
         let status = response.status();
         if status.is_success() {
-            return Ok(Events::new(self.address.clone(), response.into_body()));
+            return Ok(response.into_body());
         }
         let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
         Err(self.refused(status, &body.map(|body| body.to_bytes()).unwrap_or_default()))
     }
 
-    /// Returns all containers of the agent's host.
+    /// Returns the containers of all hosts that match.
     ///
     /// # Errors
     /// Every variant but those of [`Client::new`]; the same holds for the other calls.
-    pub async fn containers(&self) -> Result<Vec<Container>, ClientError> {
-        self.get("/v1/containers").await
+    pub async fn containers(&self, wanted: &ContainerFilter) -> Result<Vec<Container>, ClientError> {
+        self.get(&wanted.query().after("/v1/containers")).await
     }
 
     /// Returns the agent's status.
@@ -183,7 +198,7 @@ impl Client {
         self.post(&format!("/v1/handlers/{name}/test"), test, TEST_TIMEOUT).await
     }
 
-    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         self.call(Method::GET, path, Bytes::new(), TIMEOUT).await
     }
 
@@ -198,7 +213,7 @@ impl Client {
         self.call(Method::POST, path, body.into(), limit).await
     }
 
-    async fn call<T: DeserializeOwned>(
+    pub(crate) async fn call<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
@@ -214,11 +229,16 @@ impl Client {
         serde_json::from_slice(&body).map_err(|source| ClientError::Answer { address, source })
     }
 
-    fn timed_out(&self, limit: Duration) -> ClientError {
+    /// Returns the header that has the token, if there is one.
+    pub(crate) fn authorization(&self) -> Option<HeaderValue> {
+        HeaderValue::try_from(format!("Bearer {}", self.token.as_ref()?)).ok()
+    }
+
+    pub(crate) fn timed_out(&self, limit: Duration) -> ClientError {
         ClientError::Timeout { address: self.address.clone(), seconds: limit.as_secs() }
     }
 
-    fn refused(&self, status: StatusCode, body: &[u8]) -> ClientError {
+    pub(crate) fn refused(&self, status: StatusCode, body: &[u8]) -> ClientError {
         let address = self.address.clone();
         if status == StatusCode::UNAUTHORIZED {
             return ClientError::Unauthorized { address, sent: self.token.is_some() };
@@ -234,7 +254,7 @@ impl Client {
         path: &str,
         body: Bytes,
     ) -> Result<(StatusCode, Bytes), ClientError> {
-        let response = self.send(method, path, body, None).await?;
+        let response = self.send(method, path, body, &[]).await?;
         let status = response.status();
         let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
         let body =
@@ -247,7 +267,7 @@ impl Client {
         method: Method,
         path: &str,
         body: Bytes,
-        after: Option<&str>,
+        headers: &[(&'static str, &str)],
     ) -> Result<Response<Incoming>, ClientError> {
         let address = || self.address.clone();
         let uri = format!("http://{}{path}", self.address).parse::<Uri>();
@@ -259,12 +279,10 @@ impl Client {
         }
         *request.method_mut() = method;
         *request.uri_mut() = uri;
-        if let Some(token) = &self.token {
-            let value = HeaderValue::try_from(format!("Bearer {token}"));
-            request.headers_mut().extend(value.ok().map(|value| (header::AUTHORIZATION, value)));
-        }
-        if let Some(after) = after.and_then(|after| HeaderValue::try_from(after).ok()) {
-            request.headers_mut().insert("last-event-id", after);
+        request.headers_mut().extend(self.authorization().map(|value| (header::AUTHORIZATION, value)));
+        for (name, value) in headers {
+            let value = HeaderValue::try_from(*value).ok();
+            request.headers_mut().extend(value.map(|value| (HeaderName::from_static(name), value)));
         }
         let response = self.http.request(request).await;
         response.map_err(|error| ClientError::Unreachable { address: address(), cause: plain(&error) })

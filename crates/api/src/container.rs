@@ -4,13 +4,15 @@ use longshore_model as model;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// One container of the agent's host.
+/// One container of any host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Container {
     /// Docker's id, whole.
     pub id: String,
     /// Docker's name.
     pub name: String,
+    /// The name of its host.
+    pub host: String,
     /// The image as it was named when the container was created.
     pub image: String,
     /// `created`, `running`, `paused`, `restarting`, `exited`, `removing` or `dead`.
@@ -25,6 +27,14 @@ pub struct Container {
     pub published: Vec<PublishedPort>,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
+    /// When it was created, as RFC 3339 in UTC.
+    #[schema(format = DateTime)]
+    pub created_at: String,
+    /// When it was last started, as RFC 3339 in UTC; absent if never.
+    #[schema(format = DateTime)]
+    pub started_at: Option<String>,
+    /// The exit code of its last run; absent while it runs, and before its first run.
+    pub exit_code: Option<i64>,
 }
 
 /// A port that a host publishes.
@@ -40,14 +50,16 @@ pub struct PublishedPort {
     pub host_port: u16,
 }
 
-impl From<&model::Container> for Container {
-    fn from(container: &model::Container) -> Self {
+impl Container {
+    /// Describes a container of the host with this name.
+    pub fn of(host: &str, container: &model::Container) -> Self {
         let address = |endpoint: &model::Endpoint| {
             endpoint.ipv4.or(endpoint.ipv6).map(|ip| ip.to_string()).unwrap_or_default()
         };
         Self {
             id: container.id.as_str().to_owned(),
             name: container.name.clone(),
+            host: host.to_owned(),
             image: container.image.clone(),
             state: container.state.to_string(),
             health: container.health.to_string(),
@@ -55,8 +67,16 @@ impl From<&model::Container> for Container {
             networks: container.networks.iter().map(|(name, e)| (name.clone(), address(e))).collect(),
             published: container.published.iter().map(PublishedPort::from).collect(),
             labels: container.labels.clone(),
+            created_at: time(container.created),
+            started_at: (container.started != 0).then(|| time(container.started)),
+            exit_code: container.exit_code,
         }
     }
+}
+
+/// Writes a time in nanoseconds since 1970.
+fn time(at: i64) -> String {
+    jiff::Timestamp::from_nanosecond(at.into()).unwrap_or_default().to_string()
 }
 
 impl From<&model::Published> for PublishedPort {

@@ -5,30 +5,43 @@
 //!
 //! Deliberately absent: the handlers (the agent serves them) and every decision.
 
+mod call;
 mod client;
 mod client_error;
 mod container;
+mod container_client;
+mod container_filter;
 mod event;
 mod events;
+mod exec;
 mod explanation;
 mod failure;
 mod follower;
 mod handler;
+mod host;
 mod name;
 mod problem;
 mod route;
 mod status;
 mod target;
 
+pub use call::{
+    ContainerChange, ContainerCreated, ContainerDetails, ExecResult, ExecSize, HostImages, PullRequest,
+    PullUpdate, exec_channel,
+};
 pub use client::Client;
 pub use client_error::ClientError;
 pub use container::{Container, PublishedPort};
+pub use container_client::{ContainerOrder, Logs, Pieces, Written};
+pub use container_filter::ContainerFilter;
 pub use event::{ContainerEvent, Event, RouteEvent};
 pub use events::Events;
+pub use exec::{Command, ExecOutput, ExecReader, ExecSession, ExecWriter};
 pub use explanation::{Candidate, Explanation, Verdict};
 pub use failure::Failure;
 pub use follower::{CurrentPass, Follower, LastPass, NextPass, PassCause, PassReached};
 pub use handler::{Affected, FailedDelivery, Handler, HandlerCall, HandlerTest, HandlerTestReport};
+pub use host::{Host, HostCapacity, HostLoad};
 pub use name::{Name, NamedContainer};
 pub use problem::Problem;
 pub use route::{Route, Upstream, Waiting};

@@ -9,7 +9,7 @@ use longshore_docker::{DockerAddress, DockerClient, Watched, watch};
 use longshore_model::{ContainerId, ContainerRef, HostId, HostInfo, Problem, RouteTable, Subject, Transport};
 use longshore_plan::{BalancerLocation, Readiness, RoutePlan, RouteSettings};
 use longshore_runtime::state::{DockerState, State, Writer};
-use longshore_runtime::{FollowerContext, OwnThread, Problems, Source, StatusBoard};
+use longshore_runtime::{FollowerContext, OwnThread, Problems, Source, StatusBoard, local_addr};
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc, watch as signal};
 use tokio::time::Instant;
@@ -17,11 +17,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::act::{Engine, EngineError};
+use crate::calls::Caller;
 use crate::config::{DockerSettings, EngineSettings, ReloadableSettings, Settings};
 use crate::data_dir::{self, DataDirError};
 use crate::dry_run::{DryRun, Plans};
 use crate::identity::{IdentityError, Keeping, host_id};
 use crate::metrics;
+use crate::own_host;
 use crate::reconcile::{Checks, RouteFeeds, RouteFollower, Routes};
 use crate::serve::{self, About, Api, Feed, Started};
 use crate::services::{Services, Wiring};
@@ -155,19 +157,21 @@ impl Agent {
         let (tried_set, tried) = signal::channel(false);
         let (observations, observed) = mpsc::unbounded_channel();
         let (told, told_feed) = mpsc::unbounded_channel();
+        let address = addresses.first().copied().or_else(|| local_addr::addresses().next());
         let own = HostInfo {
             name: settings.node.clone(),
             addresses,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ..HostInfo::default()
         };
-        let (writer, world, docker) = Writer::new(State::new(host, own), told);
+        let (writer, world, docker) = Writer::new(State::new(host, own.clone()), told);
         let feed = Feed::new();
         let container_events = writer.events().subscribe();
         let traffic = engine.traffic();
         let about = About {
             node: settings.node.clone(),
             host,
+            address,
             docker: settings.docker.address.to_string(),
             engine: engine.name(),
             dns: settings.dns.as_ref().map(|dns| dns.listen.to_string()),
@@ -183,7 +187,8 @@ impl Agent {
             unsettled: signal::Sender::default(),
         };
         let client = DockerClient::new(settings.docker.clone());
-        let (docker_version, ask_version) = serve::docker_version(client.clone(), docker.clone());
+        let (own, observe_own) = own_host::observe(own, client.clone(), docker.clone(), observations.clone());
+        let caller = Caller::new(host, Arc::new(client.clone()), None);
         let (services, seen) = Services::start(
             &settings,
             start,
@@ -224,7 +229,7 @@ impl Agent {
                 observations,
                 resume: seen.heard,
             })),
-            spawn(ask_version),
+            spawn(observe_own),
             spawn(metrics::keep_up(metrics.clone())),
             spawn(report_docker(settings.docker.address.clone(), docker.clone(), problems.clone())),
         ];
@@ -237,7 +242,9 @@ impl Agent {
             deliveries: seen.deliveries,
             feed,
             docker: docker.clone(),
-            docker_version,
+            own,
+            caller,
+            sessions: serve::sessions(),
             statuses,
             about: Arc::new(about),
             ready: ready.clone(),

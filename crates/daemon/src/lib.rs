@@ -18,10 +18,12 @@ pub mod config;
 pub mod handlers;
 
 mod agent;
+mod calls;
 mod data_dir;
 mod dry_run;
 mod identity;
 mod metrics;
+mod own_host;
 mod reconcile;
 mod relay;
 mod serve;

@@ -22,6 +22,17 @@ pub struct DockerClient {
     inspections: InspectionCache,
 }
 
+/// What an engine says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineDescription {
+    /// Its version: `29.0.1`.
+    pub version: String,
+    /// The number of its host's CPUs.
+    pub cpus: u32,
+    /// Its host's memory, in bytes.
+    pub memory: u64,
+}
+
 impl DockerClient {
     /// Creates a client that connects when first needed.
     pub fn new(settings: DockerSettings) -> Self {
@@ -38,9 +49,14 @@ impl DockerClient {
         &self.inspections
     }
 
-    /// Returns the engine's version, `29.0.1`; `None` if it does not answer.
-    pub async fn version(&self) -> Option<String> {
-        self.ready().await.ok()?.version().await.ok()?.version
+    /// Returns what the engine says of itself; `None` if it does not answer.
+    pub async fn describe(&self) -> Option<EngineDescription> {
+        let info = self.ready().await.ok()?.info().await.ok()?;
+        Some(EngineDescription {
+            version: info.server_version?,
+            cpus: u32::try_from(info.ncpu?).ok()?,
+            memory: u64::try_from(info.mem_total?).ok()?,
+        })
     }
 
     /// Returns the connection, with its API version negotiated.

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::alphabet::STANDARD;
+use base64::engine::general_purpose::URL_SAFE;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bollard::auth::DockerCredentials;
 use longshore_runtime::ProcessGroup as Group;
@@ -103,6 +104,12 @@ async fn of_file(path: &Path, registry: &str) -> Result<Option<DockerCredentials
     let Some(entry) = entry else { return Ok(None) };
     let unread = || CredentialError::Entry { path: path.to_owned(), server: server.to_owned() };
     entry.credentials(server).ok_or_else(unread)
+}
+
+/// Returns credentials as Docker's API expects them. bollard encodes them in a Base64 alphabet that Docker does not
+/// accept: a password that contains `?`, `>` or `~` would not arrive.
+pub(crate) fn encode(credentials: &DockerCredentials) -> String {
+    serde_json::to_vec(credentials).map(|json| URL_SAFE.encode(json)).unwrap_or_default()
 }
 
 fn is_hub(registry: &str) -> bool {

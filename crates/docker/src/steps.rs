@@ -3,8 +3,6 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE;
 use bollard::Docker;
 use bollard::auth::DockerCredentials;
 use bollard::errors::Error;
@@ -161,10 +159,9 @@ async fn pull(docker: &Docker, image: &str) -> Result<(), SidecarError> {
     }
 }
 
-/// Adds credentials to all requests of this connection. bollard encodes them in a Base64 alphabet that Docker does
-/// not accept: a password that contains `?`, `>` or `~` would not arrive.
+/// Adds credentials to all requests of this connection.
 fn with_login(docker: Docker, credentials: &DockerCredentials) -> Docker {
-    let written = serde_json::to_vec(credentials).map(|json| URL_SAFE.encode(json)).unwrap_or_default();
+    let written = credentials::encode(credentials);
     docker.with_request_modifier(move |mut request| {
         if let Ok(value) = written.parse() {
             request.headers_mut().insert("X-Registry-Auth", value);

@@ -1,6 +1,7 @@
 //! The `longshore` program: arguments, commands, and an exit code that means something.
 
 mod balancer;
+mod bytes;
 mod cli;
 mod config_check;
 mod config_error;
@@ -74,7 +75,9 @@ async fn execute(command: Command, arguments: &[OsString]) -> anyhow::Result<Exi
         Command::Run(_) => run::run(arguments.get(2..).unwrap_or_default()).await,
         Command::Status(query) => query::status(&query).await,
         Command::Route(command) => query::route(command).await,
+        Command::Host(command) => query::host(command).await,
         Command::Container(command) => query::container(command).await,
+        Command::Image(command) => query::image(command).await,
         Command::Handler(command) => query::handler(command).await,
         Command::Name(command) => query::name(command).await,
         Command::Problem(command) => query::problem(command).await,

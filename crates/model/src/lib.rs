@@ -7,6 +7,7 @@
 //! Deliberately absent: the formats of Docker and of peers (each crate that talks to one translates at its
 //! boundary), and HTTP responses (`longshore-api`).
 
+mod call;
 mod change;
 mod container;
 mod container_ref;
@@ -26,6 +27,10 @@ mod problem;
 mod route;
 mod world;
 
+pub use call::{
+    Call, CallError, ContainerCall, ExecRequest, Input, LogsRequest, NewContainer, Output, PullPolicy,
+    TerminalSize,
+};
 pub use change::Change;
 pub use container::{Container, ContainerId, Endpoint, Health, Published, RunState, Transport};
 pub use container_ref::ContainerRef;

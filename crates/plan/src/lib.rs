@@ -9,6 +9,7 @@
 //! Deliberately absent: clocks, randomness, tasks and IO. Time comes as a value of World, order comes from
 //! ids, and decisions are carried out elsewhere.
 
+mod address;
 mod claim;
 pub mod dns;
 mod explain;
@@ -24,6 +25,7 @@ mod records;
 mod routes;
 pub mod sidecars;
 
+pub use address::{AddressError, address};
 pub use claim::{Claim, claims};
 pub use explain::{Candidate, Explanation, Verdict, explain};
 pub use ledger::{KeyChange, Ledger, in_batches};

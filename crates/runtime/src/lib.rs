@@ -9,6 +9,7 @@
 //! (`longshore-plan`).
 
 pub mod backoff;
+mod calls;
 pub mod files;
 mod follow;
 mod inspect;
@@ -22,6 +23,7 @@ pub mod state;
 mod status;
 mod steps;
 
+pub use calls::{CallPeers, Execute, OutputStream, Reply, Session};
 pub use follow::{Follower, FollowerContext};
 pub use inspect::{Evidence, Examine, Inspect};
 pub use own_thread::OwnThread;

@@ -8,5 +8,6 @@
 //! Deliberately absent: where and when rows are stored (`longshore-delivery`) or sent (`longshore-cluster`), and
 //! user-facing formats: the plugin protocol, webhooks and the HTTP API have specifications of their own.
 
+pub mod call;
 pub mod facts;
 pub mod journal;

@@ -4,11 +4,12 @@ use std::net::IpAddr;
 
 use axum::extract::{Request, State};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use subtle::ConstantTimeEq;
 
+use super::local_user::Ends;
 use super::{Api, failure};
 
 /// Answered without a token, as they reveal nothing about the containers: an orchestrator's probes carry none,
@@ -21,6 +22,7 @@ const CHALLENGE: &str = r#"Bearer realm="longshore""#;
 const CHALLENGE_INVALID: &str = r#"Bearer realm="longshore", error="invalid_token""#;
 
 pub(super) async fn check(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let is_trusted = is_trusted(&api, &request).await;
     let headers = request.headers();
     match &api.token {
         _ if is_open(request.uri().path()) => {}
@@ -29,9 +31,16 @@ pub(super) async fn check(State(api): State<Api>, request: Request, next: Next) 
             let error = "unknown host name: use this host's IP address, or localhost";
             return failure(StatusCode::MISDIRECTED_REQUEST, error);
         }
+        None if !is_trusted => {
+            let error = "without a token, only root and the agent's own user may use Docker through the agent: start it \
+                         with --token-file";
+            return failure(StatusCode::FORBIDDEN, error);
+        }
         _ => {}
     }
-    if !request.method().is_safe() && !is_same_origin(headers) {
+    // A browser lets any page open a websocket.
+    let may_change = !request.method().is_safe() || headers.contains_key(header::UPGRADE);
+    if may_change && !is_same_origin(headers) {
         return failure(StatusCode::FORBIDDEN, "cross-site request refused");
     }
     next.run(request).await
@@ -39,6 +48,25 @@ pub(super) async fn check(State(api): State<Api>, request: Request, next: Next) 
 
 fn is_open(path: &str) -> bool {
     OPEN.contains(&path) || path.starts_with("/docs/")
+}
+
+/// Returns whether a request of this path reaches Docker: who may use Docker is as good as root.
+fn reaches_docker(method: &Method, path: &str) -> bool {
+    let is_list = path == "/v1/containers" && method.is_safe();
+    !is_list && (path.starts_with("/v1/containers") || path.starts_with("/v1/images"))
+}
+
+/// Returns whether a local process may send this request to an agent without a token.
+fn is_trusted(api: &Api, request: &Request) -> impl Future<Output = bool> + use<> {
+    let asks_docker = api.token.is_none() && reaches_docker(request.method(), request.uri().path());
+    let ends = request.extensions().get::<Ends>().copied();
+    async move {
+        match ends {
+            _ if !asks_docker => true,
+            Some(ends) => ends.are_trusted().await,
+            None => false,
+        }
+    }
 }
 
 fn unauthorized(headers: &HeaderMap) -> Response {
@@ -128,6 +156,17 @@ mod tests {
         for guarded in ["/metrics", "/v1/containers", "/docsx", "/", "/healthz/x"] {
             assert!(!is_open(guarded), "{guarded}");
         }
+    }
+
+    #[test]
+    fn all_that_docker_does_or_tells_needs_a_trusted_user() {
+        for guarded in ["/v1/containers/web", "/v1/containers/web/exec", "/v1/images", "/v1/images/pull"] {
+            assert!(reaches_docker(&Method::GET, guarded), "{guarded}");
+        }
+        for open in ["/v1/containers", "/v1/hosts", "/v1/routes", "/metrics"] {
+            assert!(!reaches_docker(&Method::GET, open), "{open}");
+        }
+        assert!(reaches_docker(&Method::POST, "/v1/containers"));
     }
 
     #[test]

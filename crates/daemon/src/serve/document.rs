@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use axum::Router;
-use longshore_api::{Event, Failure};
-use utoipa::openapi::path::{HttpMethod, Operation};
+use longshore_api::{Event, ExecResult, ExecSize, Failure};
+use utoipa::openapi::path::{HttpMethod, Operation, Parameter, ParameterIn};
 use utoipa::openapi::response::{Response, ResponseBuilder};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, RefOr, Type};
@@ -13,21 +13,24 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{
-    Api, containers, events, followers, handlers, health, names, problems, routes as routing, status,
+    Api, containers, events, exec, followers, handlers, health, hosts, images, names, orders, output,
+    problems, routes as routing, status,
 };
 
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "Longshore",
-        description = "What one agent knows of its host's containers, and what it makes of it. Every error has a JSON body, \
-                       `{\"error\": \"…\"}`, which names the cause and the next step.",
+        description = "What one agent knows of the containers of all hosts, what it makes of it, and orders to them. Every \
+                       error has a JSON body, `{\"error\": \"…\"}`, which names the cause and the next step.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
-    components(schemas(Failure, Event)),
+    components(schemas(Failure, Event, ExecResult, ExecSize)),
     security((), ("token" = [])),
     tags(
-        (name = "containers", description = "The containers of the agent's host."),
+        (name = "hosts", description = "The Docker hosts."),
+        (name = "containers", description = "The containers of all hosts."),
+        (name = "images", description = "The images of all hosts."),
         (name = "routes", description = "What the balancer carries, and why."),
         (name = "names", description = "What the agent's DNS server answers."),
         (name = "handlers", description = "Scripts, plugins and webhooks, and their deliveries."),
@@ -55,7 +58,20 @@ impl Modify for Token {
 /// Returns every route, with the document that describes them.
 pub(super) fn documented() -> (Router<Api>, utoipa::openapi::OpenApi) {
     let (router, mut document) = OpenApiRouter::with_openapi(Document::openapi())
-        .routes(routes!(containers::containers))
+        .routes(routes!(hosts::hosts))
+        .routes(routes!(containers::containers, orders::create))
+        .routes(routes!(containers::inspect, orders::remove))
+        .routes(routes!(orders::start))
+        .routes(routes!(orders::stop))
+        .routes(routes!(orders::restart))
+        .routes(routes!(orders::kill))
+        .routes(routes!(orders::pause))
+        .routes(routes!(orders::unpause))
+        .routes(routes!(output::logs))
+        .routes(routes!(output::stats))
+        .routes(routes!(exec::exec))
+        .routes(routes!(images::images))
+        .routes(routes!(images::pull))
         .routes(routes!(routing::routes))
         .routes(routes!(routing::explain))
         .routes(routes!(names::names))
@@ -74,7 +90,11 @@ pub(super) fn documented() -> (Router<Api>, utoipa::openapi::OpenApi) {
         .split_for_parts();
     let shared = shared_responses();
     for item in document.paths.paths.values_mut() {
-        for (method, operation) in [(HttpMethod::Get, &mut item.get), (HttpMethod::Post, &mut item.post)] {
+        for (method, operation) in [
+            (HttpMethod::Get, &mut item.get),
+            (HttpMethod::Post, &mut item.post),
+            (HttpMethod::Delete, &mut item.delete),
+        ] {
             if let Some(operation) = operation {
                 add_shared(&method, operation, &shared);
             }
@@ -97,7 +117,22 @@ struct Shared {
 
 fn shared_responses() -> Vec<Shared> {
     let is_guarded = |_: &HttpMethod, operation: &Operation| operation.security.is_none();
-    let changes = |method: &HttpMethod, _: &Operation| *method == HttpMethod::Post;
+    let asks_docker = |_: &HttpMethod, operation: &Operation| {
+        let mut tags = operation.tags.iter().flatten();
+        let is_listed = operation.operation_id.as_deref() == Some("list_containers");
+        !is_listed && tags.any(|tag| tag == "containers" || tag == "images")
+    };
+    let is_guarded_further = |method: &HttpMethod, operation: &Operation| {
+        let is_docker = operation.tags.iter().flatten().any(|tag| tag == "containers" || tag == "images");
+        *method != HttpMethod::Get
+            || is_docker && operation.operation_id.as_deref() != Some("list_containers")
+    };
+    let is_of_container = |_: &HttpMethod, operation: &Operation| {
+        let mut parameters = operation.parameters.iter().flatten();
+        let is_tagged = operation.tags.iter().flatten().any(|tag| tag == "containers");
+        let is_path = |parameter: &RefOr<Parameter>| matches!(parameter, RefOr::T(parameter) if parameter.parameter_in == ParameterIn::Path);
+        is_tagged && parameters.any(is_path)
+    };
     let has_body = |_: &HttpMethod, operation: &Operation| operation.request_body.is_some();
     let has_query = |_: &HttpMethod, operation: &Operation| operation.parameters.is_some();
     let always = |_: &HttpMethod, _: &Operation| true;
@@ -117,9 +152,21 @@ fn shared_responses() -> Vec<Shared> {
     vec![
         shared("400", "BadRequest", error("A parameter, or the body's JSON, is malformed."), has_query),
         shared("401", "Unauthorized", unauthorized.header("WWW-Authenticate", challenge), is_guarded),
-        shared("403", "Forbidden", error("A page of another site sent the request."), changes),
+        shared(
+            "403",
+            "Forbidden",
+            error("A page of another site sent the request, or a local user who may not use Docker."),
+            is_guarded_further,
+        ),
+        shared("404", "NoSuchContainer", error("There is no such container."), is_of_container),
         shared("405", "MethodNotAllowed", error("The method is not one of those in `Allow`."), always),
         shared("408", "RequestTimeout", error("The body did not arrive in time."), has_body),
+        shared(
+            "409",
+            "Conflict",
+            error("Several containers have this name, or the container's state does not allow it."),
+            is_of_container,
+        ),
         shared("413", "ContentTooLarge", error("The body is too large."), has_body),
         shared("415", "UnsupportedMediaType", error("The body is not `application/json`."), has_body),
         shared(
@@ -134,11 +181,19 @@ fn shared_responses() -> Vec<Shared> {
             error("The body's JSON is not what the operation takes."),
             has_body,
         ),
+        shared("500", "DockerFailed", error("Docker failed."), asks_docker),
+        shared("502", "BadGateway", error("The host cannot be reached."), asks_docker),
         shared(
             "503",
             "Unavailable",
             error("Too many connections are open, or the agent is starting."),
             always,
+        ),
+        shared(
+            "504",
+            "GatewayTimeout",
+            error("The container's host did not answer in time."),
+            is_of_container,
         ),
     ]
 }
@@ -216,11 +271,12 @@ mod tests {
                 operation.responses.as_ref().unwrap().len(),
                 "{path}: a reference leads nowhere"
             );
-            assert!(responses.contains_key("200"), "{method} {path}");
+            let is_success = |status: &str| matches!(status, "200" | "201" | "101");
+            assert!(responses.keys().any(|status| is_success(status)), "{method} {path}");
             for (status, response) in responses {
                 let described = response.description.as_deref().unwrap_or_default();
                 assert!(described.ends_with('.'), "{method} {path} {status}: {described:?}");
-                if status != "200" {
+                if !is_success(&status) {
                     let body = body_of(&response);
                     assert_eq!(
                         body.as_deref(),

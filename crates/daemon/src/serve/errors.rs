@@ -16,6 +16,26 @@ pub(super) fn failure(status: StatusCode, error: impl Into<String>) -> Response 
     (status, Json(Failure { error: error.into() })).into_response()
 }
 
+/// A request that is refused.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) status: StatusCode,
+    pub(super) error: String,
+}
+
+impl Refusal {
+    /// Creates a refusal with this message.
+    pub(super) fn new(status: StatusCode, error: impl Into<String>) -> Self {
+        Self { status, error: error.into() }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        failure(self.status, self.error)
+    }
+}
+
 /// Gives every error a JSON body: those of extractors are plain text, and the router's have none.
 pub(super) async fn as_json(request: Request, next: Next) -> Response {
     let method = request.method().clone();

@@ -1,8 +1,8 @@
-//! The HTTP API: World, routes, problems and handlers as they are.
+//! The HTTP API: World, routes, problems and handlers as they are, and calls to the hosts.
 //!
 //! Loopback, or a bearer token: without a token, only requests that address this host by an IP address or
 //! `localhost` are answered, so that a web page open in a local browser cannot read the API through a host name
-//! of its own.
+//! of its own; and only root and the agent's own user may use Docker through it.
 
 mod access;
 mod body;
@@ -10,15 +10,23 @@ mod containers;
 mod document;
 mod errors;
 mod events;
+mod exec;
 mod feed;
 mod followers;
 mod handlers;
 mod health;
+mod hosts;
+mod images;
+mod local_user;
 mod names;
+mod orders;
+mod output;
+mod params;
 mod problems;
 mod routes;
 mod server;
 mod status;
+mod target;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,19 +35,20 @@ use axum::http::StatusCode;
 use axum::{Router, middleware};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use utoipa_swagger_ui::SwaggerUi;
 
 use self::errors::failure;
 pub(crate) use self::feed::Feed;
 use self::server::Limits;
-pub(crate) use self::status::{About, Started, docker_version};
+pub(crate) use self::status::{About, Started};
 use crate::act::Traffic;
+use crate::calls::Caller;
 use crate::reconcile::Routes;
 use longshore_delivery::Command;
 use longshore_dns::Zones;
-use longshore_model::HandlerSet;
+use longshore_model::{HandlerSet, HostInfo};
 use longshore_runtime::state::{DockerState, Reader};
 use longshore_runtime::{Problems, StatusBoard};
 
@@ -55,8 +64,12 @@ pub(crate) struct Api {
     pub(crate) handlers: watch::Receiver<Arc<HandlerSet>>,
     pub(crate) deliveries: mpsc::UnboundedSender<Command>,
     pub(crate) docker: DockerState,
-    /// Docker's version, once known.
-    pub(crate) docker_version: watch::Receiver<Option<String>>,
+    /// This host, beside its containers.
+    pub(crate) own: watch::Receiver<HostInfo>,
+    /// Calls this host and others.
+    pub(crate) caller: Caller,
+    /// A permit for each command inside a container.
+    pub(crate) sessions: Arc<Semaphore>,
     pub(crate) statuses: StatusBoard,
     pub(crate) about: Arc<About>,
     pub(crate) ready: watch::Receiver<bool>,
@@ -82,6 +95,11 @@ impl Api {
     pub(crate) async fn serve(self, listener: TcpListener, stop: CancellationToken) {
         server::serve(listener, self.router(), Limits::of_process(), stop).await;
     }
+}
+
+/// Returns the permits for commands inside containers.
+pub(crate) fn sessions() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(exec::MAX_SESSIONS))
 }
 
 /// Opens the API's port.

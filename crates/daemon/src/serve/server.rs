@@ -25,6 +25,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tower_service::Service;
 
+use super::local_user::Ends;
+
 /// The maximum number of connections, whatever the process's descriptor limit.
 const MAX_CONNECTIONS: u64 = 512;
 /// The API's share of the process's descriptors, one in this many; the rest serve the traffic.
@@ -124,15 +126,22 @@ fn begin(stream: TcpStream, router: Router, limits: Limits, stop: CancellationTo
     let _ = stream.set_nodelay(true);
     let unread = u32::try_from(limits.unread.as_millis()).unwrap_or(u32::MAX);
     let _ = set_tcp_user_timeout(&stream, unread);
+    let ends = stream.peer_addr().and_then(|client| Ok(Ends { client, agent: stream.local_addr()? })).ok();
     let service = {
         let is_busy = Arc::clone(&is_busy);
-        service_fn(move |request| answer(router.clone(), request, Busy::new(&is_busy)))
+        service_fn(move |mut request: Request<Incoming>| {
+            if let Some(ends) = ends {
+                request.extensions_mut().insert(ends);
+            }
+            answer(router.clone(), request, Busy::new(&is_busy))
+        })
     };
     let task = async move {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(limits.head)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
         let mut connection = std::pin::pin!(connection);
         let outcome = tokio::select! {
             outcome = connection.as_mut() => outcome,

@@ -1,26 +1,22 @@
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::net::IpAddr;
 
 use axum::Json;
 use axum::extract::State;
 use jiff::Timestamp;
 use longshore_api::{BalancerStatus, ClosedFrontend, Counts, DockerStatus, Status};
-use longshore_docker::DockerClient;
 use longshore_model::{Frontend, HostId, RunState};
-use longshore_runtime::state::DockerState;
-use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::Api;
-
-/// How long Docker may take to report its version.
-const VERSION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What does not change while the agent runs.
 #[derive(Clone, Debug)]
 pub(crate) struct About {
     pub(crate) node: String,
     pub(crate) host: HostId,
+    /// The address at which other machines reach this host, if it has one.
+    pub(crate) address: Option<IpAddr>,
     pub(crate) docker: String,
     pub(crate) engine: &'static str,
     pub(crate) dns: Option<String>,
@@ -70,7 +66,7 @@ pub(super) async fn status(State(api): State<Api>) -> Json<Status> {
             address: about.docker.clone(),
             connected: error.is_none(),
             error,
-            version: api.docker_version.borrow().clone(),
+            version: Some(api.own.borrow().docker_version.clone()).filter(|version| !version.is_empty()),
         },
         balancer: BalancerStatus {
             engine: about.engine.to_owned(),
@@ -94,24 +90,4 @@ fn counts(api: &Api) -> Counts {
         names: api.names.as_ref().map_or(0, |zones| zones.load().names().iter().count()),
         problems: api.problems.all().len(),
     }
-}
-
-/// Asks Docker for its version whenever it starts to respond, as it may have been upgraded. Returns the
-/// receiver of the version.
-pub(crate) fn docker_version(
-    docker: DockerClient,
-    mut state: DockerState,
-) -> (watch::Receiver<Option<String>>, impl Future<Output = ()>) {
-    let (known, version) = watch::channel(None);
-    let ask = async move {
-        while state.changed().await.is_ok() {
-            if state.borrow_and_update().is_some() {
-                continue;
-            }
-            if let Ok(Some(answer)) = timeout(VERSION_TIMEOUT, docker.version()).await {
-                known.send_replace(Some(answer));
-            }
-        }
-    };
-    (version, ask)
 }

@@ -1,6 +1,7 @@
 //! The arguments, as a person types them: `longshore NOUN VERB`, as the docker command has it.
 
 mod compat;
+mod containers;
 mod nouns;
 mod run;
 pub(crate) mod values;
@@ -12,23 +13,29 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
 pub(crate) use compat::{Balancer, Compat, Glue, Podder};
+pub(crate) use containers::{
+    ContainerCommand, ContainerExec, ContainerList, ContainerLogs, ContainerStats, Containers, FilterKey,
+    HostCommand, ImageCommand, ImageList, ImagePull, Orders,
+};
 pub(crate) use nouns::{
-    ConfigCommand, Connection, ContainerCommand, EventCommand, Events, ExplainRoute, FailedId,
-    HandlerCommand, Inspect, List, NameCommand, ProblemCommand, Query, RouteCommand, TestHandler,
+    ConfigCommand, Connection, EventCommand, Events, ExplainRoute, FailedId, HandlerCommand, List,
+    NameCommand, ProblemCommand, Query, RouteCommand, TestHandler,
 };
 pub(crate) use run::Run;
 
 const AFTER_HELP: &str = "Short forms:
-  routes, containers, handlers, names, problems, events   `ls` of that noun
-  explain route, handlers failed                          `route explain`, `handler failures`
-  balancer, glue, podder                                  `compat` of that tool
+  routes, containers, hosts, handlers, names, problems, events   `ls` of that noun
+  ps, logs                           `container ls`, `container logs`
+  explain route, handlers failed     `route explain`, `handler failures`
+  balancer, glue, podder             `compat` of that tool
 
 Exit codes:
   0  success
   1  failure
   2  invalid arguments or settings
   3  no agent answered
-  4  route explain: no container receives the request";
+  4  route explain: no container receives the request
+  container exec exits with the command's own code";
 
 /// Watches a Docker host's containers and makes everything around them follow.
 #[derive(Debug, Parser)]
@@ -51,9 +58,15 @@ pub(crate) enum Command {
     /// List routes, and explain where a request goes.
     #[command(subcommand)]
     Route(RouteCommand),
-    /// List and inspect containers.
+    /// List hosts.
+    #[command(subcommand)]
+    Host(HostCommand),
+    /// List, inspect and manage the containers of all hosts.
     #[command(subcommand)]
     Container(ContainerCommand),
+    /// List and pull images.
+    #[command(subcommand)]
+    Image(ImageCommand),
     /// List handlers, and manage failed deliveries.
     #[command(subcommand)]
     Handler(HandlerCommand),
@@ -95,8 +108,14 @@ pub(crate) enum Short {
     #[command(hide = true, after_help = "Example:\n  longshore routes")]
     Routes(List),
     /// List containers.
-    #[command(hide = true, after_help = "Example:\n  longshore containers")]
-    Containers(List),
+    #[command(hide = true, alias = "ps", after_help = "Example:\n  longshore containers")]
+    Containers(ContainerList),
+    /// List hosts.
+    #[command(hide = true, after_help = "Example:\n  longshore hosts")]
+    Hosts(List),
+    /// Show a container's log.
+    #[command(hide = true, after_help = "Example:\n  longshore logs --follow wp1")]
+    Logs(ContainerLogs),
     /// List handlers, and manage failed deliveries.
     #[command(
         hide = true,
@@ -138,6 +157,8 @@ impl Short {
         match self {
             Self::Routes(list) => Command::Route(RouteCommand::Ls(list)),
             Self::Containers(list) => Command::Container(ContainerCommand::Ls(list)),
+            Self::Hosts(list) => Command::Host(HostCommand::Ls(list)),
+            Self::Logs(logs) => Command::Container(ContainerCommand::Logs(logs)),
             Self::Handlers { command, list } => Command::Handler(command.unwrap_or(HandlerCommand::Ls(list))),
             Self::Names(list) => Command::Name(NameCommand::Ls(list)),
             Self::Problems(list) => Command::Problem(ProblemCommand::Ls(list)),

@@ -17,19 +17,6 @@ pub(crate) enum RouteCommand {
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum ContainerCommand {
-    /// List the containers that the agent knows.
-    #[command(
-        visible_alias = "list",
-        after_help = "Example:\n  longshore container ls --format '{{ name }} {{ state }}'"
-    )]
-    Ls(List),
-    /// Show all that the agent knows of containers, as JSON.
-    #[command(after_help = "Example:\n  longshore container inspect wp1")]
-    Inspect(Inspect),
-}
-
-#[derive(Debug, Subcommand)]
 pub(crate) enum HandlerCommand {
     /// List handlers and the state of their deliveries.
     #[command(visible_alias = "list", after_help = "Example:\n  longshore handler ls")]
@@ -132,15 +119,6 @@ pub(crate) struct ExplainRoute {
     pub(crate) frontend: Option<String>,
     #[command(flatten)]
     pub(crate) query: Query,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Inspect {
-    /// Names or IDs of containers, or the beginning of an ID.
-    #[arg(required = true, value_name = "CONTAINER")]
-    pub(crate) containers: Vec<String>,
-    #[command(flatten)]
-    pub(crate) connection: Connection,
 }
 
 #[derive(Debug, Args)]

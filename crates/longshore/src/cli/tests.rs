@@ -30,6 +30,9 @@ fn a_short_form_is_the_command_that_it_stands_for() {
     for (short, whole) in [
         ("routes --json", "route ls --json"),
         ("containers -q", "container ls -q"),
+        ("ps -q", "container ls -q"),
+        ("hosts", "host ls"),
+        ("logs -f a", "container logs --follow a"),
         ("handlers", "handler ls"),
         ("handlers failed", "handler failures"),
         ("handlers replay a:1", "handler replay a:1"),
@@ -77,7 +80,7 @@ fn each_flag_of_the_agent_stands_under_its_own_heading() {
 fn the_help_shows_one_form_of_each_command() {
     let help = command().render_help().to_string();
     let listed = |name: &str| help.lines().any(|line| line.trim_start().starts_with(&format!("{name} ")));
-    for shown in ["run", "status", "route", "container", "handler", "problem", "compat"] {
+    for shown in ["run", "status", "route", "host", "container", "image", "handler", "problem", "compat"] {
         assert!(listed(shown), "{shown} is not in\n{help}");
     }
     for hidden in ["routes ", "podder "] {

@@ -1,97 +1,148 @@
+use std::io::Write;
 use std::process::ExitCode;
 
-use anyhow::bail;
-use longshore_api::Container;
+use futures_util::StreamExt;
+use futures_util::future::join_all;
+use longshore_api::{
+    Client, ClientError, Container, ContainerChange, ContainerFilter, ContainerOrder, Logs, Written,
+};
 
 use super::agent::client;
-use super::print_list;
-use crate::cli::{ContainerCommand, Inspect};
-use crate::output::print;
-use crate::table::{Table, Tone, cell, toned, words};
+use super::{exec, print_list, stats};
+use crate::FAILED;
+use crate::cli::{ContainerCommand, ContainerList, ContainerLogs, Containers, FilterKey, Orders};
+use crate::output::{complain, print, write_all};
+use crate::table::{Table, Tone, cell, printable, toned, words};
 
 pub(crate) async fn container(command: ContainerCommand) -> anyhow::Result<ExitCode> {
     match command {
-        ContainerCommand::Ls(list) => {
-            let containers = client(&list.connection)?.containers().await?;
-            print_list(&list, &containers, |container| short(&container.id), table, None)?;
+        ContainerCommand::Ls(asked) => list(&asked).await,
+        ContainerCommand::Inspect(asked) => inspect(&asked).await,
+        ContainerCommand::Start(orders) => order(&orders, ContainerOrder::Start).await,
+        ContainerCommand::Stop(asked) => {
+            order(&asked.orders, ContainerOrder::Stop { timeout: asked.timeout }).await
         }
-        ContainerCommand::Inspect(asked) => inspect(&asked).await?,
+        ContainerCommand::Restart(asked) => {
+            order(&asked.orders, ContainerOrder::Restart { timeout: asked.timeout }).await
+        }
+        ContainerCommand::Kill(asked) => {
+            order(&asked.orders, ContainerOrder::Kill { signal: asked.signal }).await
+        }
+        ContainerCommand::Pause(orders) => order(&orders, ContainerOrder::Pause).await,
+        ContainerCommand::Unpause(orders) => order(&orders, ContainerOrder::Unpause).await,
+        ContainerCommand::Rm(asked) => {
+            let remove = ContainerOrder::Remove { force: asked.force, volumes: asked.volumes };
+            order(&asked.orders, remove).await
+        }
+        ContainerCommand::Logs(asked) => logs(asked).await,
+        ContainerCommand::Stats(asked) => stats::stats(&asked).await,
+        ContainerCommand::Exec(asked) => exec::exec(*asked).await,
     }
+}
+
+async fn list(asked: &ContainerList) -> anyhow::Result<ExitCode> {
+    let mut wanted = ContainerFilter { hosts: asked.host.clone(), ..ContainerFilter::default() };
+    for (key, value) in &asked.filter {
+        let values = match key {
+            FilterKey::Host => &mut wanted.hosts,
+            FilterKey::Label => &mut wanted.labels,
+            FilterKey::Name => &mut wanted.names,
+            FilterKey::State => &mut wanted.states,
+        };
+        values.push(value.clone());
+    }
+    let containers = client(&asked.list.connection)?.containers(&wanted).await?;
+    print_list(&asked.list, &containers, |container| short(&container.id), table, None)?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn table(containers: &[Container]) -> Table {
     let rows = containers.iter().map(|container| {
         let addresses: Vec<_> = container.networks.values().filter(|ip| !ip.is_empty()).cloned().collect();
+        let published = container.published.iter().map(|port| {
+            let ip =
+                if port.host_ip.contains(':') { format!("[{}]", port.host_ip) } else { port.host_ip.clone() };
+            format!("{ip}:{}->{}/{}", port.host_port, port.container_port, port.transport)
+        });
         let health = match container.health.as_str() {
             "healthy" => toned("healthy", Tone::Good),
             "unhealthy" => toned("unhealthy", Tone::Bad),
             "starting" => toned("starting", Tone::Waiting),
             other => cell(other),
         };
-        let state = match (container.stopping, container.state.as_str()) {
-            (true, _) => toned("stopping", Tone::Waiting),
-            (false, "running") => toned("running", Tone::Good),
-            (false, "dead") => toned("dead", Tone::Bad),
-            (false, other) => cell(other),
+        let state = match (container.stopping, container.state.as_str(), container.exit_code) {
+            (true, ..) => toned("stopping", Tone::Waiting),
+            (false, "running", _) => toned("running", Tone::Good),
+            (false, "dead", _) => toned("dead", Tone::Bad),
+            (false, "exited", Some(code)) => cell(format!("exited ({code})")),
+            (false, other, _) => cell(other),
         };
-        let image = cell(&container.image);
-        [cell(short(&container.id)), cell(&container.name), image, state, health, words(&addresses)]
+        [
+            cell(short(&container.id)),
+            cell(&container.name),
+            cell(&container.host),
+            cell(&container.image),
+            state,
+            health,
+            words(&addresses),
+            words(&published.collect::<Vec<_>>()),
+        ]
     });
-    Table::new(["CONTAINER ID", "NAME", "IMAGE", "STATE", "HEALTH", "ADDRESSES"], rows)
+    Table::new(["CONTAINER ID", "NAME", "HOST", "IMAGE", "STATE", "HEALTH", "ADDRESSES", "PORTS"], rows)
 }
 
 fn short(id: &str) -> String {
     id.chars().take(12).collect()
 }
 
-async fn inspect(asked: &Inspect) -> anyhow::Result<()> {
-    let containers = client(&asked.connection)?.containers().await?;
-    let found: Vec<&Container> =
-        asked.containers.iter().map(|name| find(&containers, name)).collect::<anyhow::Result<_>>()?;
-    print(&serde_json::to_string_pretty(&found)?)
+async fn inspect(asked: &Containers) -> anyhow::Result<ExitCode> {
+    let client = client(&asked.place.connection)?;
+    let host = asked.place.host.as_deref();
+    let found = join_all(asked.containers.iter().map(|name| client.inspect(name, host))).await;
+    let mut inspections = Vec::new();
+    for inspection in found {
+        inspections.push(serde_json::from_str::<serde_json::Value>(inspection?.get())?);
+    }
+    print(&serde_json::to_string_pretty(&inspections)?)?;
+    Ok(ExitCode::SUCCESS)
 }
 
-/// Returns the container with this name, id, or beginning of an id.
-fn find<'a>(containers: &'a [Container], text: &str) -> anyhow::Result<&'a Container> {
-    let text = text.strip_prefix('/').unwrap_or(text);
-    if let Some(named) = containers.iter().find(|container| container.name == text || container.id == text) {
-        return Ok(named);
-    }
-    let mut begin = containers.iter().filter(|container| !text.is_empty() && container.id.starts_with(text));
-    match (begin.next(), begin.next()) {
-        (Some(container), None) => Ok(container),
-        (Some(_), Some(_)) => bail!("several containers have an ID that begins with {text}: give more of it"),
-        (None, _) => {
-            bail!("no such container: {text} (`longshore container ls` lists those that the agent knows)")
+/// Gives all containers an order at once. Each failure is reported, and makes the command fail.
+async fn order(asked: &Orders, order: ContainerOrder) -> anyhow::Result<ExitCode> {
+    let Containers { containers, place } = &asked.containers;
+    let client = client(&place.connection)?;
+    let host = place.host.as_deref();
+    let outcomes = join_all(containers.iter().map(|name| client.order(name, host, &order))).await;
+    let mut changes: Vec<ContainerChange> = Vec::new();
+    let mut failures = Vec::new();
+    for outcome in outcomes {
+        match outcome {
+            Ok(change) if asked.json => changes.push(change),
+            Ok(change) => print(&printable(&change.name))?,
+            Err(error @ ClientError::Refused { .. }) => failures.push(error),
+            Err(error) => return Err(error.into()),
         }
     }
+    if asked.json {
+        print(&serde_json::to_string_pretty(&changes)?)?;
+    }
+    for failure in &failures {
+        complain(&format!("longshore: {failure}"));
+    }
+    Ok(if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_container_is_found_by_its_name_its_id_or_the_beginning_of_it() {
-        let container = |id: &str, name: &str| Container {
-            id: id.to_owned(),
-            name: name.to_owned(),
-            image: String::new(),
-            state: String::new(),
-            health: String::new(),
-            stopping: false,
-            networks: std::collections::BTreeMap::new(),
-            published: Vec::new(),
-            labels: std::collections::BTreeMap::new(),
-        };
-        let all = [container("abc1", "web"), container("abd2", "abc"), container("e3", "db")];
-        let found = |text: &str| find(&all, text).map(|container| container.id.clone());
-        for (text, id) in [("web", "abc1"), ("/web", "abc1"), ("abd2", "abd2"), ("e", "e3"), ("abc", "abd2")]
-        {
-            assert_eq!(found(text).unwrap(), id, "{text}");
+async fn logs(asked: ContainerLogs) -> anyhow::Result<ExitCode> {
+    let ContainerLogs { container, follow, tail, since, until, timestamps, place } = asked;
+    let wanted = Logs { follow, tail: tail.0, since, until, timestamps };
+    let client: Client = client(&place.connection)?;
+    let mut pieces = client.logs(&container, place.host.as_deref(), &wanted).await?;
+    while let Some(piece) = pieces.next().await {
+        match piece? {
+            Written::Stdout(bytes) => write_all(&bytes)?,
+            // If that fails, there is nowhere left to report it.
+            Written::Stderr(bytes) => drop(std::io::stderr().lock().write_all(&bytes)),
         }
-        assert!(found("ab").unwrap_err().to_string().contains("several"));
-        assert!(found("").unwrap_err().to_string().contains("no such container"));
     }
+    Ok(ExitCode::SUCCESS)
 }

@@ -3,10 +3,15 @@
 mod agent;
 mod container;
 mod event;
+mod exec;
 mod handler;
+mod host;
+mod image;
 mod name;
 mod problem;
+mod pull;
 mod route;
+mod stats;
 mod status;
 
 use serde::Serialize;
@@ -20,6 +25,8 @@ pub(crate) use agent::advice;
 pub(crate) use container::container;
 pub(crate) use event::event;
 pub(crate) use handler::handler;
+pub(crate) use host::host;
+pub(crate) use image::image;
 pub(crate) use name::name;
 pub(crate) use problem::{problem, problems_table};
 pub(crate) use route::{route, routes_table};

@@ -111,7 +111,7 @@ fn word(value: &impl Serialize) -> String {
     }
 }
 
-fn ago(at: &str, now: SystemTime) -> String {
+pub(super) fn ago(at: &str, now: SystemTime) -> String {
     let passed = humantime::parse_rfc3339_weak(at).map(|at| now.duration_since(at).unwrap_or_default());
     passed.map_or_else(|_| at.to_owned(), |passed| format!("{} ago", seconds(passed)))
 }

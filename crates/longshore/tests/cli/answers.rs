@@ -46,6 +46,8 @@ async fn each_noun_lists_in_both_forms() -> TestResult {
     for (whole, short, heading) in [
         ("route ls", "routes", "FRONTEND"),
         ("container ls", "containers", "CONTAINER ID"),
+        ("container ls", "ps", "CONTAINER ID"),
+        ("host ls", "hosts", "NAME"),
         ("problem ls", "problems", "SUBJECT"),
         ("name ls", "names", "NAME"),
     ] {
@@ -87,8 +89,11 @@ async fn the_status_says_why_the_agent_is_not_ready() -> TestResult {
 }
 
 #[tokio::test]
-async fn a_container_that_is_not_there_cannot_be_inspected() -> TestResult {
+async fn no_container_is_called_missing_before_any_was_listed() -> TestResult {
     let asked = Asked::start(&[]).await?;
-    let ran = asked.ask("container inspect web").run().code(1);
-    ran.complains("no such container: web").ok()
+    for command in ["container inspect web", "container stop web", "logs web", "container exec web true"] {
+        let ran = asked.ask(command).run().code(1);
+        ran.complains("Docker's containers have not been listed yet").never_complains("no such container");
+    }
+    Ok(())
 }

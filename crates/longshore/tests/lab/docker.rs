@@ -391,5 +391,10 @@ async fn docker_is_reached_over_tls_with_a_certificate_and_not_without() -> Test
     let agent = Agent::on(host).docker(docker).env("DOCKER_CERT_PATH", &path("client")).start().await?;
     let web = host.run(server()).await?;
     served_by(&agent, "d.test", &[&web.name]).await;
+    let path = format!("/v1/containers/{}", web.name);
+    assert_eq!(agent.api(&path).await?["inspection"]["Id"], web.id, "calls are encrypted as well");
+    let stopped = agent.request("POST", &format!("{path}/stop?timeout=0")).send().await?;
+    assert_eq!(stopped.status, 200, "{}", stopped.text());
+    assert!(!web.runs().await?);
     Ok(())
 }

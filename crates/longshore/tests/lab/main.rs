@@ -11,6 +11,7 @@
 mod agent;
 mod api;
 mod authorities;
+mod containers;
 mod dns;
 mod docker;
 mod engines;

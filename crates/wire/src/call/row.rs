@@ -1,0 +1,355 @@
+use std::time::Duration;
+
+use bytes::Bytes;
+use longshore_model::{
+    Call, ContainerCall, ContainerId, ExecRequest, LogsRequest, NewContainer, PullPolicy, TerminalSize,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// Why a call from another host cannot be read: it is damaged, or a later version added it.
+#[derive(Debug, thiserror::Error)]
+#[error("this host does not know the call")]
+pub struct CallRowError(#[from] serde_json::Error);
+
+/// A call, and how long its caller waits for the reply, or for its stream to open.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CallRow {
+    /// A duration: the hosts' clocks may differ.
+    within_ms: u64,
+    call: CallKind,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum CallKind {
+    Container {
+        id: String,
+        call: ContainerKind,
+    },
+    CreateContainer {
+        body: Box<RawValue>,
+        #[serde(default)]
+        name: Option<String>,
+        #[serde(default)]
+        pull: PullKind,
+    },
+    ListContainers,
+    ListImages,
+    PullImage {
+        image: String,
+    },
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum ContainerKind {
+    Start,
+    Stop {
+        #[serde(default)]
+        timeout: Option<i32>,
+    },
+    Restart {
+        #[serde(default)]
+        timeout: Option<i32>,
+    },
+    Kill {
+        #[serde(default)]
+        signal: Option<String>,
+    },
+    Pause,
+    Unpause,
+    Remove {
+        #[serde(default)]
+        force: bool,
+        #[serde(default)]
+        volumes: bool,
+    },
+    Inspect,
+    Logs(LogsKind),
+    Stats {
+        #[serde(default)]
+        follow: bool,
+    },
+    Exec(ExecKind),
+}
+
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum PullKind {
+    #[default]
+    Missing,
+    Always,
+    Never,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct LogsKind {
+    stdout: bool,
+    stderr: bool,
+    follow: bool,
+    tail: Option<u64>,
+    since: Option<i64>,
+    until: Option<i64>,
+    timestamps: bool,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct ExecKind {
+    command: Vec<String>,
+    env: Vec<String>,
+    user: Option<String>,
+    workdir: Option<String>,
+    privileged: bool,
+    stdin: bool,
+    tty: bool,
+    rows: Option<u16>,
+    columns: Option<u16>,
+    detach: bool,
+}
+
+impl CallRow {
+    /// Returns the row of a call whose caller waits for so long.
+    ///
+    /// # Errors
+    /// The body of a container to be created is not JSON.
+    pub fn new(call: &Call, within: Duration) -> Result<Self, CallRowError> {
+        let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
+        Ok(Self { within_ms, call: CallKind::of(call)? })
+    }
+
+    /// Reads a row written by this version or an earlier one.
+    ///
+    /// # Errors
+    /// The row is damaged, or from a later version.
+    pub fn read(bytes: &[u8]) -> Result<Self, CallRowError> {
+        Ok(serde_json::from_slice(bytes)?)
+    }
+
+    /// Returns the bytes to send.
+    pub fn bytes(&self) -> Vec<u8> {
+        // Text, numbers and JSON can always be encoded as JSON.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// Returns the call, and how long its caller waits.
+    pub fn into_call(self) -> (Call, Duration) {
+        (self.call.into(), Duration::from_millis(self.within_ms))
+    }
+}
+
+impl CallKind {
+    fn of(call: &Call) -> Result<Self, serde_json::Error> {
+        Ok(match call.clone() {
+            Call::Container { id, call } => Self::Container { id: id.as_str().to_owned(), call: call.into() },
+            Call::CreateContainer(NewContainer { body, name, pull }) => {
+                let body = serde_json::from_slice(&body)?;
+                let pull = match pull {
+                    PullPolicy::Missing => PullKind::Missing,
+                    PullPolicy::Always => PullKind::Always,
+                    PullPolicy::Never => PullKind::Never,
+                };
+                Self::CreateContainer { body, name, pull }
+            }
+            Call::ListContainers => Self::ListContainers,
+            Call::ListImages => Self::ListImages,
+            Call::PullImage { image } => Self::PullImage { image },
+        })
+    }
+}
+
+impl From<CallKind> for Call {
+    fn from(kind: CallKind) -> Self {
+        match kind {
+            CallKind::Container { id, call } => {
+                Self::Container { id: ContainerId::new(id), call: call.into() }
+            }
+            CallKind::CreateContainer { body, name, pull } => Self::CreateContainer(NewContainer {
+                body: Bytes::from(String::from(Box::<str>::from(body))),
+                name,
+                pull: match pull {
+                    PullKind::Missing => PullPolicy::Missing,
+                    PullKind::Always => PullPolicy::Always,
+                    PullKind::Never => PullPolicy::Never,
+                },
+            }),
+            CallKind::ListContainers => Self::ListContainers,
+            CallKind::ListImages => Self::ListImages,
+            CallKind::PullImage { image } => Self::PullImage { image },
+        }
+    }
+}
+
+impl From<ContainerCall> for ContainerKind {
+    fn from(call: ContainerCall) -> Self {
+        match call {
+            ContainerCall::Start => Self::Start,
+            ContainerCall::Stop { timeout } => Self::Stop { timeout },
+            ContainerCall::Restart { timeout } => Self::Restart { timeout },
+            ContainerCall::Kill { signal } => Self::Kill { signal },
+            ContainerCall::Pause => Self::Pause,
+            ContainerCall::Unpause => Self::Unpause,
+            ContainerCall::Remove { force, volumes } => Self::Remove { force, volumes },
+            ContainerCall::Inspect => Self::Inspect,
+            ContainerCall::Logs(logs) => {
+                let LogsRequest { stdout, stderr, follow, tail, since, until, timestamps } = logs;
+                Self::Logs(LogsKind { stdout, stderr, follow, tail, since, until, timestamps })
+            }
+            ContainerCall::Stats { follow } => Self::Stats { follow },
+            ContainerCall::Exec(exec) => {
+                let ExecRequest { command, env, user, workdir, privileged, stdin, tty, size, detach } = exec;
+                let (rows, columns) = (size.map(|size| size.rows), size.map(|size| size.columns));
+                Self::Exec(ExecKind {
+                    command,
+                    env,
+                    user,
+                    workdir,
+                    privileged,
+                    stdin,
+                    tty,
+                    rows,
+                    columns,
+                    detach,
+                })
+            }
+        }
+    }
+}
+
+impl From<ContainerKind> for ContainerCall {
+    fn from(kind: ContainerKind) -> Self {
+        match kind {
+            ContainerKind::Start => Self::Start,
+            ContainerKind::Stop { timeout } => Self::Stop { timeout },
+            ContainerKind::Restart { timeout } => Self::Restart { timeout },
+            ContainerKind::Kill { signal } => Self::Kill { signal },
+            ContainerKind::Pause => Self::Pause,
+            ContainerKind::Unpause => Self::Unpause,
+            ContainerKind::Remove { force, volumes } => Self::Remove { force, volumes },
+            ContainerKind::Inspect => Self::Inspect,
+            ContainerKind::Logs(logs) => {
+                let LogsKind { stdout, stderr, follow, tail, since, until, timestamps } = logs;
+                Self::Logs(LogsRequest { stdout, stderr, follow, tail, since, until, timestamps })
+            }
+            ContainerKind::Stats { follow } => Self::Stats { follow },
+            ContainerKind::Exec(exec) => {
+                let ExecKind { command, env, user, workdir, privileged, stdin, tty, rows, columns, detach } =
+                    exec;
+                let size = rows.zip(columns).map(|(rows, columns)| TerminalSize { rows, columns });
+                Self::Exec(ExecRequest { command, env, user, workdir, privileged, stdin, tty, size, detach })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A row as the first release wrote it.
+    const FIRST: &str =
+        r#"{"within_ms":20000,"call":{"container":{"id":"c0ffee","call":{"stop":{"timeout":5}}}}}"#;
+
+    #[test]
+    fn a_row_of_the_first_release_is_read_and_written_as_it_was() {
+        let (call, within) = CallRow::read(FIRST.as_bytes()).unwrap().into_call();
+        let stop = ContainerCall::Stop { timeout: Some(5) };
+        assert_eq!(call, Call::Container { id: ContainerId::new("c0ffee"), call: stop });
+        let row = CallRow::new(&call, within).unwrap();
+        assert_eq!(String::from_utf8(row.bytes()).unwrap(), FIRST);
+    }
+
+    #[test]
+    fn a_body_is_passed_on_as_it_was_written() {
+        let body = Bytes::from_static(br#"{"Image": "busybox",  "HostConfig":{"Unknown":1e400}}"#);
+        let new = NewContainer { body, name: None, pull: PullPolicy::Always };
+        let call = Call::CreateContainer(new);
+        let row = CallRow::new(&call, Duration::ZERO).unwrap();
+        assert_eq!(CallRow::read(&row.bytes()).unwrap().into_call().0, call);
+        let bad = NewContainer { body: Bytes::from_static(b"{"), name: None, pull: PullPolicy::Never };
+        assert!(CallRow::new(&Call::CreateContainer(bad), Duration::ZERO).is_err());
+    }
+
+    #[test]
+    fn what_a_later_release_adds_is_ignored_or_refused() {
+        let later =
+            r#"{"within_ms":1,"trace":"x","call":{"container":{"id":"a","call":{"kill":{"hard":1}}}}}"#;
+        let (call, _) = CallRow::read(later.as_bytes()).unwrap().into_call();
+        let kill = ContainerCall::Kill { signal: None };
+        assert_eq!(call, Call::Container { id: ContainerId::new("a"), call: kill });
+        assert!(CallRow::read(br#"{"within_ms":1,"call":"reboot"}"#).is_err());
+    }
+
+    fn exec() -> impl Strategy<Value = ExecRequest> {
+        let texts = || prop::collection::vec(any::<String>(), 0..3);
+        let text = || prop::option::of(any::<String>());
+        let size = prop::option::of((any::<u16>(), any::<u16>()));
+        let flags = any::<[bool; 4]>();
+        (texts(), texts(), text(), text(), size, flags).prop_map(
+            |(command, env, user, workdir, size, [privileged, stdin, tty, detach])| {
+                let size = size.map(|(rows, columns)| TerminalSize { rows, columns });
+                ExecRequest { command, env, user, workdir, privileged, stdin, tty, size, detach }
+            },
+        )
+    }
+
+    fn logs() -> impl Strategy<Value = LogsRequest> {
+        let time = || prop::option::of(any::<i64>());
+        (any::<[bool; 4]>(), prop::option::of(any::<u64>()), time(), time()).prop_map(
+            |([stdout, stderr, follow, timestamps], tail, since, until)| LogsRequest {
+                stdout,
+                stderr,
+                follow,
+                tail,
+                since,
+                until,
+                timestamps,
+            },
+        )
+    }
+
+    fn of_container() -> impl Strategy<Value = ContainerCall> {
+        let timeout = || prop::option::of(any::<i32>());
+        prop_oneof![
+            Just(ContainerCall::Start),
+            timeout().prop_map(|timeout| ContainerCall::Stop { timeout }),
+            timeout().prop_map(|timeout| ContainerCall::Restart { timeout }),
+            prop::option::of(any::<String>()).prop_map(|signal| ContainerCall::Kill { signal }),
+            Just(ContainerCall::Pause),
+            Just(ContainerCall::Unpause),
+            any::<(bool, bool)>().prop_map(|(force, volumes)| ContainerCall::Remove { force, volumes }),
+            Just(ContainerCall::Inspect),
+            logs().prop_map(ContainerCall::Logs),
+            any::<bool>().prop_map(|follow| ContainerCall::Stats { follow }),
+            exec().prop_map(ContainerCall::Exec),
+        ]
+    }
+
+    fn call() -> impl Strategy<Value = Call> {
+        prop_oneof![
+            (any::<String>(), of_container())
+                .prop_map(|(id, call)| Call::Container { id: ContainerId::new(id), call }),
+            Just(Call::ListContainers),
+            Just(Call::ListImages),
+            any::<String>().prop_map(|image| Call::PullImage { image }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn every_call_arrives_as_it_was_sent(call in call(), ms in any::<u64>()) {
+            let row = CallRow::new(&call, Duration::from_millis(ms)).unwrap();
+            let (read, within) = CallRow::read(&row.bytes()).unwrap().into_call();
+            prop_assert_eq!((read, within), (call, Duration::from_millis(ms)));
+        }
+
+        #[test]
+        fn no_bytes_are_more_than_a_row_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = CallRow::read(&bytes);
+        }
+    }
+}
