@@ -179,14 +179,14 @@ impl Agent {
             advertised.or_else(|| addresses.first().copied()).or_else(|| local_addr::addresses().next());
         // Other machines reach the ports that a Docker elsewhere publishes there, and not at its agent's address.
         let addresses = if addresses.is_empty() { advertised.into_iter().collect() } else { addresses };
-        let info = HostInfo {
+        let own = HostInfo {
             name: settings.node.clone(),
             addresses,
             labels: clustered.as_ref().map(|cluster| cluster.labels.clone()).unwrap_or_default(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ..HostInfo::default()
         };
-        let (writer, world, docker) = Writer::new(State::new(host, info.clone()), told);
+        let (writer, world, docker) = Writer::new(State::new(host, own.clone()), told);
         let feed = Feed::new();
         let container_events = writer.events().subscribe();
         let traffic = engine.traffic();
@@ -209,7 +209,7 @@ impl Agent {
             unsettled: signal::Sender::default(),
         };
         let client = DockerClient::new(settings.docker.clone());
-        let (own, observe_own) = own_host::observe(client.clone(), docker.clone());
+        let (own, observe_own) = own_host::observe(own, client.clone(), docker.clone(), observations.clone());
         let caller = Caller::new(host, Arc::new(client.clone()), None);
         let (services, seen) = Services::start(
             &settings,
@@ -265,7 +265,6 @@ impl Agent {
         let background = vec![
             spawn(feed.clone().collect(container_events, route_events.subscribe(), world.clone())),
             spawn(writer.run(observed)),
-            spawn(own_host::tell(own.clone(), info, observations.clone())),
             docker_thread.spawn(watch(Watched {
                 docker: client,
                 live: live_settings,

@@ -15,24 +15,16 @@ const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often the load is measured.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// This host, beside its containers.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct OwnHost {
-    /// Docker's version, once known.
-    pub(crate) docker_version: Option<String>,
-    /// Known once Docker has answered.
-    pub(crate) capacity: Option<Capacity>,
-    /// Unknown where Docker is on another machine.
-    pub(crate) load: Option<Load>,
-}
-
-/// Asks Docker for its version and capacity whenever it starts to respond, as it may have been upgraded, and measures
-/// the load. Returns the receiver of what is known.
+/// Asks Docker for its version and capacity whenever it starts to respond, as it may have been upgraded, measures the
+/// load, and passes on what changes. Returns the receiver of all that is known, beginning with `own`.
 pub(crate) fn observe(
+    own: HostInfo,
     docker: DockerClient,
     state: DockerState,
-) -> (watch::Receiver<OwnHost>, impl Future<Output = ()>) {
-    let (known, host) = watch::channel(OwnHost::default());
+    observations: mpsc::UnboundedSender<Observation>,
+) -> (watch::Receiver<HostInfo>, impl Future<Output = ()>) {
+    let (known, host) = watch::channel(own);
+    let mut changes = host.clone();
     let is_here = docker.settings().remote().is_none();
     let observe = async move {
         let measured = async {
@@ -40,45 +32,33 @@ pub(crate) fn observe(
                 measure(&known).await;
             }
         };
-        tokio::join!(describe(&docker, state, &known), measured);
+        let told = async {
+            while changes.changed().await.is_ok() {
+                let own = changes.borrow_and_update().clone();
+                // The receiver ends with the agent.
+                let _ = observations.send(Observation::Own(Arc::new(own)));
+            }
+        };
+        tokio::join!(describe(&docker, state, &known), measured, told);
     };
     (host, observe)
 }
 
-/// Keeps World up to date with what is known of this host. `info` is what never changes.
-pub(crate) async fn tell(
-    mut host: watch::Receiver<OwnHost>,
-    info: HostInfo,
-    observations: mpsc::UnboundedSender<Observation>,
-) {
-    let mut told = Load::default();
-    loop {
-        let known = host.borrow_and_update().clone();
-        let capacity = known.capacity.unwrap_or_default();
-        told = settled(told, known.load.unwrap_or_default(), capacity);
-        let docker_version = known.docker_version.unwrap_or_default();
-        let info = HostInfo { capacity, load: told, docker_version, ..info.clone() };
-        if observations.send(Observation::Own(Arc::new(info))).is_err() || host.changed().await.is_err() {
-            return;
-        }
-    }
-}
-
-async fn describe(docker: &DockerClient, mut state: DockerState, known: &watch::Sender<OwnHost>) {
+async fn describe(docker: &DockerClient, mut state: DockerState, known: &watch::Sender<HostInfo>) {
     while state.changed().await.is_ok() {
         if state.borrow_and_update().is_some() {
             continue;
         }
         if let Ok(Some(engine)) = timeout(DESCRIBE_TIMEOUT, docker.describe()).await {
             known.send_modify(|host| {
-                host.docker_version = Some(engine.version);
-                host.capacity = Some(Capacity { cpus: engine.cpus, memory: engine.memory });
+                host.docker_version = engine.version;
+                host.capacity = Capacity { cpus: engine.cpus, memory: engine.memory };
             });
         }
     }
 }
 
-async fn measure(known: &watch::Sender<OwnHost>) {
+async fn measure(known: &watch::Sender<HostInfo>) {
     let mut last = None;
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -89,8 +69,11 @@ async fn measure(known: &watch::Sender<OwnHost>) {
         let now = cpu_times(&read("/proc/stat"));
         let used = last.zip(now).and_then(|(last, now)| millicpus(last, now));
         let load = used.zip(used_memory(&read("/proc/meminfo")));
-        let load = load.map(|(millicpus, memory)| Load { millicpus, memory });
-        known.send_if_modified(|host| std::mem::replace(&mut host.load, load) != load);
+        let load = load.map(|(millicpus, memory)| Load { millicpus, memory }).unwrap_or_default();
+        known.send_if_modified(|host| {
+            let load = settled(host.load, load, host.capacity);
+            std::mem::replace(&mut host.load, load) != load
+        });
         last = now;
     }
 }

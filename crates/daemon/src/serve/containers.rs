@@ -1,10 +1,12 @@
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
 use longshore_api::{Container, ContainerDetails};
 use longshore_model as model;
-use longshore_model::{ContainerCall, ContainerId, ContainerRef};
+use longshore_model::{ContainerCall, ContainerId, ContainerRef, HostId};
 use longshore_runtime::Reply;
 use utoipa::IntoParams;
 
@@ -55,11 +57,13 @@ pub(super) async fn containers(
     let limit = params.value::<usize>("limit")?.unwrap_or(usize::MAX).max(1);
     let after = params.text("cursor").map(cursor).transpose()?;
     let world = api.world.snapshot();
+    let hosts = world.iter().flat_map(|world| world.hosts());
+    let names: BTreeMap<HostId, String> = hosts.map(|(id, _)| (id, api.host_name(id))).collect();
     let all = world.iter().flat_map(|world| world.containers());
     let all = all.skip_while(|(id, _)| after.as_ref().is_some_and(|after| id <= after));
     let mut wanted = all.filter_map(|(id, container)| {
-        let host = api.host_name(id.host);
-        filter.matches(&id, &host, container).then(|| (id, Container::of(&host, container)))
+        let host = names.get(&id.host)?;
+        filter.matches(&id, host, container).then(|| (id, Container::of(host, container)))
     });
     let mut page = Vec::new();
     let mut last = None;
@@ -167,7 +171,6 @@ pub(super) async fn inspect(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use longshore_model::HostId;
 
     #[test]
     fn a_container_is_listed_if_it_matches_each_kind_of_filter() {

@@ -13,6 +13,7 @@ use longshore_api::dockermod::Reply;
 use tokio::time::timeout;
 
 use super::Api;
+use super::errors::IsDockerMods;
 
 /// How long a client may take to send its body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -77,20 +78,6 @@ impl<S: Send + Sync> FromRequest<S> for Body {
 fn respond(reply: Reply) -> Response {
     let status = StatusCode::from_u16(reply.http_status()).unwrap_or(StatusCode::BAD_GATEWAY);
     let mut response = (status, Json(reply.body)).into_response();
-    response.extensions_mut().insert(IsReply);
+    response.extensions_mut().insert(IsDockerMods);
     response
-}
-
-/// Marks a response that has DockerMod's form.
-#[derive(Clone, Copy)]
-struct IsReply;
-
-/// Returns whether a response has DockerMod's form.
-pub(super) fn is_reply(response: &Response) -> bool {
-    response.extensions().get::<IsReply>().is_some()
-}
-
-/// Returns the body of an error from elsewhere, in DockerMod's form.
-pub(super) fn failure(status: StatusCode, error: String) -> Vec<u8> {
-    serde_json::to_vec(&Reply::error(status.as_u16(), error).body).unwrap_or_default()
 }

@@ -7,11 +7,14 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use longshore_api::Failure;
-
-use super::dockermod;
+use longshore_api::dockermod::Reply;
 
 /// Longest error text that is passed on, in bytes.
 const MAX_TEXT: usize = 16 * 1024;
+
+/// Marks a response that has DockerMod's form.
+#[derive(Clone, Copy)]
+pub(super) struct IsDockerMods;
 
 /// Returns an error response with this message.
 pub(super) fn failure(status: StatusCode, error: impl Into<String>) -> Response {
@@ -45,7 +48,7 @@ pub(super) async fn as_json(request: Request, next: Next) -> Response {
     let status = response.status();
     let is_error = status.is_client_error() || status.is_server_error();
     let is_finished = match is_dockermods {
-        true => dockermod::is_reply(&response),
+        true => response.extensions().get::<IsDockerMods>().is_some(),
         false => is_json(&response),
     };
     if !is_error || is_finished {
@@ -61,7 +64,7 @@ pub(super) async fn as_json(request: Request, next: Next) -> Response {
     parts.headers.remove(header::CONTENT_LENGTH);
     parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let body = match is_dockermods {
-        true => dockermod::failure(status, error),
+        true => serde_json::to_vec(&Reply::error(status.as_u16(), error).body).unwrap_or_default(),
         false => serde_json::to_vec(&Failure { error }).unwrap_or_default(),
     };
     Response::from_parts(parts, Body::from(body))

@@ -1,8 +1,10 @@
+use std::net::IpAddr;
+
 use axum::Json;
 use axum::extract::State;
 use longshore_api::{Host, HostCapacity, HostLoad};
 use longshore_cluster::members::{Member, MemberState};
-use longshore_model::{self as model, HostId, RunState};
+use longshore_model::{self as model, Capacity, HostId, HostInfo, RunState};
 
 use super::Api;
 
@@ -19,62 +21,57 @@ pub(super) async fn hosts(State(api): State<Api>) -> Json<Vec<Host>> {
     let known = |id: HostId| world.as_ref().and_then(|world| world.host(id));
     let roster = api.roster.borrow().clone();
     let members = roster.iter().flat_map(|roster| &roster.members);
-    let others = members.filter(|member| member.host != api.about.host);
-    let mut hosts: Vec<Host> =
-        others.map(|member| of_member(member, known(member.host))).chain([own(&api)]).collect();
+    let mut hosts: Vec<Host> = members
+        .filter(|member| member.host != api.about.host)
+        .map(|member| other(member, known(member.host)))
+        .collect();
+    hosts.push(own(&api, known(api.about.host)));
     hosts.sort_by(|a, b| a.id.cmp(&b.id));
     Json(hosts)
 }
 
-/// Returns the host that was asked, about which it knows some things before World does.
-fn own(api: &Api) -> Host {
-    let own = api.own.borrow().clone();
-    let world = api.world.snapshot();
-    let known = world.as_ref().map(|world| world.own());
+/// Describes the host that was asked.
+fn own(api: &Api, known: Option<&model::Host>) -> Host {
+    let info = api.own.borrow().clone();
+    let state = MemberState::Alive.to_string();
+    described(api.about.host, &info, known, info.name.clone(), api.about.address, state)
+}
+
+fn other(member: &Member, known: Option<&model::Host>) -> Host {
+    let (name, address) = (member.name.to_string(), Some(member.address.ip()));
+    let nothing = HostInfo::default();
+    let info = known.map_or(&nothing, |host| &host.info);
+    let host = described(member.host, info, known, name, address, member.state.to_string());
+    Host { unreachable_from_here: member.unreachable_from_here, ..host }
+}
+
+fn described(
+    id: HostId,
+    info: &HostInfo,
+    known: Option<&model::Host>,
+    name: String,
+    address: Option<IpAddr>,
+    state: String,
+) -> Host {
+    let Capacity { cpus, memory } = info.capacity;
+    let used = info.load;
+    let told = |version: &String| Some(version.clone()).filter(|version| !version.is_empty());
+    let running = |host: &model::Host| {
+        host.containers.values().filter(|container| container.state == RunState::Running).count()
+    };
     Host {
-        id: api.about.host.to_string(),
-        name: api.about.node.clone(),
-        address: api.about.address.map(|address| address.to_string()),
-        state: MemberState::Alive.to_string(),
+        id: id.to_string(),
+        name,
+        address: address.map(|address| address.to_string()),
+        state,
         unreachable_from_here: false,
-        labels: known.map(|host| host.info.labels.clone()).unwrap_or_default(),
-        capacity: own.capacity.map(capacity),
-        load: own.load.map(load),
-        version: Some(env!("CARGO_PKG_VERSION").to_owned()),
-        docker_version: own.docker_version,
+        labels: info.labels.clone(),
+        // No host has no memory, or uses none: it is not known yet.
+        capacity: (memory > 0).then_some(HostCapacity { cpus, memory }),
+        load: (used.memory > 0).then_some(HostLoad { millicpus: used.millicpus, memory: used.memory }),
+        version: told(&info.version),
+        docker_version: told(&info.docker_version),
         containers: known.map_or(0, |host| host.containers.size()),
         running: known.map_or(0, running),
     }
-}
-
-fn of_member(member: &Member, known: Option<&model::Host>) -> Host {
-    let info = known.map(|host| &host.info);
-    // A host whose Docker has not answered yet has told no capacity.
-    let described = info.filter(|info| info.capacity.cpus > 0);
-    Host {
-        id: member.host.to_string(),
-        name: member.name.to_string(),
-        address: Some(member.address.ip().to_string()),
-        state: member.state.to_string(),
-        unreachable_from_here: member.unreachable_from_here,
-        labels: info.map(|info| info.labels.clone()).unwrap_or_default(),
-        capacity: described.map(|info| capacity(info.capacity)),
-        load: described.map(|info| load(info.load)),
-        version: info.map(|info| info.version.clone()),
-        docker_version: described.map(|info| info.docker_version.clone()),
-        containers: known.map_or(0, |host| host.containers.size()),
-        running: known.map_or(0, running),
-    }
-}
-
-fn capacity(all: model::Capacity) -> HostCapacity {
-    HostCapacity { cpus: all.cpus, memory: all.memory }
-}
-
-fn load(used: model::Load) -> HostLoad {
-    HostLoad { millicpus: used.millicpus, memory: used.memory }
-}
-
-fn running(host: &model::Host) -> usize {
-    host.containers.values().filter(|container| container.state == RunState::Running).count()
 }

@@ -48,12 +48,11 @@ pub(crate) use self::status::{About, Started};
 use crate::act::Traffic;
 use crate::calls::Caller;
 use crate::dockermod::DockerMod;
-use crate::own_host::OwnHost;
 use crate::reconcile::Routes;
 use longshore_cluster::members::Roster;
 use longshore_delivery::Command;
 use longshore_dns::Zones;
-use longshore_model::HandlerSet;
+use longshore_model::{HandlerSet, HostInfo};
 use longshore_runtime::state::{DockerState, Reader};
 use longshore_runtime::{Problems, StatusBoard};
 
@@ -70,7 +69,7 @@ pub(crate) struct Api {
     pub(crate) deliveries: mpsc::UnboundedSender<Command>,
     pub(crate) docker: DockerState,
     /// This host, beside its containers.
-    pub(crate) own: watch::Receiver<OwnHost>,
+    pub(crate) own: watch::Receiver<HostInfo>,
     /// The hosts of the cluster; `None` while this host is alone.
     pub(crate) roster: watch::Receiver<Option<Arc<Roster>>>,
     /// Calls this host and others.

@@ -66,7 +66,7 @@ pub(super) async fn status(State(api): State<Api>) -> Json<Status> {
             address: about.docker.clone(),
             connected: error.is_none(),
             error,
-            version: api.own.borrow().docker_version.clone(),
+            version: Some(api.own.borrow().docker_version.clone()).filter(|version| !version.is_empty()),
         },
         balancer: BalancerStatus {
             engine: about.engine.to_owned(),

@@ -28,7 +28,12 @@ pub(super) struct Target {
 impl Api {
     /// Returns a host's name.
     pub(super) fn host_name(&self, host: HostId) -> String {
-        if host == self.about.host { self.about.node.clone() } else { host.to_string() }
+        if host == self.about.host {
+            return self.about.node.clone();
+        }
+        let world = self.world.snapshot();
+        let name = world.and_then(|world| Some(world.host(host)?.info.name.clone()));
+        name.filter(|name| !name.is_empty()).unwrap_or_else(|| host.to_string())
     }
 
     /// Returns the host with this name or id.

@@ -22,6 +22,9 @@ const PIECE: usize = 16 * 1024;
 const MAX_WAITING: usize = 16;
 /// How long Docker may take to change the size of a terminal.
 const RESIZE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The attempts to set a terminal's first size, and the pause between two.
+const RESIZE_ATTEMPTS: usize = 10;
+const RESIZE_INTERVAL: Duration = Duration::from_millis(50);
 /// How long a command whose output has ended may take to exit.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(10);
 const EXIT_INTERVAL: Duration = Duration::from_millis(20);
@@ -85,12 +88,9 @@ pub(super) async fn exec(engine: Engine, path: &str, request: ExecRequest) -> Re
     let started = engine.post(&format!("{path}/start"), start, &upgrade).await?;
     let upgraded = hyper::upgrade::on(started).await.map_err(|error| CallError::Broken(chain(&error)))?;
     let (read, write) = tokio::io::split(TokioIo::new(upgraded));
-    if let Some(size) = size {
-        // Docker knew no size at the start before its API 1.42.
-        resize(&engine, &path, size).await;
-    }
     let (input, received) = mpsc::channel(MAX_WAITING);
-    let pump = AbortOnDropHandle::new(tokio::spawn(feed(engine.clone(), path.clone(), write, received)));
+    let pump =
+        AbortOnDropHandle::new(tokio::spawn(feed(engine.clone(), path.clone(), size, write, received)));
     let bytes = bytes(read);
     let output = if tty { output::plain(bytes) } else { output::multiplexed(bytes) };
     Ok(Reply::Session(Session { output: with_exit(output, engine, path, pump), input }))
@@ -105,9 +105,19 @@ fn json(value: &impl Serialize) -> Bytes {
 async fn feed(
     engine: Engine,
     path: String,
+    size: Option<TerminalSize>,
     mut write: WriteHalf<TokioIo<Upgraded>>,
     mut received: mpsc::Receiver<Input>,
 ) {
+    if let Some(size) = size {
+        // Docker knew no size at the start before its API 1.42, and a command that has not begun yet has no terminal.
+        for _ in 0..RESIZE_ATTEMPTS {
+            if resize(&engine, &path, size).await {
+                break;
+            }
+            tokio::time::sleep(RESIZE_INTERVAL).await;
+        }
+    }
     let mut is_open = true;
     while let Some(input) = received.recv().await {
         match input {
@@ -118,21 +128,24 @@ async fn feed(
                 is_open = false;
                 let _ = write.shutdown().await;
             }
-            Input::Resize(size) => resize(&engine, &path, size).await,
+            Input::Resize(size) => {
+                resize(&engine, &path, size).await;
+            }
         }
     }
     let _ = write.shutdown().await;
 }
 
-/// Changes the size of a terminal. A command that has not begun or has ended has none.
-async fn resize(engine: &Engine, path: &str, size: TerminalSize) {
+/// Changes the size of a terminal, and returns whether that was possible: a command that has ended has none.
+async fn resize(engine: &Engine, path: &str, size: TerminalSize) -> bool {
     let query = Query::default().with("h", size.rows).with("w", size.columns);
     let path = query.after(&format!("{path}/resize"));
     match tokio::time::timeout(RESIZE_TIMEOUT, engine.post(&path, Bytes::new(), &[])).await {
-        Ok(Ok(_)) => {}
+        Ok(Ok(_)) => return true,
         Ok(Err(error)) => tracing::debug!(%error, "a terminal keeps its size"),
         Err(_) => tracing::debug!("a terminal keeps its size: Docker does not answer"),
     }
+    false
 }
 
 fn bytes(read: ReadHalf<TokioIo<Upgraded>>) -> ByteStream {

@@ -69,6 +69,10 @@ struct Demultiplexer {
 impl Decode for Demultiplexer {
     fn push(&mut self, mut bytes: Bytes) -> Vec<Result<Output, CallError>> {
         let mut pieces = Vec::new();
+        let mut run: Option<(u8, BytesMut)> = None;
+        let joined = |(stream, bytes): (u8, BytesMut)| {
+            Ok(if stream == 2 { Output::Stderr(bytes.freeze()) } else { Output::Stdout(bytes.freeze()) })
+        };
         while !bytes.is_empty() {
             let Some((stream, missing)) = self.frame else {
                 let more = bytes.split_to((HEAD - self.head.len()).min(bytes.len()));
@@ -84,16 +88,19 @@ impl Decode for Demultiplexer {
             };
             let piece = bytes.split_to(missing.min(bytes.len()));
             self.frame = Some((stream, missing - piece.len())).filter(|(_, missing)| *missing > 0);
-            match stream {
-                0 | 1 => pieces.push(Ok(Output::Stdout(piece))),
-                2 => pieces.push(Ok(Output::Stderr(piece))),
+            // Docker has a frame for each line: those that came together go on together.
+            match (&mut run, stream) {
+                (Some((of, bytes)), _) if *of == stream => bytes.extend_from_slice(&piece),
                 // Docker's own errors are in stream 3.
-                _ => {
+                (_, 3..) => {
+                    pieces.extend(run.take().map(joined));
                     pieces.push(Err(CallError::Broken(String::from_utf8_lossy(&piece).into_owned())));
                     return pieces;
                 }
+                _ => pieces.extend(run.replace((stream, BytesMut::from(piece))).map(joined)),
             }
         }
+        pieces.extend(run.map(joined));
         pieces
     }
 

@@ -20,8 +20,8 @@ pub(crate) use containers::{
 };
 pub(crate) use dockermod::Dockermod;
 pub(crate) use nouns::{
-    ClusterCommand, ConfigCommand, Connection, EventCommand, Events, ExplainRoute, FailedId, HandlerCommand, List,
-    NameCommand, ProblemCommand, Query, RouteCommand, TestHandler,
+    ClusterCommand, ConfigCommand, Connection, EventCommand, Events, ExplainRoute, FailedId, HandlerCommand,
+    List, NameCommand, ProblemCommand, Query, RouteCommand, TestHandler,
 };
 pub(crate) use run::Run;
 

@@ -49,8 +49,10 @@ async fn hosts(agent: &Agent) -> Result<String, TestError> {
 }
 
 async fn sees(agent: &Agent, expected: &str) {
-    eventually(&format!("it sees {expected}"), async || hosts(agent).await.is_ok_and(|seen| seen == expected))
-        .await;
+    eventually(&format!("it sees {expected}"), async || {
+        hosts(agent).await.is_ok_and(|seen| seen == expected)
+    })
+    .await;
 }
 
 /// Returns the names of all containers that the agent knows.

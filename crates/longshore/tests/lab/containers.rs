@@ -198,7 +198,8 @@ async fn a_log_is_shown_with_its_errors_apart_and_followed_as_it_grows() -> Test
     let lab = Lab::up(1).await?;
     let host = lab.host(0);
     let agent = Agent::on(host).start().await?;
-    let line = "echo one; echo two; echo oops >&2; while [ ! -e /tmp/go ]; do sleep 0.1; done; echo three; sleep 1000";
+    let line =
+        "echo one; echo two; echo oops >&2; while [ ! -e /go ]; do sleep 0.1; done; echo three; sleep 1000";
     let web = host.run(shell(line)).await?;
     known(&agent, &web, "running").await;
     eventually("it has written", async || web.logs().await.is_ok_and(|log| log.contains("oops"))).await;
@@ -225,7 +226,7 @@ async fn a_log_is_shown_with_its_errors_apart_and_followed_as_it_grows() -> Test
     let mut lines = BufReader::new(follow.stdout.take().ok_or("no output")?).lines();
     // What is written before the stream begins is not shown with `--tail 0`.
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let (code, ..) = run(host, &["container", "exec", &web.name, "busybox", "touch", "/tmp/go"], "").await?;
+    let (code, ..) = run(host, &["container", "exec", &web.name, "busybox", "touch", "/go"], "").await?;
     assert_eq!(code, Some(0));
     let next = tokio::time::timeout(Duration::from_secs(10), lines.next_line()).await??;
     assert_eq!(next.as_deref(), Some("three"));
@@ -237,15 +238,12 @@ async fn a_log_is_shown_with_its_errors_apart_and_followed_as_it_grows() -> Test
 
 #[tokio::test]
 async fn a_long_log_passes_through_without_being_gathered() -> TestResult {
-    const BYTES: usize = 128 << 20;
+    const BYTES: usize = 48 << 20;
     let lab = Lab::up(1).await?;
     let host = lab.host(0);
     let agent = Agent::on(host).start().await?;
-    let web = host
-        .run(shell(&format!(
-            "busybox yes 0123456789012345678901234567890123456789 | busybox head -c {BYTES}"
-        )))
-        .await?;
+    let web =
+        host.run(shell(&format!("busybox yes $(busybox seq -s , 1000) | busybox head -c {BYTES}"))).await?;
     known(&agent, &web, "exited").await;
     let peak = || {
         let status = std::fs::read_to_string(format!("/proc/{}/status", agent.pid()?)).ok()?;
@@ -296,17 +294,15 @@ async fn a_command_inside_a_container_has_its_input_its_outputs_and_its_exit_cod
     let (code, out, _) = exec(&["-i", name, "cat"], &many).await?;
     assert_eq!((code, out.len()), (Some(0), many.len()), "input and output flow at once");
     let (code, out, _) =
-        exec(&["-e", "A=b c", "-w", "/tmp", name, "sh", "-c", "echo \"$A\"; pwd"], "").await?;
-    assert_eq!((code, out.as_str()), (Some(0), "b c\n/tmp\n"));
+        exec(&["-e", "A=b c", "-w", "/bin", name, "sh", "-c", "echo \"$A\"; pwd"], "").await?;
+    assert_eq!((code, out.as_str()), (Some(0), "b c\n/bin\n"));
     let (code, out, _) = exec(&["-t", name, "busybox", "tty"], "").await?;
     assert!(code == Some(0) && out.starts_with("/dev/pts/"), "{out}");
     let (code, _, err) = exec(&["-it", name, "sh"], "").await?;
     assert!(code == Some(1) && err.contains("not a terminal"), "{err}");
-    assert_eq!(exec(&["-d", name, "busybox", "touch", "/tmp/detached"], "").await?.0, Some(0));
+    assert_eq!(exec(&["-d", name, "busybox", "touch", "/detached"], "").await?.0, Some(0));
     eventually("a detached command runs", async || {
-        exec(&[name, "busybox", "test", "-e", "/tmp/detached"], "")
-            .await
-            .is_ok_and(|(code, ..)| code == Some(0))
+        exec(&[name, "busybox", "test", "-e", "/detached"], "").await.is_ok_and(|(code, ..)| code == Some(0))
     })
     .await;
     let (code, _, err) = exec(&["never-there", "true"], "").await?;
@@ -329,7 +325,10 @@ async fn a_terminal_has_the_size_of_the_callers() -> TestResult {
     known(&agent, &web, "running").await;
     // `script` gives the program a terminal of its own.
     let program = env!("CARGO_BIN_EXE_longshore");
-    let line = format!("stty rows 33 cols 77; {program} container exec -it {} busybox stty size", web.name);
+    let line = format!(
+        "stty rows 33 cols 77; {program} container exec -it {} sh -c 'sleep 1; busybox stty size'",
+        web.name
+    );
     let output = host.exec_in_namespace(&["script", "-qec", &line, "/dev/null"]).await?;
     assert!(output.contains("33 77"), "{output:?}");
     Ok(())
@@ -342,7 +341,7 @@ async fn a_page_of_another_site_opens_no_command() -> TestResult {
     let agent = Agent::on(host).start().await?;
     let web = host.run(busy()).await?;
     known(&agent, &web, "running").await;
-    let path = format!("/v1/containers/{}/exec?cmd=busybox&cmd=touch&cmd=/tmp/seized", web.name);
+    let path = format!("/v1/containers/{}/exec?cmd=busybox&cmd=touch&cmd=/seized", web.name);
     let shake = |origin: &str| {
         let request =
             agent.request("GET", &path).header("connection", "upgrade").header("upgrade", "websocket");
@@ -353,7 +352,7 @@ async fn a_page_of_another_site_opens_no_command() -> TestResult {
     assert_eq!(answer.status, 403, "{}", answer.text());
     assert_eq!(agent.get(&path).await?.status, 400, "a plain request runs nothing");
     let (code, ..) =
-        run(host, &["container", "exec", &web.name, "busybox", "test", "-e", "/tmp/seized"], "").await?;
+        run(host, &["container", "exec", &web.name, "busybox", "test", "-e", "/seized"], "").await?;
     assert_eq!(code, Some(1));
     Ok(())
 }

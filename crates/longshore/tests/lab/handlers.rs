@@ -379,7 +379,7 @@ async fn a_script_that_never_ends_is_ended_and_holds_up_no_other_container() -> 
     let _free = host.run(ContainerSpec::server().named("free")).await?;
     folder.hears("slow", "free", &["start"]).await;
     eventually("it fails permanently", async || {
-        agent.cli(&["handlers", "failed"]).await.is_ok_and(|told| told.contains("ran longer than 2s"))
+        agent.cli(&["handlers", "failed"]).await.is_ok_and(|told| told.contains("did not exit within 2s"))
     })
     .await;
     Ok(())
