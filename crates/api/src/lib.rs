@@ -8,9 +8,11 @@
 mod call;
 mod client;
 mod client_error;
+mod commented_json;
 mod container;
 mod container_client;
 mod container_filter;
+pub mod dockermod;
 mod event;
 mod events;
 mod exec;
@@ -31,6 +33,7 @@ pub use call::{
 };
 pub use client::Client;
 pub use client_error::ClientError;
+pub use commented_json::from_commented_json;
 pub use container::{Container, PublishedPort};
 pub use container_client::{ContainerOrder, Logs, Pieces, Written};
 pub use container_filter::ContainerFilter;

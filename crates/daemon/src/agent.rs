@@ -1,9 +1,10 @@
 //! The wiring: which parts start in which order, and what stops them.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use longshore_dns::DnsPorts;
 use longshore_docker::{DockerAddress, DockerClient, Watched, watch};
 use longshore_model::{ContainerId, ContainerRef, HostId, HostInfo, Problem, RouteTable, Subject, Transport};
@@ -20,12 +21,13 @@ use crate::act::{Engine, EngineError};
 use crate::calls::Caller;
 use crate::config::{DockerSettings, EngineSettings, ReloadableSettings, Settings};
 use crate::data_dir::{self, DataDirError};
+use crate::dockermod::{Cordon, DockerMod, OwnHost};
 use crate::dry_run::{DryRun, Plans};
 use crate::identity::{IdentityError, Keeping, host_id};
 use crate::metrics;
 use crate::own_host;
 use crate::reconcile::{Checks, RouteFeeds, RouteFollower, Routes};
-use crate::serve::{self, About, Api, Feed, Started};
+use crate::serve::{self, About, Api, Feed, NamesAllowed, Started};
 use crate::services::{Services, Wiring};
 use crate::start::Start;
 
@@ -51,7 +53,7 @@ pub enum AgentError {
     #[error("cannot listen on {address} for the API: is another agent running?")]
     Listen {
         /// Where.
-        address: std::net::SocketAddr,
+        address: SocketAddr,
         /// Why.
         source: std::io::Error,
     },
@@ -109,7 +111,8 @@ pub struct Agent {
     location: BalancerLocation,
     balancing: AbortOnDropHandle<RouteFollower>,
     api: Api,
-    serving: Option<AbortOnDropHandle<()>>,
+    /// The API, on each of its ports.
+    serving: Vec<AbortOnDropHandle<()>>,
     /// Stops only the API.
     serving_stop: CancellationToken,
     lock: Option<std::fs::File>,
@@ -138,7 +141,7 @@ impl Agent {
                 None
             }
         };
-        let listener = if start == Start::Fresh { listen(&settings).await? } else { None };
+        let listeners = if start == Start::Fresh { listen(&settings).await? } else { Vec::new() };
         let keeping = if start == Start::Dry { Keeping::Never } else { Keeping::Always };
         let host = host_id(&settings.data_dir, keeping)?;
         let (location, addresses) = locate(&settings.docker, host).await?;
@@ -201,6 +204,15 @@ impl Agent {
                 inherited,
             },
         );
+        let cluster_of_one = OwnHost {
+            id: host,
+            name: settings.node.clone(),
+            caller: caller.clone(),
+            docker: client.clone(),
+            observations: observations.clone(),
+            cordon: Cordon::read(&settings.data_dir),
+        };
+        let dockermod = DockerMod::new(Arc::new(cluster_of_one), world.clone(), &settings.dockermod);
         let plan = RoutePlan::new(RouteSettings {
             location: location.clone(),
             reserved: reserved(&settings),
@@ -251,9 +263,14 @@ impl Agent {
             traffic,
             metrics,
             token: settings.token.clone(),
+            names_allowed: Arc::new(match settings.insecure {
+                true => NamesAllowed::Any,
+                false => NamesAllowed::own(&settings.names),
+            }),
+            dockermod,
         };
         let serving_stop = stop.child_token();
-        let serving = listener.map(|listener| spawn(api.clone().serve(listener, serving_stop.clone())));
+        let serving = serve_on(listeners, &api, &serving_stop);
         Ok(Self {
             docker,
             ready,
@@ -347,10 +364,7 @@ impl Agent {
     /// Releases what two agents cannot share, for a successor, and keeps carrying the routes.
     pub async fn hand_over(&mut self) {
         self.serving_stop.cancel();
-        if let Some(serving) = self.serving.take() {
-            // An open event stream never ends by itself.
-            let _ = tokio::time::timeout(LAST_ANSWERS, serving).await;
-        }
+        last_answers(std::mem::take(&mut self.serving)).await;
         self.services.hand_over().await;
         self.lock = None;
     }
@@ -361,12 +375,11 @@ impl Agent {
     /// [`AgentError::DataDir`] or [`AgentError::Listen`] while they are not free.
     pub async fn take_over(&mut self) -> Result<(), AgentError> {
         let lock = data_dir::take(&self.started.data_dir)?;
-        let listener = listen(&self.started).await?;
+        let listeners = listen(&self.started).await?;
         self.lock = Some(lock);
         self.services.take_over(&self.started.data_dir);
         self.serving_stop = self.stop.child_token();
-        let (api, stop) = (self.api.clone(), self.serving_stop.clone());
-        self.serving = listener.map(|listener| spawn(api.serve(listener, stop)));
+        self.serving = serve_on(listeners, &self.api, &self.serving_stop);
         Ok(())
     }
 
@@ -424,10 +437,7 @@ impl Agent {
         self.stop.cancel();
         let (balancing, ()) = tokio::join!(self.balancing, self.services.stop());
         drop(self.lock);
-        if let Some(serving) = self.serving {
-            // An open event stream never ends by itself.
-            let _ = tokio::time::timeout(LAST_ANSWERS, serving).await;
-        }
+        last_answers(self.serving).await;
         if let Ok(follower) = balancing {
             follower.into_engine().drain(grace.unwrap_or(self.grace)).await;
         }
@@ -438,10 +448,30 @@ fn spawn(task: impl Future<Output = ()> + Send + 'static) -> AbortOnDropHandle<(
     AbortOnDropHandle::new(tokio::spawn(task))
 }
 
-async fn listen(settings: &Settings) -> Result<Option<TcpListener>, AgentError> {
-    let Some(address) = settings.listen else { return Ok(None) };
-    let listener = serve::listen(address).await.map_err(|source| AgentError::Listen { address, source })?;
-    Ok(Some(listener))
+/// Serves the API on every listener.
+fn serve_on(listeners: Vec<TcpListener>, api: &Api, stop: &CancellationToken) -> Vec<AbortOnDropHandle<()>> {
+    listeners.into_iter().map(|listener| spawn(api.clone().serve(listener, stop.clone()))).collect()
+}
+
+/// Waits for open answers of the API; an open event stream never ends by itself.
+async fn last_answers(serving: Vec<AbortOnDropHandle<()>>) {
+    let _ = tokio::time::timeout(LAST_ANSWERS, join_all(serving)).await;
+}
+
+/// Returns the addresses of the API.
+fn api_addresses(settings: &Settings) -> impl Iterator<Item = SocketAddr> {
+    let rest = |listen: SocketAddr| Some(SocketAddr::new(listen.ip(), settings.dockermod.rest_port?));
+    let rest = settings.listen.and_then(rest).filter(|rest| Some(*rest) != settings.listen);
+    settings.listen.into_iter().chain(rest)
+}
+
+async fn listen(settings: &Settings) -> Result<Vec<TcpListener>, AgentError> {
+    let mut listeners = Vec::new();
+    for address in api_addresses(settings) {
+        let listener = serve::listen(address).await;
+        listeners.push(listener.map_err(|source| AgentError::Listen { address, source })?);
+    }
+    Ok(listeners)
 }
 
 /// Returns where the balancer runs, and the addresses at which it reaches the published ports of a Docker on another
@@ -488,7 +518,7 @@ fn reserved(settings: &Settings) -> std::collections::BTreeMap<(Transport, u16),
             reserved.insert((transport, dns.listen.port()), "Longshore's DNS server".to_owned());
         }
     }
-    if let Some(listen) = settings.listen {
+    for listen in api_addresses(settings) {
         reserved.insert((Transport::Tcp, listen.port()), "Longshore's API".to_owned());
     }
     reserved

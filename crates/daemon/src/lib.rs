@@ -20,6 +20,7 @@ pub mod handlers;
 mod agent;
 mod calls;
 mod data_dir;
+mod dockermod;
 mod dry_run;
 mod identity;
 mod metrics;

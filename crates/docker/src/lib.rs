@@ -10,6 +10,7 @@ mod calls;
 mod client;
 mod credentials;
 mod deafness;
+mod drained;
 mod examiner;
 mod inspections;
 mod settings;

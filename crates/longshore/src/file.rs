@@ -98,6 +98,11 @@ fn given(
         let text = match value {
             Value::String(text) => text.value().clone(),
             Value::Integer(number) => number.value().to_string(),
+            Value::Boolean(on)
+                if flag.get_possible_values().iter().any(|value| value.matches("true", false)) =>
+            {
+                on.value().to_string()
+            }
             Value::Float(_)
             | Value::Boolean(_)
             | Value::Datetime(_)

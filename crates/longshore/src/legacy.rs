@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use longshore_daemon::config::{
-    BalancerSettings, DockerAddress, DockerSettings, EngineSettings, HandlerSettings, Settings,
+    BalancerSettings, DockerAddress, DockerModSettings, DockerSettings, EngineSettings, HandlerSettings,
+    Settings,
 };
 use longshore_haproxy::{Mode, Reload, template_dirs};
 use longshore_model::BalanceJob;
@@ -50,6 +51,10 @@ pub(crate) fn settings(docker: DockerAddress, data_dir: PathBuf) -> Settings {
         data_dir,
         listen: None,
         token: None,
+        insecure: false,
+        names: Vec::new(),
+        dockermod: DockerModSettings::default(),
+        cluster: None,
         docker: DockerSettings {
             address: docker,
             cert_path: std::env::var_os("DOCKER_CERT_PATH").map(PathBuf::from),

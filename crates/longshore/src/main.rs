@@ -6,6 +6,7 @@ mod cli;
 mod config_check;
 mod config_error;
 mod descriptors;
+mod dockermod;
 mod dry_run;
 mod environment;
 mod file;
@@ -72,7 +73,7 @@ fn main() -> ExitCode {
 
 async fn execute(command: Command, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Run(_) => run::run(arguments.get(2..).unwrap_or_default()).await,
+        Command::Run(_) => run::run(|| settings::resolve(arguments.get(2..).unwrap_or_default())).await,
         Command::Status(query) => query::status(&query).await,
         Command::Route(command) => query::route(command).await,
         Command::Host(command) => query::host(command).await,
@@ -85,6 +86,7 @@ async fn execute(command: Command, arguments: &[OsString]) -> anyhow::Result<Exi
         Command::Config(command) => config_check::config(command),
         Command::Compat(Compat::Balancer(flags)) => balancer::run(*flags).await,
         Command::Compat(Compat::Glue(flags)) => glue::run(*flags, arguments.first()).await,
+        Command::Compat(Compat::Dockermod(flags)) => run::run(|| dockermod::settings(&flags)).await,
         Command::Compat(Compat::Podder(flags)) => podder::run(flags).await,
         Command::Completions { shell } => {
             let mut script = Vec::new();

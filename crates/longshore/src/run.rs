@@ -1,6 +1,5 @@
 //! `longshore run`: the agent, from its start to its last request.
 
-use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,15 +10,16 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config_error::ConfigErrors;
 use crate::output::{Terminal, print};
-use crate::settings::{Resolved, Started, resolve};
+use crate::settings::{Resolved, Started};
 use crate::succession::Succession;
 use crate::{FAILED, descriptors, dry_run, log, succession};
 
 /// The pause between attempts to take over again from a failed successor.
 const TAKE_BACK_PAUSE: Duration = Duration::from_secs(1);
 
-pub(crate) async fn run(flags: &[OsString]) -> anyhow::Result<ExitCode> {
-    let Resolved { run, settings, values, .. } = resolve(flags)?;
+/// Runs the agent with the settings that `resolve` returns; it is called again at every reload.
+pub(crate) async fn run(resolve: impl Fn() -> Result<Resolved, ConfigErrors>) -> anyhow::Result<ExitCode> {
+    let Resolved { run, settings, values, .. } = resolve()?;
     let log = log::start(&run.log.log, run.log.log_format)?;
     if run.dry_run {
         return dry_run(settings).await;
@@ -29,7 +29,7 @@ pub(crate) async fn run(flags: &[OsString]) -> anyhow::Result<ExitCode> {
     }
     let started = Started { values, settings: settings.clone() };
     let reread = || {
-        let Resolved { run, settings, values, .. } = resolve(flags)?;
+        let Resolved { run, settings, values, .. } = resolve()?;
         log.reload(&run.log.log);
         let fixed = started.fixed(&values, &settings);
         Ok(Reread { settings, fixed })

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use clap::parser::ValueSource;
 use clap::{Args, FromArgMatches};
 use longshore_daemon::config::{
-    BalancerSettings, Definition, DockerAddress, DockerSettings, EngineSettings, HandlerSettings, Settings,
-    SidecarSettings,
+    Advertise, BalancerSettings, Definition, DockerAddress, DockerSettings, EngineSettings, HandlerSettings,
+    Settings, SidecarSettings,
 };
 use longshore_daemon::handlers::balance_job;
 use longshore_model::Problem;
@@ -93,8 +93,8 @@ pub(crate) fn resolve(flags: &[OsString]) -> Result<Resolved, ConfigErrors> {
         Some(given) => given.source.clone(),
         None => Source::Flag(key.to_owned()),
     };
-    let ignored = file.unknown.iter().map(Problem::from).collect();
-    let settings = Settings { ignored, ..settings(&run, file.handlers, place)? };
+    let mut settings = settings(&run, file.handlers, place)?;
+    settings.ignored.extend(file.unknown.iter().map(Problem::from));
     Ok(Resolved { run, file: path, settings, values })
 }
 
@@ -147,7 +147,8 @@ fn settings(
             None
         }
     });
-    if !run.api.listen.ip().is_loopback() && run.api.token_file.is_none() {
+    let is_open = !run.api.listen.ip().is_loopback() && run.api.token_file.is_none();
+    if is_open && !run.api.insecure {
         let message =
             format!("{} is reachable by others: set token-file too, or listen on 127.0.0.1", run.api.listen);
         error("listen", message);
@@ -193,15 +194,26 @@ fn settings(
     let mut all = |invalid: Vec<Invalid>| invalid.into_iter().for_each(|(key, message)| error(key, message));
     let publish = run.publish.settings().map_err(&mut all).unwrap_or_default();
     let dns = run.dns.settings().map_err(&mut all).unwrap_or_default();
+    let dockermod = run.dockermod.settings().map_err(&mut all).unwrap_or_default();
+    let cluster = run.cluster.settings().map_err(&mut all).unwrap_or_default();
     if !errors.is_empty() {
         return Err(ConfigErrors(errors));
     }
+    let ignored = is_open.then(|| {
+        let message = format!("{} answers everyone who can reach it, without a token", run.api.listen);
+        let hint = Some("set token-file".to_owned());
+        Problem::from(&ConfigError { hint, ..ConfigError::of_key(place("insecure"), "insecure", message) })
+    });
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     Ok(Settings {
+        names: names(&node, run.cluster.advertise.as_ref()),
         node,
         data_dir: run.data_dir.clone(),
         listen: Some(run.api.listen),
         token,
+        insecure: run.api.insecure,
+        dockermod,
+        cluster,
         docker: DockerSettings {
             address: run.docker.docker.clone(),
             cert_path,
@@ -220,8 +232,28 @@ fn settings(
         resync: run.docker.resync.into(),
         check_interval: run.balancer.check_interval.into(),
         grace: run.balancer.grace.into(),
-        ignored: Vec::new(),
+        ignored: ignored.into_iter().collect(),
     })
+}
+
+/// Returns the names of this host.
+fn names(node: &str, advertise: Option<&Advertise>) -> Vec<String> {
+    let system = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let hosts = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
+    let full = full_name(&hosts, &system).map(str::to_owned);
+    [Some(node.to_owned()), advertise.map(ToString::to_string), full, Some(system)]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// Returns the full name of a host by the system's own table, as `hostname --fqdn` does: the first name of the line
+/// that has it.
+fn full_name<'a>(hosts: &'a str, name: &str) -> Option<&'a str> {
+    let lines = hosts.lines().map(|line| line.split('#').next().unwrap_or_default());
+    let mut names = lines.map(|line| line.split_whitespace().skip(1));
+    let mut line = names.find(|names| names.clone().any(|known| known.eq_ignore_ascii_case(name)))?;
+    line.next()
 }
 
 /// Returns the token in a file that nobody else can read.
@@ -230,5 +262,19 @@ fn token(path: &Path) -> Result<String, String> {
     match text.trim() {
         token if token.len() >= 16 && token.bytes().all(|b| b.is_ascii_graphic()) => Ok(token.to_owned()),
         _ => Err("expected a token of at least 16 characters without spaces".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hosts_full_name_is_the_first_of_its_line() {
+        let hosts =
+            "127.0.0.1 localhost\n# 10.0.0.1 old.example node1\n10.0.0.2\tnode1.example.com  NODE1 # me\n";
+        assert_eq!(full_name(hosts, "node1"), Some("node1.example.com"));
+        assert_eq!(full_name(hosts, "localhost"), Some("localhost"));
+        assert_eq!(full_name(hosts, "old.example"), None);
     }
 }

@@ -24,6 +24,7 @@ mod reach;
 mod records;
 mod routes;
 pub mod sidecars;
+mod spread;
 
 pub use address::{AddressError, address};
 pub use claim::{Claim, claims};
@@ -36,3 +37,4 @@ pub use names::{NamePlan, NameSettings};
 pub use reach::BalancerLocation;
 pub use records::{RecordSettings, container_key, records};
 pub use routes::{Decided, Readiness, RoutePlan, RouteSettings};
+pub use spread::spread;

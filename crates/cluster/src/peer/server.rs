@@ -31,8 +31,8 @@ const MAX_HANDSHAKES: usize = 256;
 /// How many of them one address may have opened.
 const MAX_HANDSHAKES_OF_ONE: usize = 32;
 
-/// How many connections for calls one peer may have.
-const MAX_CONNECTIONS: usize = 16;
+/// How many connections for calls one peer may have. Those that it lost count until they time out here.
+const MAX_CONNECTIONS: usize = 64;
 
 /// How many connections to containers one peer may have.
 const MAX_RELAYED: usize = 4096;

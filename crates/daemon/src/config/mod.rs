@@ -2,6 +2,8 @@
 //! from (flags, environment, a file).
 
 mod balancer;
+mod cluster;
+mod dockermod;
 mod handlers;
 mod sidecars;
 
@@ -10,6 +12,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use balancer::{BalancerSettings, EngineSettings};
+pub use cluster::{
+    Advertise, ClusterName, ClusterSettings, ClusterTextError, DEFAULT_CLUSTER_PORT, HostLabel, JoinAddress,
+};
+pub use dockermod::DockerModSettings;
 pub use handlers::{Definition, HandlerSettings, Said, Value};
 pub use longshore_dns::DnsSettings;
 pub use longshore_docker::{DockerAddress, DockerAddressError, DockerSettings};
@@ -29,6 +35,14 @@ pub struct Settings {
     pub listen: Option<SocketAddr>,
     /// Bearer token that the API requires, if any.
     pub token: Option<String>,
+    /// Whether the API may be open to others without a token.
+    pub insecure: bool,
+    /// Names of this host besides its addresses, which requests without a token may use.
+    pub names: Vec<String>,
+    /// DockerMod's API.
+    pub dockermod: DockerModSettings,
+    /// The cluster; `None` for a cluster of one.
+    pub cluster: Option<ClusterSettings>,
     /// The Docker Engine.
     pub docker: DockerSettings,
     /// The balancer.

@@ -1,5 +1,6 @@
 //! Authentication and cross-site checks.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use axum::extract::{Request, State};
@@ -21,14 +22,31 @@ const CHALLENGE: &str = r#"Bearer realm="longshore""#;
 /// The same for a request with a wrong token.
 const CHALLENGE_INVALID: &str = r#"Bearer realm="longshore", error="invalid_token""#;
 
+/// The names by which a request without a token may address this host, all with `--insecure`. A page in a browser could read the API through
+/// any other name, which its own site's DNS resolves to this host.
+#[derive(Debug)]
+pub(crate) enum NamesAllowed {
+    /// These, addresses, and `localhost`.
+    Own(BTreeSet<String>),
+    /// All.
+    Any,
+}
+
+impl NamesAllowed {
+    /// Allows these names only.
+    pub(crate) fn own(names: &[String]) -> Self {
+        Self::Own(names.iter().map(|name| name.to_ascii_lowercase()).collect())
+    }
+}
+
 pub(super) async fn check(State(api): State<Api>, request: Request, next: Next) -> Response {
     let is_trusted = is_trusted(&api, &request).await;
     let headers = request.headers();
     match &api.token {
         _ if is_open(request.uri().path()) => {}
         Some(token) if !has_token(headers, token) => return unauthorized(headers),
-        None if !names_an_address(headers) => {
-            let error = "unknown host name: use this host's IP address, or localhost";
+        None if !is_addressed(headers, &api.names_allowed) => {
+            let error = "unknown host name: use this host's name, its IP address, or localhost";
             return failure(StatusCode::MISDIRECTED_REQUEST, error);
         }
         None if !is_trusted => {
@@ -53,12 +71,14 @@ fn is_open(path: &str) -> bool {
 /// Returns whether a request of this path reaches Docker: who may use Docker is as good as root.
 fn reaches_docker(method: &Method, path: &str) -> bool {
     let is_list = path == "/v1/containers" && method.is_safe();
-    !is_list && (path.starts_with("/v1/containers") || path.starts_with("/v1/images"))
+    let is_dockermods = path == "/" && !method.is_safe();
+    is_dockermods || !is_list && (path.starts_with("/v1/containers") || path.starts_with("/v1/images"))
 }
 
 /// Returns whether a local process may send this request to an agent without a token.
 fn is_trusted(api: &Api, request: &Request) -> impl Future<Output = bool> + use<> {
-    let asks_docker = api.token.is_none() && reaches_docker(request.method(), request.uri().path());
+    let is_open = api.token.is_some() || matches!(*api.names_allowed, NamesAllowed::Any);
+    let asks_docker = !is_open && reaches_docker(request.method(), request.uri().path());
     let ends = request.extensions().get::<Ends>().copied();
     async move {
         match ends {
@@ -97,11 +117,14 @@ fn has_token(headers: &HeaderMap, token: &str) -> bool {
     sent.as_bytes().ct_eq(token.as_bytes()).into()
 }
 
-fn names_an_address(headers: &HeaderMap) -> bool {
+fn is_addressed(headers: &HeaderMap, allowed: &NamesAllowed) -> bool {
+    let NamesAllowed::Own(names) = allowed else { return true };
     let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
     host.parse::<Authority>().is_ok_and(|authority| {
-        let name = authority.host();
-        name.eq_ignore_ascii_case("localhost") || name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok()
+        let name = authority.host().to_ascii_lowercase();
+        name == "localhost"
+            || name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok()
+            || names.contains(name.trim_end_matches('.'))
     })
 }
 
@@ -129,11 +152,20 @@ mod tests {
 
     #[test]
     fn a_page_of_another_name_cannot_read_the_api() {
-        for good in ["127.0.0.1:7051", "[::1]:7051", "localhost:7051", "LOCALHOST"] {
-            assert!(names_an_address(&with(header::HOST, good)), "{good}");
+        let own = NamesAllowed::own(&["Web1".to_owned(), "web1.example.com".to_owned()]);
+        for good in [
+            "127.0.0.1:7051",
+            "[::1]:7051",
+            "localhost:7051",
+            "LOCALHOST",
+            "web1:8080",
+            "WEB1.example.com.:8080",
+        ] {
+            assert!(is_addressed(&with(header::HOST, good), &own), "{good}");
         }
-        for bad in ["evil.example:7051", "127.0.0.1.evil.example", ""] {
-            assert!(!names_an_address(&with(header::HOST, bad)), "{bad}");
+        for bad in ["evil.example:7051", "127.0.0.1.evil.example", "web1.evil.example", ""] {
+            let host = with(header::HOST, bad);
+            assert!(!is_addressed(&host, &own) && is_addressed(&host, &NamesAllowed::Any), "{bad}");
         }
     }
 
@@ -167,6 +199,7 @@ mod tests {
             assert!(!reaches_docker(&Method::GET, open), "{open}");
         }
         assert!(reaches_docker(&Method::POST, "/v1/containers"));
+        assert!(reaches_docker(&Method::POST, "/") && !reaches_docker(&Method::GET, "/"));
     }
 
     #[test]

@@ -13,8 +13,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{
-    Api, containers, events, exec, followers, handlers, health, hosts, images, names, orders, output,
-    problems, routes as routing, status,
+    Api, containers, dockermod, events, exec, followers, handlers, health, hosts, images, names, orders,
+    output, problems, routes as routing, status,
 };
 
 #[derive(OpenApi)]
@@ -36,6 +36,7 @@ use super::{
         (name = "handlers", description = "Scripts, plugins and webhooks, and their deliveries."),
         (name = "problems", description = "What was asked for and is not done."),
         (name = "events", description = "What happens, as it happens."),
+        (name = "dockermod", description = "DockerMod's API."),
         (name = "agent", description = "The agent itself: status, followers, probes and metrics.")
     ),
     modifiers(&Token)
@@ -82,6 +83,7 @@ pub(super) fn documented() -> (Router<Api>, utoipa::openapi::OpenApi) {
         .routes(routes!(handlers::forget))
         .routes(routes!(handlers::test))
         .routes(routes!(events::events))
+        .routes(routes!(dockermod::greet, dockermod::act))
         .routes(routes!(status::status))
         .routes(routes!(followers::followers))
         .routes(routes!(health::healthz))
@@ -134,6 +136,10 @@ fn shared_responses() -> Vec<Shared> {
         is_tagged && parameters.any(is_path)
     };
     let has_body = |_: &HttpMethod, operation: &Operation| operation.request_body.is_some();
+    // DockerMod's API reads any body, and says itself what is wrong with it.
+    let is_typed = |_: &HttpMethod, operation: &Operation| {
+        operation.request_body.is_some() && operation.operation_id.as_deref() != Some("dockermod")
+    };
     let has_query = |_: &HttpMethod, operation: &Operation| operation.parameters.is_some();
     let always = |_: &HttpMethod, _: &Operation| true;
     let error = |description: &str| {
@@ -168,7 +174,7 @@ fn shared_responses() -> Vec<Shared> {
             is_of_container,
         ),
         shared("413", "ContentTooLarge", error("The body is too large."), has_body),
-        shared("415", "UnsupportedMediaType", error("The body is not `application/json`."), has_body),
+        shared("415", "UnsupportedMediaType", error("The body is not `application/json`."), is_typed),
         shared(
             "421",
             "MisdirectedRequest",
@@ -179,7 +185,7 @@ fn shared_responses() -> Vec<Shared> {
             "422",
             "UnprocessableContent",
             error("The body's JSON is not what the operation takes."),
-            has_body,
+            is_typed,
         ),
         shared("500", "DockerFailed", error("Docker failed."), asks_docker),
         shared("502", "BadGateway", error("The host cannot be reached."), asks_docker),

@@ -7,9 +7,14 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use longshore_api::Failure;
+use longshore_api::dockermod::Reply;
 
 /// Longest error text that is passed on, in bytes.
 const MAX_TEXT: usize = 16 * 1024;
+
+/// Marks a response that has DockerMod's form.
+#[derive(Clone, Copy)]
+pub(super) struct IsDockerMods;
 
 /// Returns an error response with this message.
 pub(super) fn failure(status: StatusCode, error: impl Into<String>) -> Response {
@@ -38,11 +43,15 @@ impl IntoResponse for Refusal {
 
 /// Gives every error a JSON body: those of extractors are plain text, and the router's have none.
 pub(super) async fn as_json(request: Request, next: Next) -> Response {
-    let method = request.method().clone();
+    let (method, is_dockermods) = (request.method().clone(), request.uri().path() == "/");
     let response = next.run(request).await;
     let status = response.status();
     let is_error = status.is_client_error() || status.is_server_error();
-    if !is_error || is_json(&response) {
+    let is_finished = match is_dockermods {
+        true => response.extensions().get::<IsDockerMods>().is_some(),
+        false => is_json(&response),
+    };
+    if !is_error || is_finished {
         return response;
     }
     let (mut parts, body) = response.into_parts();
@@ -50,11 +59,14 @@ pub(super) async fn as_json(request: Request, next: Next) -> Response {
         StatusCode::METHOD_NOT_ALLOWED => {
             format!("{method} is not allowed here: the Allow header says what is")
         }
-        _ => text(body).await.unwrap_or_else(|| status.canonical_reason().unwrap_or("error").to_owned()),
+        _ => error_in(body).await.unwrap_or_else(|| status.canonical_reason().unwrap_or("error").to_owned()),
     };
     parts.headers.remove(header::CONTENT_LENGTH);
     parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    let body = serde_json::to_vec(&Failure { error }).unwrap_or_default();
+    let body = match is_dockermods {
+        true => serde_json::to_vec(&Reply::error(status.as_u16(), error).body).unwrap_or_default(),
+        false => serde_json::to_vec(&Failure { error }).unwrap_or_default(),
+    };
     Response::from_parts(parts, Body::from(body))
 }
 
@@ -63,8 +75,12 @@ fn is_json(response: &Response) -> bool {
     kind.is_some_and(|kind| kind.starts_with("application/json"))
 }
 
-async fn text(body: Body) -> Option<String> {
+/// Returns the message of an error response, which is a text or a [`Failure`].
+async fn error_in(body: Body) -> Option<String> {
     let bytes = to_bytes(body, MAX_TEXT).await.ok()?;
+    if let Ok(Failure { error }) = serde_json::from_slice(&bytes) {
+        return Some(error);
+    }
     Some(String::from_utf8_lossy(&bytes).trim().to_owned()).filter(|text| !text.is_empty())
 }
 
@@ -115,5 +131,23 @@ mod tests {
         let (status, _, error) = ask(post_json(), "{").await;
         assert!(status == 400 && error.contains("EOF"), "{status} {error}");
         assert_eq!(ask(Request::get("/two"), "").await, (404, None, "nothing here".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn an_error_at_dockermods_path_has_its_status_in_the_body_too() {
+        let mut router = Router::new()
+            .route("/", post(async || failure(StatusCode::FORBIDDEN, "not you")))
+            .layer(middleware::from_fn(as_json));
+        for (method, expected) in [
+            ("POST", serde_json::json!({ "statusCode": 403, "error": "not you" })),
+            (
+                "PUT",
+                serde_json::json!({ "statusCode": 405, "error": "PUT is not allowed here: the Allow header says what is" }),
+            ),
+        ] {
+            let request = Request::builder().method(method).uri("/").body(Body::empty()).unwrap();
+            let body = to_bytes(router.call(request).await.unwrap().into_body(), MAX_TEXT).await.unwrap();
+            assert_eq!(serde_json::from_slice::<serde_json::Value>(&body).unwrap(), expected);
+        }
     }
 }

@@ -7,6 +7,7 @@
 mod access;
 mod body;
 mod containers;
+mod dockermod;
 mod document;
 mod errors;
 mod events;
@@ -39,12 +40,14 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use utoipa_swagger_ui::SwaggerUi;
 
+pub(crate) use self::access::NamesAllowed;
 use self::errors::failure;
 pub(crate) use self::feed::Feed;
 use self::server::Limits;
 pub(crate) use self::status::{About, Started};
 use crate::act::Traffic;
 use crate::calls::Caller;
+use crate::dockermod::DockerMod;
 use crate::reconcile::Routes;
 use longshore_delivery::Command;
 use longshore_dns::Zones;
@@ -76,6 +79,9 @@ pub(crate) struct Api {
     pub(crate) traffic: Traffic,
     pub(crate) metrics: PrometheusHandle,
     pub(crate) token: Option<String>,
+    /// Names of this host that a request without a token may use, and whether it may use any.
+    pub(crate) names_allowed: Arc<NamesAllowed>,
+    pub(crate) dockermod: DockerMod,
 }
 
 impl Api {

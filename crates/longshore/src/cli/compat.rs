@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, FromArgMatches, Subcommand};
 use longshore_daemon::config::{DockerAddress, DockerAddressError};
 
-use super::values;
+use super::{Dockermod, values};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Compat {
@@ -19,6 +19,12 @@ pub(crate) enum Compat {
     /// Run sidecars beside main containers (podder).
     #[command(after_help = "Example:\n  longshore compat podder -s ./slaves.yml")]
     Podder(Podder),
+    /// Run the agent with DockerMod's settings (DockerMod).
+    #[command(
+        after_help = "Flags of `longshore run` may follow, and override the settings.\n\nExample:\n  longshore compat \
+                      dockermod -conf conf.json -cluster -cluster-host node1 --listen 192.0.2.10:7051"
+    )]
+    Dockermod(Dockermod),
 }
 
 impl Compat {
@@ -29,6 +35,7 @@ impl Compat {
             "docker-balancer" => "balancer",
             "docker-glue" => "glue",
             "podder" => "podder",
+            "dockermod" => "dockermod",
             _ => return None,
         };
         let all = Self::augment_subcommands(clap::Command::new("compat"));
@@ -39,6 +46,7 @@ impl Compat {
         Some(matches.and_then(|matches| match subcommand {
             "balancer" => Balancer::from_arg_matches(&matches).map(Box::new).map(Self::Balancer),
             "glue" => Glue::from_arg_matches(&matches).map(Box::new).map(Self::Glue),
+            "dockermod" => Dockermod::from_arg_matches(&matches).map(Self::Dockermod),
             _ => Podder::from_arg_matches(&matches).map(Self::Podder),
         }))
     }
@@ -206,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_link_calls_itself_by_its_own_name_and_has_a_version() {
-        for link in ["docker-balancer", "docker-glue", "podder"] {
+        for link in ["docker-balancer", "docker-glue", "podder", "dockermod"] {
             let of = |flag: &str| {
                 let error = Compat::by_link(&[link.into(), flag.into()]).expect("an old tool's name");
                 error.unwrap_err().to_string()

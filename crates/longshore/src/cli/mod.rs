@@ -2,6 +2,7 @@
 
 mod compat;
 mod containers;
+mod dockermod;
 mod nouns;
 mod run;
 pub(crate) mod values;
@@ -17,6 +18,7 @@ pub(crate) use containers::{
     ContainerCommand, ContainerExec, ContainerList, ContainerLogs, ContainerStats, Containers, FilterKey,
     HostCommand, ImageCommand, ImageList, ImagePull, Orders,
 };
+pub(crate) use dockermod::Dockermod;
 pub(crate) use nouns::{
     ConfigCommand, Connection, EventCommand, Events, ExplainRoute, FailedId, HandlerCommand, List,
     NameCommand, ProblemCommand, Query, RouteCommand, TestHandler,
@@ -27,7 +29,7 @@ const AFTER_HELP: &str = "Short forms:
   routes, containers, hosts, handlers, names, problems, events   `ls` of that noun
   ps, logs                           `container ls`, `container logs`
   explain route, handlers failed     `route explain`, `handler failures`
-  balancer, glue, podder             `compat` of that tool
+  balancer, glue, podder, dockermod  `compat` of that tool
 
 Exit codes:
   0  success
@@ -82,7 +84,7 @@ pub(crate) enum Command {
     /// Check the settings.
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Run an old tool: docker-balancer, docker-glue or podder.
+    /// Run an old tool: docker-balancer, docker-glue, DockerMod or podder.
     #[command(subcommand)]
     Compat(Compat),
     /// Print a completion script for a shell.
@@ -171,6 +173,8 @@ impl Short {
 
 /// Reads the arguments, the program's name first.
 pub(crate) fn parse(arguments: &[OsString]) -> Result<Command, clap::Error> {
+    let rewritten = dockermod::rewritten(arguments)?;
+    let arguments = rewritten.as_deref().unwrap_or(arguments);
     if let Some(tool) = Compat::by_link(arguments) {
         return tool.map(Command::Compat);
     }
@@ -180,7 +184,7 @@ pub(crate) fn parse(arguments: &[OsString]) -> Result<Command, clap::Error> {
 
 /// Returns the whole command line, for completions and manual pages.
 pub(crate) fn command() -> clap::Command {
-    let old_tools = ["balancer", "glue", "podder"];
+    let old_tools = ["balancer", "glue", "podder", "dockermod"];
     old_tools
         .into_iter()
         .fold(Cli::command(), |command, tool| command.mut_subcommand(tool, |tool| tool.hide(true)))

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::flags::{
-    ApiFlags, BalancerFlags, DnsFlags, DockerFlags, HandlerFlags, HaproxyFlags, LogFlags, PublishFlags,
+    ApiFlags, BalancerFlags, ClusterFlags, DnsFlags, DockerFlags, DockerModFlags, HandlerFlags, HaproxyFlags,
+    LogFlags, PublishFlags,
 };
 
 /// The agent's settings. Every group has a heading of its own, as a heading lasts until the next one.
@@ -32,6 +33,10 @@ pub(crate) struct Run {
     pub(crate) docker: DockerFlags,
     #[command(flatten)]
     pub(crate) api: ApiFlags,
+    #[command(flatten)]
+    pub(crate) dockermod: DockerModFlags,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterFlags,
     #[command(flatten)]
     pub(crate) balancer: BalancerFlags,
     #[command(flatten)]

@@ -45,6 +45,7 @@ fn a_short_form_is_the_command_that_it_stands_for() {
         ("balancer -1", "compat balancer -1"),
         ("glue -w", "compat glue -w"),
         ("podder -q", "compat podder -q"),
+        ("dockermod -conf a -node b", "compat dockermod --conf a -- --node b"),
     ] {
         assert_eq!(parsed(&format!("longshore {short}")), parsed(&format!("longshore {whole}")));
     }
@@ -63,6 +64,7 @@ fn each_flag_of_the_agent_stands_under_its_own_heading() {
         ("dry-run", "Options"),
         ("docker", "Docker"),
         ("listen", "API"),
+        ("container-templates", "DockerMod's API"),
         ("balancer", "Balancer"),
         ("haproxy-config", "HAProxy"),
         ("script-paths", "Handlers"),

@@ -2,8 +2,10 @@
 
 mod api;
 mod balancer;
+mod cluster;
 mod dns;
 mod docker;
+mod dockermod;
 mod handlers;
 mod haproxy;
 mod log;
@@ -11,8 +13,10 @@ mod publish;
 
 pub(crate) use api::ApiFlags;
 pub(crate) use balancer::{BalancerFlags, EngineName};
+pub(crate) use cluster::ClusterFlags;
 pub(crate) use dns::DnsFlags;
 pub(crate) use docker::DockerFlags;
+pub(crate) use dockermod::DockerModFlags;
 pub(crate) use handlers::{HandlerFlags, folders};
 pub(crate) use haproxy::HaproxyFlags;
 pub(crate) use log::{LogFlags, LogFormat};

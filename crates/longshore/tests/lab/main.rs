@@ -14,6 +14,7 @@ mod authorities;
 mod containers;
 mod dns;
 mod docker;
+mod dockermod;
 mod engines;
 mod glue;
 mod handlers;

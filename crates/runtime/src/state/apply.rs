@@ -83,6 +83,7 @@ impl State {
                 }
                 changes
             }
+            DockerObservation::Stopping { id, stopping } => self.stopping(host, id, stopping),
             DockerObservation::Listed { containers, networks } => {
                 effects.push(Effect::Docker(None));
                 self.list(host, containers, networks)
@@ -139,6 +140,15 @@ impl State {
         if !same_run || !container.state.is_alive() {
             self.forget_run(&id);
         }
+        self.put(&id, Arc::new(container))
+    }
+
+    /// Marks a container that is about to be stopped, or no longer.
+    fn stopping(&mut self, host: HostId, id: ContainerId, stopping: bool) -> BTreeSet<Change> {
+        let id = ContainerRef::new(host, id);
+        let Some(known) = self.world.container(&id) else { return BTreeSet::new() };
+        let stopping = stopping && known.state.is_alive();
+        let container = Container { stopping, ..Container::clone(known) };
         self.put(&id, Arc::new(container))
     }
 

@@ -97,6 +97,24 @@ fn a_stop_signal_marks_the_container_before_it_ends_and_an_inspection_keeps_the_
 }
 
 #[test]
+fn a_container_that_is_about_to_be_stopped_is_marked_until_its_run_ends_or_it_is_not() {
+    let mut state = running();
+    let id = named("ab").id;
+    let mark = |state: &mut State, stopping| {
+        state.take(Observation::Docker(ME, DockerObservation::Stopping { id: id.clone(), stopping }))
+    };
+    assert!(!mark(&mut state, true).is_empty());
+    assert_eq!(inspected(&mut state, container(RunState::Running, 10)), BTreeSet::new());
+    assert!(seen(&state).stopping);
+    assert!(!mark(&mut state, false).is_empty());
+    assert!(!seen(&state).stopping);
+    mark(&mut state, true);
+    event(&mut state, EventKind::Die, 20);
+    assert!(!seen(&state).stopping);
+    assert_eq!(mark(&mut state, true), [], "it does not run");
+}
+
+#[test]
 fn a_container_that_ends_slowly_stays_out_until_it_ends() {
     let mut state = running();
     event(&mut state, EventKind::Kill(Some(15)), 20);

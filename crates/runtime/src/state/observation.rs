@@ -49,6 +49,13 @@ pub enum DockerObservation {
         /// Whether the resync requested it: if it changes anything, an event was missed.
         resync: bool,
     },
+    /// A container is about to be stopped, or no longer: until its run ends, it takes no new traffic.
+    Stopping {
+        /// The container.
+        id: ContainerId,
+        /// Whether it is about to be stopped.
+        stopping: bool,
+    },
     /// Everything was listed.
     Listed {
         /// All containers.
