@@ -33,7 +33,7 @@ pub struct Container {
     /// When it was last started, as RFC 3339 in UTC; absent if never.
     #[schema(format = DateTime)]
     pub started_at: Option<String>,
-    /// The exit code of its last run; absent while it runs, and before its first run.
+    /// The exit code of its last run; absent while it runs, before its first run, and until it was inspected.
     pub exit_code: Option<i64>,
 }
 
