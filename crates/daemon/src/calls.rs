@@ -30,7 +30,10 @@ impl Caller {
         let reply = match &self.peers {
             _ if host == self.me => self.own.execute(call, limit),
             Some(peers) => peers.call(host, call, limit),
-            None => return Err(CallError::UnknownHost(host.to_string())),
+            None => {
+                let why = "this agent calls no other host: ask that host's own agent".to_owned();
+                return Err(CallError::Unreachable { host: host.to_string(), why });
+            }
         };
         tokio::time::timeout(limit, reply).await.unwrap_or(Err(CallError::Timeout(limit)))
     }
@@ -84,14 +87,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_host_alone_calls_itself_and_knows_no_other() {
+    async fn a_host_alone_calls_itself_and_reaches_no_other() {
         let caller = Caller::new(ME, Arc::new(Own), None);
         assert!(
             matches!(caller.call(ME, Call::ListImages, LIMIT).await, Ok(Reply::Json(json)) if json == "own")
         );
         let other = HostId::from_u128(2);
         let error = caller.call(other, Call::ListImages, LIMIT).await.unwrap_err();
-        assert_eq!(error, CallError::UnknownHost(other.to_string()));
+        assert!(
+            matches!(&error, CallError::Unreachable { host, .. } if *host == other.to_string()),
+            "{error}"
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -142,7 +142,7 @@ mod tests {
             ("POST", serde_json::json!({ "statusCode": 403, "error": "not you" })),
             (
                 "PUT",
-                serde_json::json!({ "statusCode": 405, "error": "PUT is not allowed here: the Allow header says what is" }),
+                serde_json::json!({ "statusCode": 405, "error": "PUT is not allowed here: see the Allow header" }),
             ),
         ] {
             let request = Request::builder().method(method).uri("/").body(Body::empty()).unwrap();

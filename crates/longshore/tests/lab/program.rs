@@ -75,8 +75,8 @@ async fn a_container_is_inspected_by_its_name_or_the_beginning_of_its_id() -> Te
     for name in ["web", &web.id[..8]] {
         let shown: serde_json::Value =
             serde_json::from_str(&agent.cli(&["container", "inspect", name]).await?)?;
-        assert_eq!(shown[0]["id"], web.id, "{name}");
-        assert_eq!(shown[0]["labels"]["longshore.http.80.host"], "p.test");
+        assert_eq!(shown[0]["Id"], web.id, "{name}");
+        assert_eq!(shown[0]["Config"]["Labels"]["longshore.http.80.host"], "p.test");
     }
     let names = agent.cli(&["container", "ls", "--format", "{{ name }} {{ state }}"]).await?;
     assert_eq!(names, "web running\n");
