@@ -7,6 +7,7 @@ use futures_util::stream::BoxStream;
 use http::Method;
 use http_body_util::BodyExt;
 use hyper::body::{Bytes, Incoming};
+use longshore_model::{ContainerOrder, ExecRequest};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -14,7 +15,7 @@ use serde_json::value::RawValue;
 use crate::client::{Client, TIMEOUT};
 use crate::client_error::{ClientError, plain};
 use crate::container_filter::{Query, encoded};
-use crate::exec::{Command, ExecSession};
+use crate::exec::{self, ExecSession};
 use crate::{ContainerChange, Host, HostImages, PullRequest, PullUpdate};
 
 /// How long a host may take to answer a question.
@@ -25,39 +26,6 @@ const ORDER: Duration = Duration::from_secs(660);
 const MAX_PIECE: usize = 4 << 20;
 /// Docker's format of standard output and error in one stream.
 const MULTIPLEXED: &str = "application/vnd.docker.multiplexed-stream";
-
-/// An order to a container.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ContainerOrder {
-    /// Starts it.
-    Start,
-    /// Stops it.
-    Stop {
-        /// How many seconds to wait before it is killed; its own setting if absent, forever if negative.
-        timeout: Option<i32>,
-    },
-    /// Stops it and starts it again.
-    Restart {
-        /// As in [`ContainerOrder::Stop`].
-        timeout: Option<i32>,
-    },
-    /// Sends it a signal.
-    Kill {
-        /// The signal's name or number; SIGKILL if absent.
-        signal: Option<String>,
-    },
-    /// Freezes its processes.
-    Pause,
-    /// Continues its processes.
-    Unpause,
-    /// Removes it.
-    Remove {
-        /// Kills it first, if it runs.
-        force: bool,
-        /// Removes its anonymous volumes too.
-        volumes: bool,
-    },
-}
 
 /// Which part of a log to read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -182,9 +150,9 @@ impl Client {
         &self,
         container: &str,
         host: Option<&str>,
-        command: &Command,
+        command: &ExecRequest,
     ) -> Result<ExecSession, ClientError> {
-        let path = command.query(host).after(&of_container(container, "exec"));
+        let path = exec::query(command, host).after(&of_container(container, "exec"));
         tokio::time::timeout(QUESTION, ExecSession::open(self, &path))
             .await
             .unwrap_or_else(|_| Err(self.timed_out(QUESTION)))

@@ -4,6 +4,7 @@ use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use http::header;
 use hyper::body::Bytes;
+use longshore_model::{ExecRequest, TerminalSize};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{self, Message};
@@ -14,44 +15,21 @@ use crate::client_error::{ClientError, plain};
 use crate::container_filter::Query;
 use crate::{ExecResult, ExecSize, exec_channel as channel};
 
-/// A command to run inside a container.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Command {
-    /// The program and its arguments.
-    pub command: Vec<String>,
-    /// Variables, `NAME=value`.
-    pub env: Vec<String>,
-    /// The user, if not the container's own.
-    pub user: Option<String>,
-    /// The working directory, if not the container's own.
-    pub workdir: Option<String>,
-    /// Has all capabilities.
-    pub privileged: bool,
-    /// Reads standard input.
-    pub stdin: bool,
-    /// Has a terminal.
-    pub tty: bool,
-    /// The size of the terminal.
-    pub size: Option<ExecSize>,
-    /// Runs without a session.
-    pub detach: bool,
-}
-
-impl Command {
-    pub(crate) fn query(&self, host: Option<&str>) -> Query {
-        let query = Query::default().option("host", host);
-        let query = self.command.iter().fold(query, |query, word| query.with("cmd", word));
-        let query = self.env.iter().fold(query, |query, variable| query.with("env", variable));
-        query
-            .option("user", self.user.as_ref())
-            .option("workdir", self.workdir.as_ref())
-            .flag("privileged", self.privileged)
-            .flag("stdin", self.stdin)
-            .flag("tty", self.tty)
-            .option("rows", self.size.map(|size| size.rows))
-            .option("columns", self.size.map(|size| size.columns))
-            .flag("detach", self.detach)
-    }
+/// Returns the query that asks for a command inside a container.
+pub(crate) fn query(command: &ExecRequest, host: Option<&str>) -> Query {
+    let ExecRequest { command, env, user, workdir, privileged, stdin, tty, size, detach } = command;
+    let query = Query::default().option("host", host);
+    let query = command.iter().fold(query, |query, word| query.with("cmd", word));
+    let query = env.iter().fold(query, |query, variable| query.with("env", variable));
+    query
+        .option("user", user.as_ref())
+        .option("workdir", workdir.as_ref())
+        .flag("privileged", *privileged)
+        .flag("stdin", *stdin)
+        .flag("tty", *tty)
+        .option("rows", size.map(|size| size.rows))
+        .option("columns", size.map(|size| size.columns))
+        .flag("detach", *detach)
 }
 
 /// What a command writes, and how it ends.
@@ -156,7 +134,8 @@ impl ExecWriter {
     }
 
     /// Reports the size of the caller's terminal.
-    pub async fn resize(&mut self, size: ExecSize) {
+    pub async fn resize(&mut self, TerminalSize { rows, columns }: TerminalSize) {
+        let size = ExecSize { rows, columns };
         self.send(channel::SIZE, &serde_json::to_vec(&size).unwrap_or_default()).await;
     }
 

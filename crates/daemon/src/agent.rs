@@ -168,7 +168,7 @@ impl Agent {
         let (observations, observed) = mpsc::unbounded_channel();
         let (told, told_feed) = mpsc::unbounded_channel();
         let (roster_shown, roster) = signal::channel(None);
-        let serves = matches!(start, Start::Fresh | Start::Successor);
+        let serves = start.serves();
         let clustered = settings.cluster.clone().filter(|_| serves);
         let advertise = match &clustered {
             Some(cluster) => Some(advertised(cluster).await?),

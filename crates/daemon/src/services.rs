@@ -133,7 +133,7 @@ impl Services {
             (_, None) => (None, Some(parts)),
         };
         // A single pass serves no clients.
-        let serves = matches!(start, Start::Fresh | Start::Successor);
+        let serves = start.serves();
         let dns = settings.dns.clone().filter(|_| serves).map(|dns| {
             let server = DnsServer::new(dns, &settings.node, location.clone(), inherited);
             Dns {

@@ -12,3 +12,10 @@ pub enum Start {
     /// To show what it would do: nothing is changed anywhere.
     Dry,
 }
+
+impl Start {
+    /// Returns whether the agent goes on to serve clients and other hosts, instead of ending after one pass.
+    pub(crate) fn serves(self) -> bool {
+        matches!(self, Self::Fresh | Self::Successor)
+    }
+}

@@ -34,6 +34,30 @@ pub enum Call {
 /// A request to one container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ContainerCall {
+    /// Changes its state.
+    Order(ContainerOrder),
+    /// Inspects it. The reply is Docker's JSON.
+    Inspect,
+    /// Reads its log. The reply is a stream of output.
+    Logs(LogsRequest),
+    /// Reads its use of resources. The reply is a stream of Docker's JSON.
+    Stats {
+        /// Continues until the caller ends the stream; otherwise there is one sample.
+        follow: bool,
+    },
+    /// Runs a command inside it. The reply is a session, unless the command is detached.
+    Exec(ExecRequest),
+}
+
+impl From<ContainerOrder> for ContainerCall {
+    fn from(order: ContainerOrder) -> Self {
+        Self::Order(order)
+    }
+}
+
+/// An order to a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ContainerOrder {
     /// Starts it.
     Start,
     /// Sends its stop signal, then kills it.
@@ -43,10 +67,10 @@ pub enum ContainerCall {
     },
     /// Stops it and starts it again.
     Restart {
-        /// As in [`ContainerCall::Stop`].
+        /// As in [`ContainerOrder::Stop`].
         timeout: Option<i32>,
     },
-    /// Sends a signal.
+    /// Sends it a signal.
     Kill {
         /// The signal's name or number; SIGKILL if absent.
         signal: Option<String>,
@@ -62,17 +86,6 @@ pub enum ContainerCall {
         /// Removes its anonymous volumes too.
         volumes: bool,
     },
-    /// Inspects it. The reply is Docker's JSON.
-    Inspect,
-    /// Reads its log. The reply is a stream of output.
-    Logs(LogsRequest),
-    /// Reads its use of resources. The reply is a stream of Docker's JSON.
-    Stats {
-        /// Continues until the caller ends the stream; otherwise there is one sample.
-        follow: bool,
-    },
-    /// Runs a command inside it. The reply is a session, unless the command is detached.
-    Exec(ExecRequest),
 }
 
 /// Which part of a container's log to read.

@@ -28,8 +28,8 @@ mod route;
 mod world;
 
 pub use call::{
-    Call, CallError, ContainerCall, ExecRequest, Input, LogsRequest, NewContainer, Output, PullPolicy,
-    TerminalSize,
+    Call, CallError, ContainerCall, ContainerOrder, ExecRequest, Input, LogsRequest, NewContainer, Output,
+    PullPolicy, TerminalSize,
 };
 pub use change::Change;
 pub use container::{Container, ContainerId, Endpoint, Health, Published, RunState, Transport};

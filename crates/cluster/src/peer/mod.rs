@@ -19,9 +19,6 @@ pub use client::{PeerClient, connect};
 pub use follow::{LinkState, Links, Member, Members, follow};
 pub use server::{PeerHandler, serve};
 
-/// The port on which a host listens to its peers, if it is not told another.
-pub const PORT: u16 = 7052;
-
 /// The path of the facts.
 const FACTS: &str = "/peer/facts";
 

@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
 use longshore_api::dockermod::{Action, Order, Reply, Request, Resource, Unanswered};
-use longshore_model::{Call, CallError, ContainerCall, ContainerRef, World};
+use longshore_model::{Call, CallError, ContainerCall, ContainerOrder, ContainerRef, World};
 use longshore_plan::{AddressError, address};
 use longshore_runtime::state::Reader;
 use longshore_runtime::{Reply as CallReply, chain};
@@ -93,13 +93,15 @@ impl DockerMod {
         let (host, container) = self.locate(id, hostname)?;
         let timeout = |timeout: Option<u32>| timeout.and_then(|seconds| i32::try_from(seconds).ok());
         let (call, grace) = match order {
-            Order::Start => (ContainerCall::Start, None),
-            Order::Stop { timeout: given } => (ContainerCall::Stop { timeout: timeout(given) }, Some(given)),
+            Order::Start => (ContainerOrder::Start.into(), None),
+            Order::Stop { timeout: given } => {
+                (ContainerOrder::Stop { timeout: timeout(given) }.into(), Some(given))
+            }
             Order::Shutdown { timeout: given } => return self.shutdown(host, container, given).await,
             Order::Restart { timeout: given } => {
-                (ContainerCall::Restart { timeout: timeout(given) }, Some(given))
+                (ContainerOrder::Restart { timeout: timeout(given) }.into(), Some(given))
             }
-            Order::Delete { force } => (ContainerCall::Remove { force, volumes: false }, None),
+            Order::Delete { force } => (ContainerOrder::Remove { force, volumes: false }.into(), None),
             Order::Inspect => (ContainerCall::Inspect, None),
         };
         let grace = match grace {
@@ -127,8 +129,10 @@ impl DockerMod {
                 Ok(()) => {
                     let rest = grace.saturating_sub(begun.elapsed());
                     let timeout = i32::try_from(rest.as_millis().div_ceil(1000)).ok();
-                    let call =
-                        Call::Container { id: container.id.clone(), call: ContainerCall::Stop { timeout } };
+                    let call = Call::Container {
+                        id: container.id.clone(),
+                        call: ContainerOrder::Stop { timeout }.into(),
+                    };
                     this.hosts.call(host.id, call, this.task_timeout + rest).await
                 }
                 Err(error) => Err(error),

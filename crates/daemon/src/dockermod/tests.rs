@@ -59,10 +59,14 @@ impl Fake {
                 let timeout = if id.as_str().starts_with('a') { json!(30) } else { json!(null) };
                 json(json!({ "Id": id.as_str(), "Config": { "StopTimeout": timeout } }))
             }
-            Call::Container { call: ContainerCall::Stop { .. }, id } if id.as_str().starts_with('b') => {
+            Call::Container { call: ContainerCall::Order(ContainerOrder::Stop { .. }), id }
+                if id.as_str().starts_with('b') =>
+            {
                 Err(CallError::Docker { status: 500, message: "cannot stop it".to_owned() })
             }
-            Call::Container { call: ContainerCall::Start, .. } => Ok(CallReply::Already),
+            Call::Container { call: ContainerCall::Order(ContainerOrder::Start), .. } => {
+                Ok(CallReply::Already)
+            }
             Call::Container { .. } => Ok(CallReply::Done),
         }
     }
@@ -274,23 +278,26 @@ async fn a_stop_has_the_time_that_the_request_the_container_or_docker_gives_it()
         let (_, call, limit) = cluster.calls().pop().unwrap();
         (call, limit)
     };
-    let call = |name: &str, call| Call::Container { id: ContainerId::new(name.repeat(64)), call };
+    let call = |name: &str, order: ContainerOrder| Call::Container {
+        id: ContainerId::new(name.repeat(64)),
+        call: order.into(),
+    };
     let millis = Duration::from_millis;
     assert_eq!(
         limit(json!({ "action": "stop-container", "id": "web", "timeout": 3 })).await,
-        (call("a", ContainerCall::Stop { timeout: Some(3) }), millis(5500))
+        (call("a", ContainerOrder::Stop { timeout: Some(3) }), millis(5500))
     );
     assert_eq!(
         limit(json!({ "action": "stop-container", "id": "web" })).await,
-        (call("a", ContainerCall::Stop { timeout: None }), millis(32500))
+        (call("a", ContainerOrder::Stop { timeout: None }), millis(32500))
     );
     assert_eq!(
         limit(json!({ "action": "restart-container", "id": "ab" })).await,
-        (call("b", ContainerCall::Restart { timeout: None }), millis(12500))
+        (call("b", ContainerOrder::Restart { timeout: None }), millis(12500))
     );
     assert_eq!(
         limit(json!({ "action": "delete-container", "id": "ab", "force": true })).await,
-        (call("b", ContainerCall::Remove { force: true, volumes: false }), millis(2500))
+        (call("b", ContainerOrder::Remove { force: true, volumes: false }), millis(2500))
     );
 }
 
@@ -302,7 +309,7 @@ async fn a_shutdown_drains_before_it_stops_and_a_failed_one_brings_the_container
     };
     assert_eq!(shutdown("web", 8).await, 204);
     let Some((_, Call::Container { call, .. }, limit)) = cluster.calls().pop() else { panic!("a call") };
-    assert_eq!(call, ContainerCall::Stop { timeout: Some(8) });
+    assert_eq!(call, ContainerOrder::Stop { timeout: Some(8) }.into());
     assert!(limit <= Duration::from_millis(10_500), "{limit:?}");
     assert_eq!(shutdown("ab", 0).await, 500);
     let container = |letter: &str| ContainerRef::new(id(1), ContainerId::new(letter.repeat(64)));

@@ -7,7 +7,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use longshore_api::{ContainerChange, ContainerCreated, Failure};
-use longshore_model::{Call, ContainerCall, NewContainer, PullPolicy};
+use longshore_model::{Call, ContainerOrder, NewContainer, PullPolicy};
 use longshore_runtime::Reply;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -88,45 +88,45 @@ macro_rules! order {
             Path(id): Path<String>,
             params: Params,
         ) -> Result<Response, Refusal> {
-            let read: fn(&Params) -> Result<(ContainerCall, Duration), Refusal> = $read;
-            let (call, limit) = read(&params)?;
-            order(&api, &id, &params, call, limit).await
+            let read: fn(&Params) -> Result<(ContainerOrder, Duration), Refusal> = $read;
+            let (wanted, limit) = read(&params)?;
+            order(&api, &id, &params, wanted, limit).await
         }
     };
 }
 
 order!(
     /// Starts a container.
-    start, "/v1/containers/{id}/start", "start_container", [], |_| Ok((ContainerCall::Start, ORDER))
+    start, "/v1/containers/{id}/start", "start_container", [], |_| Ok((ContainerOrder::Start, ORDER))
 );
 order!(
     /// Stops a container: its stop signal first, SIGKILL later.
     stop, "/v1/containers/{id}/stop", "stop_container", [StopQuery], |params| {
         let timeout = params.value("timeout")?;
-        Ok((ContainerCall::Stop { timeout }, patience(timeout)))
+        Ok((ContainerOrder::Stop { timeout }, patience(timeout)))
     }
 );
 order!(
     /// Stops a container and starts it again.
     restart, "/v1/containers/{id}/restart", "restart_container", [StopQuery], |params| {
         let timeout = params.value("timeout")?;
-        Ok((ContainerCall::Restart { timeout }, patience(timeout)))
+        Ok((ContainerOrder::Restart { timeout }, patience(timeout)))
     }
 );
 order!(
     /// Sends a container a signal.
     kill, "/v1/containers/{id}/kill", "kill_container", [KillQuery], |params| {
         let signal = params.text("signal").map(str::to_owned);
-        Ok((ContainerCall::Kill { signal }, ORDER))
+        Ok((ContainerOrder::Kill { signal }, ORDER))
     }
 );
 order!(
     /// Freezes a container's processes.
-    pause, "/v1/containers/{id}/pause", "pause_container", [], |_| Ok((ContainerCall::Pause, ORDER))
+    pause, "/v1/containers/{id}/pause", "pause_container", [], |_| Ok((ContainerOrder::Pause, ORDER))
 );
 order!(
     /// Continues a container's processes.
-    unpause, "/v1/containers/{id}/unpause", "unpause_container", [], |_| Ok((ContainerCall::Unpause, ORDER))
+    unpause, "/v1/containers/{id}/unpause", "unpause_container", [], |_| Ok((ContainerOrder::Unpause, ORDER))
 );
 
 /// Creates a container, from the body of Docker's own request.
@@ -202,7 +202,7 @@ pub(super) async fn remove(
     params: Params,
 ) -> Result<Response, Refusal> {
     let (force, volumes) = (params.flag("force", false)?, params.flag("volumes", false)?);
-    order(&api, &id, &params, ContainerCall::Remove { force, volumes }, ORDER).await
+    order(&api, &id, &params, ContainerOrder::Remove { force, volumes }, ORDER).await
 }
 
 fn patience(timeout: Option<i32>) -> Duration {
@@ -216,12 +216,12 @@ async fn order(
     api: &Api,
     id: &str,
     params: &Params,
-    call: ContainerCall,
+    order: ContainerOrder,
     limit: Duration,
 ) -> Result<Response, Refusal> {
     let target = api.target(id, params.text("host"))?;
-    tracing::info!(container = %target.name, host = %target.host, ?call, "a client of the API asked for this");
-    let changed = match api.call(&target, call, limit).await? {
+    tracing::info!(container = %target.name, host = %target.host, ?order, "a client of the API asked for this");
+    let changed = match api.call(&target, order.into(), limit).await? {
         Reply::Done => true,
         Reply::Already => false,
         reply @ (Reply::Json(_) | Reply::Stream(_) | Reply::Session(_)) => {

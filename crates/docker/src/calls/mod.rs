@@ -14,7 +14,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::Method;
-use longshore_model::{Call, CallError, ContainerCall, ContainerId, LogsRequest};
+use longshore_model::{Call, CallError, ContainerCall, ContainerId, ContainerOrder, LogsRequest};
 use longshore_runtime::{Execute, Reply};
 
 use self::engine::{Engine, Query, segment};
@@ -39,20 +39,8 @@ impl Execute for DockerClient {
 
 async fn of_container(engine: Engine, id: &ContainerId, call: ContainerCall) -> Result<Reply, CallError> {
     let path = format!("/containers/{}", segment(id.as_str()));
-    let post = async |verb: &str, query: Query| {
-        engine.order(Method::POST, &query.after(&format!("{path}/{verb}"))).await
-    };
     match call {
-        ContainerCall::Start => post("start", Query::default()).await,
-        ContainerCall::Stop { timeout } => post("stop", Query::default().option("t", timeout)).await,
-        ContainerCall::Restart { timeout } => post("restart", Query::default().option("t", timeout)).await,
-        ContainerCall::Kill { signal } => post("kill", Query::default().option("signal", signal)).await,
-        ContainerCall::Pause => post("pause", Query::default()).await,
-        ContainerCall::Unpause => post("unpause", Query::default()).await,
-        ContainerCall::Remove { force, volumes } => {
-            let query = Query::default().with("force", force).with("v", volumes);
-            engine.order(Method::DELETE, &query.after(&path)).await
-        }
+        ContainerCall::Order(order) => carry_out(&engine, &path, order).await,
         ContainerCall::Inspect => engine.json(&format!("{path}/json")).await,
         ContainerCall::Logs(logs) => {
             let has_terminal = has_terminal(&engine, &path).await?;
@@ -67,6 +55,23 @@ async fn of_container(engine: Engine, id: &ContainerId, call: ContainerCall) -> 
         }
         ContainerCall::Exec(request) => exec::exec(engine, &path, request).await,
     }
+}
+
+async fn carry_out(engine: &Engine, path: &str, order: ContainerOrder) -> Result<Reply, CallError> {
+    let query = Query::default();
+    let (verb, query) = match order {
+        ContainerOrder::Start => ("start", query),
+        ContainerOrder::Stop { timeout } => ("stop", query.option("t", timeout)),
+        ContainerOrder::Restart { timeout } => ("restart", query.option("t", timeout)),
+        ContainerOrder::Kill { signal } => ("kill", query.option("signal", signal)),
+        ContainerOrder::Pause => ("pause", query),
+        ContainerOrder::Unpause => ("unpause", query),
+        ContainerOrder::Remove { force, volumes } => {
+            let query = query.with("force", force).with("v", volumes);
+            return engine.order(Method::DELETE, &query.after(path)).await;
+        }
+    };
+    engine.order(Method::POST, &query.after(&format!("{path}/{verb}"))).await
 }
 
 /// Returns whether the container has a terminal: its log is then not divided into standard output and error.

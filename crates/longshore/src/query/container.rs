@@ -3,9 +3,8 @@ use std::process::ExitCode;
 
 use futures_util::StreamExt;
 use futures_util::future::join_all;
-use longshore_api::{
-    Client, ClientError, Container, ContainerChange, ContainerFilter, ContainerOrder, Logs, Written,
-};
+use longshore_api::{Client, ClientError, Container, ContainerChange, ContainerFilter, Logs, Written};
+use longshore_model::ContainerOrder;
 
 use super::agent::client;
 use super::{exec, print_list, stats};

@@ -3,7 +3,8 @@
 use std::io::{IsTerminal, Read, Write};
 use std::process::ExitCode;
 
-use longshore_api::{Command, ExecOutput, ExecResult, ExecSession, ExecSize};
+use longshore_api::{ExecOutput, ExecResult, ExecSession};
+use longshore_model::{ExecRequest, TerminalSize};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -23,7 +24,8 @@ pub(super) async fn exec(asked: ContainerExec) -> anyhow::Result<ExitCode> {
         anyhow::bail!("standard input is not a terminal: leave out --tty");
     }
     let size = if tty { size() } else { None };
-    let command = Command { command, env, user, workdir, privileged, stdin: interactive, tty, size, detach };
+    let command =
+        ExecRequest { command, env, user, workdir, privileged, stdin: interactive, tty, size, detach };
     let client = client(&place.connection)?;
     let session = client.exec(&container, place.host.as_deref(), &command).await?;
     let terminal = if interactive && tty { RawTerminal::begin() } else { None };
@@ -91,9 +93,9 @@ fn standard_input() -> mpsc::Receiver<Vec<u8>> {
 }
 
 /// Returns the size of the terminal, if there is one.
-fn size() -> Option<ExecSize> {
+fn size() -> Option<TerminalSize> {
     let size = tcgetwinsize(std::io::stdout()).or_else(|_| tcgetwinsize(std::io::stdin())).ok()?;
-    (size.ws_row > 0 && size.ws_col > 0).then_some(ExecSize { rows: size.ws_row, columns: size.ws_col })
+    (size.ws_row > 0 && size.ws_col > 0).then_some(TerminalSize { rows: size.ws_row, columns: size.ws_col })
 }
 
 /// The terminal passes on every key, until this is dropped.

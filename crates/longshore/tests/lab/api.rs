@@ -313,8 +313,9 @@ async fn each_follower_tells_of_its_last_pass() -> TestResult {
         let followers = agent.api("/v1/followers").await.unwrap_or_default();
         followers.as_array().into_iter().flatten().find(|f| f["name"] == name).cloned().unwrap_or_default()
     };
+    // Docker may tell of something else at once, so the first pass need not be the last one for long.
     eventually("the first passes are made", async || {
-        of("sidecars").await["last"]["reached"] == "all" && of("dns").await["last"]["cause"] == "first"
+        of("sidecars").await["last"]["reached"] == "all" && of("dns").await["last"]["reached"] == "all"
     })
     .await;
     let before = of("dns").await["passes"].as_u64().unwrap_or_default();

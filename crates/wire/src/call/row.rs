@@ -2,7 +2,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use longshore_model::{
-    Call, ContainerCall, ContainerId, ExecRequest, LogsRequest, NewContainer, PullPolicy, TerminalSize,
+    Call, ContainerCall, ContainerId, ContainerOrder, ExecRequest, LogsRequest, NewContainer, PullPolicy,
+    TerminalSize,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -182,16 +183,24 @@ impl From<CallKind> for Call {
     }
 }
 
+impl From<ContainerOrder> for ContainerKind {
+    fn from(order: ContainerOrder) -> Self {
+        match order {
+            ContainerOrder::Start => Self::Start,
+            ContainerOrder::Stop { timeout } => Self::Stop { timeout },
+            ContainerOrder::Restart { timeout } => Self::Restart { timeout },
+            ContainerOrder::Kill { signal } => Self::Kill { signal },
+            ContainerOrder::Pause => Self::Pause,
+            ContainerOrder::Unpause => Self::Unpause,
+            ContainerOrder::Remove { force, volumes } => Self::Remove { force, volumes },
+        }
+    }
+}
+
 impl From<ContainerCall> for ContainerKind {
     fn from(call: ContainerCall) -> Self {
         match call {
-            ContainerCall::Start => Self::Start,
-            ContainerCall::Stop { timeout } => Self::Stop { timeout },
-            ContainerCall::Restart { timeout } => Self::Restart { timeout },
-            ContainerCall::Kill { signal } => Self::Kill { signal },
-            ContainerCall::Pause => Self::Pause,
-            ContainerCall::Unpause => Self::Unpause,
-            ContainerCall::Remove { force, volumes } => Self::Remove { force, volumes },
+            ContainerCall::Order(order) => order.into(),
             ContainerCall::Inspect => Self::Inspect,
             ContainerCall::Logs(logs) => {
                 let LogsRequest { stdout, stderr, follow, tail, since, until, timestamps } = logs;
@@ -221,13 +230,13 @@ impl From<ContainerCall> for ContainerKind {
 impl From<ContainerKind> for ContainerCall {
     fn from(kind: ContainerKind) -> Self {
         match kind {
-            ContainerKind::Start => Self::Start,
-            ContainerKind::Stop { timeout } => Self::Stop { timeout },
-            ContainerKind::Restart { timeout } => Self::Restart { timeout },
-            ContainerKind::Kill { signal } => Self::Kill { signal },
-            ContainerKind::Pause => Self::Pause,
-            ContainerKind::Unpause => Self::Unpause,
-            ContainerKind::Remove { force, volumes } => Self::Remove { force, volumes },
+            ContainerKind::Start => ContainerOrder::Start.into(),
+            ContainerKind::Stop { timeout } => ContainerOrder::Stop { timeout }.into(),
+            ContainerKind::Restart { timeout } => ContainerOrder::Restart { timeout }.into(),
+            ContainerKind::Kill { signal } => ContainerOrder::Kill { signal }.into(),
+            ContainerKind::Pause => ContainerOrder::Pause.into(),
+            ContainerKind::Unpause => ContainerOrder::Unpause.into(),
+            ContainerKind::Remove { force, volumes } => ContainerOrder::Remove { force, volumes }.into(),
             ContainerKind::Inspect => Self::Inspect,
             ContainerKind::Logs(logs) => {
                 let LogsKind { stdout, stderr, follow, tail, since, until, timestamps } = logs;
@@ -257,7 +266,7 @@ mod tests {
     #[test]
     fn a_row_of_the_first_release_is_read_and_written_as_it_was() {
         let (call, within) = CallRow::read(FIRST.as_bytes()).unwrap().into_call();
-        let stop = ContainerCall::Stop { timeout: Some(5) };
+        let stop = ContainerOrder::Stop { timeout: Some(5) }.into();
         assert_eq!(call, Call::Container { id: ContainerId::new("c0ffee"), call: stop });
         let row = CallRow::new(&call, within).unwrap();
         assert_eq!(String::from_utf8(row.bytes()).unwrap(), FIRST);
@@ -279,7 +288,7 @@ mod tests {
         let later =
             r#"{"within_ms":1,"trace":"x","call":{"container":{"id":"a","call":{"kill":{"hard":1}}}}}"#;
         let (call, _) = CallRow::read(later.as_bytes()).unwrap().into_call();
-        let kill = ContainerCall::Kill { signal: None };
+        let kill = ContainerOrder::Kill { signal: None }.into();
         assert_eq!(call, Call::Container { id: ContainerId::new("a"), call: kill });
         assert!(CallRow::read(br#"{"within_ms":1,"call":"reboot"}"#).is_err());
     }
@@ -312,20 +321,27 @@ mod tests {
         )
     }
 
-    fn of_container() -> impl Strategy<Value = ContainerCall> {
+    fn order() -> impl Strategy<Value = ContainerOrder> {
         let timeout = || prop::option::of(any::<i32>());
         prop_oneof![
-            Just(ContainerCall::Start),
-            timeout().prop_map(|timeout| ContainerCall::Stop { timeout }),
-            timeout().prop_map(|timeout| ContainerCall::Restart { timeout }),
-            prop::option::of(any::<String>()).prop_map(|signal| ContainerCall::Kill { signal }),
-            Just(ContainerCall::Pause),
-            Just(ContainerCall::Unpause),
-            any::<(bool, bool)>().prop_map(|(force, volumes)| ContainerCall::Remove { force, volumes }),
-            Just(ContainerCall::Inspect),
-            logs().prop_map(ContainerCall::Logs),
-            any::<bool>().prop_map(|follow| ContainerCall::Stats { follow }),
-            exec().prop_map(ContainerCall::Exec),
+            Just(ContainerOrder::Start),
+            timeout().prop_map(|timeout| ContainerOrder::Stop { timeout }),
+            timeout().prop_map(|timeout| ContainerOrder::Restart { timeout }),
+            prop::option::of(any::<String>()).prop_map(|signal| ContainerOrder::Kill { signal }),
+            Just(ContainerOrder::Pause),
+            Just(ContainerOrder::Unpause),
+            any::<(bool, bool)>().prop_map(|(force, volumes)| ContainerOrder::Remove { force, volumes }),
+        ]
+    }
+
+    fn of_container() -> impl Strategy<Value = ContainerCall> {
+        prop_oneof![
+            // Each order as often as each of the other calls.
+            7 => order().prop_map(ContainerCall::Order),
+            1 => Just(ContainerCall::Inspect),
+            1 => logs().prop_map(ContainerCall::Logs),
+            1 => any::<bool>().prop_map(|follow| ContainerCall::Stats { follow }),
+            1 => exec().prop_map(ContainerCall::Exec),
         ]
     }
 
