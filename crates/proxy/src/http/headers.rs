@@ -1,70 +1,68 @@
 //! The headers that a proxy removes and adds (RFC 9110, 7.6; RFC 9113, 8.2).
 
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
-    TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, TE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use longshore_model::is_passed_header;
 
 use crate::client::Client;
 
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
-/// Returns whether any header is relevant to the functions below. Most messages have none, and looking up each name
-/// in the map costs more than one pass over the names that are there.
-fn needs_care(headers: &HeaderMap) -> bool {
-    headers.keys().any(|name| {
-        matches!(
-            name.as_str(),
-            "connection"
-                | "cookie"
-                | "expect"
-                | "http2-settings"
-                | "keep-alive"
-                | "proxy-authenticate"
-                | "proxy-authorization"
-                | "proxy-connection"
-                | "te"
-                | "transfer-encoding"
-                | "upgrade"
-        )
-    })
+/// Removes the headers that are for one hop only, those that `Connection` names, and those that `is_dropped` tells.
+///
+/// Most messages have few of them or none: one pass over the names that are there costs less than looking up each of
+/// these names in the map.
+fn strip(headers: &mut HeaderMap, is_dropped: impl Fn(&str) -> bool) {
+    // Nearly every `Connection` names but the first three: they are no headers, or go in any case. The message would
+    // have another meaning or recipient without the other two.
+    let is_other = |member: &&str| {
+        let ignored = ["close", "keep-alive", "upgrade", "content-length", "host"];
+        !ignored.iter().any(|ignored| member.eq_ignore_ascii_case(ignored))
+    };
+    let named: Vec<&str> = listed(headers, &CONNECTION).filter(is_other).collect();
+    let is_gone = |name: &&HeaderName| {
+        let name = name.as_str();
+        is_for_one_hop(name) || is_dropped(name) || named.iter().any(|named| named.eq_ignore_ascii_case(name))
+    };
+    let gone: Vec<HeaderName> = headers.keys().filter(is_gone).cloned().collect();
+    for name in gone {
+        headers.remove(&name);
+        if name == TRANSFER_ENCODING {
+            // The chunks delimit the message (RFC 9112, 6.3), so a length beside them is false.
+            headers.remove(CONTENT_LENGTH);
+        }
+    }
 }
 
-/// Removes hop-by-hop headers: those that `Connection` names, and those that are hop-by-hop by definition.
-fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(CONNECTION) {
-        let named: Vec<HeaderName> = listed(headers, &CONNECTION)
-            .filter_map(|name| name.parse().ok())
-            // Removing these would change the message's meaning or recipient.
-            .filter(|name| ![HOST, TE, CONTENT_LENGTH].contains(name))
-            .collect();
-        for name in named {
-            headers.remove(name);
-        }
-        headers.remove(CONNECTION);
-    }
-    for name in [KEEP_ALIVE, PROXY_CONNECTION, UPGRADE] {
-        headers.remove(name);
-    }
-    if headers.remove(TRANSFER_ENCODING).is_some() {
-        // The chunks delimit the message (RFC 9112, 6.3), so a length beside them is false.
-        headers.remove(CONTENT_LENGTH);
-    }
+/// Returns whether a header (its name in lower case) is meant for the next hop, whatever `Connection` says.
+fn is_for_one_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "expect"
+            | "http2-settings"
+            | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "proxy-connection"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+    )
 }
 
 /// Returns the members of a comma-separated list, over all headers of the name.
 fn listed<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'h str> {
-    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).map(str::trim)
+    headers.get_all(name).iter().flat_map(members)
+}
+
+/// Returns the members of a comma-separated list.
+fn members(list: &HeaderValue) -> impl Iterator<Item = &str> {
+    list.to_str().unwrap_or_default().split(',').map(str::trim)
 }
 
 /// Returns the protocol that a request asks to upgrade to, if allowed: HTTP/2 over an upgrade would carry requests
@@ -87,37 +85,17 @@ pub(super) fn to_upstream(
     port: &HeaderValue,
     upgrade: Option<HeaderValue>,
 ) {
-    drop_forged(headers, client.trusted);
-    if needs_care(headers) {
-        strip_hop_by_hop(headers);
-        for name in [PROXY_AUTHORIZATION, EXPECT, HTTP2_SETTINGS] {
-            headers.remove(name);
-        }
-        if headers.contains_key(TE) {
-            let trailers = listed(headers, &TE).any(|coding| coding.eq_ignore_ascii_case("trailers"));
-            headers.remove(TE);
-            if trailers {
-                headers.insert(TE, HeaderValue::from_static("trailers"));
-            }
-        }
-        join_cookies(headers);
+    let takes_trailers = listed(headers, &TE).any(|coding| coding.eq_ignore_ascii_case("trailers"));
+    strip(headers, |name| !is_passed_header(name, client.trusted));
+    join_cookies(headers);
+    if takes_trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
     }
     if let Some(protocol) = upgrade {
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, protocol);
     }
     name_client(headers, client, port);
-}
-
-/// Removes headers that this client may not set.
-fn drop_forged(headers: &mut HeaderMap, trusted: bool) {
-    let is_forged = |name: &&HeaderName| !is_passed_header(name.as_str(), trusted);
-    if headers.keys().any(|name| is_forged(&name)) {
-        let forged: Vec<HeaderName> = headers.keys().filter(is_forged).cloned().collect();
-        for name in forged {
-            headers.remove(name);
-        }
-    }
 }
 
 /// Joins cookie headers: HTTP/2 may split them, HTTP/1.1 may not.
@@ -166,13 +144,8 @@ fn name_client(headers: &mut HeaderMap, client: &Client, port: &HeaderValue) {
 
 /// Turns an upstream's headers into those of the response to the client.
 pub(super) fn to_client(headers: &mut HeaderMap, upgraded: bool) {
-    if !needs_care(headers) {
-        return;
-    }
     let protocol = if upgraded { headers.get(UPGRADE).cloned() } else { None };
-    strip_hop_by_hop(headers);
-    headers.remove(PROXY_AUTHENTICATE);
-    headers.remove(TE);
+    strip(headers, |_| false);
     if let Some(protocol) = protocol {
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, protocol);

@@ -1,10 +1,10 @@
 //! The idle connections of one worker, by upstream.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 
 use bytes::Bytes;
 use hyper::body::Body;
+use rustc_hash::FxHashMap;
 
 use super::upstream::UpstreamConn;
 use crate::backend::Backend;
@@ -12,7 +12,7 @@ use crate::clock::milliseconds;
 use crate::shard::Shard;
 
 /// Idle connections, for requests with bodies `B`.
-pub(crate) struct Pool<B>(RefCell<HashMap<u64, Upstream<B>>>)
+pub(crate) struct Pool<B>(RefCell<FxHashMap<u64, Upstream<B>>>)
 where
     B: Body<Data = Bytes> + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>;
