@@ -12,6 +12,7 @@ with_both_engines!(
     http_2_clients_are_served,
     a_large_body_streams_both_ways,
     an_agent_is_replaced_without_a_failed_request,
+    an_agent_that_is_stopped_lets_open_requests_finish_and_takes_no_more,
 );
 
 fn server() -> ContainerSpec {
@@ -96,6 +97,29 @@ async fn an_agent_is_replaced_without_a_failed_request(host: &Host, agent: &mut 
     let report = load.report().await?;
     assert_eq!(report.failed(), 0, "{report}");
     assert_eq!(socket.echo("still here").await?, format!("{}: still here", web.name));
+    Ok(())
+}
+
+async fn an_agent_that_is_stopped_lets_open_requests_finish_and_takes_no_more(
+    host: &Host,
+    agent: &mut Agent,
+) -> TestResult {
+    let web = host.run(server()).await?;
+    served_by(agent, "t.test", &[&web.name]).await;
+    let slow = tokio::spawn(host.get("http://127.0.0.1:80/slow?ms=3000").host("t.test").send());
+    eventually("the request is open", async || {
+        let metrics = agent.get("/metrics").await.map(|answer| answer.text()).unwrap_or_default();
+        metrics.contains("longshore_connections_open{frontend=\"http:80\"} 1\n")
+    })
+    .await;
+    agent.sigterm();
+    eventually("nobody accepts new requests", async || {
+        host.get("http://127.0.0.1:80/").host("t.test").send().await.is_err()
+    })
+    .await;
+    assert!(!slow.is_finished(), "the port closes before the open request ends");
+    assert_eq!(slow.await??.status, 200);
+    assert!(agent.ended_within(Duration::from_secs(5)).await?.success());
     Ok(())
 }
 
