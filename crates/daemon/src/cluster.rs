@@ -7,9 +7,8 @@
 //! ```
 
 use std::collections::BTreeSet;
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -21,12 +20,12 @@ use longshore_cluster::secret::{Keyring, KeyringError, Secret};
 use longshore_cluster::service::{DEFAULT_PORT, Service, ServiceConfig, ServiceError};
 use longshore_model::{HostId, Problem, Subject, TextError};
 use longshore_runtime::state::{Observation, Reader};
-use longshore_runtime::{Problems, Source, local_addr};
+use longshore_runtime::{Problems, Source, files, local_addr};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::config::{Advertise, ClusterSettings};
+use crate::config::{ClusterSettings, HostAddress};
 
 /// The file of the cluster's secret in the data directory, unless the settings name another.
 const SECRET_FILE: &str = "cluster-secret";
@@ -47,8 +46,8 @@ pub enum ClusterError {
     #[error("invalid host name {0:?}: give this host another with --node")]
     Name(String, #[source] TextError),
     /// The name at which the others reach this host cannot be resolved.
-    #[error("cannot resolve {0:?}, at which the other hosts are to reach this one")]
-    Resolve(String, #[source] io::Error),
+    #[error("cannot resolve {0}, at which the other hosts are to reach this one")]
+    Resolve(HostAddress, #[source] io::Error),
     /// No address is given, and this host has none that others reach.
     #[error("this host has no address that others reach: give it one with --advertise")]
     NoAddress,
@@ -68,16 +67,14 @@ pub enum ClusterError {
 /// # Errors
 /// [`ClusterError::Resolve`] and [`ClusterError::NoAddress`].
 pub(crate) async fn advertised(settings: &ClusterSettings) -> Result<SocketAddr, ClusterError> {
-    let ip = match &settings.advertise {
-        Some(Advertise::Address(ip)) => Some(*ip),
-        Some(Advertise::Name(name)) => {
-            let failed = |error| ClusterError::Resolve(name.as_str().to_owned(), error);
-            let mut found = tokio::net::lookup_host((name.as_str(), 0)).await.map_err(failed)?;
-            found.next().map(|address| address.ip())
+    let address = match &settings.advertise {
+        Some(host) => {
+            let failed = |error| ClusterError::Resolve(host.clone(), error);
+            host.resolve(DEFAULT_PORT).await.map_err(failed)?.first().copied()
         }
-        None => local_addr::addresses().next(),
+        None => local_addr::addresses().next().map(|ip| SocketAddr::new(ip, DEFAULT_PORT)),
     };
-    ip.map(|ip| SocketAddr::new(ip, DEFAULT_PORT)).ok_or(ClusterError::NoAddress)
+    address.ok_or(ClusterError::NoAddress)
 }
 
 /// What a membership is made of, each time that this agent joins.
@@ -150,7 +147,7 @@ impl ClusterParts {
         }
         let file = self.data_dir.join(SECRET_FILE);
         if !file.exists() {
-            match create_secret(&self.data_dir, &file) {
+            match create_secret(&file) {
                 Ok(()) => tracing::info!(
                     file = %file.display(),
                     "created a cluster secret: the other hosts need a copy of this file"
@@ -177,16 +174,10 @@ fn spawn(task: impl Future<Output = ()> + Send + 'static) -> AbortOnDropHandle<(
 }
 
 /// Writes a new secret to a file that does not exist yet.
-fn create_secret(data_dir: &Path, path: &Path) -> io::Result<()> {
-    let secret = Secret::generate().map_err(io::Error::other)?;
-    let mut file = private_file(data_dir)?;
-    writeln!(file, "{}", &**secret.text())?;
-    file.as_file().sync_all()?;
-    file.persist_noclobber(path).map(drop).map_err(|error| error.error)
-}
-
-fn private_file(data_dir: &Path) -> io::Result<tempfile::NamedTempFile> {
-    tempfile::Builder::new().permissions(std::fs::Permissions::from_mode(0o600)).tempfile_in(data_dir)
+fn create_secret(path: &Path) -> io::Result<()> {
+    let mut text = Secret::generate().map_err(io::Error::other)?.text();
+    text.push('\n');
+    files::create_new(path, text.as_bytes())
 }
 
 /// Returns the addresses of the hosts of the last run.
@@ -196,11 +187,8 @@ fn remembered(data_dir: &Path) -> Vec<SocketAddr> {
 }
 
 fn remember(data_dir: &Path, peers: &BTreeSet<SocketAddr>) -> io::Result<()> {
-    let mut file = private_file(data_dir)?;
-    for peer in peers {
-        writeln!(file, "{peer}")?;
-    }
-    file.persist(data_dir.join(PEERS_FILE)).map(drop).map_err(|error| error.error)
+    let lines: String = peers.iter().map(|peer| format!("{peer}\n")).collect();
+    files::replace(&data_dir.join(PEERS_FILE), lines.as_bytes())
 }
 
 /// Passes on what the roster says, until the membership ends.
@@ -214,14 +202,14 @@ async fn watch_roster(
     let mut known = BTreeSet::new();
     loop {
         let now = Arc::clone(&roster.borrow_and_update());
+        let followed = followed(&now);
+        let peers: BTreeSet<SocketAddr> = followed.values().map(|member| member.address).collect();
         members.send_if_modified(|members| {
-            let followed = followed(&now);
             let is_other = *members != followed;
             *members = followed;
             is_other
         });
         problems.set(Source::Cluster, found(&now));
-        let peers: BTreeSet<SocketAddr> = followed(&now).values().map(|member| member.address).collect();
         // A host that is alone keeps the addresses that may end that.
         if !peers.is_empty() && peers != known {
             if let Err(error) = remember(&data_dir, &peers) {
@@ -275,15 +263,17 @@ fn found(roster: &Roster) -> Vec<Problem> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
     fn a_secret_is_made_once_and_only_its_owner_reads_it() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join(SECRET_FILE);
-        create_secret(dir.path(), &file).unwrap();
+        create_secret(&file).unwrap();
         let first = std::fs::read_to_string(&file).unwrap();
-        assert_eq!(create_secret(dir.path(), &file).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(create_secret(&file).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(std::fs::read_to_string(&file).unwrap(), first);
         assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         Keyring::read(&file).unwrap();

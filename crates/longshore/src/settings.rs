@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, FromArgMatches};
 use longshore_daemon::config::{
-    Advertise, BalancerSettings, Definition, DockerAddress, DockerSettings, EngineSettings, HandlerSettings,
-    IpNet, Settings, SidecarSettings,
+    BalancerSettings, Definition, DockerAddress, DockerSettings, EngineSettings, HandlerSettings,
+    HostAddress, IpNet, Settings, SidecarSettings,
 };
 use longshore_daemon::handlers::balance_job;
 use longshore_model::Problem;
@@ -259,7 +259,7 @@ fn settings(
 }
 
 /// Returns the names of this host.
-fn names(node: &str, advertise: Option<&Advertise>) -> Vec<String> {
+fn names(node: &str, advertise: Option<&HostAddress>) -> Vec<String> {
     let system = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let hosts = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
     let full = full_name(&hosts, &system).map(str::to_owned);

@@ -10,6 +10,7 @@
 //!
 //! The run is persisted before the first datagram leaves: a file in the data directory counts the starts.
 
+mod address;
 mod join;
 mod run_file;
 mod socket;
@@ -28,6 +29,7 @@ use crate::members::{Command, Departure, HostName, Roster, Settings};
 use crate::secret::Keyring;
 use thread::Control;
 
+pub use address::{HostAddress, HostAddressError};
 pub use join::{DEFAULT_PORT, JoinAddress, JoinAddressError};
 
 /// What a membership needs.

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use balancer::{BalancerSettings, EngineSettings};
-pub use cluster::{Advertise, ClusterName, ClusterSettings, ClusterTextError, HostLabel, JoinAddress};
+pub use cluster::{ClusterName, ClusterSettings, ClusterTextError, HostAddress, HostLabel, JoinAddress};
 pub use dockermod::DockerModSettings;
 pub use handlers::{Definition, HandlerSettings, Setting, Value};
 pub use longshore_dns::DnsSettings;
