@@ -115,6 +115,7 @@ impl ClusterParts {
             name,
             advertise: self.advertise,
             join: self.settings.join.clone(),
+            multicast: self.settings.multicast,
             remembered: remembered(&self.data_dir),
             keyring,
             data_dir: self.data_dir.clone(),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::address::{HostAddress, HostAddressError};
+use super::multicast::Multicast;
 use super::thread::Control;
 use crate::members::{Command, Roster};
 
@@ -73,26 +74,54 @@ impl JoinAddress {
     }
 }
 
-/// Resolves the addresses to join through for as long as the membership runs.
-pub(super) async fn keep(join: Vec<JoinAddress>, control: Control, roster: watch::Receiver<Arc<Roster>>) {
-    let has_names = join.iter().any(|address| matches!(address.host, HostAddress::Name(_)));
-    let mut told = BTreeSet::new();
-    loop {
-        let mut addresses = BTreeSet::new();
-        for address in &join {
-            addresses.extend(address.resolve().await);
+/// Keeps the addresses to join through up to date for as long as the membership runs: the names that were given are
+/// resolved again and again, and multicast DNS finds others.
+pub(super) async fn keep(
+    join: Vec<JoinAddress>,
+    multicast: Option<Multicast>,
+    control: Control,
+    roster: watch::Receiver<Arc<Roster>>,
+) {
+    let found = watch::Sender::new(BTreeSet::new());
+    let mut found_there = found.subscribe();
+    let finding = async {
+        if let Some(multicast) = multicast {
+            multicast.run(&found).await;
         }
-        // A name that cannot be resolved for a moment takes nothing away.
-        if !addresses.is_empty() && addresses != told {
-            control.command(Command::Join(addresses.iter().copied().collect()));
-            told = addresses;
+    };
+    let telling = async {
+        let has_names = join.iter().any(|address| matches!(address.host, HostAddress::Name(_)));
+        let (mut given, mut told, mut is_stale) = (BTreeSet::new(), BTreeSet::new(), true);
+        loop {
+            if is_stale {
+                let mut resolved = BTreeSet::new();
+                for address in &join {
+                    resolved.extend(address.resolve().await);
+                }
+                // A name that cannot be resolved for a moment takes nothing away.
+                if !resolved.is_empty() {
+                    given = resolved;
+                }
+            }
+            let addresses: BTreeSet<_> = given.union(&found_there.borrow_and_update()).copied().collect();
+            if addresses != told {
+                control.command(Command::Join(addresses.iter().copied().collect()));
+                told = addresses;
+            }
+            let is_alone = roster.borrow().alive_peers().next().is_none();
+            let again = async {
+                match has_names {
+                    true => tokio::time::sleep(if is_alone { ALONE } else { TOGETHER }).await,
+                    false => std::future::pending().await,
+                }
+            };
+            is_stale = tokio::select! {
+                () = again => true,
+                _ = found_there.changed() => false,
+            };
         }
-        if !has_names {
-            return;
-        }
-        let is_alone = roster.borrow().alive_peers().next().is_none();
-        tokio::time::sleep(if is_alone { ALONE } else { TOGETHER }).await;
-    }
+    };
+    tokio::join!(finding, telling);
 }
 
 #[cfg(test)]
