@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, FromArgMatches};
+use longshore_api::DEFAULT_SOCKET;
 use longshore_daemon::config::{
     BalancerSettings, Definition, DockerAddress, DockerSettings, EngineSettings, HandlerSettings,
     HostAddress, IpNet, Settings, SidecarSettings,
@@ -232,6 +233,7 @@ fn settings(
         node,
         data_dir: run.data_dir.clone(),
         listen: Some(run.api.listen),
+        socket: run.api.socket.clone().or_else(|| is_root().then(|| DEFAULT_SOCKET.into())),
         token,
         insecure: run.api.insecure,
         dockermod,
@@ -256,6 +258,10 @@ fn settings(
         grace: run.balancer.grace.into(),
         ignored: ignored.into_iter().collect(),
     })
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
 }
 
 /// Returns the names of this host.

@@ -122,7 +122,7 @@ impl Service {
     }
 
     /// Says goodbye, which takes a quarter of a second, and ends.
-    pub async fn stop(self, departure: Departure) {
+    pub async fn stop(&self, departure: Departure) {
         let (done, stopped) = oneshot::channel();
         self.control.stop(departure, done);
         let _ = stopped.await;

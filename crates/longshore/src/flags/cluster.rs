@@ -22,8 +22,8 @@ pub(crate) struct ClusterFlags {
     /// Host to join, with a port if it is not 7052; repeatable.
     #[arg(long, value_name = "HOST[:PORT]", action = clap::ArgAction::Append)]
     pub(crate) join: Vec<JoinAddress>,
-    /// Whether hosts on the local network are found by multicast.
-    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, hide = true)]
+    /// Whether hosts of the cluster find each other on the local network, by multicast DNS.
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     pub(crate) multicast: bool,
     /// File with the cluster's secret, readable only by its owner [default: the one in the data directory].
     #[arg(long, value_name = "FILE")]
