@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
-use longshore_model::{EventId, EventSubject, Handler, HandlerEvent, Job};
+use longshore_model::{EventId, EventSubject, Handler, HandlerEvent, Job, PublishJob};
 use longshore_plan::handlers::{FoundScript, attention, define, read_ini, wants};
 
 fuzz_target!(|text: &str| {
@@ -35,11 +35,13 @@ fn check(handler: &Handler) {
         Job::Script { program, .. } => assert!(program.is_absolute()),
         Job::Plugin { command } => assert!(!command.is_empty()),
         Job::Webhook { url, .. } => assert!(!url.contains(char::is_whitespace)),
-        Job::Publish(job) => {
-            assert!(!job.endpoints.is_empty());
-            assert!(job.endpoints.iter().all(|endpoint| endpoint.starts_with("http")));
+        Job::Follow(job) => {
+            if let Some(job) = job.settings::<PublishJob>() {
+                assert!(!job.endpoints.is_empty());
+                assert!(job.endpoints.iter().all(|endpoint| endpoint.starts_with("http")));
+            }
         }
-        Job::Balance(_) | Job::OpenVswitch(_) => {}
+        Job::Balance(_) => {}
     }
     let (all, named) = attention([handler]);
     assert!(!all || handler.filter.events.all);

@@ -21,7 +21,7 @@ pub enum HostAddress {
 /// Why a text is neither an address nor a name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HostAddressError {
-    /// It is no name.
+    /// It is not a name.
     #[error("expected a host name or an IP address")]
     Name(#[source] TextError),
     /// It looks like an address, and is none: a host name has a letter.

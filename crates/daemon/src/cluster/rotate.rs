@@ -44,7 +44,7 @@ pub(crate) enum RotateError {
     /// Some hosts are not reached from here.
     #[error(
         "not begun, as these hosts do not answer this one: {}. They could not come back with the old secret: wait for \
-         them, have those that are gone for good leave out with --leave-out-absent, or ask another host",
+         them, leave those out that are gone for good (--leave-out-absent), or ask another host",
         .0.join(", ")
     )]
     Absent(Vec<String>),

@@ -79,6 +79,7 @@ impl<'a> Members<'a> {
     }
 
     /// Waits for something, and prints how long it took and what is promised.
+    #[expect(clippy::print_stdout, reason = "the figures are what one runs the test for")]
     async fn within<'b, F: Future<Output = bool>>(
         &'b self,
         what: &str,

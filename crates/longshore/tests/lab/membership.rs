@@ -30,7 +30,7 @@ fn alive(lab: &Lab) -> String {
     shown.join(" ")
 }
 
-/// A member that is told of no other host.
+/// A member that has to find the others by itself.
 fn told_nothing(host: &Host, secret: &Path) -> AgentBuilder {
     Agent::on(host).flags(&[
         "--cluster".to_owned(),
