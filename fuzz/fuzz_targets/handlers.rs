@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
-use longshore_model::{EventId, Handler, Job, Occurrence, OccurrenceSubject};
+use longshore_model::{EventId, EventSubject, Handler, HandlerEvent, Job, PublishJob};
 use longshore_plan::handlers::{FoundScript, attention, define, read_ini, wants};
 
 fuzz_target!(|text: &str| {
@@ -35,21 +35,23 @@ fn check(handler: &Handler) {
         Job::Script { program, .. } => assert!(program.is_absolute()),
         Job::Plugin { command } => assert!(!command.is_empty()),
         Job::Webhook { url, .. } => assert!(!url.contains(char::is_whitespace)),
-        Job::Publish(job) => {
-            assert!(!job.endpoints.is_empty());
-            assert!(job.endpoints.iter().all(|endpoint| endpoint.starts_with("http")));
+        Job::Follow(job) => {
+            if let Some(job) = job.settings::<PublishJob>() {
+                assert!(!job.endpoints.is_empty());
+                assert!(job.endpoints.iter().all(|endpoint| endpoint.starts_with("http")));
+            }
         }
-        Job::Balance(_) | Job::OpenVswitch(_) => {}
+        Job::Balance(_) => {}
     }
     let (all, named) = attention([handler]);
     assert!(!all || handler.filter.events.all);
     assert!(!named.contains("none"));
-    let none = Occurrence {
+    let none = HandlerEvent {
         id: EventId("1".to_owned()),
         event: "none".to_owned(),
         at: 0,
-        made_up: false,
-        subject: OccurrenceSubject::Nothing,
+        synthetic: false,
+        subject: EventSubject::Nothing,
         attributes: handler.params.clone(),
     };
     assert_eq!(wants(&handler.filter, &none), handler.filter.events.none);

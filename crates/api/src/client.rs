@@ -1,18 +1,19 @@
 //! A client of one agent.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::client_error::{ClientError, plain};
+use crate::connector::Connector;
 use crate::container_filter::ContainerFilter;
 use crate::events::Events;
 use crate::{
@@ -31,8 +32,11 @@ const MAX_ANSWER: usize = 64 << 20;
 #[derive(Clone, Debug)]
 pub struct Client {
     address: String,
+    /// What requests name as the host.
+    authority: String,
     token: Option<String>,
-    http: hyper_util::client::legacy::Client<HttpConnector, Full<Bytes>>,
+    connector: Connector,
+    http: hyper_util::client::legacy::Client<Connector, Full<Bytes>>,
 }
 
 impl Client {
@@ -53,11 +57,31 @@ impl Client {
                 Some(text.trim().to_owned())
             }
         };
-        let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build_http();
-        Ok(Self { address: authority.to_string(), token, http })
+        let connector = Connector::Port(authority.as_str().into());
+        Ok(Self::with(authority.to_string(), authority.to_string(), token, connector))
     }
 
-    /// Returns the agent's address, `host:port`.
+    /// Returns a client of this host's agent at its socket, which root needs no token for.
+    pub fn at_socket(path: PathBuf) -> Self {
+        let address = path.display().to_string();
+        Self::with(address, "localhost".to_owned(), None, Connector::Socket(Arc::new(path)))
+    }
+
+    fn with(address: String, authority: String, token: Option<String>, connector: Connector) -> Self {
+        let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(connector.clone());
+        Self { address, authority, token, connector, http }
+    }
+
+    pub(crate) fn connector(&self) -> Connector {
+        self.connector.clone()
+    }
+
+    /// Returns what requests name as the host.
+    pub(crate) fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// Returns the agent's address, `host:port` or the path of its socket.
     pub fn address(&self) -> &str {
         &self.address
     }
@@ -202,7 +226,7 @@ impl Client {
         self.call(Method::GET, path, Bytes::new(), TIMEOUT).await
     }
 
-    async fn post<T: DeserializeOwned>(
+    pub(crate) async fn post<T: DeserializeOwned>(
         &self,
         path: &str,
         body: &impl Serialize,
@@ -270,7 +294,7 @@ impl Client {
         headers: &[(&'static str, &str)],
     ) -> Result<Response<Incoming>, ClientError> {
         let address = || self.address.clone();
-        let uri = format!("http://{}{path}", self.address).parse::<Uri>();
+        let uri = format!("http://{}{path}", self.authority).parse::<Uri>();
         let uri = uri.map_err(|_| ClientError::Address(address()))?;
         let mut request = Request::new(Full::new(body));
         if method != Method::GET {

@@ -5,13 +5,13 @@ use futures_util::{SinkExt, StreamExt};
 use http::header;
 use hyper::body::Bytes;
 use longshore_model::{ExecRequest, TerminalSize};
-use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
 use crate::client::Client;
 use crate::client_error::{ClientError, plain};
+use crate::connector::Stream;
 use crate::container_filter::Query;
 use crate::{ExecResult, ExecSize, exec_channel as channel};
 
@@ -43,7 +43,7 @@ pub enum ExecOutput {
     Ended(ExecResult),
 }
 
-type Socket = WebSocketStream<TcpStream>;
+type Socket = WebSocketStream<Stream>;
 
 /// A command that runs. It is left alone when both halves are dropped.
 #[derive(Debug)]
@@ -72,9 +72,8 @@ impl ExecSession {
             address: address.clone(),
             cause: plain(error),
         };
-        let stream = TcpStream::connect(&address).await.map_err(|error| lost(&error))?;
-        let _ = stream.set_nodelay(true);
-        let url = format!("ws://{address}{path}");
+        let stream = client.connector().connect().await.map_err(|error| lost(&error))?;
+        let url = format!("ws://{}{path}", client.authority());
         let mut request = url.into_client_request().map_err(|error| lost(&error))?;
         request.headers_mut().extend(client.authorization().map(|value| (header::AUTHORIZATION, value)));
         let socket = match client_async(request, stream).await {

@@ -8,7 +8,10 @@
 mod call;
 mod client;
 mod client_error;
+mod cluster;
+mod cluster_client;
 mod commented_json;
+mod connector;
 mod container;
 mod container_client;
 mod container_filter;
@@ -33,6 +36,9 @@ pub use call::{
 };
 pub use client::Client;
 pub use client_error::ClientError;
+pub use cluster::{
+    Cluster, ClusterHost, HostLabels, HostLeft, LabelChanges, RotatedHost, Rotation, RotationRequest,
+};
 pub use commented_json::from_commented_json;
 pub use container::{Container, PublishedPort};
 pub use container_client::{Logs, Pieces, Written};
@@ -53,3 +59,6 @@ pub use target::{RequestTarget, RequestTargetError};
 
 /// The default listen address of an agent.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:7051";
+
+/// The default path of the socket through which root on the agent's host reaches it.
+pub const DEFAULT_SOCKET: &str = "/run/longshore/agent.sock";

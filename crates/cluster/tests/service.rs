@@ -29,6 +29,7 @@ impl Agent {
             name: format!("host-{number}").parse().unwrap(),
             advertise: free_address(),
             join: join.iter().map(|address| address.to_string().parse().unwrap()).collect(),
+            multicast: false,
             remembered: Vec::new(),
             keyring: Keyring::new(Secret::new([1; 32])),
             data_dir: dir.path().to_owned(),

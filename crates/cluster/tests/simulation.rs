@@ -7,7 +7,6 @@
 mod cluster;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use cluster::{Cluster, Link, ms, secs, seeds};
 use longshore_cluster::members::MemberState::{Alive, Dead, Left, Restarting, Suspect};
@@ -381,22 +380,42 @@ fn what_was_recorded_is_worth_nothing_to_who_replays_it() {
 }
 
 #[test]
-fn five_hundred_hosts_become_one_cluster_and_notice_a_kill() {
+fn five_hundred_hosts_with_loss_and_clocks_apart_notice_a_kill_a_freeze_and_a_half() {
     // In an unoptimized build this takes minutes.
     if std::env::var_os("LONGSHORE_SIM_RUNS").is_none() {
         return;
     }
-    let mut cluster = Cluster::new(500, 1, Link::default());
-    cluster.join_all();
-    cluster.until(secs(20), "whole", Cluster::is_whole);
-    cluster.run(secs(5));
-    cluster.kill(77);
-    cluster.until(secs(3), "suspect on all", |cluster| {
-        cluster.others(&[77]).all(|other| cluster.state(other, 77) == Some(Suspect))
-    });
-    cluster.halve();
-    cluster.run(secs(5));
-    cluster.heal();
-    cluster.until(secs(5), "whole again", Cluster::is_whole);
-    cluster.assert_quiet(Duration::from_secs(5));
+    for seed in seeds(1) {
+        let link = Link { loss: 0.01, delay: ms(0)..ms(5), doubled: 0.01 };
+        let mut cluster = Cluster::new(500, seed, link);
+        cluster.set_clock(11, 3_600);
+        cluster.set_clock(12, -3_600);
+        cluster.join_all();
+        cluster.until(secs(20), "whole", Cluster::is_whole);
+        cluster.run(secs(5));
+        let suspects = |cluster: &Cluster, gone: usize| {
+            cluster.others(&[gone]).all(|other| matches!(cluster.state(other, gone), Some(Suspect | Dead)))
+        };
+
+        cluster.kill(77);
+        cluster.until(secs(3), "the killed one is suspect on all", |cluster| suspects(cluster, 77));
+        cluster.start(77);
+        cluster.until(secs(3), "whole after its start", Cluster::is_whole);
+
+        cluster.freeze(33);
+        cluster.until(secs(3), "the frozen one is suspect on all", |cluster| suspects(cluster, 33));
+        cluster.run(secs(3));
+        cluster.watch_alarms();
+        cluster.thaw(33);
+        cluster.until(secs(3), "whole after the freeze", Cluster::is_whole);
+        assert!(cluster.alarms_of(33).is_empty(), "seed {seed}: the frozen host suspected others");
+
+        cluster.halve();
+        cluster.run(secs(5));
+        cluster.heal();
+        cluster.until(secs(5), "whole again", Cluster::is_whole);
+        cluster.set_link(Link::default());
+        cluster.run(secs(2));
+        cluster.assert_quiet(secs(5));
+    }
 }

@@ -10,8 +10,7 @@ use longshore_docker::{DockerAddress, DockerClient, Watched, watch};
 use longshore_model::{ContainerId, ContainerRef, HostId, HostInfo, Problem, RouteTable, Subject, Transport};
 use longshore_plan::{BalancerLocation, Readiness, RoutePlan, RouteSettings};
 use longshore_runtime::state::{DockerState, State, Writer};
-use longshore_runtime::{FollowerContext, OwnThread, Problems, Source, StatusBoard, local_addr};
-use tokio::net::TcpListener;
+use longshore_runtime::{FollowerContext, OwnThread, Problems, Source, StatusBoard, chain, local_addr};
 use tokio::sync::{broadcast, mpsc, watch as signal};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -19,16 +18,17 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::act::{Engine, EngineError};
 use crate::calls::Caller;
-use crate::cluster::{Cluster, ClusterError, ClusterParts, advertised};
+use crate::cluster::{ClusterError, ClusterParts, Membership, advertised};
 use crate::config::{DockerSettings, EngineSettings, ReloadableSettings, Settings};
 use crate::data_dir::{self, DataDirError};
 use crate::dockermod::{Cordon, DockerMod, OwnHost};
 use crate::dry_run::{DryRun, Plans};
+use crate::host_labels::{self, HostLabels};
 use crate::identity::{IdentityError, Keeping, host_id};
 use crate::metrics;
 use crate::own_host;
 use crate::reconcile::{Checks, RouteFeeds, RouteFollower, Routes};
-use crate::serve::{self, About, Api, Feed, NamesAllowed, Started};
+use crate::serve::{self, About, Api, Feed, Listener, NamesAllowed, RootSocket, Started};
 use crate::services::{Services, Wiring};
 use crate::start::Start;
 
@@ -121,9 +121,8 @@ pub struct Agent {
     serving_stop: CancellationToken,
     lock: Option<std::fs::File>,
     services: Services,
-    /// What the membership is made of, in a cluster of several.
-    cluster_parts: Option<ClusterParts>,
-    cluster: Option<Cluster>,
+    /// The membership, in a cluster of several.
+    cluster: Option<Membership>,
     _background: Vec<AbortOnDropHandle<()>>,
     /// Reads Docker's events, which Docker drops if nobody reads them in time.
     _docker_thread: OwnThread,
@@ -179,10 +178,11 @@ impl Agent {
             advertised.or_else(|| addresses.first().copied()).or_else(|| local_addr::addresses().next());
         // Other machines reach the ports that a Docker elsewhere publishes there, and not at its agent's address.
         let addresses = if addresses.is_empty() { advertised.into_iter().collect() } else { addresses };
+        let given_labels = clustered.as_ref().map(|cluster| cluster.labels.clone()).unwrap_or_default();
         let own = HostInfo {
             name: settings.node.clone(),
             addresses,
-            labels: clustered.as_ref().map(|cluster| cluster.labels.clone()).unwrap_or_default(),
+            labels: host_labels::at_start(&settings.data_dir, &given_labels),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ..HostInfo::default()
         };
@@ -209,7 +209,9 @@ impl Agent {
             unsettled: signal::Sender::default(),
         };
         let client = DockerClient::new(settings.docker.clone());
-        let (own, observe_own) = own_host::observe(own, client.clone(), docker.clone(), observations.clone());
+        let (own_set, own) = signal::channel(own);
+        let labels = HostLabels::new(&settings.data_dir, given_labels, own_set.clone());
+        let observe_own = own_host::observe(own_set, client.clone(), docker.clone(), observations.clone());
         let caller = Caller::new(host, Arc::new(client.clone()), None);
         let (services, seen) = Services::start(
             &settings,
@@ -246,21 +248,23 @@ impl Agent {
         };
         let follower = RouteFollower::new(plan, checks, engine, feeds, live_settings.clone());
         let balancing = context.follow(follower, Source::Routes, stop.clone());
-        let cluster_parts = clustered.zip(advertise).map(|(cluster, advertise)| ClusterParts {
-            settings: cluster,
-            advertise,
-            host,
-            node: settings.node.clone(),
-            data_dir: settings.data_dir.clone(),
-            world: world.clone(),
-            observations: observations.clone(),
-            problems: problems.clone(),
-            roster: roster_shown,
+        let cluster = clustered.zip(advertise).map(|(cluster, advertise)| {
+            Membership::new(ClusterParts {
+                settings: cluster,
+                advertise,
+                host,
+                node: settings.node.clone(),
+                data_dir: settings.data_dir.clone(),
+                world: world.clone(),
+                observations: observations.clone(),
+                problems: problems.clone(),
+                labels: labels.clone(),
+                roster: roster_shown,
+            })
         });
-        let cluster = match cluster_parts.as_ref().filter(|_| start == Start::Fresh) {
-            Some(parts) => Some(parts.join().await?),
-            None => None,
-        };
+        if let Some(cluster) = cluster.as_ref().filter(|_| start == Start::Fresh) {
+            cluster.join().await?;
+        }
         let docker_thread = OwnThread::start("docker-events").map_err(AgentError::Thread)?;
         let background = vec![
             spawn(feed.clone().collect(container_events, route_events.subscribe(), world.clone())),
@@ -290,6 +294,8 @@ impl Agent {
             docker: docker.clone(),
             own,
             roster,
+            membership: cluster.clone(),
+            labels,
             caller,
             sessions: serve::sessions(),
             statuses,
@@ -305,7 +311,8 @@ impl Agent {
             dockermod,
         };
         let serving_stop = stop.child_token();
-        let serving = serve_on(listeners, &api, &serving_stop);
+        let socket = if start == Start::Fresh { open_socket(&settings, &problems).await } else { None };
+        let serving = serve_on(listeners.into_iter().chain(socket), &api, &serving_stop);
         Ok(Self {
             docker,
             ready,
@@ -323,7 +330,6 @@ impl Agent {
             serving_stop,
             lock,
             services,
-            cluster_parts,
             cluster,
             _background: background,
             _docker_thread: docker_thread,
@@ -402,7 +408,7 @@ impl Agent {
     pub async fn hand_over(&mut self) {
         self.serving_stop.cancel();
         last_answers(std::mem::take(&mut self.serving)).await;
-        if let Some(cluster) = self.cluster.take() {
+        if let Some(cluster) = &self.cluster {
             cluster.stop().await;
         }
         self.services.hand_over().await;
@@ -415,16 +421,16 @@ impl Agent {
         let listeners = listen(&self.started).await?;
         self.join().await?;
         self.deliver(lock);
-        self.serve(listeners);
+        self.serve(listeners).await;
         Ok(())
     }
 
-    /// Joins the cluster, unless this agent is in it or belongs to none.
-    async fn join(&mut self) -> Result<(), ClusterError> {
-        if let (None, Some(parts)) = (&self.cluster, &self.cluster_parts) {
-            self.cluster = Some(parts.join().await?);
+    /// Joins the cluster, unless this agent is in it, has left it or belongs to none.
+    async fn join(&self) -> Result<(), ClusterError> {
+        match &self.cluster {
+            Some(cluster) => cluster.join().await,
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Takes back what was handed over to a successor that failed, as far as it is free; may be repeated.
@@ -440,7 +446,7 @@ impl Agent {
         self.join().await?;
         if self.serving.is_empty() {
             let listeners = listen(&self.started).await?;
-            self.serve(listeners);
+            self.serve(listeners).await;
         }
         Ok(())
     }
@@ -451,9 +457,10 @@ impl Agent {
         self.services.take_over(&self.started.data_dir);
     }
 
-    fn serve(&mut self, listeners: Vec<TcpListener>) {
+    async fn serve(&mut self, listeners: Vec<Listener>) {
         self.serving_stop = self.stop.child_token();
-        self.serving = serve_on(listeners, &self.api, &self.serving_stop);
+        let socket = open_socket(&self.started, &self.problems).await;
+        self.serving = serve_on(listeners.into_iter().chain(socket), &self.api, &self.serving_stop);
     }
 
     /// Returns the DNS server's open ports, for a successor: queries wait in them until it answers.
@@ -478,6 +485,9 @@ impl Agent {
         self.problems.set(Source::Settings, fixed.chain(settings.ignored.iter().cloned()));
         self.live.send_replace(settings.live());
         self.services.reload(settings);
+        if let Some(cluster) = self.cluster.clone() {
+            tokio::spawn(async move { cluster.reload().await });
+        }
         tracing::info!("settings reloaded");
     }
 
@@ -534,8 +544,12 @@ fn spawn(task: impl Future<Output = ()> + Send + 'static) -> AbortOnDropHandle<(
 }
 
 /// Serves the API on every listener.
-fn serve_on(listeners: Vec<TcpListener>, api: &Api, stop: &CancellationToken) -> Vec<AbortOnDropHandle<()>> {
-    listeners.into_iter().map(|listener| spawn(api.clone().serve(listener, stop.clone()))).collect()
+fn serve_on(
+    listeners: impl Iterator<Item = Listener>,
+    api: &Api,
+    stop: &CancellationToken,
+) -> Vec<AbortOnDropHandle<()>> {
+    listeners.map(|listener| spawn(api.clone().serve(listener, stop.clone()))).collect()
 }
 
 /// Waits for open answers of the API; an open event stream never ends by itself.
@@ -550,11 +564,30 @@ fn api_addresses(settings: &Settings) -> impl Iterator<Item = SocketAddr> {
     settings.listen.into_iter().chain(rest)
 }
 
-async fn listen(settings: &Settings) -> Result<Vec<TcpListener>, AgentError> {
+/// Opens the socket for root. An agent goes without it where another one has its path.
+async fn open_socket(settings: &Settings, problems: &Problems) -> Option<Listener> {
+    let path = settings.socket.as_ref()?;
+    let (socket, problem) = match RootSocket::open(path).await {
+        Ok(socket) => (Some(Listener::Root(socket)), None),
+        Err(error) => (
+            None,
+            Some(Problem {
+                subject: Subject::File { path: path.display().to_string(), line: None },
+                key: Some("socket".to_owned()),
+                message: chain(&error),
+                hint: Some("the API's port stays; give this agent another path with --socket".to_owned()),
+            }),
+        ),
+    };
+    problems.set(Source::Socket, problem);
+    socket
+}
+
+async fn listen(settings: &Settings) -> Result<Vec<Listener>, AgentError> {
     let mut listeners = Vec::new();
     for address in api_addresses(settings) {
         let listener = serve::listen(address).await;
-        listeners.push(listener.map_err(|source| AgentError::Listen { address, source })?);
+        listeners.push(Listener::Port(listener.map_err(|source| AgentError::Listen { address, source })?));
     }
     Ok(listeners)
 }

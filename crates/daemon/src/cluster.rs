@@ -5,110 +5,78 @@
 //!                   └─► peer::follow ──observations──► World
 //! World ──► OwnFacts ──► peer::serve ──► the other hosts
 //! ```
+//!
+//! [`Membership`] is the handle of it all: the agent joins and stops, the API and other hosts' orders reach it.
+
+mod control;
+mod keyring_file;
+mod membership;
+mod orders;
+mod parts;
+mod rotate;
 
 use std::collections::BTreeSet;
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use longshore_cluster::facts::OwnFacts;
-use longshore_cluster::identity::{Identity, IdentityError};
-use longshore_cluster::members::{Departure, MemberState, Roster, Settings};
+use longshore_cluster::identity::Identity;
+use longshore_cluster::members::{MemberState, Roster, Settings};
 use longshore_cluster::peer::{self, Member, Members};
-use longshore_cluster::secret::{Keyring, KeyringError, Secret};
-use longshore_cluster::service::{DEFAULT_PORT, Service, ServiceConfig, ServiceError};
-use longshore_model::{HostId, Problem, Subject, TextError};
-use longshore_runtime::state::{Observation, Reader};
-use longshore_runtime::{Problems, Source, local_addr};
+use longshore_cluster::service::{DEFAULT_PORT, Service, ServiceConfig};
+use longshore_model::{HostId, Problem, Subject};
+use longshore_runtime::{Problems, Source, files, local_addr};
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::config::{Advertise, ClusterSettings};
+use control::Control;
+pub(crate) use control::OrderError;
+use keyring_file::KeyringFile;
+pub(crate) use membership::Membership;
+use membership::{Running, Secrets, seeds};
+pub use parts::ClusterError;
+pub(crate) use parts::ClusterParts;
+pub(crate) use rotate::{Absent, RotateError, Rotated};
 
-/// The file of the cluster's secret in the data directory, unless the settings name another.
-const SECRET_FILE: &str = "cluster-secret";
+use crate::config::ClusterSettings;
 
 /// The file with the addresses of the other hosts, in the data directory: any of them lets this host in again.
 const PEERS_FILE: &str = "cluster-peers";
-
-/// Why a host cannot be part of its cluster.
-#[derive(Debug, thiserror::Error)]
-pub enum ClusterError {
-    /// The cluster's secret cannot be read.
-    #[error(transparent)]
-    Keyring(#[from] KeyringError),
-    /// The cluster's secret cannot be created.
-    #[error("cannot create a cluster secret in {}", .0.display())]
-    CreateSecret(PathBuf, #[source] io::Error),
-    /// The host's name is none that a cluster takes.
-    #[error("invalid host name {0:?}: give this host another with --node")]
-    Name(String, #[source] TextError),
-    /// The name at which the others reach this host cannot be resolved.
-    #[error("cannot resolve {0:?}, at which the other hosts are to reach this one")]
-    Resolve(String, #[source] io::Error),
-    /// No address is given, and this host has none that others reach.
-    #[error("this host has no address that others reach: give it one with --advertise")]
-    NoAddress,
-    /// The port of the cluster is taken.
-    #[error("cannot listen on {0}/tcp for the cluster")]
-    Bind(SocketAddr, #[source] io::Error),
-    /// This host's certificate cannot be issued.
-    #[error("cannot prove this host's identity to others")]
-    Identity(#[from] IdentityError),
-    /// The membership cannot start.
-    #[error(transparent)]
-    Service(#[from] ServiceError),
-}
 
 /// Returns the address at which the other hosts reach this one, with the cluster's port.
 ///
 /// # Errors
 /// [`ClusterError::Resolve`] and [`ClusterError::NoAddress`].
 pub(crate) async fn advertised(settings: &ClusterSettings) -> Result<SocketAddr, ClusterError> {
-    let ip = match &settings.advertise {
-        Some(Advertise::Address(ip)) => Some(*ip),
-        Some(Advertise::Name(name)) => {
-            let failed = |error| ClusterError::Resolve(name.as_str().to_owned(), error);
-            let mut found = tokio::net::lookup_host((name.as_str(), 0)).await.map_err(failed)?;
-            found.next().map(|address| address.ip())
+    let address = match &settings.advertise {
+        Some(host) => {
+            let failed = |error| ClusterError::Resolve(host.clone(), error);
+            host.resolve(DEFAULT_PORT).await.map_err(failed)?.first().copied()
         }
-        None => local_addr::addresses().next(),
+        None => local_addr::addresses().next().map(|ip| SocketAddr::new(ip, DEFAULT_PORT)),
     };
-    ip.map(|ip| SocketAddr::new(ip, DEFAULT_PORT)).ok_or(ClusterError::NoAddress)
+    address.ok_or(ClusterError::NoAddress)
 }
 
-/// What a membership is made of, each time that this agent joins.
-pub(crate) struct ClusterParts {
-    pub(crate) settings: ClusterSettings,
-    pub(crate) advertise: SocketAddr,
-    pub(crate) host: HostId,
-    pub(crate) node: String,
-    pub(crate) data_dir: PathBuf,
-    pub(crate) world: Reader,
-    pub(crate) observations: mpsc::UnboundedSender<Observation>,
-    pub(crate) problems: Problems,
-    /// The hosts as this one sees them; `None` while it is no member.
-    pub(crate) roster: watch::Sender<Option<Arc<Roster>>>,
-}
-
-/// A running membership.
-pub(crate) struct Cluster {
-    service: Service,
-    tasks: Vec<AbortOnDropHandle<()>>,
-}
-
-impl ClusterParts {
-    /// Joins the cluster.
+impl Membership {
+    /// Joins the cluster, unless this host is in it or has left it.
     ///
     /// # Errors
     /// Every variant of [`ClusterError`] but those of [`advertised`].
-    pub(crate) async fn join(&self) -> Result<Cluster, ClusterError> {
-        let keyring = self.keyring()?;
-        let seeds: Vec<[u8; 32]> = keyring.secrets().map(|secret| *secret.ca_seed()).collect();
-        let identity = Identity::new(self.host, &seeds)?;
+    pub(crate) async fn join(&self) -> Result<(), ClusterError> {
+        self.begin(async |parts| parts.join(self).await).await
+    }
+}
+
+impl ClusterParts {
+    async fn join(&self, membership: &Membership) -> Result<Running, ClusterError> {
+        let file = KeyringFile::new(&self.data_dir, self.settings.secret_file.clone());
+        let keyring = file.read()?;
+        self.problems.set(Source::ClusterSecret, file.problem());
+        let identity = Identity::new(self.host, &seeds(&keyring))?;
         let bind = |error| ClusterError::Bind(self.advertise, error);
         let listener = TcpListener::bind(self.advertise).await.map_err(bind)?;
         let name = self.node.parse().map_err(|error| ClusterError::Name(self.node.clone(), error))?;
@@ -118,8 +86,9 @@ impl ClusterParts {
             name,
             advertise: self.advertise,
             join: self.settings.join.clone(),
+            multicast: self.settings.multicast,
             remembered: remembered(&self.data_dir),
-            keyring,
+            keyring: keyring.clone(),
             data_dir: self.data_dir.clone(),
             settings: Settings::default(),
         })?;
@@ -129,8 +98,13 @@ impl ClusterParts {
         let (members, followed) = watch::channel(Members::new());
         let tasks = vec![
             spawn(facts.clone().follow(self.world.clone())),
-            spawn(peer::serve(listener, identity.clone(), facts, ())),
-            spawn(peer::follow(identity, followed, self.observations.clone(), watch::Sender::default())),
+            spawn(peer::serve(listener, identity.clone(), facts, Control::new(membership, ()))),
+            spawn(peer::follow(
+                identity.clone(),
+                followed,
+                self.observations.clone(),
+                watch::Sender::default(),
+            )),
             spawn(watch_roster(
                 roster,
                 members,
@@ -140,53 +114,12 @@ impl ClusterParts {
             )),
         ];
         tracing::info!(cluster = %self.settings.name, address = %self.advertise, "joining the cluster");
-        Ok(Cluster { service, tasks })
-    }
-
-    /// Reads the cluster's secrets. A host that is given none makes one at its first start.
-    fn keyring(&self) -> Result<Keyring, ClusterError> {
-        if let Some(file) = &self.settings.secret_file {
-            return Ok(Keyring::read(file)?);
-        }
-        let file = self.data_dir.join(SECRET_FILE);
-        if !file.exists() {
-            match create_secret(&self.data_dir, &file) {
-                Ok(()) => tracing::info!(
-                    file = %file.display(),
-                    "created a cluster secret: the other hosts need a copy of this file"
-                ),
-                // Another start was faster.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(ClusterError::CreateSecret(file, error)),
-            }
-        }
-        Ok(Keyring::read(&file)?)
-    }
-}
-
-impl Cluster {
-    /// Tells the others that this agent ends and comes back, and ends.
-    pub(crate) async fn stop(self) {
-        self.service.stop(Departure::Restarting).await;
-        drop(self.tasks);
+        Ok(Running { service, identity, secrets: Secrets::new(file, keyring), tasks })
     }
 }
 
 fn spawn(task: impl Future<Output = ()> + Send + 'static) -> AbortOnDropHandle<()> {
     AbortOnDropHandle::new(tokio::spawn(task))
-}
-
-/// Writes a new secret to a file that does not exist yet.
-fn create_secret(data_dir: &Path, path: &Path) -> io::Result<()> {
-    let secret = Secret::generate().map_err(io::Error::other)?;
-    let mut file = private_file(data_dir)?;
-    writeln!(file, "{}", &**secret.text())?;
-    file.as_file().sync_all()?;
-    file.persist_noclobber(path).map(drop).map_err(|error| error.error)
-}
-
-fn private_file(data_dir: &Path) -> io::Result<tempfile::NamedTempFile> {
-    tempfile::Builder::new().permissions(std::fs::Permissions::from_mode(0o600)).tempfile_in(data_dir)
 }
 
 /// Returns the addresses of the hosts of the last run.
@@ -196,11 +129,8 @@ fn remembered(data_dir: &Path) -> Vec<SocketAddr> {
 }
 
 fn remember(data_dir: &Path, peers: &BTreeSet<SocketAddr>) -> io::Result<()> {
-    let mut file = private_file(data_dir)?;
-    for peer in peers {
-        writeln!(file, "{peer}")?;
-    }
-    file.persist(data_dir.join(PEERS_FILE)).map(drop).map_err(|error| error.error)
+    let lines: String = peers.iter().map(|peer| format!("{peer}\n")).collect();
+    files::replace(&data_dir.join(PEERS_FILE), lines.as_bytes())
 }
 
 /// Passes on what the roster says, until the membership ends.
@@ -214,14 +144,14 @@ async fn watch_roster(
     let mut known = BTreeSet::new();
     loop {
         let now = Arc::clone(&roster.borrow_and_update());
+        let followed = followed(&now);
+        let peers: BTreeSet<SocketAddr> = followed.values().map(|member| member.address).collect();
         members.send_if_modified(|members| {
-            let followed = followed(&now);
             let is_other = *members != followed;
             *members = followed;
             is_other
         });
         problems.set(Source::Cluster, found(&now));
-        let peers: BTreeSet<SocketAddr> = followed(&now).values().map(|member| member.address).collect();
         // A host that is alone keeps the addresses that may end that.
         if !peers.is_empty() && peers != known {
             if let Err(error) = remember(&data_dir, &peers) {
@@ -276,18 +206,6 @@ fn found(roster: &Roster) -> Vec<Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_secret_is_made_once_and_only_its_owner_reads_it() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join(SECRET_FILE);
-        create_secret(dir.path(), &file).unwrap();
-        let first = std::fs::read_to_string(&file).unwrap();
-        assert_eq!(create_secret(dir.path(), &file).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
-        assert_eq!(std::fs::read_to_string(&file).unwrap(), first);
-        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
-        Keyring::read(&file).unwrap();
-    }
 
     #[test]
     fn the_addresses_of_the_last_run_are_read_and_rubbish_is_passed_over() {

@@ -2,10 +2,10 @@
 //! directory.
 
 use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use longshore_model::{HostId, HostIdError};
+use longshore_runtime::files;
 use uuid::Uuid;
 
 /// The file's name in the data directory.
@@ -47,7 +47,7 @@ pub(crate) fn host_id(data_dir: &Path, keeping: Keeping) -> Result<HostId, Ident
     if keeping == Keeping::Never {
         return Ok(made);
     }
-    match write(data_dir, &path, made) {
+    match files::create_new(&path, format!("{made}\n").as_bytes()) {
         Ok(()) => Ok(made),
         // A predecessor or a successor was faster.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(read(&path)?.unwrap_or(made)),
@@ -63,16 +63,6 @@ fn read(path: &Path) -> Result<Option<HostId>, IdentityError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(IdentityError::Read(path.to_owned(), error)),
     }
-}
-
-/// Writes the whole file or nothing, and overwrites none.
-fn write(data_dir: &Path, path: &Path, id: HostId) -> io::Result<()> {
-    use std::io::Write;
-    let mut file =
-        tempfile::Builder::new().permissions(std::fs::Permissions::from_mode(0o600)).tempfile_in(data_dir)?;
-    writeln!(file, "{id}")?;
-    file.as_file().sync_all()?;
-    file.persist_noclobber(path).map(drop).map_err(|error| error.error)
 }
 
 #[cfg(test)]

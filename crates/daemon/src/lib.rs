@@ -23,6 +23,7 @@ mod cluster;
 mod data_dir;
 mod dockermod;
 mod dry_run;
+mod host_labels;
 mod identity;
 mod metrics;
 mod own_host;

@@ -16,32 +16,28 @@ const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Asks Docker for its version and capacity whenever it starts to respond, as it may have been upgraded, measures the
-/// load, and passes on what changes. Returns the receiver of all that is known, beginning with `own`.
-pub(crate) fn observe(
-    own: HostInfo,
+/// load, and passes on what changes in `known`, whoever changes it.
+pub(crate) async fn observe(
+    known: watch::Sender<HostInfo>,
     docker: DockerClient,
     state: DockerState,
     observations: mpsc::UnboundedSender<Observation>,
-) -> (watch::Receiver<HostInfo>, impl Future<Output = ()>) {
-    let (known, host) = watch::channel(own);
-    let mut changes = host.clone();
+) {
+    let mut changes = known.subscribe();
     let is_here = docker.settings().remote().is_none();
-    let observe = async move {
-        let measured = async {
-            if is_here {
-                measure(&known).await;
-            }
-        };
-        let told = async {
-            while changes.changed().await.is_ok() {
-                let own = changes.borrow_and_update().clone();
-                // The receiver ends with the agent.
-                let _ = observations.send(Observation::Own(Arc::new(own)));
-            }
-        };
-        tokio::join!(describe(&docker, state, &known), measured, told);
+    let measured = async {
+        if is_here {
+            measure(&known).await;
+        }
     };
-    (host, observe)
+    let told = async {
+        while changes.changed().await.is_ok() {
+            let own = changes.borrow_and_update().clone();
+            // The receiver ends with the agent.
+            let _ = observations.send(Observation::Own(Arc::new(own)));
+        }
+    };
+    tokio::join!(describe(&docker, state, &known), measured, told);
 }
 
 async fn describe(docker: &DockerClient, mut state: DockerState, known: &watch::Sender<HostInfo>) {

@@ -1,10 +1,9 @@
 //! The INI file that a script receives for a handler from the settings file.
 
-use std::io::Write;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use longshore_model::{Handler, Job};
+use longshore_runtime::files::{private_folder, replace};
 
 /// Returns the handler with an INI file for its options; the file is written if the handler has none of its own.
 pub(crate) fn with_file(handler: &Handler, data_dir: &Path) -> Handler {
@@ -21,12 +20,7 @@ pub(crate) fn with_file(handler: &Handler, data_dir: &Path) -> Handler {
     handler
 }
 
-/// Writes a private file atomically.
 fn write(path: &Path, text: &str) -> std::io::Result<()> {
-    let folder = path.parent().unwrap_or(path);
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(text.as_bytes())?;
-    file.persist(path)?;
-    Ok(())
+    private_folder(path.parent().unwrap_or(path))?;
+    replace(path, text.as_bytes())
 }

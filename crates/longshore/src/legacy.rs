@@ -50,6 +50,7 @@ pub(crate) fn settings(docker: DockerAddress, data_dir: PathBuf) -> Settings {
         node: "localhost".to_owned(),
         data_dir,
         listen: None,
+        socket: None,
         token: None,
         insecure: false,
         names: Vec::new(),

@@ -28,9 +28,8 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use longshore_api::ClientError;
-use longshore_cluster::secret::Secret;
 
-use cli::{ClusterCommand, Command, Compat};
+use cli::{Command, Compat};
 use config_error::ConfigErrors;
 use output::{ClosedPipe, complain};
 
@@ -77,10 +76,7 @@ async fn execute(command: Command, arguments: &[OsString]) -> anyhow::Result<Exi
         Command::Status(query) => query::status(&query).await,
         Command::Route(command) => query::route(command).await,
         Command::Host(command) => query::host(command).await,
-        Command::Cluster(ClusterCommand::Secret) => {
-            output::print(Secret::generate()?.text().as_str())?;
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Cluster(command) => query::cluster(command).await,
         Command::Container(command) => query::container(command).await,
         Command::Image(command) => query::image(command).await,
         Command::Handler(command) => query::handler(command).await,

@@ -36,6 +36,12 @@ pub(crate) fn complain(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
+/// Writes a question to standard error, without a line feed.
+pub(crate) fn ask(text: &str) {
+    let mut errors = io::stderr().lock();
+    let _ = write!(errors, "{text}").and_then(|()| errors.flush());
+}
+
 /// The terminal that a table has to fit into.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Terminal {

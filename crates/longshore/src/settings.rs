@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, FromArgMatches};
+use longshore_api::DEFAULT_SOCKET;
 use longshore_daemon::config::{
-    Advertise, BalancerSettings, Definition, DockerAddress, DockerSettings, EngineSettings, HandlerSettings,
-    IpNet, Settings, SidecarSettings,
+    BalancerSettings, Definition, DockerAddress, DockerSettings, EngineSettings, HandlerSettings,
+    HostAddress, IpNet, Settings, SidecarSettings,
 };
 use longshore_daemon::handlers::balance_job;
 use longshore_model::Problem;
@@ -232,6 +233,7 @@ fn settings(
         node,
         data_dir: run.data_dir.clone(),
         listen: Some(run.api.listen),
+        socket: run.api.socket.clone().or_else(|| is_root().then(|| DEFAULT_SOCKET.into())),
         token,
         insecure: run.api.insecure,
         dockermod,
@@ -258,8 +260,12 @@ fn settings(
     })
 }
 
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
 /// Returns the names of this host.
-fn names(node: &str, advertise: Option<&Advertise>) -> Vec<String> {
+fn names(node: &str, advertise: Option<&HostAddress>) -> Vec<String> {
     let system = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let hosts = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
     let full = full_name(&hosts, &system).map(str::to_owned);

@@ -80,8 +80,6 @@ pub struct HostInfo {
     /// Addresses at which other machines reach its published ports, the preferred one first. Empty if no
     /// other machine needs them.
     pub addresses: Vec<IpAddr>,
-    /// The run of its agent: a later run has a higher number.
-    pub epoch: u64,
     /// Labels given by its operator.
     pub labels: BTreeMap<String, String>,
     /// What it has to offer.

@@ -26,6 +26,10 @@ pub enum Source {
     Sidecars,
     /// The cluster: its hosts, their names and clocks, and the links between them.
     Cluster,
+    /// The file of the cluster's secret.
+    ClusterSecret,
+    /// The socket for root on this host.
+    Socket,
     /// The DNS server.
     Dns,
     /// The publisher of the settings.

@@ -200,6 +200,8 @@ impl AgentBuilder {
         let mut command = inside(self.namespace.as_deref(), &binary);
         command.arg("run").arg("--docker").arg(&self.docker).arg("--data-dir").arg(&data_dir);
         command.arg("--node").arg(&self.node).arg("--listen").arg(&self.listen).args(&self.flags);
+        // All namespaces of the lab share the file system.
+        command.env("LONGSHORE_SOCKET", dir.path().join("agent.sock"));
         command.envs(self.env).stdout(output).stderr(errors);
         let child = command.spawn().map_err(|e| AgentError::Process("start", e))?;
         // nsenter becomes the agent, so its number is the agent's.

@@ -9,5 +9,6 @@
 //! user-facing formats: the plugin protocol, webhooks and the HTTP API have specifications of their own.
 
 pub mod call;
+pub mod control;
 pub mod facts;
 pub mod journal;

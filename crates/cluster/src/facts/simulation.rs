@@ -39,7 +39,7 @@ struct Agent {
 
 impl Agent {
     fn start(id: HostId, docker: BTreeMap<String, Container>, epoch: u64, now: Instant) -> Self {
-        let info = HostInfo { name: id.to_string(), epoch, ..HostInfo::default() };
+        let info = HostInfo { name: id.to_string(), version: epoch.to_string(), ..HostInfo::default() };
         let mut agent = Self {
             id,
             docker,
@@ -155,7 +155,7 @@ impl Cluster {
         agent.load = load;
         let info = HostInfo {
             name: host.to_string(),
-            epoch: agent.epoch,
+            version: agent.epoch.to_string(),
             load: Load { millicpus: load, memory: 0 },
             ..HostInfo::default()
         };

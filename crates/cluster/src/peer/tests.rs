@@ -50,7 +50,7 @@ impl Agent {
         let identity = Identity::new(id, ring).unwrap();
         let (observations, observed) = mpsc::unbounded_channel();
         let (told, _) = mpsc::unbounded_channel();
-        let info = HostInfo { name: format!("h{number}"), epoch, ..HostInfo::default() };
+        let info = HostInfo { name: format!("h{number}"), version: epoch.to_string(), ..HostInfo::default() };
         let (writer, world, _) = Writer::new(State::new(id, info), told);
         let (members, watched) = watch::channel(Members::new());
         let (links, link_states) = watch::channel(Links::new());
@@ -250,7 +250,8 @@ async fn a_host_that_restarted_is_listed_again() {
             }
         }
     };
-    assert_eq!((listed.await.info.epoch, second.host(second.id).unwrap().info.epoch), (2, 2));
+    let (listed, own) = (listed.await, second.host(second.id).unwrap());
+    assert_eq!((listed.info.version.as_str(), own.info.version.as_str()), ("2", "2"));
 }
 
 #[tokio::test]

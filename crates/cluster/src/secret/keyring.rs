@@ -57,6 +57,44 @@ impl Keyring {
         Zeroizing::new(text).parse()
     }
 
+    /// Returns the text that [`FromStr`] reads: a line for each secret.
+    pub fn text(&self) -> Zeroizing<String> {
+        let mut text = Zeroizing::new(String::with_capacity((1 + self.others.len()) * 80));
+        for secret in self.secrets() {
+            text.push_str(&secret.text());
+            text.push('\n');
+        }
+        text
+    }
+
+    /// Returns the fingerprints of all secrets, the one that seals first.
+    pub fn fingerprints(&self) -> Vec<String> {
+        self.secrets().map(Secret::fingerprint).collect()
+    }
+
+    /// Returns the ring with one more secret, which opens and does not seal.
+    ///
+    /// # Errors
+    /// [`KeyringError::TooMany`].
+    pub(super) fn accepting(&self, secret: Secret) -> Result<Self, KeyringError> {
+        let mut ring = self.clone();
+        if !ring.fingerprints().contains(&secret.fingerprint()) {
+            ring.others.push(secret);
+        }
+        if ring.others.len() >= MAX_SECRETS {
+            return Err(KeyringError::TooMany);
+        }
+        Ok(ring)
+    }
+
+    /// Returns the ring with this secret first; `None` if it does not have it.
+    pub(super) fn preferring(&self, fingerprint: &str) -> Option<Self> {
+        let (chosen, others): (Vec<&Secret>, Vec<&Secret>) =
+            self.secrets().partition(|secret| secret.fingerprint() == fingerprint);
+        let first = (*chosen.first()?).clone();
+        Some(Self { first, others: others.into_iter().cloned().collect() })
+    }
+
     /// Returns the secret that seals and issues.
     pub const fn first(&self) -> &Secret {
         &self.first

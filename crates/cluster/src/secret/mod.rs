@@ -7,11 +7,12 @@
 //!
 //! A [`Keyring`] holds one or more secrets. The first one seals and issues; all of them open and are trusted. A secret
 //! is thus replaced on a live cluster in three steps, each on all hosts before the next: append the new one, move it to
-//! the front, remove the old one.
+//! the front, remove the old one. [`Rotating`] is one host's part in that.
 //!
 //! No error and no `Debug` contains any part of a secret, and its memory is overwritten when it is dropped.
 
 mod keyring;
+mod rotating;
 
 use std::fmt;
 use std::str::FromStr;
@@ -23,6 +24,7 @@ use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 pub use keyring::{Keyring, KeyringError};
+pub use rotating::{Rotating, Step, StepError};
 
 const NAME: &str = "longshore-secret-";
 const PREFIX: &str = "longshore-secret-1-";
@@ -111,11 +113,24 @@ impl Secret {
         self.derive("certificate authority")
     }
 
+    /// Returns what people tell secrets apart by: 12 hexadecimal digits, from which nothing else can be derived.
+    pub fn fingerprint(&self) -> String {
+        data_encoding::HEXLOWER.encode(self.derive("fingerprint").get(..6).unwrap_or_default())
+    }
+
+    /// Returns a mark that only holders of the secret can make or recognise, for what is shown to strangers.
+    pub fn mark(&self, of: &[u8]) -> DerivedKey {
+        self.expand(&[b"mark", of])
+    }
+
     fn derive(&self, label: &str) -> DerivedKey {
+        self.expand(&[label.as_bytes()])
+    }
+
+    fn expand(&self, info: &[&[u8]]) -> DerivedKey {
         let mut key = Zeroizing::new([0; 32]);
         // Fails only for more than 255 hashes of output.
-        let _ =
-            Hkdf::<Sha256>::new(Some(b"longshore cluster 1"), &self.0).expand(label.as_bytes(), &mut *key);
+        let _ = Hkdf::<Sha256>::new(Some(b"longshore cluster 1"), &self.0).expand_multi_info(info, &mut *key);
         key
     }
 }
@@ -221,6 +236,16 @@ mod tests {
             hex(sample().ca_seed()),
             "a53153c1899326870701db75276a51fe7cd717add26e929a9c9584ae755bd7e7"
         );
+    }
+
+    #[test]
+    fn a_mark_is_of_one_secret_and_one_thing() {
+        let other = Secret::new([7; 32]);
+        assert_eq!(*sample().mark(b"a"), *sample().mark(b"a"));
+        assert_ne!(*sample().mark(b"a"), *sample().mark(b"b"));
+        assert_ne!(*sample().mark(b"a"), *other.mark(b"a"));
+        assert_ne!(sample().fingerprint(), other.fingerprint());
+        assert!(sample().fingerprint().len() == 12 && !sample().text().contains(&sample().fingerprint()));
     }
 
     #[test]

@@ -1,13 +1,14 @@
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use longshore_model::{DomainName, TextError};
 use tokio::sync::watch;
 
+use super::address::{HostAddress, HostAddressError};
+use super::multicast::Multicast;
 use super::thread::Control;
 use crate::members::{Command, Roster};
 
@@ -17,19 +18,12 @@ pub const DEFAULT_PORT: u16 = 7052;
 /// How often names are resolved while this host is alone, and otherwise.
 const ALONE: Duration = Duration::from_secs(2);
 const TOGETHER: Duration = Duration::from_secs(30);
-const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A host to join the cluster through: a name or an address, and a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JoinAddress {
-    host: JoinHost,
+    host: HostAddress,
     port: u16,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum JoinHost {
-    Name(DomainName),
-    Ip(IpAddr),
 }
 
 /// Why a text is not an address to join through.
@@ -37,10 +31,7 @@ enum JoinHost {
 pub enum JoinAddressError {
     /// The part before the port is neither a name nor an address.
     #[error("invalid host: expected HOST or HOST:PORT, and an IPv6 address with a port as [ADDRESS]:PORT")]
-    Host(#[source] TextError),
-    /// It looks like an address, and is none: a host name has a letter.
-    #[error("invalid address {0:?}")]
-    Address(String),
+    Host(#[source] HostAddressError),
     /// The port is not a number from 1 to 65535.
     #[error("invalid port {0:?}: expected 1–65535")]
     Port(String),
@@ -50,9 +41,9 @@ impl FromStr for JoinAddress {
     type Err = JoinAddressError;
 
     fn from_str(text: &str) -> Result<Self, JoinAddressError> {
-        let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-        if let Ok(ip) = bare.parse::<IpAddr>() {
-            return Ok(Self { host: JoinHost::Ip(ip), port: DEFAULT_PORT });
+        // An IPv6 address has colons of its own.
+        if let Ok(host @ HostAddress::Ip(_)) = text.parse() {
+            return Ok(Self { host, port: DEFAULT_PORT });
         }
         let (host, port) = match text.rsplit_once(':') {
             Some((host, port)) => {
@@ -61,65 +52,76 @@ impl FromStr for JoinAddress {
             }
             None => (text, DEFAULT_PORT),
         };
-        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        let host = match bare.parse() {
-            Ok(ip) => JoinHost::Ip(ip),
-            Err(_) if !host.is_empty() && !host.chars().any(|c| c.is_ascii_alphabetic()) => {
-                return Err(JoinAddressError::Address(host.to_owned()));
-            }
-            Err(_) => JoinHost::Name(host.parse().map_err(JoinAddressError::Host)?),
-        };
-        Ok(Self { host, port })
+        Ok(Self { host: host.parse().map_err(JoinAddressError::Host)?, port })
     }
 }
 
 impl fmt::Display for JoinAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.host {
-            JoinHost::Name(name) => write!(f, "{}:{}", name.as_str(), self.port),
-            JoinHost::Ip(ip) => SocketAddr::new(*ip, self.port).fmt(f),
+            HostAddress::Name(name) => write!(f, "{}:{}", name.as_str(), self.port),
+            HostAddress::Ip(ip) => SocketAddr::new(*ip, self.port).fmt(f),
         }
     }
 }
 
 impl JoinAddress {
     async fn resolve(&self) -> Vec<SocketAddr> {
-        let name = match &self.host {
-            JoinHost::Ip(ip) => return vec![SocketAddr::new(*ip, self.port)],
-            JoinHost::Name(name) => name,
-        };
-        let lookup = tokio::net::lookup_host((name.as_str(), self.port));
-        match tokio::time::timeout(TIMEOUT, lookup).await {
-            Ok(Ok(addresses)) => addresses.collect(),
-            Ok(Err(error)) => {
-                tracing::debug!(%self, %error, "cannot resolve a host to join through; retrying");
-                Vec::new()
-            }
-            Err(_) => Vec::new(),
-        }
+        self.host.resolve(self.port).await.unwrap_or_else(|error| {
+            tracing::debug!(%self, %error, "cannot resolve a host to join through; retrying");
+            Vec::new()
+        })
     }
 }
 
-/// Resolves the addresses to join through for as long as the membership runs.
-pub(super) async fn keep(join: Vec<JoinAddress>, control: Control, roster: watch::Receiver<Arc<Roster>>) {
-    let has_names = join.iter().any(|address| matches!(address.host, JoinHost::Name(_)));
-    let mut told = BTreeSet::new();
-    loop {
-        let mut addresses = BTreeSet::new();
-        for address in &join {
-            addresses.extend(address.resolve().await);
+/// Keeps the addresses to join through up to date for as long as the membership runs: the names that were given are
+/// resolved again and again, and multicast DNS finds others.
+pub(super) async fn keep(
+    join: Vec<JoinAddress>,
+    multicast: Option<Multicast>,
+    control: Control,
+    roster: watch::Receiver<Arc<Roster>>,
+) {
+    let found = watch::Sender::new(BTreeSet::new());
+    let mut found_there = found.subscribe();
+    let finding = async {
+        if let Some(multicast) = multicast {
+            multicast.run(&found).await;
         }
-        // A name that cannot be resolved for a moment takes nothing away.
-        if !addresses.is_empty() && addresses != told {
-            control.command(Command::Join(addresses.iter().copied().collect()));
-            told = addresses;
+    };
+    let telling = async {
+        let has_names = join.iter().any(|address| matches!(address.host, HostAddress::Name(_)));
+        let (mut given, mut told, mut is_stale) = (BTreeSet::new(), BTreeSet::new(), true);
+        loop {
+            if is_stale {
+                let mut resolved = BTreeSet::new();
+                for address in &join {
+                    resolved.extend(address.resolve().await);
+                }
+                // A name that cannot be resolved for a moment takes nothing away.
+                if !resolved.is_empty() {
+                    given = resolved;
+                }
+            }
+            let addresses: BTreeSet<_> = given.union(&found_there.borrow_and_update()).copied().collect();
+            if addresses != told {
+                control.command(Command::Join(addresses.iter().copied().collect()));
+                told = addresses;
+            }
+            let is_alone = roster.borrow().alive_peers().next().is_none();
+            let again = async {
+                match has_names {
+                    true => tokio::time::sleep(if is_alone { ALONE } else { TOGETHER }).await,
+                    false => std::future::pending().await,
+                }
+            };
+            is_stale = tokio::select! {
+                () = again => true,
+                _ = found_there.changed() => false,
+            };
         }
-        if !has_names {
-            return;
-        }
-        let is_alone = roster.borrow().alive_peers().next().is_none();
-        tokio::time::sleep(if is_alone { ALONE } else { TOGETHER }).await;
-    }
+    };
+    tokio::join!(finding, telling);
 }
 
 #[cfg(test)]

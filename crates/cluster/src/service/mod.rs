@@ -10,7 +10,9 @@
 //!
 //! The run is persisted before the first datagram leaves: a file in the data directory counts the starts.
 
+mod address;
 mod join;
+mod multicast;
 mod run_file;
 mod socket;
 mod thread;
@@ -26,8 +28,10 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::members::{Command, Departure, HostName, Roster, Settings};
 use crate::secret::Keyring;
+use multicast::Multicast;
 use thread::Control;
 
+pub use address::{HostAddress, HostAddressError};
 pub use join::{DEFAULT_PORT, JoinAddress, JoinAddressError};
 
 /// What a membership needs.
@@ -43,6 +47,8 @@ pub struct ServiceConfig {
     pub advertise: SocketAddr,
     /// Hosts to join through. None are needed by the first host of a cluster.
     pub join: Vec<JoinAddress>,
+    /// Whether hosts on the local network are found by multicast DNS.
+    pub multicast: bool,
     /// Addresses of the members of the last run.
     pub remembered: Vec<SocketAddr>,
     /// The cluster's secrets.
@@ -75,6 +81,7 @@ pub enum ServiceError {
 pub struct Service {
     control: Control,
     roster: watch::Receiver<Arc<Roster>>,
+    keyring: watch::Sender<Keyring>,
     _joining: AbortOnDropHandle<()>,
 }
 
@@ -91,9 +98,16 @@ impl Service {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(ServiceError::Random)?;
         let join = config.join.clone();
+        let keyring = watch::Sender::new(config.keyring.clone());
+        let multicast = config.multicast.then(|| Multicast {
+            cluster: config.cluster.clone(),
+            advertise: config.advertise,
+            keyring: keyring.subscribe(),
+        });
         let (control, roster) = thread::start(config, run, seed, socket).map_err(ServiceError::Thread)?;
-        let joining = tokio::spawn(join::keep(join, control.clone(), roster.clone()));
-        Ok(Self { control, roster, _joining: AbortOnDropHandle::new(joining) })
+        let joining = join::keep(join, multicast, control.clone(), roster.clone());
+        let joining = AbortOnDropHandle::new(tokio::spawn(joining));
+        Ok(Self { control, roster, keyring, _joining: joining })
     }
 
     /// Returns the hosts of the cluster, this one among them, as they change.
@@ -103,11 +117,12 @@ impl Service {
 
     /// Replaces the secrets without a gap.
     pub fn set_keyring(&self, keyring: Keyring) {
-        self.control.command(Command::Keyring(keyring));
+        self.control.command(Command::Keyring(keyring.clone()));
+        self.keyring.send_replace(keyring);
     }
 
     /// Says goodbye, which takes a quarter of a second, and ends.
-    pub async fn stop(self, departure: Departure) {
+    pub async fn stop(&self, departure: Departure) {
         let (done, stopped) = oneshot::channel();
         self.control.stop(departure, done);
         let _ = stopped.await;

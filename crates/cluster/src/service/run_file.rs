@@ -1,8 +1,9 @@
 //! Counts the starts of the agent. No clock takes part: one that is set back must not make a run look old.
 
-use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::io;
 use std::path::Path;
+
+use longshore_runtime::files;
 
 const FILE: &str = "cluster-run";
 
@@ -25,12 +26,7 @@ pub(super) fn begin(data_dir: &Path) -> io::Result<u32> {
 
 /// Puts a number on the disk, whole or not at all.
 pub(super) fn save(data_dir: &Path, run: u32) -> io::Result<()> {
-    let mut file =
-        tempfile::Builder::new().permissions(std::fs::Permissions::from_mode(0o600)).tempfile_in(data_dir)?;
-    writeln!(file, "{run}")?;
-    file.as_file().sync_all()?;
-    file.persist(data_dir.join(FILE)).map_err(|error| error.error)?;
-    std::fs::File::open(data_dir)?.sync_all()
+    files::replace(&data_dir.join(FILE), format!("{run}\n").as_bytes())
 }
 
 #[cfg(test)]

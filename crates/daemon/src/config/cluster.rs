@@ -2,12 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-pub use longshore_cluster::service::JoinAddress;
-use longshore_model::DomainName;
+pub use longshore_cluster::service::{HostAddress, JoinAddress};
 
 /// Maximum length of a cluster's name.
 const MAX_NAME: usize = 63;
@@ -20,7 +18,7 @@ pub struct ClusterSettings {
     /// Its name: hosts of another name are none of this one's.
     pub name: ClusterName,
     /// Where the other hosts reach this one; chosen by the agent if `None`.
-    pub advertise: Option<Advertise>,
+    pub advertise: Option<HostAddress>,
     /// Hosts that are asked at the start; any one of them suffices.
     pub join: Vec<JoinAddress>,
     /// Whether hosts on the local network are found by multicast DNS.
@@ -37,9 +35,6 @@ pub enum ClusterTextError {
     /// It is not the name of a cluster.
     #[error("expected a name of at most 63 letters, digits, dots, hyphens and underscores")]
     Name,
-    /// It is not a host.
-    #[error("expected a host name or an IP address")]
-    Host,
     /// It is not a label.
     #[error("expected KEY=VALUE, such as zone=a")]
     Label,
@@ -64,37 +59,6 @@ impl FromStr for ClusterName {
 impl fmt::Display for ClusterName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
-    }
-}
-
-/// Where others reach this host: an address, or a name that they resolve.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Advertise {
-    /// An address.
-    Address(IpAddr),
-    /// A name.
-    Name(DomainName),
-}
-
-impl FromStr for Advertise {
-    type Err = ClusterTextError;
-
-    fn from_str(text: &str) -> Result<Self, ClusterTextError> {
-        if let Ok(address) = text.trim_matches(['[', ']']).parse() {
-            return Ok(Self::Address(address));
-        }
-        // An address with a typing error is not a name.
-        let is_name = text.chars().any(|c| c.is_ascii_alphabetic());
-        text.parse().ok().filter(|_| is_name).map(Self::Name).ok_or(ClusterTextError::Host)
-    }
-}
-
-impl fmt::Display for Advertise {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Address(address) => address.fmt(f),
-            Self::Name(name) => f.write_str(name.as_str()),
-        }
     }
 }
 
@@ -139,16 +103,6 @@ mod tests {
         }
         for bad in ["", "a b", "a/b", "é", &"a".repeat(64)] {
             assert_eq!(bad.parse::<ClusterName>(), Err(ClusterTextError::Name), "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn a_host_is_advertised_by_its_name_or_address_without_a_port() {
-        for good in ["192.0.2.10", "2001:db8::10", "myhostname", "node1.example.com"] {
-            assert_eq!(good.parse::<Advertise>().unwrap().to_string(), good);
-        }
-        for bad in ["", "192.0.2.10:7052", "node1:7052", "192.0.2", "a b"] {
-            assert_eq!(bad.parse::<Advertise>(), Err(ClusterTextError::Host), "{bad:?}");
         }
     }
 

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use balancer::{BalancerSettings, EngineSettings};
-pub use cluster::{Advertise, ClusterName, ClusterSettings, ClusterTextError, HostLabel, JoinAddress};
+pub use cluster::{ClusterName, ClusterSettings, ClusterTextError, HostAddress, HostLabel, JoinAddress};
 pub use dockermod::DockerModSettings;
 pub use handlers::{Definition, HandlerSettings, Setting, Value};
 pub use longshore_dns::DnsSettings;
@@ -31,6 +31,8 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// Address of the API; `None` for commands without one.
     pub listen: Option<SocketAddr>,
+    /// Path of the socket through which root on this host reaches the API without a token, if there is one.
+    pub socket: Option<PathBuf>,
     /// Bearer token that the API requires, if any.
     pub token: Option<String>,
     /// Whether the API may be open to others without a token.

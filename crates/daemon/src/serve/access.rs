@@ -10,7 +10,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use subtle::ConstantTimeEq;
 
-use super::local_user::Ends;
+use super::local_user::{Ends, LocalRoot};
 use super::{Api, failure};
 
 /// Answered without a token, as they reveal nothing about the containers: an orchestrator's probes carry none,
@@ -40,6 +40,9 @@ impl NamesAllowed {
 }
 
 pub(super) async fn check(State(api): State<Api>, request: Request, next: Next) -> Response {
+    if request.extensions().get::<LocalRoot>().is_some() {
+        return next.run(request).await;
+    }
     let is_trusted = is_trusted(&api, &request).await;
     let headers = request.headers();
     match &api.token {
@@ -50,8 +53,8 @@ pub(super) async fn check(State(api): State<Api>, request: Request, next: Next) 
             return failure(StatusCode::MISDIRECTED_REQUEST, error);
         }
         None if !is_trusted => {
-            let error = "without a token, only root and the agent's own user may use Docker through the agent: start it \
-                         with --token-file";
+            let error = "without a token, only root and the agent's own user may use Docker through the agent, or change \
+                         the cluster: start it with --token-file";
             return failure(StatusCode::FORBIDDEN, error);
         }
         _ => {}
@@ -68,21 +71,24 @@ fn is_open(path: &str) -> bool {
     OPEN.contains(&path) || path.starts_with("/docs/")
 }
 
-/// Returns whether a request of this path reaches Docker: who may use Docker is as good as root.
-fn reaches_docker(method: &Method, path: &str) -> bool {
+/// Returns whether a request of this path reaches Docker, or changes the cluster: who may do that is as good as root.
+fn needs_trust(method: &Method, path: &str) -> bool {
+    let is_clusters = !method.is_safe() && (path.starts_with("/v1/hosts") || path.starts_with("/v1/cluster"));
     let is_list = path == "/v1/containers" && method.is_safe();
     let is_dockermods = path == "/" && !method.is_safe();
-    is_dockermods || !is_list && (path.starts_with("/v1/containers") || path.starts_with("/v1/images"))
+    is_clusters
+        || is_dockermods
+        || !is_list && (path.starts_with("/v1/containers") || path.starts_with("/v1/images"))
 }
 
 /// Returns whether a local process may send this request to an agent without a token.
 fn is_trusted(api: &Api, request: &Request) -> impl Future<Output = bool> + use<> {
     let is_open = api.token.is_some() || matches!(*api.names_allowed, NamesAllowed::Any);
-    let asks_docker = !is_open && reaches_docker(request.method(), request.uri().path());
+    let needs_trust = !is_open && needs_trust(request.method(), request.uri().path());
     let ends = request.extensions().get::<Ends>().copied();
     async move {
         match ends {
-            _ if !asks_docker => true,
+            _ if !needs_trust => true,
             Some(ends) => ends.are_trusted().await,
             None => false,
         }
@@ -193,13 +199,16 @@ mod tests {
     #[test]
     fn all_that_docker_does_or_tells_needs_a_trusted_user() {
         for guarded in ["/v1/containers/web", "/v1/containers/web/exec", "/v1/images", "/v1/images/pull"] {
-            assert!(reaches_docker(&Method::GET, guarded), "{guarded}");
+            assert!(needs_trust(&Method::GET, guarded), "{guarded}");
         }
-        for open in ["/v1/containers", "/v1/hosts", "/v1/routes", "/metrics"] {
-            assert!(!reaches_docker(&Method::GET, open), "{open}");
+        for guarded in ["/v1/hosts/web1/leave", "/v1/hosts/web1/labels", "/v1/cluster/rotate"] {
+            assert!(needs_trust(&Method::POST, guarded), "{guarded}");
         }
-        assert!(reaches_docker(&Method::POST, "/v1/containers"));
-        assert!(reaches_docker(&Method::POST, "/") && !reaches_docker(&Method::GET, "/"));
+        for open in ["/v1/containers", "/v1/hosts", "/v1/cluster", "/v1/routes", "/metrics"] {
+            assert!(!needs_trust(&Method::GET, open), "{open}");
+        }
+        assert!(needs_trust(&Method::POST, "/v1/containers"));
+        assert!(needs_trust(&Method::POST, "/") && !needs_trust(&Method::GET, "/"));
     }
 
     #[test]

@@ -13,8 +13,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{
-    Api, containers, dockermod, events, exec, followers, handlers, health, hosts, images, names, orders,
-    output, problems, routes as routing, status,
+    Api, cluster, containers, dockermod, events, exec, followers, handlers, health, hosts, images, names,
+    orders, output, problems, routes as routing, status,
 };
 
 #[derive(OpenApi)]
@@ -60,6 +60,10 @@ impl Modify for Token {
 pub(super) fn documented() -> (Router<Api>, utoipa::openapi::OpenApi) {
     let (router, mut document) = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(hosts::hosts))
+        .routes(routes!(cluster::leave))
+        .routes(routes!(cluster::label))
+        .routes(routes!(cluster::cluster))
+        .routes(routes!(cluster::rotate))
         .routes(routes!(containers::containers, orders::create))
         .routes(routes!(containers::inspect, orders::remove))
         .routes(routes!(orders::start))

@@ -3,6 +3,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+/// Marks a request that came through the socket for root.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LocalRoot;
+
 /// Both ends of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ends {

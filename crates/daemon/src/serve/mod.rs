@@ -2,10 +2,12 @@
 //!
 //! Loopback, or a bearer token: without a token, only requests that address this host by an IP address or
 //! `localhost` are answered, so that a web page open in a local browser cannot read the API through a host name
-//! of its own; and only root and the agent's own user may use Docker through it.
+//! of its own; and only root and the agent's own user may use Docker through it. Root on this host needs no token at
+//! the socket for it.
 
 mod access;
 mod body;
+mod cluster;
 mod containers;
 mod dockermod;
 mod document;
@@ -26,6 +28,7 @@ mod params;
 mod problems;
 mod routes;
 mod server;
+mod socket;
 mod status;
 mod target;
 
@@ -44,10 +47,14 @@ pub(crate) use self::access::NamesAllowed;
 use self::errors::failure;
 pub(crate) use self::feed::Feed;
 use self::server::Limits;
+pub(crate) use self::server::Listener;
+pub(crate) use self::socket::RootSocket;
 pub(crate) use self::status::{About, Started};
 use crate::act::Traffic;
 use crate::calls::Caller;
+use crate::cluster::Membership;
 use crate::dockermod::DockerMod;
+use crate::host_labels::HostLabels;
 use crate::reconcile::Routes;
 use longshore_cluster::members::Roster;
 use longshore_delivery::Command;
@@ -72,6 +79,10 @@ pub(crate) struct Api {
     pub(crate) own: watch::Receiver<HostInfo>,
     /// The hosts of the cluster; `None` while this host is alone.
     pub(crate) roster: watch::Receiver<Option<Arc<Roster>>>,
+    /// This host's part in a cluster of several.
+    pub(crate) membership: Option<Membership>,
+    /// This host's labels.
+    pub(crate) labels: HostLabels,
     /// Calls this host and others.
     pub(crate) caller: Caller,
     /// A permit for each command inside a container.
@@ -99,7 +110,7 @@ impl Api {
     }
 
     /// Answers requests until `stop`, then drains open ones.
-    pub(crate) async fn serve(self, listener: TcpListener, stop: CancellationToken) {
+    pub(crate) async fn serve(self, listener: Listener, stop: CancellationToken) {
         server::serve(listener, self.router(), Limits::of_process(), stop).await;
     }
 }

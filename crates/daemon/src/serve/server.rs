@@ -20,12 +20,14 @@ use longshore_api::Failure;
 use rustix::io::Errno;
 use rustix::net::sockopt::set_tcp_user_timeout;
 use rustix::process::{Resource, getrlimit};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tower_service::Service;
 
-use super::local_user::Ends;
+use super::local_user::{Ends, LocalRoot};
+use super::socket::RootSocket;
 
 /// The maximum number of connections, whatever the process's descriptor limit.
 const MAX_CONNECTIONS: u64 = 512;
@@ -60,6 +62,40 @@ impl Limits {
     }
 }
 
+/// Where clients connect.
+#[derive(Debug)]
+pub(crate) enum Listener {
+    /// A port.
+    Port(TcpListener),
+    /// The socket for root.
+    Root(RootSocket),
+}
+
+enum Accepted {
+    Port(TcpStream),
+    Root(UnixStream),
+}
+
+impl Listener {
+    /// Accepts a connection; `None` if the client may not have one.
+    async fn accept(&self) -> std::io::Result<Option<Accepted>> {
+        match self {
+            Self::Port(listener) => listener.accept().await.map(|(stream, _)| Some(Accepted::Port(stream))),
+            Self::Root(socket) => socket.accept().await.map(|stream| stream.map(Accepted::Root)),
+        }
+    }
+}
+
+impl Accepted {
+    /// Tells the client that there is no place. Not worth a wait if it does not fit into the socket's empty buffer.
+    fn refuse(&self) {
+        let _ = match self {
+            Self::Port(stream) => stream.try_write(full().as_bytes()),
+            Self::Root(stream) => stream.try_write(full().as_bytes()),
+        };
+    }
+}
+
 /// One open connection.
 struct Connection {
     task: AbortOnDropHandle<()>,
@@ -68,7 +104,7 @@ struct Connection {
 }
 
 /// Answers the listener's clients until `stop`, then drains open answers.
-pub(super) async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: CancellationToken) {
+pub(super) async fn serve(listener: Listener, router: Router, limits: Limits, stop: CancellationToken) {
     let mut connections: Vec<Connection> = Vec::new();
     loop {
         let accepted = tokio::select! {
@@ -76,13 +112,13 @@ pub(super) async fn serve(listener: TcpListener, router: Router, limits: Limits,
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok(None) => {}
+            Ok(Some(accepted)) => {
                 connections.retain(|connection| !connection.task.is_finished());
                 if make_room(&mut connections, limits.connections) {
-                    connections.push(begin(stream, router.clone(), limits, stop.clone()));
+                    connections.push(begin(accepted, router.clone(), limits, stop.clone()));
                 } else {
-                    // Not worth a wait if it does not fit into the socket's empty buffer.
-                    let _ = stream.try_write(full().as_bytes());
+                    accepted.refuse();
                 }
             }
             Err(error) if is_out_of_descriptors(&error) => {
@@ -121,17 +157,34 @@ fn make_room(connections: &mut Vec<Connection>, most: usize) -> bool {
     idle.map(|index| connections.remove(index)).is_some()
 }
 
-fn begin(stream: TcpStream, router: Router, limits: Limits, stop: CancellationToken) -> Connection {
+fn begin(accepted: Accepted, router: Router, limits: Limits, stop: CancellationToken) -> Connection {
+    match accepted {
+        Accepted::Root(stream) => begin_with(stream, Some(LocalRoot), router, limits, stop),
+        Accepted::Port(stream) => {
+            let _ = stream.set_nodelay(true);
+            let unread = u32::try_from(limits.unread.as_millis()).unwrap_or(u32::MAX);
+            let _ = set_tcp_user_timeout(&stream, unread);
+            let agent = stream.local_addr();
+            let ends = stream.peer_addr().and_then(|client| Ok(Ends { client, agent: agent? })).ok();
+            begin_with(stream, ends, router, limits, stop)
+        }
+    }
+}
+
+/// Answers one client. `who` tells the router who it is.
+fn begin_with(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    who: Option<impl Clone + Send + Sync + 'static>,
+    router: Router,
+    limits: Limits,
+    stop: CancellationToken,
+) -> Connection {
     let is_busy = Arc::new(AtomicBool::new(false));
-    let _ = stream.set_nodelay(true);
-    let unread = u32::try_from(limits.unread.as_millis()).unwrap_or(u32::MAX);
-    let _ = set_tcp_user_timeout(&stream, unread);
-    let ends = stream.peer_addr().and_then(|client| Ok(Ends { client, agent: stream.local_addr()? })).ok();
     let service = {
         let is_busy = Arc::clone(&is_busy);
         service_fn(move |mut request: Request<Incoming>| {
-            if let Some(ends) = ends {
-                request.extensions_mut().insert(ends);
+            if let Some(who) = who.clone() {
+                request.extensions_mut().insert(who);
             }
             answer(router.clone(), request, Busy::new(&is_busy))
         })
@@ -219,7 +272,12 @@ mod tests {
         let router = Router::new().route("/", get(async || "ok")).route("/never", get(never));
         let limits = Limits { connections, head, unread: SOON };
         let stop = CancellationToken::new();
-        let task = AbortOnDropHandle::new(tokio::spawn(serve(listener, router, limits, stop.clone())));
+        let task = AbortOnDropHandle::new(tokio::spawn(serve(
+            Listener::Port(listener),
+            router,
+            limits,
+            stop.clone(),
+        )));
         Served { address, stop, task, begun }
     }
 

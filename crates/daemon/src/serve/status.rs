@@ -35,6 +35,11 @@ impl Started {
     pub(crate) fn now() -> Self {
         Self { at: Timestamp::now(), instant: Instant::now() }
     }
+
+    /// Returns how long ago it was.
+    pub(super) fn elapsed(self) -> std::time::Duration {
+        self.instant.elapsed()
+    }
 }
 
 /// Returns a summary of the agent.

@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use clap::{Args, Subcommand};
 
+use super::cluster::{LabelHost, LeaveHost};
 use super::nouns::{Connection, List};
 
 #[derive(Debug, Subcommand)]
@@ -11,6 +12,15 @@ pub(crate) enum HostCommand {
     /// List hosts, and what they have to offer.
     #[command(visible_alias = "list", after_help = "Example:\n  longshore host ls")]
     Ls(List),
+    /// Set and remove labels of a host, also for its next start.
+    #[command(after_help = "Example:\n  longshore host label web1 zone=a disk-")]
+    Label(LabelHost),
+    /// Give up a host's place in the cluster, at once.
+    #[command(
+        after_help = "Its containers leave the routes of the other hosts. Its agent runs on as a cluster of one, and \
+                      joins again when it is started again.\n\nExample:\n  longshore host leave --yes"
+    )]
+    Leave(LeaveHost),
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,5 +1,6 @@
 //! The arguments, as a person types them: `longshore NOUN VERB`, as the docker command has it.
 
+mod cluster;
 mod compat;
 mod containers;
 mod dockermod;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
+pub(crate) use cluster::{ClusterCommand, LabelHost, LeaveHost, RotateCluster};
 pub(crate) use compat::{Balancer, Compat, Glue, Podder};
 pub(crate) use containers::{
     ContainerCommand, ContainerExec, ContainerList, ContainerLogs, ContainerStats, Containers, FilterKey,
@@ -20,8 +22,8 @@ pub(crate) use containers::{
 };
 pub(crate) use dockermod::Dockermod;
 pub(crate) use nouns::{
-    ClusterCommand, ConfigCommand, Connection, EventCommand, Events, ExplainRoute, FailedId, HandlerCommand,
-    List, NameCommand, ProblemCommand, Query, RouteCommand, TestHandler,
+    ConfigCommand, Connection, EventCommand, Events, ExplainRoute, FailedId, HandlerCommand, List,
+    NameCommand, ProblemCommand, Query, RouteCommand, TestHandler,
 };
 pub(crate) use run::Run;
 
@@ -60,10 +62,10 @@ pub(crate) enum Command {
     /// List routes, and explain where a request goes.
     #[command(subcommand)]
     Route(RouteCommand),
-    /// List hosts.
+    /// List hosts, change their labels, and take them out of the cluster.
     #[command(subcommand)]
     Host(HostCommand),
-    /// Manage the cluster's secret.
+    /// Show the cluster, and manage its secret.
     #[command(subcommand)]
     Cluster(ClusterCommand),
     /// List, inspect and manage the containers of all hosts.

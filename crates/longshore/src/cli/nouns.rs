@@ -17,16 +17,6 @@ pub(crate) enum RouteCommand {
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum ClusterCommand {
-    /// Print a new secret for a cluster; needs no agent.
-    #[command(
-        after_help = "Every host of the cluster needs a copy that only the agent's user can read.\n\nExample:\n  \
-                      (umask 077; longshore cluster secret > /etc/longshore/cluster-secret)"
-    )]
-    Secret,
-}
-
-#[derive(Debug, Subcommand)]
 pub(crate) enum HandlerCommand {
     /// List handlers and the state of their deliveries.
     #[command(visible_alias = "list", after_help = "Example:\n  longshore handler ls")]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use longshore_daemon::config::{Advertise, JoinAddress};
+use longshore_daemon::config::{HostAddress, JoinAddress};
 use longshore_runtime::files::{Guard, read};
 use roxmltree::{Document, Node, ParsingOptions};
 
@@ -93,7 +93,7 @@ impl ClusterXml {
 /// Returns a host without Hazelcast's port.
 fn without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
-        Some((name, _)) if host.parse::<Advertise>().is_err() => name,
+        Some((name, _)) if host.parse::<HostAddress>().is_err() => name,
         _ => host,
     }
 }

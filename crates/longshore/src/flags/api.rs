@@ -13,6 +13,10 @@ pub(crate) struct ApiFlags {
     #[arg(long, value_name = "ADDRESS", default_value = longshore_api::DEFAULT_LISTEN)]
     #[arg(value_parser = values::socket)]
     pub(crate) listen: SocketAddr,
+    /// Socket through which root on this host reaches the API without a token [default: /run/longshore/agent.sock, if
+    /// the agent runs as root].
+    #[arg(long, value_name = "PATH")]
+    pub(crate) socket: Option<PathBuf>,
     /// File with the token that the API requires, readable only by its owner.
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,

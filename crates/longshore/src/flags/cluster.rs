@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
-use longshore_daemon::config::{Advertise, ClusterName, ClusterSettings, HostLabel, JoinAddress};
+use longshore_daemon::config::{ClusterName, ClusterSettings, HostAddress, HostLabel, JoinAddress};
 
 use super::Invalid;
 
@@ -18,12 +18,12 @@ pub(crate) struct ClusterFlags {
     pub(crate) cluster: Option<ClusterName>,
     /// Address or name at which the other hosts reach this one.
     #[arg(long, value_name = "HOST")]
-    pub(crate) advertise: Option<Advertise>,
+    pub(crate) advertise: Option<HostAddress>,
     /// Host to join, with a port if it is not 7052; repeatable.
     #[arg(long, value_name = "HOST[:PORT]", action = clap::ArgAction::Append)]
     pub(crate) join: Vec<JoinAddress>,
-    /// Whether hosts on the local network are found by multicast.
-    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, hide = true)]
+    /// Whether hosts of the cluster find each other on the local network, by multicast DNS.
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     pub(crate) multicast: bool,
     /// File with the cluster's secret, readable only by its owner [default: the one in the data directory].
     #[arg(long, value_name = "FILE")]

@@ -1,9 +1,11 @@
-//! Which agent is asked: the one from a flag or the environment, or else the one from the settings.
+//! Which agent is asked: the one from a flag or the environment; else this host's, at its socket if this user may use
+//! that, and else at the address from the settings.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use longshore_api::{Client, ClientError, DEFAULT_LISTEN};
+use longshore_api::{Client, ClientError, DEFAULT_LISTEN, DEFAULT_SOCKET};
 
 use crate::cli::Connection;
 use crate::environment::variable;
@@ -11,8 +13,23 @@ use crate::file;
 
 /// Returns a client of the agent.
 pub(super) fn client(connection: &Connection) -> anyhow::Result<Client> {
-    let (address, token_file) = find(connection, |name| std::env::var(name).ok());
+    let variable_of = |name: &str| std::env::var(name).ok();
+    // It is root's alone, and the agent may have none.
+    if let Some(path) = socket(connection, variable_of).filter(|path| UnixStream::connect(path).is_ok()) {
+        return Ok(Client::at_socket(path));
+    }
+    let (address, token_file) = find(connection, variable_of);
     Ok(Client::new(&address, token_file.as_deref())?)
+}
+
+/// Returns the path of this host's agent's socket; `None` if another agent is named.
+fn socket(connection: &Connection, variable_of: impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
+    if connection.agent.is_some() {
+        return None;
+    }
+    let path = connection.config.as_deref().unwrap_or(Path::new(file::DEFAULT));
+    let set = variable_of(&variable("socket")).filter(|value| !value.is_empty());
+    Some(set.or_else(|| file::text(path, "socket")).unwrap_or_else(|| DEFAULT_SOCKET.to_owned()).into())
 }
 
 /// Returns the agent's address, and the file with its token.
@@ -66,6 +83,20 @@ mod tests {
     fn connection(config: Option<PathBuf>) -> Connection {
         let config = config.or(Some("/nowhere/longshore.toml".into()));
         Connection { agent: None, token_file: None, config }
+    }
+
+    #[test]
+    fn the_socket_is_where_the_settings_have_it_unless_another_agent_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("longshore.toml");
+        std::fs::write(&path, "socket = \"/run/a.sock\"\n").unwrap();
+        let of_file = connection(Some(path));
+        let none = |_: &str| None;
+        assert_eq!(socket(&of_file, none), Some("/run/a.sock".into()));
+        let set = |name: &str| (name == "LONGSHORE_SOCKET").then(|| "/run/b.sock".to_owned());
+        assert_eq!(socket(&of_file, set), Some("/run/b.sock".into()));
+        assert_eq!(socket(&connection(None), none), Some(DEFAULT_SOCKET.into()));
+        assert_eq!(socket(&Connection { agent: Some("192.0.2.1:1".to_owned()), ..of_file }, set), None);
     }
 
     #[test]

@@ -1,18 +1,58 @@
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use longshore_api::Host;
 
 use super::agent::client;
-use super::print_list;
+use super::{print_answer, print_list};
+use crate::FAILED;
 use crate::bytes::binary;
-use crate::cli::HostCommand;
-use crate::table::{Table, Tone, cell, toned};
+use crate::cli::{HostCommand, LabelHost, LeaveHost};
+use crate::output::{ask, print};
+use crate::table::{Table, Tone, cell, printable, toned};
 
 pub(crate) async fn host(command: HostCommand) -> anyhow::Result<ExitCode> {
-    let HostCommand::Ls(list) = command;
-    let hosts = client(&list.connection)?.hosts().await?;
-    print_list(&list, &hosts, |host| host.name.clone(), table, None)?;
+    match command {
+        HostCommand::Ls(list) => {
+            let hosts = client(&list.connection)?.hosts().await?;
+            print_list(&list, &hosts, |host| host.name.clone(), table, None)?;
+        }
+        HostCommand::Label(LabelHost { host, labels, query }) => {
+            let labels = client(&query.connection)?.label(&host, labels.into_iter().collect()).await?;
+            print_answer(query.json, &labels, |all| {
+                let lines: Vec<String> =
+                    all.labels.iter().map(|(key, value)| printable(&format!("{key}={value}"))).collect();
+                if lines.is_empty() { "no labels".to_owned() } else { lines.join("\n") }
+            })?;
+        }
+        HostCommand::Leave(leave) => return leave_cluster(leave).await,
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn leave_cluster(LeaveHost { host, yes, connection }: LeaveHost) -> anyhow::Result<ExitCode> {
+    let client = client(&connection)?;
+    let host = match host {
+        Some(host) => host,
+        None => client.status().await?.node,
+    };
+    let question = format!("{} gives up its place in the cluster. Continue? [y/N] ", printable(&host));
+    if !yes && !confirmed(&question)? {
+        return Ok(ExitCode::from(FAILED));
+    }
+    let left = client.leave(&host).await?;
+    print(&format!("{} left the cluster", printable(&left.host)))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Asks on the terminal. Where there is none, nobody can answer, and the command must say it itself.
+fn confirmed(question: &str) -> anyhow::Result<bool> {
+    let input = std::io::stdin();
+    anyhow::ensure!(input.is_terminal(), "not confirmed: add --yes");
+    ask(question);
+    let mut line = String::new();
+    input.read_line(&mut line)?;
+    Ok(matches!(line.trim(), "y" | "Y" | "yes"))
 }
 
 fn table(hosts: &[Host]) -> Table {

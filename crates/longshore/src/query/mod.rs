@@ -1,6 +1,7 @@
 //! Commands that ask a running agent.
 
 mod agent;
+mod cluster;
 mod container;
 mod event;
 mod exec;
@@ -22,6 +23,7 @@ use crate::output::{Terminal, print};
 use crate::table::Table;
 
 pub(crate) use agent::advice;
+pub(crate) use cluster::cluster;
 pub(crate) use container::container;
 pub(crate) use event::event;
 pub(crate) use handler::handler;

@@ -10,7 +10,7 @@ use longshore_testkit::{
 };
 
 /// Writes a new secret, as the documentation says.
-async fn secret(host: &Host, dir: &Path, name: &str) -> Result<PathBuf, TestError> {
+pub(crate) async fn secret(host: &Host, dir: &Path, name: &str) -> Result<PathBuf, TestError> {
     let printed = host.command(env!("CARGO_BIN_EXE_longshore")).args(["cluster", "secret"]).output().await?;
     let path = dir.join(name);
     std::fs::write(&path, printed.stdout)?;
@@ -18,8 +18,8 @@ async fn secret(host: &Host, dir: &Path, name: &str) -> Result<PathBuf, TestErro
     Ok(path)
 }
 
-/// Returns a builder for a member that joins through `seed`, or begins the cluster.
-fn member(host: &Host, secret: &Path, seed: Option<&Host>) -> AgentBuilder {
+/// Returns a builder for a member that joins through `seed`, or begins the cluster. It finds nobody by multicast.
+pub(crate) fn member(host: &Host, secret: &Path, seed: Option<&Host>) -> AgentBuilder {
     let mut flags = vec![
         "--cluster".to_owned(),
         "lab".to_owned(),
@@ -27,6 +27,8 @@ fn member(host: &Host, secret: &Path, seed: Option<&Host>) -> AgentBuilder {
         host.address.to_string(),
         "--cluster-secret-file".to_owned(),
         secret.display().to_string(),
+        "--multicast".to_owned(),
+        "false".to_owned(),
     ];
     if let Some(seed) = seed {
         flags.extend(["--join".to_owned(), seed.address.to_string()]);
@@ -35,7 +37,7 @@ fn member(host: &Host, secret: &Path, seed: Option<&Host>) -> AgentBuilder {
 }
 
 /// Returns `name=state` of each host that the agent knows, in order of the names.
-async fn hosts(agent: &Agent) -> Result<String, TestError> {
+pub(crate) async fn hosts(agent: &Agent) -> Result<String, TestError> {
     let hosts = agent.api("/v1/hosts").await?;
     let text = |host: &serde_json::Value, key: &str| host[key].as_str().unwrap_or_default().to_owned();
     let mut shown: Vec<String> = hosts
@@ -48,7 +50,7 @@ async fn hosts(agent: &Agent) -> Result<String, TestError> {
     Ok(shown.join(" "))
 }
 
-async fn sees(agent: &Agent, expected: &str) {
+pub(crate) async fn sees(agent: &Agent, expected: &str) {
     eventually(&format!("it sees {expected}"), async || {
         hosts(agent).await.is_ok_and(|seen| seen == expected)
     })

@@ -4,14 +4,13 @@ use std::net::IpAddr;
 use longshore_model::{Capacity, HostInfo, Load};
 use serde::{Deserialize, Serialize};
 
-/// A host without its containers and networks.
+/// A host without its containers and networks. Its run is in the stream's first line; early development builds sent it
+/// here as well, as `epoch`, which is ignored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostRow {
     name: String,
     #[serde(default)]
     addresses: Vec<IpAddr>,
-    #[serde(default)]
-    epoch: u64,
     #[serde(default)]
     labels: BTreeMap<String, String>,
     #[serde(default)]
@@ -39,7 +38,6 @@ impl From<&HostInfo> for HostRow {
         Self {
             name: info.name.clone(),
             addresses: info.addresses.clone(),
-            epoch: info.epoch,
             labels: info.labels.clone(),
             cpus: info.capacity.cpus,
             memory: info.capacity.memory,
@@ -55,7 +53,6 @@ impl From<HostRow> for HostInfo {
         Self {
             name: row.name,
             addresses: row.addresses,
-            epoch: row.epoch,
             labels: row.labels,
             capacity: Capacity { cpus: row.cpus, memory: row.memory },
             load: Load { millicpus: row.load.millicpus, memory: row.load.memory },

@@ -15,7 +15,6 @@ fn host() -> HostInfo {
     HostInfo {
         name: "h1".to_owned(),
         addresses: vec![[10, 0, 0, 1].into(), "fd00::1".parse().unwrap()],
-        epoch: 7,
         labels: BTreeMap::from([("zone".to_owned(), "a".to_owned())]),
         capacity: Capacity { cpus: 4, memory: 8 << 30 },
         load: Load { millicpus: 1500, memory: 1 << 30 },

@@ -1,9 +1,9 @@
 //! The lease that keys are under: kept alive, and saved for the next agent.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use longshore_runtime::files;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
@@ -92,11 +92,8 @@ impl Remembered {
         let write = || {
             let folder = self.file.parent().unwrap_or(Path::new("."));
             std::fs::create_dir_all(folder)?;
-            let mut file = tempfile::NamedTempFile::new_in(folder)?;
             let note = Note { node: self.node.clone(), lease };
-            file.write_all(&serde_json::to_vec(&note)?)?;
-            file.persist(&self.file)?;
-            Ok::<_, std::io::Error>(())
+            files::replace(&self.file, &serde_json::to_vec(&note)?)
         };
         if let Err(error) = write() {
             let path = self.file.display();
