@@ -24,6 +24,7 @@ mod host;
 mod name;
 mod problem;
 mod route;
+mod silent_host;
 mod status;
 mod target;
 
@@ -48,6 +49,7 @@ pub use host::{Host, HostCapacity, HostLoad};
 pub use name::{Name, NamedContainer};
 pub use problem::Problem;
 pub use route::{Route, Upstream, Waiting};
+pub use silent_host::{SILENT_HOSTS, SilentHost};
 pub use status::{BalancerStatus, ClosedFrontend, Counts, DockerStatus, Status};
 pub use target::{RequestTarget, RequestTargetError};
 

@@ -21,11 +21,13 @@ use crate::act::{Engine, EngineError};
 use crate::calls::Caller;
 use crate::cluster::{Cluster, ClusterError, ClusterParts, advertised};
 use crate::config::{DockerSettings, EngineSettings, ReloadableSettings, Settings};
+use crate::cordon::Cordon;
 use crate::data_dir::{self, DataDirError};
-use crate::dockermod::{Cordon, DockerMod, OwnHost};
+use crate::dockermod::{DockerMod, KnownHosts};
 use crate::dry_run::{DryRun, Plans};
 use crate::identity::{IdentityError, Keeping, host_id};
 use crate::metrics;
+use crate::own_calls::OwnCalls;
 use crate::own_host;
 use crate::reconcile::{Checks, RouteFeeds, RouteFollower, Routes};
 use crate::serve::{self, About, Api, Feed, NamesAllowed, Started};
@@ -179,11 +181,13 @@ impl Agent {
             advertised.or_else(|| addresses.first().copied()).or_else(|| local_addr::addresses().next());
         // Other machines reach the ports that a Docker elsewhere publishes there, and not at its agent's address.
         let addresses = if addresses.is_empty() { advertised.into_iter().collect() } else { addresses };
+        let cordon = Cordon::read(&settings.data_dir);
         let own = HostInfo {
             name: settings.node.clone(),
             addresses,
             labels: clustered.as_ref().map(|cluster| cluster.labels.clone()).unwrap_or_default(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            availability: *cordon.watch().borrow(),
             ..HostInfo::default()
         };
         let (writer, world, docker) = Writer::new(State::new(host, own.clone()), told);
@@ -209,8 +213,10 @@ impl Agent {
             unsettled: signal::Sender::default(),
         };
         let client = DockerClient::new(settings.docker.clone());
-        let (own, observe_own) = own_host::observe(own, client.clone(), docker.clone(), observations.clone());
-        let caller = Caller::new(host, Arc::new(client.clone()), None);
+        let (own, observe_own) =
+            own_host::observe(own, client.clone(), docker.clone(), cordon.watch(), observations.clone());
+        let own_calls = OwnCalls { host, docker: client.clone(), observations: observations.clone(), cordon };
+        let caller = Caller::new(host, Arc::new(own_calls));
         let (services, seen) = Services::start(
             &settings,
             start,
@@ -223,15 +229,14 @@ impl Agent {
                 inherited,
             },
         );
-        let cluster_of_one = OwnHost {
-            id: host,
+        let hosts = KnownHosts {
+            me: host,
             name: settings.node.clone(),
             caller: caller.clone(),
-            docker: client.clone(),
-            observations: observations.clone(),
-            cordon: Cordon::read(&settings.data_dir),
+            world: world.clone(),
+            roster: roster.clone(),
         };
-        let dockermod = DockerMod::new(Arc::new(cluster_of_one), world.clone(), &settings.dockermod);
+        let dockermod = DockerMod::new(Arc::new(hosts), world.clone(), &settings.dockermod);
         let plan = RoutePlan::new(RouteSettings {
             location: location.clone(),
             reserved: reserved(&settings),
@@ -256,6 +261,7 @@ impl Agent {
             observations: observations.clone(),
             problems: problems.clone(),
             roster: roster_shown,
+            caller: caller.clone(),
         });
         let cluster = match cluster_parts.as_ref().filter(|_| start == Start::Fresh) {
             Some(parts) => Some(parts.join().await?),

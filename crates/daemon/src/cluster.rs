@@ -4,28 +4,34 @@
 //! Service ──roster──┬─► problems, /v1/hosts, the addresses for the next start
 //!                   └─► peer::follow ──observations──► World
 //! World ──► OwnFacts ──► peer::serve ──► the other hosts
+//! Caller ──► PeerCalls ──► the other hosts' CallServer ──► their Docker
 //! ```
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use http::{Request, Response};
+use hyper::body::Incoming;
+use longshore_cluster::calls::{CallServer, PeerCalls, PeerPlace};
 use longshore_cluster::facts::OwnFacts;
 use longshore_cluster::identity::{Identity, IdentityError};
 use longshore_cluster::members::{Departure, MemberState, Roster, Settings};
-use longshore_cluster::peer::{self, Member, Members};
+use longshore_cluster::peer::{self, Body, Member, Members, PeerHandler};
 use longshore_cluster::secret::{Keyring, KeyringError, Secret};
 use longshore_cluster::service::{DEFAULT_PORT, Service, ServiceConfig, ServiceError};
 use longshore_model::{HostId, Problem, Subject, TextError};
 use longshore_runtime::state::{Observation, Reader};
 use longshore_runtime::{Problems, Source, local_addr};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
+use tokio_rustls::TlsStream;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::calls::Caller;
 use crate::config::{Advertise, ClusterSettings};
 
 /// The file of the cluster's secret in the data directory, unless the settings name another.
@@ -92,11 +98,14 @@ pub(crate) struct ClusterParts {
     pub(crate) problems: Problems,
     /// The hosts as this one sees them; `None` while it is no member.
     pub(crate) roster: watch::Sender<Option<Arc<Roster>>>,
+    /// Gets the way to the other hosts.
+    pub(crate) caller: Caller,
 }
 
 /// A running membership.
 pub(crate) struct Cluster {
     service: Service,
+    caller: Caller,
     tasks: Vec<AbortOnDropHandle<()>>,
 }
 
@@ -127,20 +136,24 @@ impl ClusterParts {
         let run = roster.borrow().get(self.host).map_or(0, |own| own.epoch.run);
         let facts = OwnFacts::new(self.host, run.into());
         let (members, followed) = watch::channel(Members::new());
+        let calls = PeerCalls::new(identity.clone(), run.into());
+        let requests = PeerRequests { calls: CallServer::new(self.caller.own()) };
+        self.caller.set_peers(Some(Arc::new(calls.clone())));
         let tasks = vec![
             spawn(facts.clone().follow(self.world.clone())),
-            spawn(peer::serve(listener, identity.clone(), facts, ())),
+            spawn(peer::serve(listener, identity.clone(), facts, requests)),
             spawn(peer::follow(identity, followed, self.observations.clone(), watch::Sender::default())),
             spawn(watch_roster(
                 roster,
                 members,
+                calls,
                 self.roster.clone(),
                 self.problems.clone(),
                 self.data_dir.clone(),
             )),
         ];
         tracing::info!(cluster = %self.settings.name, address = %self.advertise, "joining the cluster");
-        Ok(Cluster { service, tasks })
+        Ok(Cluster { service, caller: self.caller.clone(), tasks })
     }
 
     /// Reads the cluster's secrets. A host that is given none makes one at its first start.
@@ -167,9 +180,23 @@ impl ClusterParts {
 impl Cluster {
     /// Tells the others that this agent ends and comes back, and ends.
     pub(crate) async fn stop(self) {
+        self.caller.set_peers(None);
         self.service.stop(Departure::Restarting).await;
         drop(self.tasks);
     }
+}
+
+/// Answers what the other hosts ask beside facts.
+struct PeerRequests {
+    calls: CallServer,
+}
+
+impl PeerHandler for PeerRequests {
+    async fn call(&self, from: HostId, call: Request<Incoming>) -> Response<Body> {
+        self.calls.answer(from, call).await
+    }
+
+    async fn relay(&self, _: HostId, _: TlsStream<TcpStream>) {}
 }
 
 fn spawn(task: impl Future<Output = ()> + Send + 'static) -> AbortOnDropHandle<()> {
@@ -207,6 +234,7 @@ fn remember(data_dir: &Path, peers: &BTreeSet<SocketAddr>) -> io::Result<()> {
 async fn watch_roster(
     mut roster: watch::Receiver<Arc<Roster>>,
     members: watch::Sender<Members>,
+    calls: PeerCalls,
     shown: watch::Sender<Option<Arc<Roster>>>,
     problems: Problems,
     data_dir: PathBuf,
@@ -220,6 +248,7 @@ async fn watch_roster(
             *members = followed;
             is_other
         });
+        calls.set(places(&now));
         problems.set(Source::Cluster, found(&now));
         let peers: BTreeSet<SocketAddr> = followed(&now).values().map(|member| member.address).collect();
         // A host that is alone keeps the addresses that may end that.
@@ -241,10 +270,32 @@ async fn watch_roster(
 fn followed(roster: &Roster) -> Members {
     let others = roster.members.iter().filter(|member| member.host != roster.me);
     others
-        .filter(|member| member.state.has_place() && member.name_taken_by.is_none())
+        .filter(|member| member.is_reliable())
         .map(|member| {
             let is_live = member.state == MemberState::Alive;
             (member.host, Member { address: member.address, is_live })
+        })
+        .collect()
+}
+
+/// Returns where the other hosts can be called.
+fn places(roster: &Roster) -> BTreeMap<HostId, PeerPlace> {
+    let others = roster.members.iter().filter(|member| member.host != roster.me);
+    others
+        .map(|member| {
+            let lost = match member.name_taken_by {
+                Some(_) => Some("another host has its name"),
+                // Who is silent for a moment may still answer; whoever has no place is not asked.
+                None => member.silence().filter(|_| !member.state.has_place()),
+            };
+            let place = PeerPlace {
+                name: member.name.to_string(),
+                address: member.address,
+                run: member.epoch.run.into(),
+                is_cut: member.unreachable_from_here,
+                lost: lost.map(str::to_owned),
+            };
+            (member.host, place)
         })
         .collect()
 }

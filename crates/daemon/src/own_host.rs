@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use longshore_cluster::facts::settled;
 use longshore_docker::DockerClient;
-use longshore_model::{Capacity, HostInfo, Load};
+use longshore_model::{Availability, Capacity, HostInfo, Load};
 use longshore_runtime::state::{DockerState, Observation};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -16,11 +16,12 @@ const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Asks Docker for its version and capacity whenever it starts to respond, as it may have been upgraded, measures the
-/// load, and passes on what changes. Returns the receiver of all that is known, beginning with `own`.
+/// load, and passes on what changes, the operator's decision included. Returns the receiver of all that is known, beginning with `own`.
 pub(crate) fn observe(
     own: HostInfo,
     docker: DockerClient,
     state: DockerState,
+    mut availability: watch::Receiver<Availability>,
     observations: mpsc::UnboundedSender<Observation>,
 ) -> (watch::Receiver<HostInfo>, impl Future<Output = ()>) {
     let (known, host) = watch::channel(own);
@@ -39,7 +40,13 @@ pub(crate) fn observe(
                 let _ = observations.send(Observation::Own(Arc::new(own)));
             }
         };
-        tokio::join!(describe(&docker, state, &known), measured, told);
+        let decided = async {
+            while availability.changed().await.is_ok() {
+                let availability = *availability.borrow_and_update();
+                known.send_modify(|host| host.availability = availability);
+            }
+        };
+        tokio::join!(describe(&docker, state, &known), measured, told, decided);
     };
     (host, observe)
 }

@@ -28,8 +28,8 @@ mod route;
 mod world;
 
 pub use call::{
-    Call, CallError, ContainerCall, ContainerOrder, ExecRequest, Input, LogsRequest, NewContainer, Output,
-    PullPolicy, TerminalSize,
+    AgentCall, Call, CallError, ContainerCall, ContainerOrder, ExecRequest, Input, LogsRequest, NewContainer,
+    Output, PullPolicy, TerminalSize,
 };
 pub use change::Change;
 pub use container::{Container, ContainerId, Endpoint, Health, Published, RunState, Transport};
@@ -43,7 +43,7 @@ pub use handler::{
 };
 pub use handler_event::{ContainerFacts, EventId, EventSubject, HandlerEvent};
 pub use handler_set::{BrokenHandler, HandlerSet};
-pub use host::{Capacity, Host, HostId, HostIdError, HostInfo, Load};
+pub use host::{Availability, Capacity, Host, HostId, HostIdError, HostInfo, Load};
 pub use image::{ImageReference, ImageReferenceError};
 pub use last_reported::{LastReported, Phase};
 pub use name::{NameEntry, NameKey, NameTable, NamedContainer, NamedPort, Replica};

@@ -14,10 +14,12 @@ use longshore_model::HostId;
 use longshore_runtime::state::PeerObservation;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::lines::{Lines, TooLong};
-use super::{Body, FACTS, HANDSHAKE_LIMIT, MAX_HEADERS, SILENCE_LIMIT, empty};
+use super::severed::Severed;
+use super::{Body, FACTS, HANDSHAKE_LIMIT, MAX_HEADERS, MAX_STREAMS, SILENCE_LIMIT, STREAM_WINDOW, empty};
 use crate::facts::{Broken, Replica};
 use crate::identity::{Identity, PeerProtocol};
 
@@ -47,11 +49,12 @@ pub(super) enum FollowError {
     KeyRemoved,
 }
 
-/// A connection to a peer, for calls. It does not notice a peer that falls silent: each call needs a deadline.
+/// A connection to a peer, for calls, which end with it. It does not notice a peer that falls silent: each call needs a deadline.
 #[derive(Debug)]
 pub struct PeerClient {
     sender: http2::SendRequest<Body>,
     _connection: AbortOnDropHandle<()>,
+    _severed: DropGuard,
 }
 
 impl PeerClient {
@@ -65,6 +68,11 @@ impl PeerClient {
         sender.ready().await?;
         sender.send_request(call).await
     }
+
+    /// Returns whether the connection has ended.
+    pub fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
 }
 
 /// Connects to a peer.
@@ -72,19 +80,31 @@ impl PeerClient {
 /// # Errors
 /// It is not this peer that answers, it does not accept this host, or it does neither in time.
 pub async fn connect(identity: &Identity, peer: HostId, address: SocketAddr) -> io::Result<PeerClient> {
+    // Before the ring that proves the peer's identity can lose a key.
+    let mut removals = identity.removals();
     let stream = timeout(CONNECT_LIMIT, TcpStream::connect(address)).await??;
     stream.set_nodelay(true)?;
     let secured = timeout(HANDSHAKE_LIMIT, identity.connect(stream, peer, PeerProtocol::Http2)).await??;
     let mut builder = http2::Builder::new(TokioExecutor::new());
-    builder.timer(TokioTimer::new()).max_header_list_size(MAX_HEADERS);
-    let handshake = builder.handshake(TokioIo::new(secured.stream));
+    builder
+        .timer(TokioTimer::new())
+        .max_header_list_size(MAX_HEADERS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(STREAM_WINDOW * MAX_STREAMS);
+    let severed = CancellationToken::new();
+    let handshake = builder.handshake(TokioIo::new(Severed::by(&severed, secured.stream)));
     let (sender, connection) = timeout(HANDSHAKE_LIMIT, handshake).await?.map_err(io::Error::other)?;
+    let on_removal = severed.clone();
     let run = async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "a connection to a peer broke");
+        tokio::select! {
+            ended = connection => if let Err(error) = ended {
+                tracing::debug!(%error, "a connection to a peer broke");
+            },
+            () = removals.removed() => on_removal.cancel(),
         }
     };
-    Ok(PeerClient { sender, _connection: AbortOnDropHandle::new(tokio::spawn(run)) })
+    let connection = AbortOnDropHandle::new(tokio::spawn(run));
+    Ok(PeerClient { sender, _connection: connection, _severed: severed.drop_guard() })
 }
 
 /// Follows a peer's facts until the stream breaks.

@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Interval, MissedTickBehavior, interval_at, sleep, timeout};
 use tokio_rustls::TlsStream;
 
-use super::{BEAT, Body, FACTS, HANDSHAKE_LIMIT, MAX_HEADERS, empty};
+use super::{BEAT, Body, FACTS, HANDSHAKE_LIMIT, MAX_HEADERS, MAX_STREAMS, STREAM_WINDOW, empty};
 use crate::facts::{Cursor, FactLines, OwnFacts};
 use crate::identity::{Identity, PeerProtocol, Secured};
 
@@ -32,16 +32,13 @@ const MAX_HANDSHAKES: usize = 256;
 const MAX_HANDSHAKES_OF_ONE: usize = 32;
 
 /// How many connections for calls one peer may have. Those that it lost count until they time out here.
-const MAX_CONNECTIONS: usize = 64;
+const MAX_CONNECTIONS: usize = 256;
 
 /// How many connections to containers one peer may have.
 const MAX_RELAYED: usize = 4096;
 
 /// How often a peer without traffic must show that it is there.
 const PING: Duration = Duration::from_secs(20);
-
-/// How many calls one connection may have under way.
-const MAX_STREAMS: u32 = 256;
 
 /// How much of one reply waits for a slow peer, in bytes.
 const SEND_BUFFER: usize = 256 << 10;
@@ -131,6 +128,8 @@ impl<H: PeerHandler> Server<H> {
                     .keep_alive_interval(PING)
                     .keep_alive_timeout(PING)
                     .max_concurrent_streams(MAX_STREAMS)
+                    .initial_stream_window_size(STREAM_WINDOW)
+                    .initial_connection_window_size(STREAM_WINDOW * MAX_STREAMS)
                     .max_header_list_size(MAX_HEADERS)
                     .max_send_buf_size(SEND_BUFFER)
                     .serve_connection(TokioIo::new(stream), service);

@@ -26,6 +26,7 @@ mod params;
 mod problems;
 mod routes;
 mod server;
+mod silent;
 mod status;
 mod target;
 

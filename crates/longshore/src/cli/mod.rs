@@ -37,6 +37,7 @@ Exit codes:
   2  invalid arguments or settings
   3  no agent answered
   4  route explain: no container receives the request
+  5  container ls, image ls: not all hosts answered; those that did not are named
   container exec exits with the command's own code";
 
 /// Watches a Docker host's containers and keeps everything around them in step.
