@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::client_error::{ClientError, plain};
-use crate::container_filter::ContainerFilter;
+use crate::container_filter::{ContainerFilter, EventFilter};
 use crate::events::Events;
 use crate::{
     Affected, Container, Explanation, FailedDelivery, Failure, Follower, Handler, HandlerTest,
@@ -67,9 +67,10 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::containers`].
-    pub async fn events(&self, after: Option<&str>) -> Result<Events, ClientError> {
+    pub async fn events(&self, wanted: &EventFilter, after: Option<&str>) -> Result<Events, ClientError> {
         let headers = Vec::from_iter(after.map(|after| ("last-event-id", after)));
-        let body = self.open(Method::GET, "/v1/events", Bytes::new(), &headers, TIMEOUT).await?;
+        let path = wanted.query().after("/v1/events");
+        let body = self.open(Method::GET, &path, Bytes::new(), &headers, TIMEOUT).await?;
         Ok(Events::new(self.address.clone(), body))
     }
 

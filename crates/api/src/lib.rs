@@ -37,7 +37,7 @@ pub use client_error::ClientError;
 pub use commented_json::from_commented_json;
 pub use container::{Container, PublishedPort};
 pub use container_client::{Logs, Pieces, Written};
-pub use container_filter::ContainerFilter;
+pub use container_filter::{ContainerFilter, EventFilter};
 pub use event::{ContainerEvent, Event, RouteEvent};
 pub use events::Events;
 pub use exec::{ExecOutput, ExecReader, ExecSession, ExecWriter};

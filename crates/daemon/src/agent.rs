@@ -192,7 +192,7 @@ impl Agent {
         };
         let (writer, world, docker) = Writer::new(State::new(host, own.clone()), told);
         let feed = Feed::new();
-        let container_events = writer.events().subscribe();
+        let container_events = writer.events();
         let traffic = engine.traffic();
         let about = About {
             node: settings.node.clone(),
@@ -262,6 +262,8 @@ impl Agent {
             problems: problems.clone(),
             roster: roster_shown,
             caller: caller.clone(),
+            feed: feed.clone(),
+            events: container_events.clone(),
         });
         let cluster = match cluster_parts.as_ref().filter(|_| start == Start::Fresh) {
             Some(parts) => Some(parts.join().await?),
@@ -269,7 +271,12 @@ impl Agent {
         };
         let docker_thread = OwnThread::start("docker-events").map_err(AgentError::Thread)?;
         let background = vec![
-            spawn(feed.clone().collect(container_events, route_events.subscribe(), world.clone())),
+            spawn(feed.clone().collect(
+                host,
+                container_events.subscribe(),
+                route_events.subscribe(),
+                world.clone(),
+            )),
             spawn(writer.run(observed)),
             docker_thread.spawn(watch(Watched {
                 docker: client,

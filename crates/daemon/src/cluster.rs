@@ -3,7 +3,7 @@
 //! ```text
 //! Service ──roster──┬─► problems, /v1/hosts, the addresses for the next start
 //!                   └─► peer::follow ──observations──► World
-//! World ──► OwnFacts ──► peer::serve ──► the other hosts
+//! World, events ──► OwnFacts ──► peer::serve ──► the other hosts ──► their feeds of events
 //! Caller ──► PeerCalls ──► the other hosts' CallServer ──► their Docker
 //! ```
 
@@ -20,19 +20,21 @@ use longshore_cluster::calls::{CallServer, PeerCalls, PeerPlace};
 use longshore_cluster::facts::OwnFacts;
 use longshore_cluster::identity::{Identity, IdentityError};
 use longshore_cluster::members::{Departure, MemberState, Roster, Settings};
-use longshore_cluster::peer::{self, Body, Member, Members, PeerHandler};
+use longshore_cluster::peer::{self, Body, Member, Members, OnEvent, PeerHandler};
 use longshore_cluster::secret::{Keyring, KeyringError, Secret};
 use longshore_cluster::service::{DEFAULT_PORT, Service, ServiceConfig, ServiceError};
-use longshore_model::{HostId, Problem, Subject, TextError};
+use longshore_model::{ContainerEvent, HostId, Problem, Subject, TextError};
 use longshore_runtime::state::{Observation, Reader};
 use longshore_runtime::{Problems, Source, local_addr};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio_rustls::TlsStream;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::calls::Caller;
 use crate::config::{Advertise, ClusterSettings};
+use crate::serve::{Feed, summary};
 
 /// The file of the cluster's secret in the data directory, unless the settings name another.
 const SECRET_FILE: &str = "cluster-secret";
@@ -100,6 +102,10 @@ pub(crate) struct ClusterParts {
     pub(crate) roster: watch::Sender<Option<Arc<Roster>>>,
     /// Gets the way to the other hosts.
     pub(crate) caller: Caller,
+    /// Gets what happens on the other hosts.
+    pub(crate) feed: Feed,
+    /// What happens on this one.
+    pub(crate) events: broadcast::Sender<ContainerEvent>,
 }
 
 /// A running membership.
@@ -139,10 +145,19 @@ impl ClusterParts {
         let calls = PeerCalls::new(identity.clone(), run.into());
         let requests = PeerRequests { calls: CallServer::new(self.caller.own()) };
         self.caller.set_peers(Some(Arc::new(calls.clone())));
+        let feed = self.feed.clone();
+        let happened: OnEvent = Box::new(move |host, event| feed.told(host, event));
         let tasks = vec![
             spawn(facts.clone().follow(self.world.clone())),
+            spawn(tell(self.host, self.events.subscribe(), self.world.clone(), facts.clone())),
             spawn(peer::serve(listener, identity.clone(), facts, requests)),
-            spawn(peer::follow(identity, followed, self.observations.clone(), watch::Sender::default())),
+            spawn(peer::follow(
+                identity,
+                followed,
+                self.observations.clone(),
+                watch::Sender::default(),
+                happened,
+            )),
             spawn(watch_roster(
                 roster,
                 members,
@@ -201,6 +216,17 @@ impl PeerHandler for PeerRequests {
 
 fn spawn(task: impl Future<Output = ()> + Send + 'static) -> AbortOnDropHandle<()> {
     AbortOnDropHandle::new(tokio::spawn(task))
+}
+
+/// Tells the other hosts what happens on this one, until the agent ends.
+async fn tell(host: HostId, mut events: broadcast::Receiver<ContainerEvent>, world: Reader, facts: OwnFacts) {
+    loop {
+        match events.recv().await {
+            Ok(event) => facts.tell(&summary(&event, host, &world)),
+            Err(RecvError::Lagged(missed)) => facts.tell_missed(missed),
+            Err(RecvError::Closed) => return,
+        }
+    }
 }
 
 /// Writes a new secret to a file that does not exist yet.

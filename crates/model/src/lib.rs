@@ -35,7 +35,7 @@ pub use change::Change;
 pub use container::{Container, ContainerId, Endpoint, Health, Published, RunState, Transport};
 pub use container_ref::ContainerRef;
 pub use domain::{DomainName, HostPattern, TextError};
-pub use event::{ContainerEvent, EventKind, NetworkEvent};
+pub use event::{ContainerEvent, EventKind, EventSummary, NetworkEvent};
 pub use forwarded::{FORBIDDEN_HEADERS, TRUSTED_HEADER_PREFIX, TRUSTED_HEADERS, is_passed_header};
 pub use handler::{
     BalanceJob, DeliveryRules, EventFilter, Filter, FollowerJob, Handler, Job, OpenVswitchJob, Origin,

@@ -20,7 +20,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::lines::{Lines, TooLong};
 use super::severed::Severed;
 use super::{Body, FACTS, HANDSHAKE_LIMIT, MAX_HEADERS, MAX_STREAMS, SILENCE_LIMIT, STREAM_WINDOW, empty};
-use crate::facts::{Broken, Replica};
+use crate::facts::{Broken, PeerEvent, Replica};
 use crate::identity::{Identity, PeerProtocol};
 
 /// How long a peer may take to accept a connection.
@@ -113,7 +113,7 @@ pub(super) async fn follow_stream(
     address: SocketAddr,
     peer: HostId,
     replica: &mut Replica,
-    mut on_line: impl FnMut(Option<PeerObservation>),
+    mut on_line: impl FnMut(Option<PeerObservation>, Vec<PeerEvent>),
 ) -> Result<Infallible, FollowError> {
     let mut removals = identity.removals();
     tokio::select! {
@@ -127,14 +127,14 @@ async fn stream(
     address: SocketAddr,
     peer: HostId,
     replica: &mut Replica,
-    on_line: &mut impl FnMut(Option<PeerObservation>),
+    on_line: &mut impl FnMut(Option<PeerObservation>, Vec<PeerEvent>),
 ) -> Result<Infallible, FollowError> {
     let client =
         connect(identity, peer, address).await.map_err(|error| FollowError::Connect(address, error))?;
-    let uri = match replica.open() {
-        Some(known) => format!("https://{peer}{FACTS}?epoch={}&after={}", known.epoch, known.revision),
-        None => format!("https://{peer}{FACTS}"),
-    };
+    let facts = replica.open().map(|known| format!("epoch={}&after={}", known.epoch, known.revision));
+    let events = replica.events().map(|known| format!("events={}-{}", known.epoch, known.number));
+    let query: Vec<String> = facts.into_iter().chain(events).collect();
+    let uri = format!("https://{peer}{FACTS}?{}", query.join("&"));
     let silent = |_| FollowError::Silent(address);
     let response = client.call(Request::get(uri).body(empty())?);
     let response = timeout(SILENCE_LIMIT, response).await.map_err(silent)??;
@@ -147,7 +147,8 @@ async fn stream(
         let Some(frame) = frame else { return Err(FollowError::Ended) };
         let Ok(bytes) = frame?.into_data() else { continue };
         lines.take(&bytes, |line| {
-            on_line(replica.take(line)?);
+            let observation = replica.take(line)?;
+            on_line(observation, replica.take_events());
             Ok::<_, FollowError>(())
         })?;
     }

@@ -1,7 +1,7 @@
 //! Hosts ask each other: HTTP/2 over the connections of [`crate::identity`].
 //!
 //! `GET /peer/facts` streams a host's facts, as lines of JSON: with `?epoch=E&after=R`, what changed after revision R of
-//! run E. All other calls, and connections to containers, are passed on to a [`PeerHandler`].
+//! run E, and with `&events=E-N` the events after number N of it. All other calls, and connections to containers, are passed on to a [`PeerHandler`].
 
 mod client;
 mod follow;
@@ -17,7 +17,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty};
 
 pub use client::{PeerClient, connect};
-pub use follow::{LinkState, Links, Member, Members, follow};
+pub use follow::{LinkState, Links, Member, Members, OnEvent, follow};
 pub use server::{PeerHandler, serve};
 
 /// The path of the facts.

@@ -22,7 +22,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval_at, sleep, timeout};
 use tokio_rustls::TlsStream;
 
 use super::{BEAT, Body, FACTS, HANDSHAKE_LIMIT, MAX_HEADERS, MAX_STREAMS, STREAM_WINDOW, empty};
-use crate::facts::{Cursor, FactLines, OwnFacts};
+use crate::facts::{Asked, Cursor, EventCursor, FactLines, OwnFacts};
 use crate::identity::{Identity, PeerProtocol, Secured};
 
 /// How many connections may be becoming secure at once. Until then, anyone may have opened them.
@@ -184,17 +184,22 @@ async fn next(lines: &mut FactLines, beat: &mut Interval) -> Option<Bytes> {
 }
 
 /// Reads what a peer has already.
-fn asked(query: &str) -> Result<Option<Cursor>, std::num::ParseIntError> {
-    let (mut epoch, mut revision) = (None, None);
+fn asked(query: &str) -> Result<Asked, std::num::ParseIntError> {
+    let (mut epoch, mut revision, mut events) = (None, None, None);
     for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
         match name {
             "epoch" => epoch = Some(value.parse()?),
             "after" => revision = Some(value.parse()?),
+            "events" => {
+                let (epoch, number) = value.split_once('-').unwrap_or((value, ""));
+                events = Some(EventCursor { epoch: epoch.parse()?, number: number.parse()? });
+            }
             // A later release's.
             _ => {}
         }
     }
-    Ok(epoch.zip(revision).map(|(epoch, revision)| Cursor { epoch, revision }))
+    let facts = epoch.zip(revision).map(|(epoch, revision)| Cursor { epoch, revision });
+    Ok(Asked { facts, events })
 }
 
 fn status(status: StatusCode) -> Response<Body> {
@@ -255,10 +260,14 @@ mod tests {
 
     #[test]
     fn what_a_peer_has_already_is_read_from_its_question() {
-        assert_eq!(asked(""), Ok(None));
-        assert_eq!(asked("epoch=7"), Ok(None));
-        assert_eq!(asked("epoch=7&after=9&colour=red"), Ok(Some(Cursor { epoch: 7, revision: 9 })));
+        assert_eq!(asked(""), Ok(Asked::default()));
+        assert_eq!(asked("epoch=7"), Ok(Asked::default()));
+        let facts = Some(Cursor { epoch: 7, revision: 9 });
+        assert_eq!(asked("epoch=7&after=9&colour=red"), Ok(Asked { facts, events: None }));
+        let events = Some(EventCursor { epoch: 7, number: 4 });
+        assert_eq!(asked("events=7-4&epoch=7&after=9"), Ok(Asked { facts, events }));
         assert!(asked("epoch=x&after=9").is_err() && asked("epoch=7&after=-1").is_err());
+        assert!(asked("events=7").is_err());
     }
 
     #[test]

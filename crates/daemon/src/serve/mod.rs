@@ -43,7 +43,7 @@ use utoipa_swagger_ui::SwaggerUi;
 
 pub(crate) use self::access::NamesAllowed;
 use self::errors::failure;
-pub(crate) use self::feed::Feed;
+pub(crate) use self::feed::{Feed, summary};
 use self::server::Limits;
 pub(crate) use self::status::{About, Started};
 use crate::act::Traffic;

@@ -20,8 +20,8 @@ pub(crate) use containers::{
 };
 pub(crate) use dockermod::Dockermod;
 pub(crate) use nouns::{
-    ClusterCommand, ConfigCommand, Connection, EventCommand, Events, ExplainRoute, FailedId, HandlerCommand,
-    List, NameCommand, ProblemCommand, Query, RouteCommand, TestHandler,
+    ClusterCommand, ConfigCommand, Connection, EventCommand, EventKey, Events, ExplainRoute, FailedId,
+    HandlerCommand, List, NameCommand, ProblemCommand, Query, RouteCommand, TestHandler,
 };
 pub(crate) use run::Run;
 
@@ -82,7 +82,7 @@ pub(crate) enum Command {
     /// List problems: what is configured but not done, and why.
     #[command(subcommand)]
     Problem(ProblemCommand),
-    /// Show events of containers and routes.
+    /// Show events of the containers of all hosts, and of routes.
     #[command(subcommand)]
     Event(EventCommand),
     /// Check the settings.

@@ -110,6 +110,7 @@ fn a_stream_of_the_first_release_is_read_and_written_as_it_was() {
             }
             FactRow::Unknown => panic!("a line of this release is known"),
             FactRow::Hello { .. } | FactRow::Gone { .. } | FactRow::Listed { .. } | FactRow::Beat => {}
+            FactRow::Events { .. } | FactRow::Event { .. } => {}
         }
     }
 }
