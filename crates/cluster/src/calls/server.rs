@@ -61,7 +61,7 @@ impl CallServer {
         let key = row.key().map(str::to_owned);
         let (call, limit) = row.into_call();
         if call.is_order() {
-            tracing::info!(%from, ?call, "a peer ordered this");
+            tracing::info!(%from, order = described(&call), "a peer ordered this");
             return whole(&frame(self.order(from, key, call, limit).await));
         }
         match self.own.execute(call, limit).await {
@@ -81,6 +81,16 @@ impl CallServer {
             Some(key) => self.once.carry_out((from, key), order).await,
             None => order().await.into(),
         }
+    }
+}
+
+/// Describes an order for the log. A container's definition may have secrets.
+fn described(call: &Call) -> String {
+    match call {
+        Call::Container { id, call } => format!("{id}: {call:?}"),
+        Call::CreateContainer(new) => format!("create {}", new.name.as_deref().unwrap_or("a container")),
+        Call::Agent(call) => format!("{call:?}"),
+        Call::ListContainers | Call::ListImages | Call::PullImage { .. } => format!("{call:?}"),
     }
 }
 

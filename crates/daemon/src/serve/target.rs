@@ -118,10 +118,10 @@ pub(super) fn refused(host: &str, error: &CallError) -> Refusal {
             Ok(status) if status.is_server_error() => status,
             _ => StatusCode::BAD_GATEWAY,
         },
-        CallError::Away(_) | CallError::Unreachable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        CallError::Away(_) => StatusCode::SERVICE_UNAVAILABLE,
         CallError::Invalid(_) => StatusCode::BAD_REQUEST,
         CallError::Timeout(_) => StatusCode::GATEWAY_TIMEOUT,
-        CallError::Broken(_) => StatusCode::BAD_GATEWAY,
+        CallError::Broken(_) | CallError::Unreachable { .. } => StatusCode::BAD_GATEWAY,
         CallError::UnknownHost(_) => StatusCode::NOT_FOUND,
     };
     Refusal::new(status, explained(host, error))
