@@ -14,7 +14,7 @@ pub enum Start {
 }
 
 impl Start {
-    /// Returns whether the agent goes on to serve clients and other hosts, instead of ending after one pass.
+    /// Returns whether the agent continues to serve clients and other hosts, instead of ending after one pass.
     pub(crate) fn serves(self) -> bool {
         matches!(self, Self::Fresh | Self::Successor)
     }

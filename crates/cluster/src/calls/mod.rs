@@ -11,13 +11,16 @@
 //! An order is the exception: once it has arrived, it is carried out to its end, and its outcome is kept for a while under
 //! its key. So it can be repeated when a connection breaks.
 
+mod connection;
 mod once;
 mod peer;
+mod place;
 mod pool;
 mod reply;
 mod server;
 
-pub use pool::{PeerCalls, PeerPlace};
+pub use place::PeerPlace;
+pub use pool::PeerCalls;
 pub use server::CallServer;
 
 /// The path of calls.

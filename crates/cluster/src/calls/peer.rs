@@ -1,7 +1,6 @@
 //! One peer, and the connections to it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -15,13 +14,12 @@ use longshore_wire::call::{CallRow, Frame, InputFrame};
 use tokio::sync::{Mutex, mpsc, watch};
 
 use super::PATH;
-use super::pool::PeerPlace;
+use super::connection::{Connection, OnConnection, ended};
+use super::place::PeerPlace;
 use super::reply::{self, ReplyReader};
 use crate::identity::Identity;
-use crate::peer::{Body, PeerClient, connect};
+use crate::peer::{Body, connect};
 
-/// How many calls share a connection: fewer than the peer accepts, so that none waits for another to end.
-const AT_ONCE: usize = 128;
 /// How many pieces of a session's input wait for the peer to take them.
 const MAX_WAITING: usize = 16;
 
@@ -35,41 +33,6 @@ pub(super) struct Peer {
     opening: Mutex<()>,
     /// Why all calls to it ended.
     ended: watch::Sender<Option<String>>,
-}
-
-#[derive(Debug)]
-struct Connection {
-    client: PeerClient,
-    calls: AtomicUsize,
-}
-
-/// A call on a connection, until it is dropped.
-#[derive(Debug)]
-pub(super) struct OnConnection(Arc<Connection>);
-
-impl OnConnection {
-    /// Takes a place on a connection, if it has one.
-    fn new(connection: &Arc<Connection>) -> Option<Self> {
-        let is_open = !connection.client.is_closed() && connection.calls.load(Relaxed) < AT_ONCE;
-        is_open.then(|| {
-            connection.calls.fetch_add(1, Relaxed);
-            Self(Arc::clone(connection))
-        })
-    }
-}
-
-impl Drop for OnConnection {
-    fn drop(&mut self) {
-        self.0.calls.fetch_sub(1, Relaxed);
-    }
-}
-
-/// Waits until a peer's calls must end; returns why.
-pub(super) async fn ended(watched: &mut watch::Receiver<Option<String>>) -> String {
-    match watched.wait_for(Option::is_some).await {
-        Ok(why) => why.clone().unwrap_or_default(),
-        Err(_) => "this host left the cluster".to_owned(),
-    }
 }
 
 impl Peer {
@@ -145,7 +108,7 @@ impl Peer {
         // Input that the command does not read would keep a shared connection from telling the peer that the session is
         // over: a session ends with its own.
         let connection = match is_session {
-            true => self.open(identity).await.map(OnConnection),
+            true => self.open(identity).await.map(OnConnection::first),
             false => self.connection(identity).await,
         };
         let connection = connection.map_err(|error| (error, Sent::Not))?;
@@ -159,7 +122,7 @@ impl Peer {
         let uri = format!("https://{}{PATH}", self.host);
         let request = Request::post(uri).body(body);
         let request = request.map_err(|error| (CallError::Invalid(error.to_string()), Sent::Not))?;
-        match connection.0.client.call(request).await {
+        match connection.call(request).await {
             Ok(response) => Ok((response, connection, input)),
             Err(error) => {
                 let sent = if error.is_canceled() || error.is_closed() { Sent::No } else { Sent::Maybe };
@@ -181,17 +144,17 @@ impl Peer {
         }
         let connection = self.open(identity).await?;
         let mut connections = self.connections.load().to_vec();
-        connections.retain(|known| !known.client.is_closed());
+        connections.retain(|known| !known.is_closed());
         connections.push(Arc::clone(&connection));
         self.connections.store(Arc::new(connections));
-        Ok(OnConnection(connection))
+        Ok(OnConnection::first(connection))
     }
 
     /// Opens a connection with one call.
     async fn open(&self, identity: &Identity) -> Result<Arc<Connection>, CallError> {
         let opened = connect(identity, self.host, self.place.address).await;
         let client = opened.map_err(|error| self.unreachable(chain(&error)))?;
-        Ok(Arc::new(Connection { client, calls: AtomicUsize::new(1) }))
+        Ok(Arc::new(Connection::new(client)))
     }
 
     fn unreachable(&self, why: String) -> CallError {

@@ -1,7 +1,6 @@
 //! The peers that can be called.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -14,22 +13,8 @@ use longshore_runtime::{CallPeers, Reply};
 use longshore_wire::call::CallRow;
 
 use super::peer::Peer;
+use super::place::PeerPlace;
 use crate::identity::Identity;
-
-/// Where a peer is, and whether it can be called. Calls that are under way end when any of this changes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PeerPlace {
-    /// Its name, for errors.
-    pub name: String,
-    /// Where it listens to its peers.
-    pub address: SocketAddr,
-    /// The run of its agent.
-    pub run: u64,
-    /// It is alive, but did not answer this host: it is called nevertheless, on new connections.
-    pub is_cut: bool,
-    /// Why it is not called at all: `it is dead`.
-    pub lost: Option<String>,
-}
 
 /// Calls peers. Connections are opened when they are needed, shared by many calls, and replaced when they break. Cheap to
 /// clone.

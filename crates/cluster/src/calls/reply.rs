@@ -8,7 +8,7 @@ use longshore_runtime::{Reply, chain};
 use longshore_wire::call::{Frames, ReplyFrame};
 use tokio::sync::watch;
 
-use super::peer::{OnConnection, ended};
+use super::connection::{OnConnection, ended};
 
 /// Reads the frames of a reply.
 pub(super) struct ReplyReader {

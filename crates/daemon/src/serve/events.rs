@@ -170,7 +170,7 @@ fn line(id: EventId, event: &Event) -> sse::Event {
 
 #[cfg(test)]
 mod tests {
-    use longshore_model::ContainerId;
+    use longshore_model::{ContainerId, PathPrefix, RouteKey};
 
     use super::*;
 
@@ -184,7 +184,8 @@ mod tests {
             at: 0,
         };
         let started = Happening::Container(host, started);
-        let route = Happening::Route("http:80 a.example/".parse().unwrap());
+        let (frontend, pattern) = ("http:80".parse().unwrap(), "a.example".parse().unwrap());
+        let route = Happening::Route(RouteKey { frontend, host: pattern, prefix: PathPrefix::default() });
         let gap = Happening::Missed { host: None, missed: None };
         let matches = |query: &str| {
             let filter = Filter::read(&Params::of(query)).unwrap();

@@ -199,7 +199,7 @@ impl FeedReader {
     }
 }
 
-/// Returns what readers are told of a host's event. Docker does not name the container that joins or leaves a network, so
+/// Returns a host's event as its readers get it. Docker does not name the container that joins or leaves a network, so
 /// the name comes from World.
 pub(crate) fn summary(event: &ContainerEvent, host: HostId, world: &Reader) -> EventSummary {
     let mut told = EventSummary::from(event);
