@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http::response::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper_util::rt::TokioExecutor;
@@ -14,11 +15,11 @@ use serde::de::DeserializeOwned;
 
 use crate::client_error::{ClientError, plain};
 use crate::connector::Connector;
-use crate::container_filter::ContainerFilter;
+use crate::container_filter::{ContainerFilter, EventFilter};
 use crate::events::Events;
 use crate::{
     Affected, Container, Explanation, FailedDelivery, Failure, Follower, Handler, HandlerTest,
-    HandlerTestReport, Name, Problem, Route, Status,
+    HandlerTestReport, Name, Problem, Route, SILENT_HOSTS, SilentHost, Status,
 };
 
 /// How long an answer may take.
@@ -90,9 +91,10 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::containers`].
-    pub async fn events(&self, after: Option<&str>) -> Result<Events, ClientError> {
+    pub async fn events(&self, wanted: &EventFilter, after: Option<&str>) -> Result<Events, ClientError> {
         let headers = Vec::from_iter(after.map(|after| ("last-event-id", after)));
-        let body = self.open(Method::GET, "/v1/events", Bytes::new(), &headers, TIMEOUT).await?;
+        let path = wanted.query().after("/v1/events");
+        let body = self.open(Method::GET, &path, Bytes::new(), &headers, TIMEOUT).await?;
         Ok(Events::new(self.address.clone(), body))
     }
 
@@ -115,12 +117,18 @@ impl Client {
         Err(self.refused(status, &body.map(|body| body.to_bytes()).unwrap_or_default()))
     }
 
-    /// Returns the containers of all hosts that match.
+    /// Returns the containers of all hosts that match, and the hosts of which they may not be as they are.
     ///
     /// # Errors
     /// Every variant but those of [`Client::new`]; the same holds for the other calls.
-    pub async fn containers(&self, wanted: &ContainerFilter) -> Result<Vec<Container>, ClientError> {
-        self.get(&wanted.query().after("/v1/containers")).await
+    pub async fn containers(
+        &self,
+        wanted: &ContainerFilter,
+    ) -> Result<(Vec<Container>, Vec<SilentHost>), ClientError> {
+        let path = wanted.query().after("/v1/containers");
+        let (headers, body) = self.answered(Method::GET, &path, Bytes::new(), TIMEOUT).await?;
+        let silent = headers.get(SILENT_HOSTS).and_then(|value| value.to_str().ok());
+        Ok((self.read(&body)?, silent.map(SilentHost::read).unwrap_or_default()))
     }
 
     /// Returns the agent's status.
@@ -244,13 +252,29 @@ impl Client {
         body: Bytes,
         limit: Duration,
     ) -> Result<T, ClientError> {
-        let address = self.address.clone();
+        let (_, body) = self.answered(method, path, body, limit).await?;
+        self.read(&body)
+    }
+
+    fn read<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, ClientError> {
+        let failed = |source| ClientError::Answer { address: self.address.clone(), source };
+        serde_json::from_slice(body).map_err(failed)
+    }
+
+    /// Returns the headers and the body of a success.
+    async fn answered(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        limit: Duration,
+    ) -> Result<(HeaderMap, Bytes), ClientError> {
         let answer = tokio::time::timeout(limit, self.answer(method, path, body)).await;
-        let (status, body) = answer.map_err(|_| self.timed_out(limit))??;
-        if !status.is_success() {
-            return Err(self.refused(status, &body));
+        let (head, body) = answer.map_err(|_| self.timed_out(limit))??;
+        match head.status.is_success() {
+            true => Ok((head.headers, body)),
+            false => Err(self.refused(head.status, &body)),
         }
-        serde_json::from_slice(&body).map_err(|source| ClientError::Answer { address, source })
     }
 
     /// Returns the header that has the token, if there is one.
@@ -272,18 +296,12 @@ impl Client {
         ClientError::Refused { address, status, message }
     }
 
-    async fn answer(
-        &self,
-        method: Method,
-        path: &str,
-        body: Bytes,
-    ) -> Result<(StatusCode, Bytes), ClientError> {
-        let response = self.send(method, path, body, &[]).await?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
+    async fn answer(&self, method: Method, path: &str, body: Bytes) -> Result<(Parts, Bytes), ClientError> {
+        let (head, body) = self.send(method, path, body, &[]).await?.into_parts();
+        let body = Limited::new(body, MAX_ANSWER).collect().await;
         let body =
             body.map_err(|error| ClientError::Body { address: self.address.clone(), cause: plain(&*error) })?;
-        Ok((status, body.to_bytes()))
+        Ok((head, body.to_bytes()))
     }
 
     async fn send(

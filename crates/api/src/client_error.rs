@@ -58,6 +58,9 @@ pub enum ClientError {
         /// Its reason.
         message: String,
     },
+    /// What the agent passed on from a host broke off.
+    #[error("{0}")]
+    BrokeOff(String),
     /// The answer is of a kind that this version does not know.
     #[error("the agent at {address} gave an answer that this version does not understand")]
     Answer {

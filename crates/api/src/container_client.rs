@@ -139,7 +139,7 @@ impl Client {
         let query = Query::default().option("host", host).with("follow", follow);
         let path = query.after(&of_container(container, "stats"));
         let body = self.open(Method::GET, &path, Bytes::new(), &[], QUESTION).await?;
-        Ok(self.pieces(body, line))
+        Ok(self.pieces(body, sample))
     }
 
     /// Runs a command inside a container.
@@ -184,7 +184,8 @@ impl Client {
         futures_util::stream::try_unfold(state, move |(mut body, mut buffer, address)| async move {
             loop {
                 match take(&mut buffer) {
-                    Ok(Some(piece)) => return Ok(Some((piece, (body, buffer, address)))),
+                    Ok(Some(Err(why))) => return Err(ClientError::BrokeOff(why)),
+                    Ok(Some(Ok(piece))) => return Ok(Some((piece, (body, buffer, address)))),
                     Ok(None) if buffer.len() > MAX_PIECE => {
                         let cause = "a piece is too long".to_owned();
                         return Err(ClientError::Body { address, cause });
@@ -203,15 +204,29 @@ impl Client {
     }
 }
 
-/// A piece that was taken from a buffer, if it was there as a whole.
-type Taken<T> = Result<Option<T>, serde_json::Error>;
+/// A piece that was taken from a buffer, if it was there as a whole; or why the rest is missing.
+type Taken<T> = Result<Option<Result<T, String>>, serde_json::Error>;
 
 /// Takes a line of JSON.
 fn line<T: DeserializeOwned>(buffer: &mut Vec<u8>) -> Taken<T> {
     let Some(end) = buffer.iter().position(|byte| *byte == b'\n') else { return Ok(None) };
     let rest = buffer.split_off(end + 1);
     let line = std::mem::replace(buffer, rest);
-    serde_json::from_slice(&line).map(Some)
+    serde_json::from_slice(&line).map(|value| Some(Ok(value)))
+}
+
+/// Takes a line of JSON, the last of which may be an error.
+fn sample(buffer: &mut Vec<u8>) -> Taken<Box<RawValue>> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Failed {
+        error: String,
+    }
+    let Some(taken) = line::<Box<RawValue>>(buffer)? else { return Ok(None) };
+    Ok(Some(taken.and_then(|value| match serde_json::from_str(value.get()) {
+        Ok(Failed { error }) => Err(error),
+        Err(_) => Ok(value),
+    })))
 }
 
 /// Takes a frame: its stream, three zeros, its length, its payload.
@@ -221,7 +236,11 @@ fn written(buffer: &mut Vec<u8>) -> Taken<Written> {
     let Some(bytes) = payload.get(..length) else { return Ok(None) };
     let piece = Bytes::copy_from_slice(bytes);
     buffer.drain(..8 + length);
-    Ok(Some(if stream == 2 { Written::Stderr(piece) } else { Written::Stdout(piece) }))
+    Ok(Some(match stream {
+        2 => Ok(Written::Stderr(piece)),
+        3 => Err(String::from_utf8_lossy(&piece).into_owned()),
+        _ => Ok(Written::Stdout(piece)),
+    }))
 }
 
 fn of_container(container: &str, verb: &str) -> String {
@@ -236,19 +255,26 @@ mod tests {
     #[test]
     fn a_frame_is_taken_once_it_is_whole() {
         let mut buffer = b"\x02\0\0\0\0\0\0\x02no\x01\0\0\0\0\0\0\x03y".to_vec();
-        assert_eq!(written(&mut buffer).unwrap(), Some(Written::Stderr(Bytes::from_static(b"no"))));
+        assert_eq!(written(&mut buffer).unwrap(), Some(Ok(Written::Stderr(Bytes::from_static(b"no")))));
         assert_eq!(written(&mut buffer).unwrap(), None);
         buffer.extend_from_slice(b"es");
-        assert_eq!(written(&mut buffer).unwrap(), Some(Written::Stdout(Bytes::from_static(b"yes"))));
+        assert_eq!(written(&mut buffer).unwrap(), Some(Ok(Written::Stdout(Bytes::from_static(b"yes")))));
         assert!(buffer.is_empty());
+        let mut lost = b"\x03\0\0\0\0\0\0\x04lost".to_vec();
+        assert_eq!(written(&mut lost).unwrap(), Some(Err("lost".to_owned())));
     }
 
     #[test]
     fn a_line_is_taken_once_it_is_whole() {
         let mut buffer = b"1\n2".to_vec();
-        assert_eq!(line::<u8>(&mut buffer).unwrap(), Some(1));
+        assert_eq!(line::<u8>(&mut buffer).unwrap(), Some(Ok(1)));
         assert_eq!(line::<u8>(&mut buffer).unwrap(), None);
         assert!(line::<u8>(&mut b"x\n".to_vec()).is_err());
+        let of = |text: &str| {
+            sample(&mut text.as_bytes().to_vec()).unwrap().unwrap().map(|value| value.to_string())
+        };
+        assert_eq!(of("{\"error\":\"lost\"}\n"), Err("lost".to_owned()));
+        assert_eq!(of("{\"error\":\"a\",\"id\":1}\n"), Ok("{\"error\":\"a\",\"id\":1}".to_owned()));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Which containers a client asks for.
+//! Which containers and events a client asks for.
 
 use std::fmt::Display;
 
@@ -21,8 +21,32 @@ impl ContainerFilter {
     pub(crate) fn query(&self) -> Query {
         let lists =
             [("host", &self.hosts), ("label", &self.labels), ("state", &self.states), ("name", &self.names)];
-        let pairs = lists.into_iter().flat_map(|(key, values)| values.iter().map(move |value| (key, value)));
-        pairs.fold(Query::default(), |query, (key, value)| query.with(key, value))
+        Query::of(&lists)
+    }
+}
+
+/// Which events to follow; all by default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventFilter {
+    /// Kinds: `container` or `route`.
+    pub types: Vec<String>,
+    /// Names or ids of hosts.
+    pub hosts: Vec<String>,
+    /// Names or ids of containers, or beginnings of ids.
+    pub containers: Vec<String>,
+    /// Names of events: `start`, `die`, …
+    pub events: Vec<String>,
+}
+
+impl EventFilter {
+    pub(crate) fn query(&self) -> Query {
+        let lists = [
+            ("type", &self.types),
+            ("host", &self.hosts),
+            ("container", &self.containers),
+            ("event", &self.events),
+        ];
+        Query::of(&lists)
     }
 }
 
@@ -31,6 +55,12 @@ impl ContainerFilter {
 pub(crate) struct Query(Vec<String>);
 
 impl Query {
+    /// Returns all values of these lists.
+    fn of(lists: &[(&str, &Vec<String>)]) -> Self {
+        let pairs = lists.iter().flat_map(|(key, values)| values.iter().map(move |value| (key, value)));
+        pairs.fold(Self::default(), |query, (key, value)| query.with(key, value))
+    }
+
     pub(crate) fn with(mut self, key: &str, value: impl Display) -> Self {
         self.0.push(format!("{key}={}", encoded(&value.to_string())));
         self

@@ -1,4 +1,3 @@
-use longshore_model as model;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -12,16 +11,23 @@ pub enum Event {
     Container(ContainerEvent),
     /// A route changed.
     Route(RouteEvent),
-    /// Events are missing: the reader was too slow, or resumed after an event of an earlier run of the agent.
+    /// Events are missing: the reader was too slow or resumed after an event of an earlier run of the agent, or a host was
+    /// away for too long or restarted its agent.
     Lagged {
         /// How many, if known.
         missed: Option<u64>,
+        /// The host whose events they are; absent if they may be of any.
+        #[serde(default)]
+        host: Option<String>,
     },
 }
 
 /// An event of a container.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ContainerEvent {
+    /// The name of its host.
+    #[serde(default)]
+    pub host: String,
     /// The container's id.
     pub container: String,
     /// Its name; empty if neither Docker nor the agent knows it.
@@ -41,15 +47,4 @@ pub struct RouteEvent {
     pub key: String,
     /// The route now, or null if it was removed.
     pub route: Option<Route>,
-}
-
-impl From<&model::ContainerEvent> for ContainerEvent {
-    fn from(event: &model::ContainerEvent) -> Self {
-        Self {
-            container: event.container.as_str().to_owned(),
-            name: event.name.clone(),
-            action: event.kind.to_string(),
-            at: jiff::Timestamp::from_nanosecond(event.at.into()).unwrap_or_default().to_string(),
-        }
-    }
 }

@@ -27,6 +27,7 @@ mod host;
 mod name;
 mod problem;
 mod route;
+mod silent_host;
 mod status;
 mod target;
 
@@ -42,7 +43,7 @@ pub use cluster::{
 pub use commented_json::from_commented_json;
 pub use container::{Container, PublishedPort};
 pub use container_client::{Logs, Pieces, Written};
-pub use container_filter::ContainerFilter;
+pub use container_filter::{ContainerFilter, EventFilter};
 pub use event::{ContainerEvent, Event, RouteEvent};
 pub use events::Events;
 pub use exec::{ExecOutput, ExecReader, ExecSession, ExecWriter};
@@ -54,6 +55,7 @@ pub use host::{Host, HostCapacity, HostLoad};
 pub use name::{Name, NamedContainer};
 pub use problem::Problem;
 pub use route::{Route, Upstream, Waiting};
+pub use silent_host::{SILENT_HOSTS, SilentHost};
 pub use status::{BalancerStatus, ClosedFrontend, Counts, DockerStatus, Status};
 pub use target::{RequestTarget, RequestTargetError};
 

@@ -5,6 +5,7 @@
 //!
 //! Deliberately absent: what should run where (`longshore-plan`), and what any follower does with a peer's facts.
 
+pub mod calls;
 pub mod facts;
 pub mod identity;
 pub mod members;

@@ -20,12 +20,14 @@ use crate::act::{Engine, EngineError};
 use crate::calls::Caller;
 use crate::cluster::{ClusterError, ClusterParts, Membership, advertised};
 use crate::config::{DockerSettings, EngineSettings, ReloadableSettings, Settings};
+use crate::cordon::Cordon;
 use crate::data_dir::{self, DataDirError};
-use crate::dockermod::{Cordon, DockerMod, OwnHost};
+use crate::dockermod::{DockerMod, KnownHosts};
 use crate::dry_run::{DryRun, Plans};
 use crate::host_labels::{self, HostLabels};
 use crate::identity::{IdentityError, Keeping, host_id};
 use crate::metrics;
+use crate::own_calls::OwnCalls;
 use crate::own_host;
 use crate::reconcile::{Checks, RouteFeeds, RouteFollower, Routes};
 use crate::serve::{self, About, Api, Feed, Listener, NamesAllowed, RootSocket, Started};
@@ -179,16 +181,18 @@ impl Agent {
         // Other machines reach the ports that a Docker elsewhere publishes there, and not at its agent's address.
         let addresses = if addresses.is_empty() { advertised.into_iter().collect() } else { addresses };
         let given_labels = clustered.as_ref().map(|cluster| cluster.labels.clone()).unwrap_or_default();
+        let cordon = Cordon::read(&settings.data_dir);
         let own = HostInfo {
             name: settings.node.clone(),
             addresses,
             labels: host_labels::at_start(&settings.data_dir, &given_labels),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            availability: *cordon.watch().borrow(),
             ..HostInfo::default()
         };
         let (writer, world, docker) = Writer::new(State::new(host, own.clone()), told);
         let feed = Feed::new();
-        let container_events = writer.events().subscribe();
+        let container_events = writer.events();
         let traffic = engine.traffic();
         let about = About {
             node: settings.node.clone(),
@@ -209,10 +213,13 @@ impl Agent {
             unsettled: signal::Sender::default(),
         };
         let client = DockerClient::new(settings.docker.clone());
+        let own_calls = OwnCalls { host, docker: client.clone(), observations: observations.clone(), cordon };
         let (own_set, own) = signal::channel(own);
         let labels = HostLabels::new(&settings.data_dir, given_labels, own_set.clone());
-        let observe_own = own_host::observe(own_set, client.clone(), docker.clone(), observations.clone());
-        let caller = Caller::new(host, Arc::new(client.clone()), None);
+        let availability = own_calls.cordon.watch();
+        let observe_own =
+            own_host::observe(own_set, client.clone(), docker.clone(), availability, observations.clone());
+        let caller = Caller::new(host, Arc::new(own_calls));
         let (services, seen) = Services::start(
             &settings,
             start,
@@ -225,15 +232,14 @@ impl Agent {
                 inherited,
             },
         );
-        let cluster_of_one = OwnHost {
-            id: host,
+        let hosts = KnownHosts {
+            me: host,
             name: settings.node.clone(),
             caller: caller.clone(),
-            docker: client.clone(),
-            observations: observations.clone(),
-            cordon: Cordon::read(&settings.data_dir),
+            world: world.clone(),
+            roster: roster.clone(),
         };
-        let dockermod = DockerMod::new(Arc::new(cluster_of_one), world.clone(), &settings.dockermod);
+        let dockermod = DockerMod::new(Arc::new(hosts), world.clone(), &settings.dockermod);
         let plan = RoutePlan::new(RouteSettings {
             location: location.clone(),
             reserved: reserved(&settings),
@@ -260,6 +266,9 @@ impl Agent {
                 problems: problems.clone(),
                 labels: labels.clone(),
                 roster: roster_shown,
+                caller: caller.clone(),
+                feed: feed.clone(),
+                events: container_events.clone(),
             })
         });
         if let Some(cluster) = cluster.as_ref().filter(|_| start == Start::Fresh) {
@@ -267,7 +276,12 @@ impl Agent {
         }
         let docker_thread = OwnThread::start("docker-events").map_err(AgentError::Thread)?;
         let background = vec![
-            spawn(feed.clone().collect(container_events, route_events.subscribe(), world.clone())),
+            spawn(feed.clone().collect(
+                host,
+                container_events.subscribe(),
+                route_events.subscribe(),
+                world.clone(),
+            )),
             spawn(writer.run(observed)),
             docker_thread.spawn(watch(Watched {
                 docker: client,

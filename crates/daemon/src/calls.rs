@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use futures_util::future::join_all;
 use longshore_model::{Call, CallError, HostId};
 use longshore_runtime::{CallPeers, Execute, Reply};
@@ -12,14 +13,24 @@ use longshore_runtime::{CallPeers, Execute, Reply};
 pub(crate) struct Caller {
     me: HostId,
     own: Arc<dyn Execute>,
-    /// The way to other hosts, in a cluster.
-    peers: Option<Arc<dyn CallPeers>>,
+    /// The way to other hosts, while this one is in a cluster; the same for all clones.
+    peers: Arc<ArcSwapOption<Arc<dyn CallPeers>>>,
 }
 
 impl Caller {
-    /// Creates a caller for this host, with the way to others, if there is one.
-    pub(crate) fn new(me: HostId, own: Arc<dyn Execute>, peers: Option<Arc<dyn CallPeers>>) -> Self {
-        Self { me, own, peers }
+    /// Creates a caller for this host.
+    pub(crate) fn new(me: HostId, own: Arc<dyn Execute>) -> Self {
+        Self { me, own, peers: Arc::default() }
+    }
+
+    /// Opens the way to other hosts, or closes it.
+    pub(crate) fn set_peers(&self, peers: Option<Arc<dyn CallPeers>>) {
+        self.peers.store(peers.map(Arc::new));
+    }
+
+    /// Returns who carries out calls on this host.
+    pub(crate) fn own(&self) -> Arc<dyn Execute> {
+        Arc::clone(&self.own)
     }
 
     /// Calls a host. The reply, or the beginning of its stream, comes within `limit`.
@@ -27,11 +38,12 @@ impl Caller {
     /// # Errors
     /// Those of the host, and [`CallError::UnknownHost`], [`CallError::Unreachable`] and [`CallError::Timeout`].
     pub(crate) async fn call(&self, host: HostId, call: Call, limit: Duration) -> Result<Reply, CallError> {
-        let reply = match &self.peers {
+        let peers = self.peers.load_full();
+        let reply = match &peers {
             _ if host == self.me => self.own.execute(call, limit),
             Some(peers) => peers.call(host, call, limit),
             None => {
-                let why = "this agent calls no other host: ask that host's own agent".to_owned();
+                let why = "this host is in no cluster now: ask that host's own agent".to_owned();
                 return Err(CallError::Unreachable { host: host.to_string(), why });
             }
         };
@@ -88,7 +100,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_host_alone_calls_itself_and_reaches_no_other() {
-        let caller = Caller::new(ME, Arc::new(Own), None);
+        let caller = Caller::new(ME, Arc::new(Own));
         assert!(
             matches!(caller.call(ME, Call::ListImages, LIMIT).await, Ok(Reply::Json(json)) if json == "own")
         );
@@ -102,7 +114,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn all_are_asked_at_once_and_one_that_is_silent_holds_up_nobody_beyond_the_deadline() {
-        let caller = Caller::new(ME, Arc::new(Own), Some(Arc::new(Peers)));
+        let caller = Caller::new(ME, Arc::new(Own));
+        // A clone from before has the way to the others, too.
+        caller.clone().set_peers(Some(Arc::new(Peers)));
         let begun = tokio::time::Instant::now();
         let hosts = [3, 1, 3, 2, 4].map(HostId::from_u128);
         let replies = caller.ask_all(hosts, &Call::ListImages, LIMIT).await;

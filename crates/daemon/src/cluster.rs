@@ -3,7 +3,8 @@
 //! ```text
 //! Service ──roster──┬─► problems, /v1/hosts, the addresses for the next start
 //!                   └─► peer::follow ──observations──► World
-//! World ──► OwnFacts ──► peer::serve ──► the other hosts
+//! World, events ──► OwnFacts ──► peer::serve ──► the other hosts ──► their feeds of events
+//! Caller ──► PeerCalls ──► the other hosts' CallServer ──► their Docker
 //! ```
 //!
 //! [`Membership`] is the handle of it all: the agent joins and stops, the API and other hosts' orders reach it.
@@ -15,21 +16,27 @@ mod orders;
 mod parts;
 mod rotate;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use http::{Request, Response};
+use hyper::body::Incoming;
+use longshore_cluster::calls::{CallServer, PeerCalls, PeerPlace};
 use longshore_cluster::facts::OwnFacts;
 use longshore_cluster::identity::Identity;
 use longshore_cluster::members::{MemberState, Roster, Settings};
-use longshore_cluster::peer::{self, Member, Members};
+use longshore_cluster::peer::{self, Body, Member, Members, OnEvent, PeerHandler};
 use longshore_cluster::service::{DEFAULT_PORT, Service, ServiceConfig};
-use longshore_model::{HostId, Problem, Subject};
+use longshore_model::{ContainerEvent, HostId, Problem, Subject};
+use longshore_runtime::state::Reader;
 use longshore_runtime::{Problems, Source, files, local_addr};
-use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, watch};
+use tokio_rustls::TlsStream;
 use tokio_util::task::AbortOnDropHandle;
 
 use control::Control;
@@ -40,6 +47,8 @@ use membership::{Running, Secrets, seeds};
 pub use parts::ClusterError;
 pub(crate) use parts::ClusterParts;
 pub(crate) use rotate::{Absent, RotateError, Rotated};
+
+use crate::serve::summary;
 
 use crate::config::ClusterSettings;
 
@@ -96,18 +105,26 @@ impl ClusterParts {
         let run = roster.borrow().get(self.host).map_or(0, |own| own.epoch.run);
         let facts = OwnFacts::new(self.host, run.into());
         let (members, followed) = watch::channel(Members::new());
+        let calls = PeerCalls::new(identity.clone(), run.into());
+        let requests = PeerRequests { calls: CallServer::new(self.caller.own()) };
+        self.caller.set_peers(Some(Arc::new(calls.clone())));
+        let feed = self.feed.clone();
+        let happened: OnEvent = Box::new(move |host, event| feed.told(host, event));
         let tasks = vec![
             spawn(facts.clone().follow(self.world.clone())),
-            spawn(peer::serve(listener, identity.clone(), facts, Control::new(membership, ()))),
+            spawn(tell(self.host, self.events.subscribe(), self.world.clone(), facts.clone())),
+            spawn(peer::serve(listener, identity.clone(), facts, Control::new(membership, requests))),
             spawn(peer::follow(
                 identity.clone(),
                 followed,
                 self.observations.clone(),
                 watch::Sender::default(),
+                happened,
             )),
             spawn(watch_roster(
                 roster,
                 members,
+                calls,
                 self.roster.clone(),
                 self.problems.clone(),
                 self.data_dir.clone(),
@@ -118,8 +135,32 @@ impl ClusterParts {
     }
 }
 
+/// Answers what the other hosts ask beside facts.
+struct PeerRequests {
+    calls: CallServer,
+}
+
+impl PeerHandler for PeerRequests {
+    async fn call(&self, from: HostId, call: Request<Incoming>) -> Response<Body> {
+        self.calls.answer(from, call).await
+    }
+
+    async fn relay(&self, _: HostId, _: TlsStream<TcpStream>) {}
+}
+
 fn spawn(task: impl Future<Output = ()> + Send + 'static) -> AbortOnDropHandle<()> {
     AbortOnDropHandle::new(tokio::spawn(task))
+}
+
+/// Tells the other hosts what happens on this one, until the agent ends.
+async fn tell(host: HostId, mut events: broadcast::Receiver<ContainerEvent>, world: Reader, facts: OwnFacts) {
+    loop {
+        match events.recv().await {
+            Ok(event) => facts.tell(&summary(&event, host, &world)),
+            Err(RecvError::Lagged(missed)) => facts.tell_missed(missed),
+            Err(RecvError::Closed) => return,
+        }
+    }
 }
 
 /// Returns the addresses of the hosts of the last run.
@@ -137,6 +178,7 @@ fn remember(data_dir: &Path, peers: &BTreeSet<SocketAddr>) -> io::Result<()> {
 async fn watch_roster(
     mut roster: watch::Receiver<Arc<Roster>>,
     members: watch::Sender<Members>,
+    calls: PeerCalls,
     shown: watch::Sender<Option<Arc<Roster>>>,
     problems: Problems,
     data_dir: PathBuf,
@@ -151,6 +193,7 @@ async fn watch_roster(
             *members = followed;
             is_other
         });
+        calls.set(places(&now));
         problems.set(Source::Cluster, found(&now));
         // A host that is alone keeps the addresses that may end that.
         if !peers.is_empty() && peers != known {
@@ -171,10 +214,32 @@ async fn watch_roster(
 fn followed(roster: &Roster) -> Members {
     let others = roster.members.iter().filter(|member| member.host != roster.me);
     others
-        .filter(|member| member.state.has_place() && member.name_taken_by.is_none())
+        .filter(|member| member.is_reliable())
         .map(|member| {
             let is_live = member.state == MemberState::Alive;
             (member.host, Member { address: member.address, is_live })
+        })
+        .collect()
+}
+
+/// Returns where the other hosts can be called.
+fn places(roster: &Roster) -> BTreeMap<HostId, PeerPlace> {
+    let others = roster.members.iter().filter(|member| member.host != roster.me);
+    others
+        .map(|member| {
+            let lost = match member.name_taken_by {
+                Some(_) => Some("another host has its name"),
+                // Who is silent for a moment may still answer; whoever has no place is not asked.
+                None => member.silence().filter(|_| !member.state.has_place()),
+            };
+            let place = PeerPlace {
+                name: member.name.to_string(),
+                address: member.address,
+                run: member.epoch.run.into(),
+                is_cut: member.unreachable_from_here,
+                lost: lost.map(str::to_owned),
+            };
+            (member.host, place)
         })
         .collect()
 }

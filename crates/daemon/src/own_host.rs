@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use longshore_cluster::facts::settled;
 use longshore_docker::DockerClient;
-use longshore_model::{Capacity, HostInfo, Load};
+use longshore_model::{Availability, Capacity, HostInfo, Load};
 use longshore_runtime::state::{DockerState, Observation};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -16,11 +16,12 @@ const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Asks Docker for its version and capacity whenever it starts to respond, as it may have been upgraded, measures the
-/// load, and passes on what changes in `known`, whoever changes it.
+/// load, and passes on what changes in `known`, whoever changes it: the operator's decisions included.
 pub(crate) async fn observe(
     known: watch::Sender<HostInfo>,
     docker: DockerClient,
     state: DockerState,
+    mut availability: watch::Receiver<Availability>,
     observations: mpsc::UnboundedSender<Observation>,
 ) {
     let mut changes = known.subscribe();
@@ -30,6 +31,12 @@ pub(crate) async fn observe(
             measure(&known).await;
         }
     };
+    let decided = async {
+        while availability.changed().await.is_ok() {
+            let availability = *availability.borrow_and_update();
+            known.send_modify(|host| host.availability = availability);
+        }
+    };
     let told = async {
         while changes.changed().await.is_ok() {
             let own = changes.borrow_and_update().clone();
@@ -37,7 +44,7 @@ pub(crate) async fn observe(
             let _ = observations.send(Observation::Own(Arc::new(own)));
         }
     };
-    tokio::join!(describe(&docker, state, &known), measured, told);
+    tokio::join!(describe(&docker, state, &known), measured, told, decided);
 }
 
 async fn describe(docker: &DockerClient, mut state: DockerState, known: &watch::Sender<HostInfo>) {

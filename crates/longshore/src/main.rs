@@ -46,6 +46,8 @@ const USAGE: u8 = 2;
 const NO_AGENT: u8 = 3;
 /// `route explain`: no container receives the request.
 const NOT_ROUTED: u8 = 4;
+/// Not all hosts answered: the list lacks what they have.
+const INCOMPLETE: u8 = 5;
 
 /// Returns the number of threads for the agent's own work; the balancer, the DNS server and Docker's events
 /// have separate ones.

@@ -1,4 +1,4 @@
-//! Calls: what can be asked of one host's Docker Engine.
+//! Calls: what can be asked of one host, mostly of its Docker Engine.
 //!
 //! The enum is closed. Docker's own JSON is passed on as Docker wrote it.
 
@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::ContainerId;
+use crate::{Availability, ContainerId};
 
-/// A request to the Docker Engine of one host.
+/// A request to one host: to its Docker Engine, or to its agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Call {
     /// To one of its containers.
@@ -29,6 +29,42 @@ pub enum Call {
         /// The image reference; without a tag, `latest`.
         image: String,
     },
+    /// To its agent, beside Docker.
+    Agent(AgentCall),
+}
+
+impl Call {
+    /// Returns whether the call changes something and has a reply that comes at once: such a call may be repeated under
+    /// the same key, and is carried out once.
+    pub fn is_order(&self) -> bool {
+        match self {
+            Self::Container { call: ContainerCall::Order(_), .. }
+            | Self::CreateContainer(_)
+            | Self::Agent(_) => true,
+            Self::Container { .. } | Self::ListContainers | Self::ListImages | Self::PullImage { .. } => {
+                false
+            }
+        }
+    }
+}
+
+/// A request to the agent of one host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AgentCall {
+    /// Takes a container out of all routes, and waits until nobody is connected to it.
+    Drain {
+        /// The container.
+        container: ContainerId,
+        /// How long to wait at most.
+        limit: Duration,
+    },
+    /// Undoes [`AgentCall::Drain`].
+    Resume {
+        /// The container.
+        container: ContainerId,
+    },
+    /// Decides whether the host takes new containers, also after the agent's next start.
+    SetAvailability(Availability),
 }
 
 /// A request to one container.

@@ -71,6 +71,30 @@ pub struct ContainerEvent {
     pub attributes: BTreeMap<String, String>,
 }
 
+/// An event of a container, as far as readers of the API and other hosts are told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventSummary {
+    /// The container.
+    pub container: ContainerId,
+    /// Its name; empty if nobody knows it.
+    pub name: String,
+    /// What happened, as Docker names it: `start`.
+    pub action: String,
+    /// When it happened, in nanoseconds since 1970, by the clock of its host.
+    pub at: i64,
+}
+
+impl From<&ContainerEvent> for EventSummary {
+    fn from(event: &ContainerEvent) -> Self {
+        Self {
+            container: event.container.clone(),
+            name: event.name.clone(),
+            action: event.kind.to_string(),
+            at: event.at,
+        }
+    }
+}
+
 /// One event of one network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkEvent {

@@ -72,6 +72,16 @@ pub struct Load {
     pub memory: u64,
 }
 
+/// Whether a host takes new containers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Availability {
+    /// It does.
+    #[default]
+    Active,
+    /// Its operator decided that it does not. What it has stays.
+    Cordoned,
+}
+
 /// A host without its containers and networks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostInfo {
@@ -90,6 +100,8 @@ pub struct HostInfo {
     pub docker_version: String,
     /// Longshore's version.
     pub version: String,
+    /// Whether it takes new containers.
+    pub availability: Availability,
 }
 
 /// One Docker host with its containers. Cheap to clone, however many there are.

@@ -28,14 +28,14 @@ mod route;
 mod world;
 
 pub use call::{
-    Call, CallError, ContainerCall, ContainerOrder, ExecRequest, Input, LogsRequest, NewContainer, Output,
-    PullPolicy, TerminalSize,
+    AgentCall, Call, CallError, ContainerCall, ContainerOrder, ExecRequest, Input, LogsRequest, NewContainer,
+    Output, PullPolicy, TerminalSize,
 };
 pub use change::Change;
 pub use container::{Container, ContainerId, Endpoint, Health, Published, RunState, Transport};
 pub use container_ref::ContainerRef;
 pub use domain::{DomainName, HostPattern, TextError};
-pub use event::{ContainerEvent, EventKind, NetworkEvent};
+pub use event::{ContainerEvent, EventKind, EventSummary, NetworkEvent};
 pub use forwarded::{FORBIDDEN_HEADERS, TRUSTED_HEADER_PREFIX, TRUSTED_HEADERS, is_passed_header};
 pub use handler::{
     BalanceJob, DeliveryRules, EventFilter, Filter, FollowerJob, Handler, Job, OpenVswitchJob, Origin,
@@ -43,7 +43,7 @@ pub use handler::{
 };
 pub use handler_event::{ContainerFacts, EventId, EventSubject, HandlerEvent};
 pub use handler_set::{BrokenHandler, HandlerSet};
-pub use host::{Capacity, Host, HostId, HostIdError, HostInfo, Load};
+pub use host::{Availability, Capacity, Host, HostId, HostIdError, HostInfo, Load};
 pub use image::{ImageReference, ImageReferenceError};
 pub use last_reported::{LastReported, Phase};
 pub use name::{NameEntry, NameKey, NameTable, NamedContainer, NamedPort, Replica};

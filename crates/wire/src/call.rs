@@ -1,7 +1,7 @@
-//! Calls from host to host: one JSON document for the request, frames for the reply and for a session's input.
+//! Calls from host to host: frames for the request, for a session's input and for the reply.
 //!
 //! ```text
-//! request  CallRow as JSON, and for a session its input: frames of InputFrame
+//! request  CallRow, and for a session its input: InputFrame …
 //! reply    ReplyFrame::{Done | Already | Json | Failed}
 //!          ReplyFrame::Opened, ReplyFrame::Output …, ReplyFrame::{Done | Failed}
 //! ```
@@ -13,7 +13,7 @@ mod input;
 mod reply;
 mod row;
 
-pub use frame::{Frame, FrameError, Frames, MAX_JSON, MAX_PIECE};
+pub use frame::{Frame, FrameError, Frames, MAX_CALL, MAX_JSON, MAX_PIECE};
 pub use input::InputFrame;
 pub use reply::ReplyFrame;
 pub use row::{CallRow, CallRowError};

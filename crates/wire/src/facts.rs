@@ -7,16 +7,21 @@
 //! {"line":4,"type":"container","revision":9,"container":{…}}
 //! {"line":5,"type":"listed","revision":9}
 //! {"line":6,"type":"gone","revision":10,"container":"c0ffee…"}
-//! {"line":7,"type":"beat"}
+//! {"line":7,"type":"events","after":4}
+//! {"line":8,"type":"event","number":5,"event":{"container":"c0ffee…","action":"start",…}}
+//! {"line":9,"type":"beat"}
 //! ```
 //!
 //! Lines are numbered, so that one that was lost, repeated or moved is noticed. A revision is a fact's version: a
-//! reader that has everything up to one revision can ask for what came after it.
+//! reader that has everything up to one revision can ask for what came after it. Events are no facts: they are numbered
+//! in each run, and only the last ones are kept.
 
 mod container;
+mod event;
 mod host;
 
 pub use container::{BadContainerId, ContainerRow, NetworkRow, container_id};
+pub use event::EventRow;
 pub use host::HostRow;
 
 use serde::{Deserialize, Serialize};
@@ -80,6 +85,18 @@ pub enum FactRow {
     Listed {
         /// The version that the reader now has.
         revision: u64,
+    },
+    /// Events follow among the facts, from the one after this number on.
+    Events {
+        /// The number.
+        after: u64,
+    },
+    /// Something happened to a container.
+    Event {
+        /// The event's number in this run. Where one is missing, nothing is known of that event.
+        number: u64,
+        /// The event.
+        event: Box<EventRow>,
     },
     /// Nothing changed; the host is still there.
     Beat,

@@ -40,7 +40,9 @@ fn words(feed: Option<Feed>) -> Vec<String> {
         }
         FactRow::Gone { container, .. } => format!("-{container}"),
         FactRow::Listed { .. } => "listed".to_owned(),
-        FactRow::Beat | FactRow::Unknown => unreachable!("not in a log"),
+        FactRow::Events { .. } | FactRow::Event { .. } | FactRow::Beat | FactRow::Unknown => {
+            unreachable!("not in a log")
+        }
     };
     feed.unwrap().facts.iter().map(line).collect()
 }

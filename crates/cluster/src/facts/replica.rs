@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use longshore_model::{Container, Host, HostId, HostInfo};
+use longshore_model::{Container, EventSummary, Host, HostId, HostInfo};
 use longshore_runtime::state::PeerObservation;
 use longshore_wire::facts::{FORMAT, FactRow, Line, container_id};
 
+use super::events::{EventCursor, EventReplica, PeerEvent};
 use super::log::Cursor;
 
 /// The most containers of one host that are accepted.
@@ -56,12 +57,23 @@ pub struct Replica {
     stream: Stream,
     /// The number of the last line of the stream.
     number: u64,
+    /// The run that the stream is of.
+    epoch: u64,
+    events: EventReplica,
 }
 
 impl Replica {
     /// Creates a replica of a peer of which nothing is known.
     pub fn new(host: HostId) -> Self {
-        Self { host, known: None, stream: Stream::Closed, number: 0 }
+        let events = EventReplica::default();
+        Self { host, known: None, stream: Stream::Closed, number: 0, epoch: 0, events }
+    }
+
+    /// Creates a replica of a peer of which nothing is known but how far its events were followed.
+    pub fn after_events(host: HostId, events: Option<EventCursor>) -> Self {
+        let mut replica = Self::new(host);
+        replica.events.set(events);
+        replica
     }
 
     /// Begins a new stream. Returns what to ask for: what changed since then, or everything.
@@ -69,6 +81,16 @@ impl Replica {
         self.stream = Stream::Opened;
         self.number = 0;
         self.known
+    }
+
+    /// Returns how far the events were followed: those after it are to be asked for.
+    pub fn events(&self) -> Option<EventCursor> {
+        self.events.known()
+    }
+
+    /// Takes the events that the lines so far told.
+    pub fn take_events(&mut self) -> Vec<PeerEvent> {
+        self.events.take()
     }
 
     /// Takes in one line. Returns what it says of the peer, if anything.
@@ -117,6 +139,7 @@ impl Replica {
         if host.parse::<HostId>().ok() != Some(self.host) {
             return Err(Broken::Stranger);
         }
+        self.epoch = epoch;
         self.stream = if whole {
             Stream::Listing { epoch, info: None, host: Box::default() }
         } else if self.known.is_some_and(|known| known.epoch == epoch) {
@@ -146,6 +169,16 @@ impl Replica {
             FactRow::Gone { revision, container } => {
                 self.advance(revision)?;
                 container_id(&container).ok().map(PeerObservation::Gone)
+            }
+            FactRow::Events { after } => {
+                self.events.begin(self.epoch, after);
+                None
+            }
+            FactRow::Event { number, event } => {
+                if let Ok(event) = EventSummary::try_from(*event) {
+                    self.events.happened(number, event);
+                }
+                None
             }
             FactRow::Beat | FactRow::Unknown => None,
             FactRow::Hello { .. } | FactRow::Listed { .. } => {
@@ -181,7 +214,7 @@ fn list(info: &mut Option<Arc<HostInfo>>, host: &mut Host, fact: FactRow) -> Res
         }
         FactRow::Listed { revision } => return Ok(Some(revision)),
         FactRow::Beat | FactRow::Unknown => {}
-        FactRow::Hello { .. } | FactRow::Gone { .. } => {
+        FactRow::Hello { .. } | FactRow::Gone { .. } | FactRow::Events { .. } | FactRow::Event { .. } => {
             return Err(Broken::Unexpected("a change in a list"));
         }
     }

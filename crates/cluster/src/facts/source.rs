@@ -4,12 +4,13 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use longshore_model::HostId;
+use longshore_model::{EventSummary, HostId};
 use longshore_runtime::state::Reader;
 use longshore_wire::facts::{EncodedFact, FactRow};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use super::events::{EventCursor, EventLog};
 use super::log::{Cursor, LOAD_INTERVAL, Log};
 
 /// How many bytes of lines are put together.
@@ -18,14 +19,42 @@ const BLOCK: usize = 64 << 10;
 /// This agent's own facts. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct OwnFacts {
+    epoch: u64,
     log: Arc<Mutex<Log>>,
     revision: watch::Sender<u64>,
+    events: Arc<Mutex<EventLog>>,
+    event: watch::Sender<u64>,
 }
 
 impl OwnFacts {
     /// Creates the facts of one run of this host's agent. No later run has the same epoch.
     pub fn new(host: HostId, epoch: u64) -> Self {
-        Self { log: Arc::new(Mutex::new(Log::new(host, epoch))), revision: watch::Sender::new(0) }
+        Self {
+            epoch,
+            log: Arc::new(Mutex::new(Log::new(host, epoch))),
+            revision: watch::Sender::new(0),
+            events: Arc::default(),
+            event: watch::Sender::new(0),
+        }
+    }
+
+    /// Tells the peers what happened to a container of this host.
+    pub fn tell(&self, event: &EventSummary) {
+        self.add(|events| events.push(event));
+    }
+
+    /// Tells the peers that so many events are not known.
+    pub fn tell_missed(&self, missed: u64) {
+        self.add(|events| events.skip(missed));
+    }
+
+    fn add(&self, add: impl FnOnce(&mut EventLog)) {
+        let last = {
+            let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+            add(&mut events);
+            events.last()
+        };
+        self.event.send_replace(last);
     }
 
     /// Keeps the facts up to date with World, indefinitely.
@@ -49,13 +78,19 @@ impl OwnFacts {
         }
     }
 
-    /// Begins a stream of lines for a peer.
-    pub fn lines(&self, asked: Option<Cursor>) -> FactLines {
+    /// Begins a stream of lines for a peer that has this already.
+    pub fn lines(&self, asked: Asked) -> FactLines {
         let revision = self.revision.subscribe();
+        let event = self.event.subscribe();
+        let events = Arc::clone(&self.events);
+        let after = events.lock().unwrap_or_else(PoisonError::into_inner).begin(self.epoch, asked.events);
         FactLines {
             log: Arc::clone(&self.log),
             revision,
-            asked,
+            events,
+            event,
+            after,
+            asked: asked.facts,
             begun: None,
             pending: VecDeque::new(),
             number: 0,
@@ -63,11 +98,24 @@ impl OwnFacts {
     }
 }
 
+/// What a peer has already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// How far it has followed the facts.
+    pub facts: Option<Cursor>,
+    /// How far it has followed the events.
+    pub events: Option<EventCursor>,
+}
+
 /// A stream of lines for one peer.
 #[derive(Debug)]
 pub struct FactLines {
     log: Arc<Mutex<Log>>,
     revision: watch::Receiver<u64>,
+    events: Arc<Mutex<EventLog>>,
+    event: watch::Receiver<u64>,
+    /// The event that the peer has after what is pending.
+    after: u64,
     asked: Option<Cursor>,
     /// The revision that the peer has after what is pending; `None` before the first line.
     begun: Option<u64>,
@@ -84,6 +132,8 @@ impl FactLines {
         while self.pending.is_empty() {
             // Marked as seen before the log is read: a change after that is noticed by the next wait.
             self.revision.borrow_and_update();
+            self.event.borrow_and_update();
+            let is_first = self.begun.is_none();
             let feed = {
                 let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
                 match self.begun {
@@ -91,12 +141,23 @@ impl FactLines {
                     Some(revision) => Some(log.after(revision)?),
                 }
             };
-            match feed {
-                Some(feed) if !feed.facts.is_empty() => {
-                    self.begun = Some(feed.revision);
-                    self.pending = feed.facts.into();
+            if let Some(feed) = feed.filter(|feed| !feed.facts.is_empty()) {
+                self.begun = Some(feed.revision);
+                self.pending = feed.facts.into();
+                if is_first {
+                    self.pending.push_back(Arc::new(FactRow::Events { after: self.after }.encode()));
                 }
-                _ => self.revision.changed().await.ok()?,
+            }
+            if self.begun.is_some() {
+                let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+                self.pending.extend(events.after(self.after));
+                self.after = events.last();
+            }
+            if self.pending.is_empty() {
+                tokio::select! {
+                    changed = self.revision.changed() => changed.ok()?,
+                    changed = self.event.changed() => changed.ok()?,
+                }
             }
         }
         let mut block = Vec::new();

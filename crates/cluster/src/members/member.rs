@@ -63,6 +63,25 @@ pub struct Member {
     pub clock_ahead: i64,
 }
 
+impl Member {
+    /// Returns whether the host has its place, and its name for itself.
+    pub fn is_reliable(&self) -> bool {
+        self.state.has_place() && self.name_taken_by.is_none()
+    }
+
+    /// Returns why the host does not answer this one, as far as is known: `it is suspect`.
+    pub fn silence(&self) -> Option<&'static str> {
+        match self.state {
+            MemberState::Alive if self.unreachable_from_here => Some("it does not answer this host"),
+            MemberState::Alive => None,
+            MemberState::Suspect => Some("it is suspect"),
+            MemberState::Dead => Some("it is dead"),
+            MemberState::Left => Some("it left the cluster"),
+            MemberState::Restarting => Some("its agent restarts"),
+        }
+    }
+}
+
 /// Marks every host whose name an earlier host has: the one that was created first, which its id tells, keeps it. A
 /// host that has no place any more has no name either.
 pub(super) fn mark_taken_names(members: &mut [Member]) {

@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::client::follow_stream;
-use crate::facts::Replica;
+use crate::facts::{EventCursor, PeerEvent, Replica};
 use crate::identity::Identity;
 
 const FIRST_DELAY: Duration = Duration::from_millis(50);
@@ -46,15 +46,22 @@ pub enum LinkState {
 /// How it stands with the streams of all live members.
 pub type Links = BTreeMap<HostId, LinkState>;
 
-/// Follows the facts of all live members, until the list of members or the receiver of observations is dropped.
+/// Takes what happens on other hosts.
+pub type OnEvent = Box<dyn Fn(HostId, PeerEvent) + Send + Sync>;
+
+/// Follows the facts of all live members, until the list of members or the receiver of observations is dropped. `events`
+/// takes what happens to their containers.
 pub async fn follow(
     identity: Identity,
     mut members: watch::Receiver<Members>,
     observations: mpsc::UnboundedSender<Observation>,
     links: watch::Sender<Links>,
+    events: OnEvent,
 ) {
     let mut peers: BTreeMap<HostId, Peer> = BTreeMap::new();
-    let context = Arc::new(Context { identity, observations, links });
+    // A host that is gone for a while has kept what happened meanwhile.
+    let mut followed: BTreeMap<HostId, EventCursor> = BTreeMap::new();
+    let context = Arc::new(Context { identity, observations, links, events });
     loop {
         let mut wanted = members.borrow_and_update().clone();
         wanted.remove(&context.identity.host());
@@ -63,11 +70,12 @@ pub async fn follow(
             let Some(mut peer) = peers.remove(&host) else { continue };
             peer.stop(&context, host);
             // Held while the task lives, even after it was aborted: nothing that it observed comes after this.
-            let _over = peer.replica.lock().await;
+            let over = peer.replica.lock().await;
+            followed.extend(over.events().map(|events| (host, events)));
             let _ = context.observations.send(Observation::Peer(host, PeerObservation::Dropped));
         }
         for (host, member) in wanted {
-            let peer = peers.entry(host).or_insert_with(|| Peer::new(host));
+            let peer = peers.entry(host).or_insert_with(|| Peer::new(host, followed.remove(&host)));
             let address = member.is_live.then_some(member.address);
             if peer.followed_at() != address {
                 peer.stop(&context, host);
@@ -86,6 +94,7 @@ struct Context {
     identity: Identity,
     observations: mpsc::UnboundedSender<Observation>,
     links: watch::Sender<Links>,
+    events: OnEvent,
 }
 
 /// One member.
@@ -96,8 +105,9 @@ struct Peer {
 }
 
 impl Peer {
-    fn new(host: HostId) -> Self {
-        Self { replica: Arc::new(Mutex::new(Replica::new(host))), following: None }
+    fn new(host: HostId, events: Option<EventCursor>) -> Self {
+        let replica = Replica::after_events(host, events);
+        Self { replica: Arc::new(Mutex::new(replica)), following: None }
     }
 
     fn followed_at(&self) -> Option<SocketAddr> {
@@ -126,7 +136,7 @@ async fn follow_peer(context: &Context, host: HostId, address: SocketAddr, repli
     let mut delays = backoff::exponential(FIRST_DELAY, MAX_DELAY);
     loop {
         let mut is_open = false;
-        let on_line = |observation: Option<PeerObservation>| {
+        let on_line = |observation: Option<PeerObservation>, events: Vec<PeerEvent>| {
             if !std::mem::replace(&mut is_open, true) {
                 set(&context.links, host, LinkState::Open);
             }
@@ -134,6 +144,7 @@ async fn follow_peer(context: &Context, host: HostId, address: SocketAddr, repli
                 // If nobody wants them any more, the agent ends.
                 let _ = context.observations.send(Observation::Peer(host, observation));
             }
+            events.into_iter().for_each(|event| (context.events)(host, event));
         };
         let Err(error) = follow_stream(&context.identity, address, host, replica, on_line).await;
         if is_open {

@@ -1,12 +1,13 @@
 //! Hosts ask each other: HTTP/2 over the connections of [`crate::identity`].
 //!
 //! `GET /peer/facts` streams a host's facts, as lines of JSON: with `?epoch=E&after=R`, what changed after revision R of
-//! run E. All other calls, and connections to containers, are passed on to a [`PeerHandler`].
+//! run E, and with `&events=E-N` the events after number N of it. All other calls, and connections to containers, are passed on to a [`PeerHandler`].
 
 mod client;
 mod follow;
 mod lines;
 mod server;
+mod severed;
 
 use std::fmt;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty};
 
 pub use client::{PeerClient, connect};
-pub use follow::{LinkState, Links, Member, Members, follow};
+pub use follow::{LinkState, Links, Member, Members, OnEvent, follow};
 pub use server::{PeerHandler, serve};
 
 /// The path of the facts.
@@ -33,6 +34,13 @@ const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
 
 /// The longest head of a call or a reply, in bytes.
 const MAX_HEADERS: u32 = 16 << 10;
+
+/// How many calls one connection may have under way.
+const MAX_STREAMS: u32 = 256;
+
+/// How much of one stream may be on its way before its reader has taken it, in bytes. A connection may have that for each
+/// of its streams: one that nobody reads holds up no other.
+const STREAM_WINDOW: u32 = 256 << 10;
 
 /// The body of a call to a peer or of a reply to one.
 pub type Body = UnsyncBoxBody<Bytes, BodyError>;
@@ -61,7 +69,7 @@ impl std::error::Error for BodyError {
 }
 
 /// Returns a body without content.
-fn empty() -> Body {
+pub(crate) fn empty() -> Body {
     Empty::new().map_err(|never| match never {}).boxed_unsync()
 }
 

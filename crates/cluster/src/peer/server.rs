@@ -21,8 +21,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Interval, MissedTickBehavior, interval_at, sleep, timeout};
 use tokio_rustls::TlsStream;
 
-use super::{BEAT, Body, FACTS, HANDSHAKE_LIMIT, MAX_HEADERS, empty};
-use crate::facts::{Cursor, FactLines, OwnFacts};
+use super::{BEAT, Body, FACTS, HANDSHAKE_LIMIT, MAX_HEADERS, MAX_STREAMS, STREAM_WINDOW, empty};
+use crate::facts::{Asked, Cursor, EventCursor, FactLines, OwnFacts};
 use crate::identity::{Identity, PeerProtocol, Secured};
 
 /// How many connections may be becoming secure at once. Until then, anyone may have opened them.
@@ -32,16 +32,13 @@ const MAX_HANDSHAKES: usize = 256;
 const MAX_HANDSHAKES_OF_ONE: usize = 32;
 
 /// How many connections for calls one peer may have. Those that it lost count until they time out here.
-const MAX_CONNECTIONS: usize = 64;
+const MAX_CONNECTIONS: usize = 256;
 
 /// How many connections to containers one peer may have.
 const MAX_RELAYED: usize = 4096;
 
 /// How often a peer without traffic must show that it is there.
 const PING: Duration = Duration::from_secs(20);
-
-/// How many calls one connection may have under way.
-const MAX_STREAMS: u32 = 256;
 
 /// How much of one reply waits for a slow peer, in bytes.
 const SEND_BUFFER: usize = 256 << 10;
@@ -131,6 +128,8 @@ impl<H: PeerHandler> Server<H> {
                     .keep_alive_interval(PING)
                     .keep_alive_timeout(PING)
                     .max_concurrent_streams(MAX_STREAMS)
+                    .initial_stream_window_size(STREAM_WINDOW)
+                    .initial_connection_window_size(STREAM_WINDOW * MAX_STREAMS)
                     .max_header_list_size(MAX_HEADERS)
                     .max_send_buf_size(SEND_BUFFER)
                     .serve_connection(TokioIo::new(stream), service);
@@ -185,17 +184,22 @@ async fn next(lines: &mut FactLines, beat: &mut Interval) -> Option<Bytes> {
 }
 
 /// Reads what a peer has already.
-fn asked(query: &str) -> Result<Option<Cursor>, std::num::ParseIntError> {
-    let (mut epoch, mut revision) = (None, None);
+fn asked(query: &str) -> Result<Asked, std::num::ParseIntError> {
+    let (mut epoch, mut revision, mut events) = (None, None, None);
     for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
         match name {
             "epoch" => epoch = Some(value.parse()?),
             "after" => revision = Some(value.parse()?),
+            "events" => {
+                let (epoch, number) = value.split_once('-').unwrap_or((value, ""));
+                events = Some(EventCursor { epoch: epoch.parse()?, number: number.parse()? });
+            }
             // A later release's.
             _ => {}
         }
     }
-    Ok(epoch.zip(revision).map(|(epoch, revision)| Cursor { epoch, revision }))
+    let facts = epoch.zip(revision).map(|(epoch, revision)| Cursor { epoch, revision });
+    Ok(Asked { facts, events })
 }
 
 fn status(status: StatusCode) -> Response<Body> {
@@ -256,10 +260,14 @@ mod tests {
 
     #[test]
     fn what_a_peer_has_already_is_read_from_its_question() {
-        assert_eq!(asked(""), Ok(None));
-        assert_eq!(asked("epoch=7"), Ok(None));
-        assert_eq!(asked("epoch=7&after=9&colour=red"), Ok(Some(Cursor { epoch: 7, revision: 9 })));
+        assert_eq!(asked(""), Ok(Asked::default()));
+        assert_eq!(asked("epoch=7"), Ok(Asked::default()));
+        let facts = Some(Cursor { epoch: 7, revision: 9 });
+        assert_eq!(asked("epoch=7&after=9&colour=red"), Ok(Asked { facts, events: None }));
+        let events = Some(EventCursor { epoch: 7, number: 4 });
+        assert_eq!(asked("events=7-4&epoch=7&after=9"), Ok(Asked { facts, events }));
         assert!(asked("epoch=x&after=9").is_err() && asked("epoch=7&after=-1").is_err());
+        assert!(asked("events=7").is_err());
     }
 
     #[test]

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{Request, StatusCode};
-use longshore_model::{Change, Container, ContainerId, ContainerRef, Host, HostId, HostInfo};
+use longshore_model::{Change, Container, ContainerId, ContainerRef, EventSummary, Host, HostId, HostInfo};
 use longshore_runtime::state::{DockerObservation, Observation, PeerObservation, Reader, State, Writer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::*;
-use crate::facts::OwnFacts;
+use crate::facts::{OwnFacts, PeerEvent};
 use crate::identity::Identity;
 
 const RING: [[u8; 32]; 1] = [[7; 32]];
@@ -40,6 +40,8 @@ struct Agent {
     observations: mpsc::UnboundedSender<Observation>,
     members: watch::Sender<Members>,
     links: watch::Receiver<Links>,
+    facts: OwnFacts,
+    happenings: mpsc::UnboundedReceiver<(HostId, PeerEvent)>,
     _tasks: Vec<AbortOnDropHandle<()>>,
 }
 
@@ -55,20 +57,40 @@ impl Agent {
         let (members, watched) = watch::channel(Members::new());
         let (links, link_states) = watch::channel(Links::new());
         let facts = OwnFacts::new(id, epoch);
+        let (told, happenings) = mpsc::unbounded_channel();
+        let happened: OnEvent = Box::new(move |host, event| drop(told.send((host, event))));
         let tasks = vec![
             spawn(writer.run(observed)),
             spawn(facts.clone().follow(world.clone())),
-            spawn(serve(listener, identity.clone(), facts, ())),
-            spawn(follow(identity.clone(), watched, observations.clone(), links)),
+            spawn(serve(listener, identity.clone(), facts.clone(), ())),
+            spawn(follow(identity.clone(), watched, observations.clone(), links, happened)),
         ];
-        let agent =
-            Self { id, identity, address, world, observations, members, links: link_states, _tasks: tasks };
+        let agent = Self {
+            id,
+            identity,
+            address,
+            world,
+            observations,
+            members,
+            links: link_states,
+            facts,
+            happenings,
+            _tasks: tasks,
+        };
         agent.docker(DockerObservation::Listed { containers: Vec::new(), networks: Vec::new() });
         agent
     }
 
     fn docker(&self, observation: DockerObservation) {
         self.observations.send(Observation::Docker(self.id, observation)).unwrap();
+    }
+
+    fn tell(&self, at: i64) {
+        self.facts.tell(&happened(at));
+    }
+
+    async fn hears(&mut self, from: HostId, event: PeerEvent) {
+        assert_eq!(timeout(PATIENCE, self.happenings.recv()).await.unwrap(), Some((from, event)));
     }
 
     fn put(&self, container: &str) {
@@ -108,6 +130,10 @@ impl Agent {
         });
         timeout(PATIENCE, found).await.unwrap().unwrap();
     }
+}
+
+fn happened(at: i64) -> EventSummary {
+    EventSummary { container: ContainerId::new("a"), name: "a".to_owned(), action: "start".to_owned(), at }
 }
 
 /// A way to a host that can be cut.
@@ -156,7 +182,11 @@ impl Watch {
         let (observations, observed) = mpsc::unbounded_channel();
         let identity = Identity::new(id(99), &RING).unwrap();
         let links = watch::Sender::new(Links::new());
-        Self { members, observed, _task: spawn(follow(identity, watched, observations, links)) }
+        Self {
+            members,
+            observed,
+            _task: spawn(follow(identity, watched, observations, links, Box::new(|_, _| {}))),
+        }
     }
 
     async fn next(&mut self) -> PeerObservation {
@@ -206,6 +236,44 @@ async fn a_change_on_one_host_is_on_all_others_within_50_milliseconds() {
         agents[to].agrees_with(&agents[from]).await;
         assert_eq!(agents[to].host(agents[from].id).unwrap().containers.size(), 10);
     }
+}
+
+#[tokio::test]
+async fn events_are_told_in_order_and_none_is_lost_while_a_host_is_away() {
+    let owner = Agent::start(1, 1, &RING).await;
+    let mut follower = Agent::start(2, 1, &RING).await;
+    owner.tell(1);
+    let way = Way::to(owner.address).await;
+    follower.knows(&[(owner.id, alive(way.address))]);
+    follower.agrees_with(&owner).await;
+    owner.tell(2);
+    follower.hears(owner.id, PeerEvent::Happened(happened(2))).await;
+    way.open(false);
+    owner.tell(3);
+    way.open(true);
+    follower.hears(owner.id, PeerEvent::Happened(happened(3))).await;
+    // It was held for dead, and all that was known of it was dropped.
+    follower.knows(&[]);
+    owner.tell(4);
+    owner.tell(5);
+    timeout(PATIENCE, async {
+        while follower.host(owner.id).is_some() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await
+    .unwrap();
+    follower.knows(&[(owner.id, alive(way.address))]);
+    for at in [4, 5] {
+        follower.hears(owner.id, PeerEvent::Happened(happened(at))).await;
+    }
+    let id = owner.id;
+    drop(owner);
+    let next = Agent::start(1, 2, &RING).await;
+    next.tell(6);
+    follower.knows(&[(id, alive(next.address))]);
+    follower.hears(id, PeerEvent::Missed(None)).await;
+    follower.hears(id, PeerEvent::Happened(happened(6))).await;
 }
 
 #[tokio::test]

@@ -126,6 +126,7 @@ impl Membership {
     pub(crate) async fn stop(&self) {
         let running = self.0.running.lock().await.take();
         if let Some(Running { service, tasks, .. }) = running {
+            self.0.parts.caller.set_peers(None);
             service.stop(Departure::Restarting).await;
             drop(tasks);
         }
@@ -137,6 +138,7 @@ impl Membership {
         let running = self.0.running.lock().await.take();
         let Some(Running { service, tasks, .. }) = running else { return };
         let Inner { parts, .. } = &*self.0;
+        parts.caller.set_peers(None);
         let roster = service.roster().borrow().clone();
         service.stop(Departure::Left).await;
         for task in tasks {

@@ -9,13 +9,15 @@ use longshore_cluster::identity::IdentityError;
 use longshore_cluster::members::Roster;
 use longshore_cluster::secret::KeyringError;
 use longshore_cluster::service::ServiceError;
-use longshore_model::{HostId, Problem, Subject, TextError};
+use longshore_model::{ContainerEvent, HostId, Problem, Subject, TextError};
 use longshore_runtime::Problems;
 use longshore_runtime::state::{Observation, Reader};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 
+use crate::calls::Caller;
 use crate::config::{ClusterName, ClusterSettings, HostAddress};
 use crate::host_labels::HostLabels;
+use crate::serve::Feed;
 
 /// Why a host cannot be part of its cluster.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +61,12 @@ pub(crate) struct ClusterParts {
     pub(crate) labels: HostLabels,
     /// The hosts as this one sees them; `None` while it is no member.
     pub(crate) roster: watch::Sender<Option<Arc<Roster>>>,
+    /// Gets the way to the other hosts.
+    pub(crate) caller: Caller,
+    /// Gets what happens on the other hosts.
+    pub(crate) feed: Feed,
+    /// What happens on this one.
+    pub(crate) events: broadcast::Sender<ContainerEvent>,
 }
 
 /// Says that this host is in no cluster, although its settings name one.

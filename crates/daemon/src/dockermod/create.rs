@@ -11,14 +11,12 @@ use longshore_plan::spread;
 use longshore_runtime::{Reply as CallReply, chain};
 use serde_json::{Map, Value};
 
-use super::{DockerMod, Member, refused, reply, unanswered};
+use super::{DockerMod, Member, SHOWN_TIMEOUT, refused, reply, unanswered};
 
 /// How many containers are created on one host at once.
 const AT_ONCE: usize = 8;
 /// How long an image pull may take.
 const PULL_TIMEOUT: Duration = Duration::from_secs(600);
-/// How long a reply waits for World to show what was created, so that the next request finds it.
-const SHOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl DockerMod {
     pub(super) async fn create(&self, create: Create, hostname: Option<&str>) -> Result<Reply, Reply> {

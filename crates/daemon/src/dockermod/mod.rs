@@ -4,7 +4,6 @@
 //! all lists to every host at once. Requests and replies are `longshore-api`'s; where containers are placed is
 //! `longshore-plan`'s decision.
 
-mod cordon;
 mod create;
 mod hosts;
 mod templates;
@@ -24,14 +23,15 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::config::DockerModSettings;
-pub(crate) use cordon::Cordon;
-pub(crate) use hosts::{Hosts, Member, OwnHost};
+pub(crate) use hosts::{Hosts, KnownHosts, Member};
 use templates::Templates;
 
 /// How long Docker waits between stop signal and SIGKILL unless the container or the request specifies it, in seconds.
 const DEFAULT_GRACE: u64 = 10;
 /// The longest that a request waits for a container's own time to stop, in seconds.
 const MAX_GRACE: u64 = 24 * 3600;
+/// How long a reply waits for World to show what was done, so that the next request is decided by it.
+const SHOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Carries out requests to DockerMod's API.
 #[derive(Clone)]
@@ -288,6 +288,7 @@ fn unanswered(host: &Member, error: CallError) -> Unanswered {
     };
     let error = match error {
         CallError::Docker { message, .. } | CallError::Invalid(message) => message,
+        error @ CallError::Unreachable { .. } => error.to_string(),
         error => format!("{}: {}", host.name, chain(&error)),
     };
     Unanswered { host: host.name.clone(), status, error }

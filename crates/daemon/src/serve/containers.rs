@@ -10,10 +10,10 @@ use longshore_model::{ContainerCall, ContainerId, ContainerRef, HostId};
 use longshore_runtime::Reply;
 use utoipa::IntoParams;
 
-use super::Api;
 use super::errors::Refusal;
 use super::params::{Params, invalid};
 use super::target::{QUESTION, unexpected};
+use super::{Api, silent};
 
 /// Which containers to list.
 #[derive(IntoParams)]
@@ -45,7 +45,13 @@ pub(super) struct ListQuery {
         status = 200,
         description = "The containers, by host and id.",
         body = Vec<Container>,
-        headers(("Link" = Option<String>, description = "The next page: `<…>; rel=\"next\"`."))
+        headers(
+            ("Link" = Option<String>, description = "The next page: `<…>; rel=\"next\"`."),
+            (
+                "Longshore-Silent-Hosts" = Option<String>,
+                description = "Hosts that do not answer, whose containers are shown as last known, or not at all: `\"web2\";why=\"it is suspect\"`."
+            )
+        )
     ))
 )]
 pub(super) async fn containers(
@@ -72,6 +78,7 @@ pub(super) async fn containers(
         page.push(container);
     }
     let mut headers = HeaderMap::new();
+    headers.extend(silent::header(&api.silent_hosts(|id, name| filter.takes_host(id, name))));
     if let Some(last) = last.filter(|_| wanted.next().is_some()) {
         let query = params.replaced("cursor", &format!("{}/{}", last.host, last.id.as_str()));
         let link = HeaderValue::try_from(format!("<{}?{query}>; rel=\"next\"", uri.path()));
@@ -118,11 +125,15 @@ impl Filter {
         })
     }
 
+    fn takes_host(&self, id: HostId, name: &str) -> bool {
+        self.hosts.is_empty() || self.hosts.iter().any(|wanted| wanted == name || *wanted == id.to_string())
+    }
+
     fn matches(&self, id: &ContainerRef, host: &str, container: &model::Container) -> bool {
         let any = |wanted: &[String], is: &dyn Fn(&str) -> bool| {
             wanted.is_empty() || wanted.iter().any(|wanted| is(wanted))
         };
-        any(&self.hosts, &|wanted| wanted == host || wanted == id.host.to_string())
+        self.takes_host(id.host, host)
             && any(&self.states, &|wanted| container.state.to_string() == wanted)
             && any(&self.names, &|wanted| container.name.contains(wanted))
             && self.labels.iter().all(|(key, value)| {

@@ -1,4 +1,5 @@
-//! Recent events, numbered, so that a reader that was disconnected or slow can continue where it stopped.
+//! Recent events of all hosts, numbered as they arrive here, so that a reader that was disconnected or slow can continue
+//! where it stopped.
 //!
 //! A route's event keeps only the key and is resolved with the table when it is read: a burst of changes to a
 //! large route costs nothing until then.
@@ -8,8 +9,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use longshore_api::ContainerEvent;
-use longshore_model::{self as model, RouteKey};
+use longshore_cluster::facts::PeerEvent;
+use longshore_model::{ContainerEvent, ContainerRef, EventSummary, HostId, RouteKey};
 use longshore_runtime::state::Reader;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
@@ -50,12 +51,17 @@ impl FromStr for EventId {
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Happening {
-    /// To a container.
-    Container(ContainerEvent),
+    /// To a container of this host.
+    Container(HostId, EventSummary),
     /// The route with this key changed.
     Route(RouteKey),
-    /// The reader missed events: this many, if known.
-    Missed(Option<u64>),
+    /// Events are missing: of one host, or of all.
+    Missed {
+        /// The host.
+        host: Option<HostId>,
+        /// How many, if known.
+        missed: Option<u64>,
+    },
 }
 
 #[derive(Debug, Default)]
@@ -82,7 +88,8 @@ impl Ring {
     /// Returns the event for a reader at this number, and the number after it.
     fn get(&self, next: u64) -> Option<(Happening, u64)> {
         if next < self.first {
-            return Some((Happening::Missed(Some(self.first - next)), self.first));
+            let missed = Happening::Missed { host: None, missed: Some(self.first - next) };
+            return Some((missed, self.first));
         }
         let index = usize::try_from(next - self.first).ok()?;
         self.events.get(index).map(|event| (event.clone(), next + 1))
@@ -107,25 +114,35 @@ impl Feed {
         Self(Arc::new(Shared { run, ring: Mutex::default(), grown: watch::Sender::default() }))
     }
 
-    /// Collects events until both sources are gone. Docker does not name the container that joins or leaves a
-    /// network, so the name comes from World.
+    /// Collects events of this host until both sources are gone.
     pub(crate) async fn collect(
         self,
-        mut containers: broadcast::Receiver<model::ContainerEvent>,
+        host: HostId,
+        mut containers: broadcast::Receiver<ContainerEvent>,
         mut routes: broadcast::Receiver<RouteKey>,
         world: Reader,
     ) {
         loop {
             let event = tokio::select! {
-                event = containers.recv() => event.map(|event| Happening::Container(named(&event, &world))),
+                event = containers.recv() => event.map(|event| Happening::Container(host, summary(&event, host, &world))),
                 key = routes.recv() => key.map(Happening::Route),
             };
             match event {
                 Ok(event) => self.push(event),
-                Err(RecvError::Lagged(missed)) => self.push(Happening::Missed(Some(missed))),
+                Err(RecvError::Lagged(missed)) => {
+                    self.push(Happening::Missed { host: Some(host), missed: Some(missed) });
+                }
                 Err(RecvError::Closed) => return,
             }
         }
+    }
+
+    /// Adds what another host told.
+    pub(crate) fn told(&self, host: HostId, event: PeerEvent) {
+        self.push(match event {
+            PeerEvent::Happened(event) => Happening::Container(host, event),
+            PeerEvent::Missed(missed) => Happening::Missed { host: Some(host), missed },
+        });
     }
 
     fn push(&self, event: Happening) {
@@ -168,7 +185,7 @@ impl FeedReader {
         loop {
             self.grown.mark_unchanged();
             let found = match std::mem::take(&mut self.is_lost) {
-                true => Some((Happening::Missed(None), self.next)),
+                true => Some((Happening::Missed { host: None, missed: None }, self.next)),
                 false => self.feed.ring().get(self.next),
             };
             if let Some((event, next)) = found {
@@ -182,15 +199,17 @@ impl FeedReader {
     }
 }
 
-fn named(event: &model::ContainerEvent, world: &Reader) -> ContainerEvent {
-    let mut event = ContainerEvent::from(event);
-    if event.name.is_empty()
+/// Returns a host's event as its readers get it. Docker does not name the container that joins or leaves a network, so
+/// the name comes from World.
+pub(crate) fn summary(event: &ContainerEvent, host: HostId, world: &Reader) -> EventSummary {
+    let mut told = EventSummary::from(event);
+    if told.name.is_empty()
         && let Some(world) = world.snapshot()
-        && let Some(container) = world.own().containers.get(&model::ContainerId::new(&event.container))
+        && let Some(container) = world.container(&ContainerRef::new(host, told.container.clone()))
     {
-        event.name.clone_from(&container.name);
+        told.name.clone_from(&container.name);
     }
-    event
+    told
 }
 
 #[cfg(test)]
@@ -198,7 +217,7 @@ mod tests {
     use super::*;
 
     fn missed(number: u64) -> Happening {
-        Happening::Missed(Some(number))
+        Happening::Missed { host: None, missed: Some(number) }
     }
 
     async fn next(reader: &mut FeedReader) -> Happening {
@@ -253,7 +272,7 @@ mod tests {
         for other in [EventId { run: 5, number: 0 }, EventId { number: 7, ..feed.read(None).next_id() }] {
             let mut reader = feed.read(Some(other));
             let (id, event) = reader.next().await;
-            assert_eq!(event, Happening::Missed(None));
+            assert_eq!(event, Happening::Missed { host: None, missed: None });
             feed.push(missed(2));
             assert_eq!(next(&mut feed.read(Some(id))).await, missed(2), "and can go on from there");
             assert_eq!(next(&mut reader).await, missed(2));
@@ -268,18 +287,19 @@ mod tests {
 
     #[test]
     fn a_container_that_joins_a_network_is_named() {
-        let id = model::ContainerId::new("a".repeat(64));
-        let mut event = model::ContainerEvent {
+        let id = longshore_model::ContainerId::new("a".repeat(64));
+        let mut event = ContainerEvent {
             container: id,
             name: String::new(),
-            kind: model::EventKind::Connect,
+            kind: longshore_model::EventKind::Connect,
             at: 1_700_000_000_123_456_789,
             attributes: std::collections::BTreeMap::new(),
         };
         let nobody = Reader::default();
-        assert_eq!(named(&event, &nobody).name, "");
+        let host = HostId::from_u128(1);
+        assert_eq!(summary(&event, host, &nobody).name, "");
         event.name = "web".to_owned();
-        let told = named(&event, &nobody);
-        assert_eq!((told.name.as_str(), told.at.as_str()), ("web", "2023-11-14T22:13:20.123456789Z"));
+        let told = summary(&event, host, &nobody);
+        assert_eq!((told.name.as_str(), told.action.as_str()), ("web", "connect"));
     }
 }

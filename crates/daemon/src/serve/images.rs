@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use longshore_api::{Failure, HostImages, PullRequest, PullUpdate};
-use longshore_model::{Call, CallError, HostId, ImageReference, Output, World};
+use longshore_model::{Call, CallError, HostId, ImageReference, Output};
 use longshore_runtime::{OutputStream, Reply};
 use serde_json::value::RawValue;
 
@@ -40,8 +40,7 @@ const PULL_PAUSE: Duration = Duration::from_secs(300);
     )
 )]
 pub(super) async fn images(State(api): State<Api>, params: Params) -> Result<Response, Refusal> {
-    let world = api.listed()?;
-    let hosts = chosen(&api, &world, Some(params.all("host")).filter(|hosts| !hosts.is_empty()).as_deref())?;
+    let hosts = chosen(&api, Some(params.all("host")).filter(|hosts| !hosts.is_empty()).as_deref())?;
     let replies = api.caller.ask_all(hosts, &Call::ListImages, QUESTION).await;
     let all = replies.into_iter().map(|(id, reply)| {
         let host = api.host_name(id);
@@ -86,8 +85,7 @@ pub(super) async fn pull(
     if let Err(error) = image.parse::<ImageReference>() {
         return Err(invalid("image", &image, &error));
     }
-    let world = api.listed()?;
-    let hosts = chosen(&api, &world, hosts.as_deref())?;
+    let hosts = chosen(&api, hosts.as_deref())?;
     tracing::info!(image, hosts = hosts.len(), "a client of the API pulls this image");
     let pulls = hosts.into_iter().map(|host| of_host(api.clone(), host, image.clone()));
     let lines = stream::select_all(pulls).map(|update| {
@@ -99,10 +97,10 @@ pub(super) async fn pull(
 }
 
 /// Returns the hosts with these names or ids; all if none are named.
-fn chosen(api: &Api, world: &World, names: Option<&[String]>) -> Result<Vec<HostId>, Refusal> {
+fn chosen(api: &Api, names: Option<&[String]>) -> Result<Vec<HostId>, Refusal> {
     match names {
-        None => Ok(world.hosts().map(|(id, _)| id).collect()),
-        Some(names) => names.iter().map(|name| api.host_named(world, name)).collect(),
+        None => Ok(api.all_hosts()),
+        Some(names) => names.iter().map(|name| api.host_named(name)).collect(),
     }
 }
 

@@ -28,6 +28,7 @@ mod params;
 mod problems;
 mod routes;
 mod server;
+mod silent;
 mod socket;
 mod status;
 mod target;
@@ -45,7 +46,7 @@ use utoipa_swagger_ui::SwaggerUi;
 
 pub(crate) use self::access::NamesAllowed;
 use self::errors::failure;
-pub(crate) use self::feed::Feed;
+pub(crate) use self::feed::{Feed, summary};
 use self::server::Limits;
 pub(crate) use self::server::Listener;
 pub(crate) use self::socket::RootSocket;

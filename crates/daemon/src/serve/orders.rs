@@ -154,8 +154,7 @@ pub(super) async fn create(
         Some("never") => PullPolicy::Never,
         Some(text) => return Err(invalid("pull", text, &"expected missing, always or never")),
     };
-    let world = api.listed()?;
-    let id = params.text("host").map_or(Ok(world.me()), |host| api.host_named(&world, host))?;
+    let id = params.text("host").map_or(Ok(api.about.host), |host| api.host_named(host))?;
     let host = api.host_name(id);
     let name = params.text("name").map(str::to_owned);
     tracing::info!(host, name, ?pull, "a client of the API creates a container");

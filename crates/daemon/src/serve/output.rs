@@ -5,9 +5,9 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use bytes::{BufMut, Bytes, BytesMut};
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::StreamExt;
 use jiff::Timestamp;
-use longshore_model::{CallError, ContainerCall, LogsRequest, Output};
+use longshore_model::{ContainerCall, LogsRequest, Output};
 use longshore_runtime::{OutputStream, Reply};
 use utoipa::IntoParams;
 
@@ -15,7 +15,7 @@ use super::Api;
 use super::containers::OnHost;
 use super::errors::Refusal;
 use super::params::{Params, invalid};
-use super::target::{QUESTION, unexpected};
+use super::target::{QUESTION, explained, unexpected};
 
 /// Docker's format of standard output and error in one stream: a head of eight bytes before each piece.
 const MULTIPLEXED: &str = "application/vnd.docker.multiplexed-stream";
@@ -47,7 +47,8 @@ pub(super) struct LogsQuery {
 /// Streams a container's log.
 ///
 /// Standard output and error are mixed as they were written, unless the request accepts
-/// `application/vnd.docker.multiplexed-stream`: Docker's frames, which tell them apart.
+/// `application/vnd.docker.multiplexed-stream`: Docker's frames, which tell them apart. There, an error in the midst of the
+/// log, such as the loss of its host, is a last frame of stream 3; a text breaks off.
 #[utoipa::path(
     get,
     path = "/v1/containers/{id}/logs",
@@ -75,7 +76,11 @@ pub(super) async fn logs(
     let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|accept| accept.to_str().ok());
     let is_multiplexed = accepted.into_iter().any(|accept| accept.contains(MULTIPLEXED));
     let kind = if is_multiplexed { MULTIPLEXED } else { PLAIN };
-    let body = body(output, if is_multiplexed { framed } else { plain });
+    let body = match is_multiplexed {
+        true => body(output, &target.host, framed, Some(failed_frame)),
+        // A text has no place for an error: it breaks off.
+        false => body(output, &target.host, plain, None),
+    };
     Ok(([(header::CONTENT_TYPE, kind)], body).into_response())
 }
 
@@ -89,6 +94,8 @@ pub(super) struct StatsQuery {
 }
 
 /// Streams a container's use of resources, as Docker's JSON: one sample in each line.
+///
+/// If it breaks off, as at the loss of its host, the last line has an `error` only.
 #[utoipa::path(
     get,
     path = "/v1/containers/{id}/stats",
@@ -114,15 +121,42 @@ pub(super) async fn stats(
     let follow = params.flag("follow", true)?;
     let target = api.target(&id, params.text("host"))?;
     match api.call(&target, ContainerCall::Stats { follow }, QUESTION).await? {
-        Reply::Stream(output) => Ok(([(header::CONTENT_TYPE, LINES)], body(output, lines)).into_response()),
+        Reply::Stream(output) => {
+            let body = body(output, &target.host, lines, Some(failed_line));
+            Ok(([(header::CONTENT_TYPE, LINES)], body).into_response())
+        }
         reply => Err(unexpected(&target.host, &reply)),
     }
 }
 
-/// Returns output as a body, each piece written by `write`. An error breaks the body off.
-fn body(output: OutputStream, write: fn(Output) -> Bytes) -> Body {
-    let logged = |error: &CallError| tracing::debug!(%error, "a container's output broke off");
-    Body::from_stream(output.inspect_err(logged).map(move |piece| piece.map(write)))
+/// Returns a host's output as a body, each piece written by `write`. An error ends it: as written by `fail`, or by
+/// breaking the body off.
+fn body(
+    output: OutputStream,
+    host: &str,
+    write: fn(Output) -> Bytes,
+    fail: Option<fn(&str) -> Bytes>,
+) -> Body {
+    let host = host.to_owned();
+    let pieces = output.map(move |piece| match piece {
+        Ok(output) => Ok(write(output)),
+        Err(error) => {
+            let why = explained(&host, &error);
+            tracing::debug!(why, "a container's output broke off");
+            fail.map(|fail| fail(&why)).ok_or(error)
+        }
+    });
+    Body::from_stream(pieces)
+}
+
+/// Returns an error as Docker has its own: in the third stream.
+fn failed_frame(why: &str) -> Bytes {
+    in_stream(3, why.as_bytes())
+}
+
+/// Returns an error as the last line.
+fn failed_line(why: &str) -> Bytes {
+    format!("{}\n", serde_json::json!({ "error": why })).into()
 }
 
 fn plain(output: Output) -> Bytes {
@@ -138,11 +172,15 @@ fn framed(output: Output) -> Bytes {
         Output::Stderr(bytes) => (2, bytes),
         Output::Json(_) | Output::Exited(_) => return Bytes::new(),
     };
+    in_stream(stream, &bytes)
+}
+
+fn in_stream(stream: u8, bytes: &[u8]) -> Bytes {
     let mut frame = BytesMut::with_capacity(8 + bytes.len());
     frame.put_slice(&[stream, 0, 0, 0]);
     // A piece of a stream is far shorter.
     frame.put_u32(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
-    frame.put_slice(&bytes);
+    frame.put_slice(bytes);
     frame.freeze()
 }
 
@@ -225,6 +263,8 @@ mod tests {
     fn a_frame_tells_output_and_error_apart_as_docker_does() {
         assert_eq!(&framed(Output::Stderr(Bytes::from_static(b"no")))[..], b"\x02\0\0\0\0\0\0\x02no");
         assert_eq!(&framed(Output::Stdout(Bytes::from_static(b"y")))[..], b"\x01\0\0\0\0\0\0\x01y");
+        assert_eq!(&failed_frame("no")[..], b"\x03\0\0\0\0\0\0\x02no");
+        assert_eq!(&failed_line("\"no\"")[..], b"{\"error\":\"\\\"no\\\"\"}\n");
         assert_eq!(&lines(Output::Json(Bytes::from_static(b"{}")))[..], b"{}\n");
     }
 }

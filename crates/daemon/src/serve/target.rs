@@ -1,5 +1,6 @@
 //! From a request to the host and the container that it is about, and from what they say to a response.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use axum::http::StatusCode;
@@ -31,14 +32,31 @@ impl Api {
         if host == self.about.host {
             return self.about.node.clone();
         }
-        let world = self.world.snapshot();
-        let name = world.and_then(|world| Some(world.host(host)?.info.name.clone()));
-        name.filter(|name| !name.is_empty()).unwrap_or_else(|| host.to_string())
+        let roster = self.roster.borrow().clone();
+        let member = roster.as_ref().and_then(|roster| roster.get(host));
+        let told = || {
+            let world = self.world.snapshot()?;
+            Some(world.host(host)?.info.name.clone()).filter(|name| !name.is_empty())
+        };
+        let name = member.map(|member| member.name.to_string()).or_else(told);
+        name.unwrap_or_else(|| host.to_string())
     }
 
-    /// Returns the host with this name or id.
-    pub(super) fn host_named(&self, world: &World, text: &str) -> Result<HostId, Refusal> {
-        let mut hosts = world.hosts().map(|(id, _)| id);
+    /// Returns the hosts that should answer: this one, and all others that have a place in the cluster.
+    pub(super) fn all_hosts(&self) -> Vec<HostId> {
+        let roster = self.roster.borrow().clone();
+        let members = roster.iter().flat_map(|roster| &roster.members);
+        let others = members.filter(|member| member.is_reliable()).map(|member| member.host);
+        let hosts: BTreeSet<HostId> = others.chain([self.about.host]).collect();
+        hosts.into_iter().collect()
+    }
+
+    /// Returns the host with this name or id, also one that is dead: a call says so.
+    pub(super) fn host_named(&self, text: &str) -> Result<HostId, Refusal> {
+        let roster = self.roster.borrow().clone();
+        let members = roster.iter().flat_map(|roster| &roster.members).map(|member| member.host);
+        // The name of a dead host may be another's by now.
+        let mut hosts = self.all_hosts().into_iter().chain(members);
         hosts.find(|id| self.host_name(*id) == text || id.to_string() == text).ok_or_else(|| {
             Refusal::new(StatusCode::NOT_FOUND, CallError::UnknownHost(text.to_owned()).to_string())
         })
@@ -54,7 +72,7 @@ impl Api {
     /// Returns the container that `text` names, on the host with this name if it is given.
     pub(super) fn target(&self, text: &str, host: Option<&str>) -> Result<Target, Refusal> {
         let world = self.listed()?;
-        let host = host.map(|host| self.host_named(&world, host)).transpose()?;
+        let host = host.map(|host| self.host_named(host)).transpose()?;
         let container =
             longshore_plan::address(&world, host, text).map_err(|error| self.no_target(&error))?;
         let name = world

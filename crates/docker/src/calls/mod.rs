@@ -30,6 +30,7 @@ impl Execute for DockerClient {
                 Call::ListContainers => engine.json("/containers/json?all=true").await,
                 Call::ListImages => engine.json("/images/json").await,
                 Call::PullImage { image } => Ok(Reply::Stream(images::pull(&engine, &image).await?)),
+                Call::Agent(_) => Err(CallError::Invalid("this is for an agent, not for Docker".to_owned())),
             }
         };
         async move { tokio::time::timeout(limit, done).await.unwrap_or(Err(CallError::Timeout(limit))) }

@@ -22,7 +22,7 @@ pub(crate) use containers::{
 };
 pub(crate) use dockermod::Dockermod;
 pub(crate) use nouns::{
-    ConfigCommand, Connection, EventCommand, Events, ExplainRoute, FailedId, HandlerCommand, List,
+    ConfigCommand, Connection, EventCommand, EventKey, Events, ExplainRoute, FailedId, HandlerCommand, List,
     NameCommand, ProblemCommand, Query, RouteCommand, TestHandler,
 };
 pub(crate) use run::Run;
@@ -39,6 +39,7 @@ Exit codes:
   2  invalid arguments or settings
   3  no agent answered
   4  route explain: no container receives the request
+  5  container ls, image ls: not all hosts answered; those that did not are named
   container exec exits with the command's own code";
 
 /// Watches a Docker host's containers and keeps everything around them in step.
@@ -83,7 +84,7 @@ pub(crate) enum Command {
     /// List problems: what is configured but not done, and why.
     #[command(subcommand)]
     Problem(ProblemCommand),
-    /// Show events of containers and routes.
+    /// Show events of the containers of all hosts, and of routes.
     #[command(subcommand)]
     Event(EventCommand),
     /// Check the settings.

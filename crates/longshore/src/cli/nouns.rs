@@ -53,8 +53,12 @@ pub(crate) enum ProblemCommand {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum EventCommand {
-    /// Show events as they happen.
-    #[command(visible_alias = "list", after_help = "Example:\n  longshore event ls --follow")]
+    /// Show events of all hosts as they happen.
+    #[command(
+        visible_alias = "list",
+        after_help = "Examples:\n  longshore event ls --follow\n  \
+                      longshore event ls --filter host=web1 --filter event=die"
+    )]
     Ls(Events),
 }
 
@@ -152,9 +156,37 @@ pub(crate) struct Events {
     /// Reconnect when the agent restarts, and keep following.
     #[arg(short, long)]
     pub(crate) follow: bool,
-    /// Print one JSON object per line.
+    /// Print one JSON object per line, each with its id.
     #[arg(long)]
     pub(crate) json: bool,
+    /// Only events that match: container=, event=, host= or type= (container or route); repeatable.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = event_filter)]
+    pub(crate) filter: Vec<(EventKey, String)>,
+    /// Begin after the event with this id, as --json prints it; what the agent no longer has is reported as missed.
+    #[arg(long, value_name = "ID")]
+    pub(crate) after: Option<String>,
     #[command(flatten)]
     pub(crate) connection: Connection,
+}
+
+/// What a filter of events looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EventKey {
+    Container,
+    Event,
+    Host,
+    Type,
+}
+
+fn event_filter(text: &str) -> Result<(EventKey, String), String> {
+    let expected = || "expected container=, event=, host= or type=, such as event=die".to_owned();
+    let (key, value) = text.split_once('=').ok_or_else(expected)?;
+    let key = match key {
+        "container" => EventKey::Container,
+        "event" => EventKey::Event,
+        "host" => EventKey::Host,
+        "type" => EventKey::Type,
+        _ => return Err(expected()),
+    };
+    Ok((key, value.to_owned()))
 }

@@ -3,15 +3,17 @@ use std::process::ExitCode;
 
 use futures_util::StreamExt;
 use futures_util::future::join_all;
-use longshore_api::{Client, ClientError, Container, ContainerChange, ContainerFilter, Logs, Written};
+use longshore_api::{
+    Client, ClientError, Container, ContainerChange, ContainerFilter, Logs, SilentHost, Written,
+};
 use longshore_model::ContainerOrder;
 
 use super::agent::client;
 use super::{exec, print_list, stats};
-use crate::FAILED;
 use crate::cli::{ContainerCommand, ContainerList, ContainerLogs, Containers, FilterKey, Orders};
 use crate::output::{complain, print, write_all};
 use crate::table::{Table, Tone, cell, printable, toned, words};
+use crate::{FAILED, INCOMPLETE};
 
 pub(crate) async fn container(command: ContainerCommand) -> anyhow::Result<ExitCode> {
     match command {
@@ -50,9 +52,14 @@ async fn list(asked: &ContainerList) -> anyhow::Result<ExitCode> {
         };
         values.push(value.clone());
     }
-    let containers = client(&asked.list.connection)?.containers(&wanted).await?;
+    let (containers, silent) = client(&asked.list.connection)?.containers(&wanted).await?;
     print_list(&asked.list, &containers, |container| short(&container.id), table, None)?;
-    Ok(ExitCode::SUCCESS)
+    for SilentHost { host, why } in &silent {
+        let line =
+            format!("longshore: host {host} does not answer ({why}): its containers are as last known");
+        complain(&printable(&line));
+    }
+    Ok(if silent.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(INCOMPLETE) })
 }
 
 fn table(containers: &[Container]) -> Table {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::agent::client;
 use super::{print_list, pull};
-use crate::FAILED;
+use crate::INCOMPLETE;
 use crate::bytes::decimal;
 use crate::cli::{ImageCommand, ImageList};
 use crate::output::complain;
@@ -55,7 +55,7 @@ async fn list(asked: &ImageList) -> anyhow::Result<ExitCode> {
     for failure in &failures {
         complain(&format!("longshore: {failure}"));
     }
-    Ok(if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+    Ok(if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(INCOMPLETE) })
 }
 
 /// Returns a host's images, one for each name.

@@ -30,7 +30,7 @@ pub(super) async fn stats(asked: &ContainerStats) -> anyhow::Result<ExitCode> {
     let names: Vec<(String, Option<String>)> = if containers.is_empty() {
         let hosts = Vec::from_iter(place.host.clone());
         let states = vec!["running".to_owned()];
-        let running =
+        let (running, _) =
             client.containers(&ContainerFilter { hosts, states, ..ContainerFilter::default() }).await?;
         running.into_iter().map(|container| (container.id, Some(container.host))).collect()
     } else {

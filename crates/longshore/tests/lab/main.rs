@@ -11,6 +11,7 @@
 mod agent;
 mod api;
 mod authorities;
+mod calls;
 mod cluster;
 mod containers;
 mod dns;

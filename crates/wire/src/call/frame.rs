@@ -6,6 +6,8 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 pub const MAX_PIECE: usize = 1 << 20;
 /// The largest whole JSON reply, in bytes: far above the list of the largest host.
 pub const MAX_JSON: usize = 64 << 20;
+/// The longest call, in bytes: far above the definition of any container.
+pub const MAX_CALL: usize = 8 << 20;
 
 const HEAD: usize = 5;
 

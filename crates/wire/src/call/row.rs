@@ -2,11 +2,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use longshore_model::{
-    Call, ContainerCall, ContainerId, ContainerOrder, ExecRequest, LogsRequest, NewContainer, PullPolicy,
-    TerminalSize,
+    AgentCall, Availability, Call, ContainerCall, ContainerId, ContainerOrder, ExecRequest, LogsRequest,
+    NewContainer, PullPolicy, TerminalSize,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+
+use super::frame::{Frame, FrameError, MAX_CALL};
+
+/// The kind of a call's frame.
+const CALL: u8 = 32;
 
 /// Why a call from another host cannot be read: it is damaged, or a later version added it.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +23,9 @@ pub struct CallRowError(#[from] serde_json::Error);
 pub struct CallRow {
     /// A duration: the hosts' clocks may differ.
     within_ms: u64,
+    /// What makes a repeated order the same order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
     call: CallKind,
 }
 
@@ -40,6 +48,28 @@ enum CallKind {
     PullImage {
         image: String,
     },
+    Agent(AgentKind),
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum AgentKind {
+    Drain {
+        container: String,
+        #[serde(default)]
+        limit_ms: u64,
+    },
+    Resume {
+        container: String,
+    },
+    SetAvailability(AvailabilityKind),
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum AvailabilityKind {
+    Active,
+    Cordoned,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -117,8 +147,17 @@ impl CallRow {
     /// # Errors
     /// The body of a container to be created is not JSON.
     pub fn new(call: &Call, within: Duration) -> Result<Self, CallRowError> {
-        let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
-        Ok(Self { within_ms, call: CallKind::of(call)? })
+        Ok(Self { within_ms: millis(within), key: None, call: CallKind::of(call)? })
+    }
+
+    /// Gives the call a key: a host that gets it again with the same key carries it out once.
+    pub fn with_key(self, key: impl Into<String>) -> Self {
+        Self { key: Some(key.into()), ..self }
+    }
+
+    /// Returns the call's key.
+    pub fn key(&self) -> Option<&str> {
+        self.key.as_deref()
     }
 
     /// Reads a row written by this version or an earlier one.
@@ -141,6 +180,27 @@ impl CallRow {
     }
 }
 
+impl Frame for CallRow {
+    fn parts(&self) -> (u8, Bytes) {
+        (CALL, self.bytes().into())
+    }
+
+    fn read(kind: u8, payload: Bytes) -> Result<Option<Self>, FrameError> {
+        match kind {
+            CALL => Self::read(&payload).map(Some).map_err(|_| FrameError::Payload(kind)),
+            _ => Ok(None),
+        }
+    }
+
+    fn limit(_: u8) -> usize {
+        MAX_CALL
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 impl CallKind {
     fn of(call: &Call) -> Result<Self, serde_json::Error> {
         Ok(match call.clone() {
@@ -157,6 +217,7 @@ impl CallKind {
             Call::ListContainers => Self::ListContainers,
             Call::ListImages => Self::ListImages,
             Call::PullImage { image } => Self::PullImage { image },
+            Call::Agent(call) => Self::Agent(call.into()),
         })
     }
 }
@@ -179,6 +240,41 @@ impl From<CallKind> for Call {
             CallKind::ListContainers => Self::ListContainers,
             CallKind::ListImages => Self::ListImages,
             CallKind::PullImage { image } => Self::PullImage { image },
+            CallKind::Agent(kind) => Self::Agent(kind.into()),
+        }
+    }
+}
+
+impl From<AgentCall> for AgentKind {
+    fn from(call: AgentCall) -> Self {
+        match call {
+            AgentCall::Drain { container, limit } => {
+                Self::Drain { container: container.as_str().to_owned(), limit_ms: millis(limit) }
+            }
+            AgentCall::Resume { container } => Self::Resume { container: container.as_str().to_owned() },
+            AgentCall::SetAvailability(Availability::Active) => {
+                Self::SetAvailability(AvailabilityKind::Active)
+            }
+            AgentCall::SetAvailability(Availability::Cordoned) => {
+                Self::SetAvailability(AvailabilityKind::Cordoned)
+            }
+        }
+    }
+}
+
+impl From<AgentKind> for AgentCall {
+    fn from(kind: AgentKind) -> Self {
+        match kind {
+            AgentKind::Drain { container, limit_ms } => {
+                Self::Drain { container: ContainerId::new(container), limit: Duration::from_millis(limit_ms) }
+            }
+            AgentKind::Resume { container } => Self::Resume { container: ContainerId::new(container) },
+            AgentKind::SetAvailability(AvailabilityKind::Active) => {
+                Self::SetAvailability(Availability::Active)
+            }
+            AgentKind::SetAvailability(AvailabilityKind::Cordoned) => {
+                Self::SetAvailability(Availability::Cordoned)
+            }
         }
     }
 }
@@ -257,6 +353,7 @@ impl From<ContainerKind> for ContainerCall {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::Frames;
     use super::*;
 
     /// A row as the first release wrote it.
@@ -345,6 +442,17 @@ mod tests {
         ]
     }
 
+    fn of_agent() -> impl Strategy<Value = AgentCall> {
+        let container = || any::<String>().prop_map(ContainerId::new);
+        let limit = any::<u64>().prop_map(Duration::from_millis);
+        let availability = prop_oneof![Just(Availability::Active), Just(Availability::Cordoned)];
+        prop_oneof![
+            (container(), limit).prop_map(|(container, limit)| AgentCall::Drain { container, limit }),
+            container().prop_map(|container| AgentCall::Resume { container }),
+            availability.prop_map(AgentCall::SetAvailability),
+        ]
+    }
+
     fn call() -> impl Strategy<Value = Call> {
         prop_oneof![
             (any::<String>(), of_container())
@@ -352,14 +460,24 @@ mod tests {
             Just(Call::ListContainers),
             Just(Call::ListImages),
             any::<String>().prop_map(|image| Call::PullImage { image }),
+            of_agent().prop_map(Call::Agent),
         ]
     }
 
     proptest! {
         #[test]
-        fn every_call_arrives_as_it_was_sent(call in call(), ms in any::<u64>()) {
+        fn every_call_arrives_as_it_was_sent(
+            call in call(),
+            ms in any::<u64>(),
+            key in prop::option::of(any::<String>()),
+        ) {
             let row = CallRow::new(&call, Duration::from_millis(ms)).unwrap();
-            let (read, within) = CallRow::read(&row.bytes()).unwrap().into_call();
+            let row = key.iter().fold(row, |row, key| row.with_key(key));
+            let mut frames = Frames::default();
+            frames.push(&row.encode());
+            let row: CallRow = frames.take().unwrap().unwrap();
+            prop_assert_eq!(row.key(), key.as_deref());
+            let (read, within) = row.into_call();
             prop_assert_eq!((read, within), (call, Duration::from_millis(ms)));
         }
 

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use longshore_model::{Capacity, HostInfo, Load};
+use longshore_model::{Availability, Capacity, HostInfo, Load};
 use serde::{Deserialize, Serialize};
 
 /// A host without its containers and networks. Its run is in the stream's first line; early development builds sent it
@@ -23,6 +23,24 @@ pub struct HostRow {
     docker_version: String,
     #[serde(default)]
     version: String,
+    #[serde(default, skip_serializing_if = "AvailabilityRow::is_active")]
+    availability: AvailabilityRow,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum AvailabilityRow {
+    #[default]
+    Active,
+    /// Also a later release's: whatever it means, it is not the usual.
+    #[serde(other)]
+    Cordoned,
+}
+
+impl AvailabilityRow {
+    fn is_active(&self) -> bool {
+        *self == Self::Active
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +62,10 @@ impl From<&HostInfo> for HostRow {
             load: LoadRow { millicpus: info.load.millicpus, memory: info.load.memory },
             docker_version: info.docker_version.clone(),
             version: info.version.clone(),
+            availability: match info.availability {
+                Availability::Active => AvailabilityRow::Active,
+                Availability::Cordoned => AvailabilityRow::Cordoned,
+            },
         }
     }
 }
@@ -58,6 +80,10 @@ impl From<HostRow> for HostInfo {
             load: Load { millicpus: row.load.millicpus, memory: row.load.memory },
             docker_version: row.docker_version,
             version: row.version,
+            availability: match row.availability {
+                AvailabilityRow::Active => Availability::Active,
+                AvailabilityRow::Cordoned => Availability::Cordoned,
+            },
         }
     }
 }

@@ -1,8 +1,8 @@
 use std::collections::BTreeMap;
 
 use longshore_model::{
-    Capacity, Container, ContainerId, Endpoint, Health, HostInfo, Load, Network, NetworkScope, Published,
-    RunState, Transport,
+    Availability, Capacity, Container, ContainerId, Endpoint, Health, HostInfo, Load, Network, NetworkScope,
+    Published, RunState, Transport,
 };
 use proptest::prelude::*;
 
@@ -20,6 +20,17 @@ fn host() -> HostInfo {
         load: Load { millicpus: 1500, memory: 1 << 30 },
         docker_version: "29.1.0".to_owned(),
         version: "0.1.0".to_owned(),
+        availability: Availability::Active,
+    }
+}
+
+#[test]
+fn a_host_that_takes_nothing_says_so_and_what_a_later_release_says_is_not_taken_for_the_usual() {
+    let cordoned = HostInfo { availability: Availability::Cordoned, ..host() };
+    let text = serde_json::to_string(&HostRow::from(&cordoned)).unwrap();
+    for availability in ["cordoned", "draining"] {
+        let row: HostRow = serde_json::from_str(&text.replace("cordoned", availability)).unwrap();
+        assert_eq!(HostInfo::from(row), cordoned);
     }
 }
 
@@ -98,6 +109,7 @@ fn a_stream_of_the_first_release_is_read_and_written_as_it_was() {
             }
             FactRow::Unknown => panic!("a line of this release is known"),
             FactRow::Hello { .. } | FactRow::Gone { .. } | FactRow::Listed { .. } | FactRow::Beat => {}
+            FactRow::Events { .. } | FactRow::Event { .. } => {}
         }
     }
 }
