@@ -23,6 +23,7 @@ mod last_reported;
 mod name;
 mod network;
 mod path;
+mod peer;
 mod problem;
 mod route;
 mod world;
@@ -32,7 +33,7 @@ pub use call::{
     PullPolicy, TerminalSize,
 };
 pub use change::Change;
-pub use container::{Container, ContainerId, Endpoint, Health, Published, RunState, Transport};
+pub use container::{Container, ContainerId, Endpoint, Health, PortState, Published, RunState, Transport};
 pub use container_ref::ContainerRef;
 pub use domain::{DomainName, HostPattern, TextError};
 pub use event::{ContainerEvent, EventKind, NetworkEvent};
@@ -49,9 +50,10 @@ pub use last_reported::{LastReported, Phase};
 pub use name::{NameEntry, NameKey, NameTable, NamedContainer, NamedPort, Replica};
 pub use network::{Network, NetworkScope};
 pub use path::{BadEscape, PathPrefix, merge_slashes, normalize_path};
+pub use peer::{Peer, PeerState};
 pub use problem::{Problem, Subject};
 pub use route::{
-    Frontend, FrontendError, Protocol, Route, RouteKey, RouteTable, Upstream, Waiting, WaitingReason, Weight,
-    WeightError,
+    Frontend, FrontendError, Protocol, Route, RouteKey, RouteTable, Upstream, Waiting, WaitingReason, Way,
+    Weight, WeightError,
 };
-pub use world::{PortState, World};
+pub use world::World;

@@ -69,7 +69,7 @@ fn of_route(route: &Route) -> Vec<Candidate> {
             name: upstream.name.clone(),
             id: upstream.container.id.short().to_owned(),
             serves: all == 0 || weight > 0,
-            why: format!("takes {share}% at {} (weight {weight})", upstream.address),
+            why: format!("takes {share}% at {} (weight {weight})", upstream.way),
         }
     });
     let waiting = route.waiting.iter().map(|waiting| Candidate {
