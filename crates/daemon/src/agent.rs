@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use longshore_cluster::relay::{RelayClient, RelayServer};
 use longshore_dns::DnsPorts;
 use longshore_docker::{DockerAddress, DockerClient, Watched, watch};
 use longshore_model::{ContainerId, ContainerRef, HostId, HostInfo, Problem, RouteTable, Subject, Transport};
@@ -27,6 +28,7 @@ use crate::dry_run::{DryRun, Plans};
 use crate::identity::{IdentityError, Keeping, host_id};
 use crate::metrics;
 use crate::own_host;
+use crate::peers::OwnContainers;
 use crate::reconcile::{Checks, RouteFeeds, RouteFollower, Routes};
 use crate::serve::{self, About, Api, Feed, NamesAllowed, Started};
 use crate::services::{Services, Wiring};
@@ -124,6 +126,8 @@ pub struct Agent {
     /// What the membership is made of, in a cluster of several.
     cluster_parts: Option<ClusterParts>,
     cluster: Option<Cluster>,
+    /// The other hosts' connections to this one's containers, which may outlive the membership.
+    relay_server: RelayServer,
     _background: Vec<AbortOnDropHandle<()>>,
     /// Reads Docker's events, which Docker drops if nobody reads them in time.
     _docker_thread: OwnThread,
@@ -152,7 +156,8 @@ impl Agent {
         let keeping = if start == Start::Dry { Keeping::Never } else { Keeping::Always };
         let host = host_id(&settings.data_dir, keeping)?;
         let (location, addresses) = locate(&settings.docker, host).await?;
-        let engine = Engine::start(&settings.balancer, start).await?;
+        let relay_client = RelayClient::default();
+        let engine = Engine::start(&settings.balancer, start, Arc::new(relay_client.clone())).await?;
         // After the steps that may fail: a process has one recorder, and may start an agent again.
         let metrics = metrics::install()?;
 
@@ -246,6 +251,8 @@ impl Agent {
         };
         let follower = RouteFollower::new(plan, checks, engine, feeds, live_settings.clone());
         let balancing = context.follow(follower, Source::Routes, stop.clone());
+        let relay_server =
+            RelayServer::new(OwnContainers { world: world.clone(), location: location.clone() });
         let cluster_parts = clustered.zip(advertise).map(|(cluster, advertise)| ClusterParts {
             settings: cluster,
             advertise,
@@ -255,6 +262,8 @@ impl Agent {
             world: world.clone(),
             observations: observations.clone(),
             problems: problems.clone(),
+            relay_client,
+            relay_server: relay_server.clone(),
             roster: roster_shown,
         });
         let cluster = match cluster_parts.as_ref().filter(|_| start == Start::Fresh) {
@@ -325,6 +334,7 @@ impl Agent {
             services,
             cluster_parts,
             cluster,
+            relay_server,
             _background: background,
             _docker_thread: docker_thread,
         })
@@ -524,6 +534,7 @@ impl Agent {
             self.services.stop().await;
             drop(self.lock);
             last_answers(self.serving).await;
+            self.relay_server.drain(grace).await;
         };
         tokio::join!(balancer, others);
     }

@@ -17,6 +17,7 @@ use longshore_cluster::facts::OwnFacts;
 use longshore_cluster::identity::{Identity, IdentityError};
 use longshore_cluster::members::{Departure, MemberState, Roster, Settings};
 use longshore_cluster::peer::{self, Member, Members};
+use longshore_cluster::relay::{RelayClient, RelayServer};
 use longshore_cluster::secret::{Keyring, KeyringError, Secret};
 use longshore_cluster::service::{DEFAULT_PORT, Service, ServiceConfig, ServiceError};
 use longshore_model::{HostId, Problem, Subject, TextError};
@@ -27,6 +28,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::{Advertise, ClusterSettings};
+use crate::peers::{PeerAnswers, peers};
 
 /// The file of the cluster's secret in the data directory, unless the settings name another.
 const SECRET_FILE: &str = "cluster-secret";
@@ -90,6 +92,10 @@ pub(crate) struct ClusterParts {
     pub(crate) world: Reader,
     pub(crate) observations: mpsc::UnboundedSender<Observation>,
     pub(crate) problems: Problems,
+    /// Leads to containers of the other hosts.
+    pub(crate) relay_client: RelayClient,
+    /// Leads the other hosts to this one's containers.
+    pub(crate) relay_server: RelayServer,
     /// The hosts as this one sees them; `None` while it is no member.
     pub(crate) roster: watch::Sender<Option<Arc<Roster>>>,
 }
@@ -127,13 +133,16 @@ impl ClusterParts {
         let run = roster.borrow().get(self.host).map_or(0, |own| own.epoch.run);
         let facts = OwnFacts::new(self.host, run.into());
         let (members, followed) = watch::channel(Members::new());
+        self.relay_client.set_identity(identity.clone());
+        let answers = PeerAnswers { identity: identity.clone(), relay: self.relay_server.clone() };
         let tasks = vec![
             spawn(facts.clone().follow(self.world.clone())),
-            spawn(peer::serve(listener, identity.clone(), facts, ())),
+            spawn(peer::serve(listener, identity.clone(), facts, answers)),
             spawn(peer::follow(identity, followed, self.observations.clone(), watch::Sender::default())),
             spawn(watch_roster(
                 roster,
                 members,
+                self.observations.clone(),
                 self.roster.clone(),
                 self.problems.clone(),
                 self.data_dir.clone(),
@@ -207,6 +216,7 @@ fn remember(data_dir: &Path, peers: &BTreeSet<SocketAddr>) -> io::Result<()> {
 async fn watch_roster(
     mut roster: watch::Receiver<Arc<Roster>>,
     members: watch::Sender<Members>,
+    observations: mpsc::UnboundedSender<Observation>,
     shown: watch::Sender<Option<Arc<Roster>>>,
     problems: Problems,
     data_dir: PathBuf,
@@ -214,6 +224,8 @@ async fn watch_roster(
     let mut known = BTreeSet::new();
     loop {
         let now = Arc::clone(&roster.borrow_and_update());
+        // Before what is known of the hosts goes. If nobody wants it any more, the agent ends.
+        let _ = observations.send(Observation::Members(peers(&now)));
         members.send_if_modified(|members| {
             let followed = followed(&now);
             let is_other = *members != followed;

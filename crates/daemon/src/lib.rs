@@ -26,6 +26,7 @@ mod dry_run;
 mod identity;
 mod metrics;
 mod own_host;
+mod peers;
 mod reconcile;
 mod relay;
 mod serve;

@@ -25,6 +25,7 @@ mod network;
 mod path;
 mod peer;
 mod problem;
+mod relay;
 mod route;
 mod world;
 
@@ -52,6 +53,7 @@ pub use network::{Network, NetworkScope};
 pub use path::{BadEscape, PathPrefix, merge_slashes, normalize_path};
 pub use peer::{Peer, PeerState};
 pub use problem::{Problem, Subject};
+pub use relay::RelayRefusal;
 pub use route::{
     Frontend, FrontendError, Protocol, Route, RouteKey, RouteTable, Upstream, Waiting, WaitingReason, Way,
     Weight, WeightError,

@@ -22,6 +22,7 @@ pub mod openvswitch;
 pub mod publisher;
 mod reach;
 mod records;
+mod relay;
 mod routes;
 pub mod sidecars;
 mod spread;
@@ -36,5 +37,6 @@ pub use missed::{
 pub use names::{NamePlan, NameSettings};
 pub use reach::BalancerLocation;
 pub use records::{RecordSettings, container_key, records};
+pub use relay::relay;
 pub use routes::{Decided, Readiness, RoutePlan, RouteSettings};
 pub use spread::spread;

@@ -302,11 +302,7 @@ fn a_user_defined_network_is_reached_and_the_label_picks_among_several() {
     let address = |c: &Container, w: &World| {
         let plan = RoutePlan::of(w, on_the_host());
         let _ = c;
-        plan.table()
-            .iter()
-            .flat_map(|r| r.upstreams.clone())
-            .map(|u| u.way.to_string())
-            .collect::<Vec<_>>()
+        plan.table().iter().flat_map(|r| r.upstreams.clone()).map(|u| u.way.to_string()).collect::<Vec<_>>()
     };
     assert_eq!(address(&one, &world([one.clone()], &[80])), ["172.17.0.1:80"]);
     one.labels.insert("longshore.network".to_owned(), "zoo".to_owned());

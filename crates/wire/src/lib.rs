@@ -11,3 +11,4 @@
 pub mod call;
 pub mod facts;
 pub mod journal;
+pub mod relay;
