@@ -8,10 +8,10 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener as StdListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use longshore_cluster::facts::OwnFacts;
 use longshore_cluster::identity::{Identity, IdentityError};
@@ -20,7 +20,7 @@ use longshore_cluster::peer::{self, Member, Members};
 use longshore_cluster::relay::{RelayClient, RelayServer};
 use longshore_cluster::secret::{Keyring, KeyringError, Secret};
 use longshore_cluster::service::{DEFAULT_PORT, Service, ServiceConfig, ServiceError};
-use longshore_model::{HostId, Problem, Subject, TextError};
+use longshore_model::{HostId, Problem, Subject, TextError, Transport};
 use longshore_runtime::state::{Observation, Reader};
 use longshore_runtime::{Problems, Source, local_addr};
 use tokio::net::TcpListener;
@@ -35,6 +35,9 @@ const SECRET_FILE: &str = "cluster-secret";
 
 /// The file with the addresses of the other hosts, in the data directory: any of them lets this host in again.
 const PEERS_FILE: &str = "cluster-peers";
+
+/// How many connections of peers may wait to be accepted.
+const BACKLOG: i32 = 1024;
 
 /// Why a host cannot be part of its cluster.
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +95,9 @@ pub(crate) struct ClusterParts {
     pub(crate) world: Reader,
     pub(crate) observations: mpsc::UnboundedSender<Observation>,
     pub(crate) problems: Problems,
+    /// The port of the cluster, open from the first membership on: while an agent hands over to its successor, the other
+    /// hosts' connections wait in it.
+    pub(crate) port: OnceLock<StdListener>,
     /// Leads to containers of the other hosts.
     pub(crate) relay_client: RelayClient,
     /// Leads the other hosts to this one's containers.
@@ -115,8 +121,7 @@ impl ClusterParts {
         let keyring = self.keyring()?;
         let seeds: Vec<[u8; 32]> = keyring.secrets().map(|secret| *secret.ca_seed()).collect();
         let identity = Identity::new(self.host, &seeds)?;
-        let bind = |error| ClusterError::Bind(self.advertise, error);
-        let listener = TcpListener::bind(self.advertise).await.map_err(bind)?;
+        let listener = self.listener().map_err(|error| ClusterError::Bind(self.advertise, error))?;
         let name = self.node.parse().map_err(|error| ClusterError::Name(self.node.clone(), error))?;
         let service = Service::start(ServiceConfig {
             cluster: self.settings.name.to_string(),
@@ -150,6 +155,20 @@ impl ClusterParts {
         ];
         tracing::info!(cluster = %self.settings.name, address = %self.advertise, "joining the cluster");
         Ok(Cluster { service, tasks })
+    }
+
+    /// Returns the port of the cluster.
+    fn listener(&self) -> io::Result<TcpListener> {
+        let port = match self.port.get() {
+            Some(port) => port,
+            None => {
+                let socket = longshore_net::bind(self.advertise, Transport::Tcp, false, BACKLOG)?;
+                self.port.get_or_init(|| socket.into())
+            }
+        };
+        let listener = port.try_clone()?;
+        listener.set_nonblocking(true)?;
+        TcpListener::from_std(listener)
     }
 
     /// Reads the cluster's secrets. A host that is given none makes one at its first start.
@@ -202,6 +221,11 @@ fn private_file(data_dir: &Path) -> io::Result<tempfile::NamedTempFile> {
 fn remembered(data_dir: &Path) -> Vec<SocketAddr> {
     let text = std::fs::read_to_string(data_dir.join(PEERS_FILE)).unwrap_or_default();
     text.lines().filter_map(|line| line.trim().parse().ok()).collect()
+}
+
+/// Returns whether this host has reason to expect others.
+pub(crate) fn expects_others(settings: &ClusterSettings, data_dir: &Path) -> bool {
+    !settings.join.is_empty() || !remembered(data_dir).is_empty()
 }
 
 fn remember(data_dir: &Path, peers: &BTreeSet<SocketAddr>) -> io::Result<()> {

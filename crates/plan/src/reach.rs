@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use longshore_model::{
-    Change, Container, ContainerId, ContainerRef, Endpoint, Host, HostId, NetworkScope, Peer, PeerState,
-    Problem, Published, RunState, Transport, WaitingReason, Way, World,
+    Change, Container, ContainerId, ContainerRef, Endpoint, Host, HostId, NetworkScope, PeerState, Problem,
+    Published, RunState, Transport, WaitingReason, Way, World,
 };
 
 use crate::claim::quoted;
@@ -121,18 +121,20 @@ pub(crate) fn ways(
     port: u16,
     transport: Transport,
 ) -> Ways {
-    let relays = |peer: &&Peer| peer.state != PeerState::Restarting;
-    let agent = world.peers.get(&container.host).filter(relays).map(|peer| Way::Agent(peer.agent));
+    let agent = world.peers.get(&container.host).map(|peer| Way::Agent(peer.agent));
     Ways { direct: addresses(world, balancer, container, port, transport), agent }
 }
 
-/// Returns why a container's host takes no traffic as long as others do; `None` if it does. This agent's own host
+/// Returns why what a way leads to takes no traffic as long as others do; `None` if it does. This agent's own host
 /// always does.
-pub(crate) fn doubt(world: &World, host: HostId) -> Option<WaitingReason> {
+pub(crate) fn doubt(world: &World, host: HostId, way: Option<Way>) -> Option<WaitingReason> {
     if host == world.me() {
         return None;
     }
     match world.peers.get(&host).map(|peer| peer.state) {
+        Some(PeerState::Restarting) if matches!(way, Some(Way::Agent(_))) => {
+            Some(WaitingReason::AgentRestarting)
+        }
         Some(PeerState::Alive | PeerState::Restarting) => None,
         Some(PeerState::Unreachable) => Some(WaitingReason::HostUnreachable),
         // One that is no member any more is about to be forgotten.

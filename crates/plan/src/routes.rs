@@ -12,8 +12,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use longshore_model::{
-    Change, Container, ContainerRef, Health, HostId, PeerState, PortState, Problem, Protocol, Route,
-    RouteKey, RouteTable, RunState, Subject, Transport, Upstream, Waiting, WaitingReason, Way, World,
+    Change, Container, ContainerRef, Health, HostId, PortState, Problem, Protocol, Route, RouteKey,
+    RouteTable, RunState, Subject, Transport, Upstream, Waiting, WaitingReason, Way, World,
 };
 
 use crate::claim::{Claim, claims};
@@ -277,7 +277,7 @@ impl RoutePlan {
         let waiting = waiting(world, id, container, way, checked)
             .or_else(|| if own_view { at_its_host(container, claim.port) } else { None })
             .filter(|reason| *reason != WaitingReason::HealthStarting || readiness == Readiness::Awaited);
-        let doubt = reach::doubt(world, id.host);
+        let doubt = reach::doubt(world, id.host, way);
         self.by_port
             .entry((transport, claim.key.frontend.port))
             .or_default()
@@ -428,10 +428,7 @@ fn waiting(
         return Some(reason);
     }
     match way {
-        None => match world.peers.get(&id.host).map(|peer| peer.state) {
-            Some(PeerState::Restarting) => Some(WaitingReason::AgentRestarting),
-            _ => Some(WaitingReason::NoAddress),
-        },
+        None => Some(WaitingReason::NoAddress),
         // What leads through the agent is checked by the agent.
         Some(Way::Agent(_)) => None,
         Some(Way::Direct(_)) if !checked => None,

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use longshore_model::{ContainerRef, Transport, Upstream, Way};
 use longshore_net::relay::{RelayStream, RelayTarget};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 
 use crate::balance::Fit;
 use crate::observation::{Observation, Observer};
@@ -40,6 +41,8 @@ pub(crate) struct Backend {
     container: ContainerRef,
     /// How many routes refer to it.
     routes: Cell<usize>,
+    /// Notified when the last of them is gone.
+    retired: Notify,
     failures: Cell<u32>,
     paused_until: Cell<Option<Instant>>,
     observed: Cell<Option<Instant>>,
@@ -97,9 +100,14 @@ impl Backend {
                 Way::Agent(_) => UpstreamStream::Agent(self.relayed(Transport::Tcp, settings).await?),
             })
         };
-        let stream = match tokio::time::timeout(settings.timeouts.connect, connecting).await {
-            Ok(result) => result,
-            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        // Its host may have fallen silent: another upstream answers sooner than it fails.
+        let stream = tokio::select! {
+            biased;
+            result = tokio::time::timeout(settings.timeouts.connect, connecting) => match result {
+                Ok(result) => result,
+                Err(_) => Err(io::ErrorKind::TimedOut.into()),
+            },
+            () = self.retired.notified() => return Err(io::ErrorKind::ConnectionAborted.into()),
         };
         match &stream {
             Ok(_) => self.answered(),
@@ -186,6 +194,7 @@ impl Backends {
                 port: upstream.port,
                 container: upstream.container.clone(),
                 routes: Cell::new(0),
+                retired: Notify::new(),
                 failures: Cell::new(0),
                 paused_until: Cell::new(None),
                 observed: Cell::new(None),
@@ -200,6 +209,7 @@ impl Backends {
     pub(crate) fn release(&self, backend: &Backend) -> bool {
         backend.routes.set(backend.routes.get().saturating_sub(1));
         if backend.is_retired() {
+            backend.retired.notify_waiters();
             self.named.borrow_mut().remove(&(backend.container.clone(), backend.port, backend.way));
         }
         backend.is_retired()

@@ -10,7 +10,7 @@ use longshore_testkit::{
 };
 
 /// Writes a new secret, as the documentation says.
-async fn secret(host: &Host, dir: &Path, name: &str) -> Result<PathBuf, TestError> {
+pub(crate) async fn secret(host: &Host, dir: &Path, name: &str) -> Result<PathBuf, TestError> {
     let printed = host.command(env!("CARGO_BIN_EXE_longshore")).args(["cluster", "secret"]).output().await?;
     let path = dir.join(name);
     std::fs::write(&path, printed.stdout)?;
@@ -19,7 +19,7 @@ async fn secret(host: &Host, dir: &Path, name: &str) -> Result<PathBuf, TestErro
 }
 
 /// Returns a builder for a member that joins through `seed`, or begins the cluster.
-fn member(host: &Host, secret: &Path, seed: Option<&Host>) -> AgentBuilder {
+pub(crate) fn member(host: &Host, secret: &Path, seed: Option<&Host>) -> AgentBuilder {
     let mut flags = vec![
         "--cluster".to_owned(),
         "lab".to_owned(),
@@ -48,7 +48,7 @@ async fn hosts(agent: &Agent) -> Result<String, TestError> {
     Ok(shown.join(" "))
 }
 
-async fn sees(agent: &Agent, expected: &str) {
+pub(crate) async fn sees(agent: &Agent, expected: &str) {
     eventually(&format!("it sees {expected}"), async || {
         hosts(agent).await.is_ok_and(|seen| seen == expected)
     })
