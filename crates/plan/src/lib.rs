@@ -34,7 +34,7 @@ pub use ledger::{KeyChange, Ledger, in_batches};
 pub use missed::{
     MissedEvent, all_reported, before, facts, first_report, is_detail, missed, report, report_missed,
 };
-pub use names::{NamePlan, NameSettings};
+pub use names::{Asker, NamePlan, NameSettings};
 pub use reach::BalancerLocation;
 pub use records::{RecordSettings, container_key, records};
 pub use relay::relay;
