@@ -9,7 +9,7 @@ use longshore_cluster::identity::Identity;
 use longshore_cluster::members::{MemberState, Roster};
 use longshore_cluster::peer::{Body, PeerHandler};
 use longshore_cluster::relay::{PeerStream, RelayRequest, RelayServer, RelayTargets};
-use longshore_model::{HostId, Peer, PeerState, RelayRefusal};
+use longshore_model::{HostId, Peer, PeerAgent, PeerState, RelayRefusal};
 use longshore_plan::BalancerLocation;
 use longshore_runtime::state::Reader;
 
@@ -56,7 +56,8 @@ pub(crate) fn peers(roster: &Roster) -> BTreeMap<HostId, Peer> {
                 MemberState::Restarting => PeerState::Restarting,
                 MemberState::Dead | MemberState::Left => return None,
             };
-            Some((member.host, Peer { agent: member.address, state }))
+            let agent = PeerAgent { address: member.address, run: member.epoch.run };
+            Some((member.host, Peer { agent, state }))
         })
         .collect()
 }

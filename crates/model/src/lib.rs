@@ -51,7 +51,7 @@ pub use last_reported::{LastReported, Phase};
 pub use name::{NameEntry, NameKey, NameTable, NamedContainer, NamedPort, Replica};
 pub use network::{Network, NetworkScope};
 pub use path::{BadEscape, PathPrefix, merge_slashes, normalize_path};
-pub use peer::{Peer, PeerState};
+pub use peer::{Peer, PeerAgent, PeerState};
 pub use problem::{Problem, Subject};
 pub use relay::RelayRefusal;
 pub use route::{

@@ -6,10 +6,19 @@ use std::net::SocketAddr;
 /// Another host of the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// Where its agent listens to its peers.
-    pub agent: SocketAddr,
+    /// Its agent.
+    pub agent: PeerAgent,
     /// Whether it can be relied on.
     pub state: PeerState,
+}
+
+/// One run of a peer's agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PeerAgent {
+    /// Where it listens to its peers.
+    pub address: SocketAddr,
+    /// Which of its runs it is: connections through an earlier one are not used any more.
+    pub run: u32,
 }
 
 /// Whether a peer can be relied on.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ContainerRef, Health, HostPattern, PathPrefix, Transport};
+use crate::{ContainerRef, Health, HostPattern, PathPrefix, PeerAgent, Transport};
 
 /// The protocol that a frontend speaks with its clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -141,8 +141,8 @@ impl FromStr for Weight {
 pub enum Way {
     /// Straight to this address: in a network of its host, or a port that its host publishes.
     Direct(SocketAddr),
-    /// Through the agent of its host, which listens at this address and connects to the port inside the container.
-    Agent(SocketAddr),
+    /// Through the agent of its host, which connects to the port inside the container.
+    Agent(PeerAgent),
 }
 
 impl Way {
@@ -159,7 +159,7 @@ impl fmt::Display for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Direct(address) => address.fmt(f),
-            Self::Agent(address) => write!(f, "agent:{address}"),
+            Self::Agent(agent) => write!(f, "agent:{}", agent.address),
         }
     }
 }

@@ -97,7 +97,7 @@ fn way(world: &World, upstream: &Upstream) -> String {
             } else {
                 "it publishes no port"
             };
-            format!("through the agent of host {} at {agent}, as {why}", name())
+            format!("through the agent of host {} at {}, as {why}", name(), agent.address)
         }
     };
     if let Some(doubt) = reach::doubt(world, host, Some(upstream.way)) {

@@ -5,12 +5,12 @@
 mod worlds;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use longshore_model::{
-    Change, Container, ContainerRef, Health, Host, HostId, HostInfo, Peer, PeerState, PortState, Published,
-    RelayRefusal, RunState, Transport, World,
+    Change, Container, ContainerRef, Health, Host, HostId, HostInfo, Peer, PeerAgent, PeerState, PortState,
+    Published, RelayRefusal, RunState, Transport, World,
 };
 use longshore_plan::{
     Asker, BalancerLocation, NamePlan, NameSettings, Readiness, RoutePlan, RouteSettings, relay,
@@ -18,6 +18,8 @@ use longshore_plan::{
 use worlds::{ME, container, empty, named, world};
 
 const FAR: HostId = HostId::from_u128(2);
+const AGENT: PeerAgent =
+    PeerAgent { address: SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)), 7052), run: 1 };
 const LABEL: &[(&str, &str)] = &[("longshore.http.80.host", "a.b")];
 
 fn settings() -> RouteSettings {
@@ -52,7 +54,7 @@ fn with_far(containers: impl IntoIterator<Item = Container>, state: PeerState) -
     for container in containers {
         world.put_container(FAR, Arc::new(container));
     }
-    world.peers.insert_mut(FAR, Peer { agent: ([10, 0, 0, 2], 7052).into(), state });
+    world.peers.insert_mut(FAR, Peer { agent: AGENT, state });
     world
 }
 
@@ -157,7 +159,7 @@ fn a_plan_follows_the_state_of_a_host_as_a_fresh_one_would() {
     world.put_container(ME, Arc::new(near));
     let mut plan = RoutePlan::of(&world, settings());
     for state in [PeerState::Suspect, PeerState::Alive, PeerState::Unreachable, PeerState::Restarting] {
-        world.peers.insert_mut(FAR, Peer { agent: ([10, 0, 0, 2], 7052).into(), state });
+        world.peers.insert_mut(FAR, Peer { agent: AGENT, state });
         let decided = plan.update(&world, &Change::Host(FAR));
         assert_eq!(decided.routes.len(), 1, "{state:?}");
         assert_eq!(*plan.table(), *RoutePlan::of(&world, settings()).table(), "{state:?}");
@@ -232,7 +234,7 @@ fn a_name_has_the_addresses_that_the_asker_reaches() {
         "c1.far -> 10.0.0.2 80:8080\nc3.near -> 10.0.0.1 80:9090\nshop -> 10.0.0.1 80:9090 10.0.0.2 80:8080"
     );
     for state in [PeerState::Suspect, PeerState::Unreachable] {
-        world.peers.insert_mut(FAR, Peer { agent: ([10, 0, 0, 2], 7052).into(), state });
+        world.peers.insert_mut(FAR, Peer { agent: AGENT, state });
         assert!(!names(&world, Asker::Here).contains("10.0.0.2"), "{state:?}");
     }
     assert!(names(&empty(), Asker::Here).is_empty());

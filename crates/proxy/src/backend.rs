@@ -122,7 +122,7 @@ impl Backend {
             return Err(io::ErrorKind::HostUnreachable.into());
         };
         let container = self.container.clone();
-        relay.connect(RelayTarget { container, agent, port: self.port, transport }).await
+        relay.connect(RelayTarget { container, agent: agent.address, port: self.port, transport }).await
     }
 
     /// Records that it answered: earlier failures are forgotten.

@@ -51,22 +51,27 @@ async fn connect(identity: &Identity, target: RelayTarget) -> io::Result<RelaySt
     let connecting = async {
         let stream = TcpStream::connect(agent).await?;
         watch_over(&stream);
-        // A peer that is not the expected one is as good as none.
-        let secured = identity.connect(stream, container.host, PeerProtocol::Relay).await;
-        secured.map_err(|error| match error.kind() {
-            io::ErrorKind::InvalidData => unreachable(error),
-            _ => error,
-        })
+        identity.connect(stream, container.host, PeerProtocol::Relay).await
     };
-    let mut stream = timeout(CONNECT_LIMIT, connecting).await??.stream;
-    stream.write_all(&RelayRequest { container: container.id, port, transport }.encode()).await?;
-    stream.flush().await?;
-    let reply = read_reply(&read_head(&mut stream).await?).map_err(unreachable)?;
+    let mut stream = timeout(CONNECT_LIMIT, connecting).await?.map_err(of_the_way)?.stream;
+    let request = RelayRequest { container: container.id, port, transport };
+    let asked = async {
+        stream.write_all(&request.encode()).await?;
+        stream.flush().await?;
+        read_head(&mut stream).await
+    };
+    let reply = read_reply(&asked.await.map_err(of_the_way)?).map_err(unreachable)?;
     match reply {
         Ok(()) => Ok(Box::new(stream)),
         Err(RelayRefusal::Unreachable) => Err(io::ErrorKind::TimedOut.into()),
         Err(refusal) => Err(io::Error::new(io::ErrorKind::ConnectionRefused, refusal.to_string())),
     }
+}
+
+/// Tells what this host is at fault for (it has no descriptor left, say) from what the way is: a peer that is not the
+/// expected one, or that ends the connection, is as good as none.
+fn of_the_way(error: io::Error) -> io::Error {
+    if error.raw_os_error().is_some() { error } else { unreachable(error) }
 }
 
 fn unreachable(why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {

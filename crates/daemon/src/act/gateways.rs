@@ -12,7 +12,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use longshore_model::{ContainerRef, Route, RouteKey, RouteTable, Transport, Upstream, Way};
+use longshore_model::{ContainerRef, PeerAgent, Route, RouteKey, RouteTable, Transport, Upstream, Way};
 use longshore_net::relay::{Relay, RelayTarget};
 use tokio::io::copy_bidirectional_with_sizes;
 use tokio::net::{TcpListener, TcpStream};
@@ -35,7 +35,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const BUFFER: usize = 32 * 1024;
 
 /// What a gateway leads to.
-type Target = (ContainerRef, u16, SocketAddr);
+type Target = (ContainerRef, u16, PeerAgent);
 
 /// The gateways in use.
 pub(super) struct Gateways {
@@ -96,7 +96,7 @@ impl Gateways {
     }
 
     /// Returns the address of the gateway to an upstream, and opens it if there is none.
-    async fn gateway(&mut self, upstream: &Upstream, agent: SocketAddr) -> Option<SocketAddr> {
+    async fn gateway(&mut self, upstream: &Upstream, agent: PeerAgent) -> Option<SocketAddr> {
         let target = (upstream.container.clone(), upstream.port, agent);
         if let Some(gateway) = self.open.get(&target) {
             return Some(gateway.address);
@@ -107,7 +107,7 @@ impl Gateways {
                 Ok(listener) => {
                     let relayed = RelayTarget {
                         container: upstream.container.clone(),
-                        agent,
+                        agent: agent.address,
                         port: upstream.port,
                         transport: Transport::Tcp,
                     };
@@ -185,12 +185,12 @@ mod tests {
         }
     }
 
-    fn route(ports: &[u16], agent: u16) -> Route {
+    fn route(ports: &[u16], run: u32) -> Route {
         let upstream = |port: &u16| Upstream {
             container: ContainerRef::new(HostId::from_u128(2), ContainerId::new("c0ffee")),
             name: "web".to_owned(),
             port: *port,
-            way: Way::Agent(([192, 0, 2, 1], agent).into()),
+            way: Way::Agent(PeerAgent { address: ([192, 0, 2, 1], 7052).into(), run }),
             weight: Default::default(),
         };
         let frontend = "tcp:5432".parse().unwrap();
@@ -213,14 +213,14 @@ mod tests {
     #[tokio::test]
     async fn each_upstream_has_an_address_which_leads_to_it_until_no_route_does() {
         let mut gateways = Gateways::new(Arc::new(Greets));
-        let both = addresses(&mut gateways, route(&[80, 81], 7052)).await;
+        let both = addresses(&mut gateways, route(&[80, 81], 1)).await;
         for (address, greeting) in both.iter().zip(["80", "81"]) {
             assert!(address.ip().is_loopback());
             let mut text = String::new();
             TcpStream::connect(address).await.unwrap().read_to_string(&mut text).await.unwrap();
             assert_eq!(text, greeting);
         }
-        assert_eq!(addresses(&mut gateways, route(&[81], 7052)).await, both[1..]);
+        assert_eq!(addresses(&mut gateways, route(&[81], 1)).await, both[1..]);
         assert_eq!(gateways.open.len(), 2, "the balancer may not have taken the change yet");
         gateways.close_unused();
         tokio::task::yield_now().await;
@@ -228,6 +228,9 @@ mod tests {
         drop(gateways);
         tokio::task::yield_now().await;
         let mut next = Gateways::new(Arc::new(Greets));
-        assert_eq!(addresses(&mut next, route(&[81, 80], 7052)).await, [both[1], both[0]], "as before");
+        assert_eq!(addresses(&mut next, route(&[81, 80], 1)).await, [both[1], both[0]], "as before");
+        // Connections through the agent's next run are others.
+        let moved = addresses(&mut next, route(&[81, 80], 2)).await;
+        assert!(moved.iter().all(|address| !both.contains(address)), "{moved:?}");
     }
 }

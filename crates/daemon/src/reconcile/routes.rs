@@ -77,6 +77,8 @@ pub(crate) struct RouteFollower {
     first: First,
     /// How long the first routes wait for the containers of the other hosts, if there are others.
     peers_awaited: Option<Duration>,
+    /// Set once ports are checked although there is no balancer, as other hosts have one.
+    checks_for_others: bool,
 }
 
 /// The state of the first table.
@@ -113,6 +115,7 @@ impl RouteFollower {
             failure: None,
             first: First::Unlisted,
             peers_awaited,
+            checks_for_others: false,
         }
     }
 
@@ -125,13 +128,12 @@ impl RouteFollower {
     fn look(&mut self, world: &World, changed: &BTreeSet<Change>) {
         // Without a balancer, others still rely on what this host sees of its ports.
         let is_absent = self.engine.is_absent();
-        if is_absent && world.peers.is_empty() && self.plan.table().is_empty() {
+        if is_absent && world.peers.is_empty() && !self.checks_for_others {
             return;
         }
-        let changed = match is_absent && self.plan.table().is_empty() {
-            true => &BTreeSet::from([Change::All]),
-            false => changed,
-        };
+        let all = BTreeSet::from([Change::All]);
+        let is_first = is_absent && !std::mem::replace(&mut self.checks_for_others, true);
+        let changed = if is_first { &all } else { changed };
         let mut looked_at = BTreeSet::new();
         for change in changed {
             let decided = self.plan.update(world, change);

@@ -277,3 +277,32 @@ async fn an_agent_that_restarts_behind_its_haproxy_loses_no_route_to_other_hosts
     cluster.agents.clear();
     Ok(())
 }
+
+/// Cuts the link between two hosts, both ways, or restores it.
+async fn set_link(one: &Host, two: &Host, action: &str) -> TestResult {
+    for (host, other) in [(one, two), (two, one)] {
+        host.exec_in_namespace(&["ip", "route", action, "blackhole", &format!("{}/32", other.address)])
+            .await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn hosts_that_cannot_reach_each_other_avoid_each_other_and_nobody_else_does() -> TestResult {
+    let lab = Lab::up(3).await?;
+    let cluster = cluster(&lab, "built-in", 3).await?;
+    let (far, near) = (lab.host(1).run(web()).await?, lab.host(2).run(web()).await?);
+    for agent in &cluster.agents {
+        served_by(agent, "t.test", &[&far.name, &near.name]).await;
+    }
+    set_link(lab.host(0), lab.host(1), "add").await?;
+    served_by(&cluster.agents[0], "t.test", &[&near.name]).await;
+    let load = lab.host(0).load("http://127.0.0.1:80/").host("t.test").requests(200).run().await?;
+    assert_eq!(load.failed(), 0, "{load}");
+    for agent in &cluster.agents[1..] {
+        assert_eq!(upstreams(agent, "http:80", "t.test", "/").await.len(), 2);
+    }
+    set_link(lab.host(0), lab.host(1), "del").await?;
+    served_by(&cluster.agents[0], "t.test", &[&far.name, &near.name]).await;
+    Ok(())
+}

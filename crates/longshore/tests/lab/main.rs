@@ -12,6 +12,7 @@ mod agent;
 mod api;
 mod authorities;
 mod cluster;
+mod cluster_names;
 mod cluster_traffic;
 mod containers;
 mod dns;

@@ -1,4 +1,4 @@
-use longshore_model::{Network, NetworkScope, PeerState, PortState, RunState};
+use longshore_model::{Network, NetworkScope, PeerAgent, PeerState, PortState, RunState};
 
 use super::*;
 use crate::state::{DockerObservation, Effect, Observation};
@@ -140,7 +140,8 @@ fn the_list_of_members_is_swapped_whole_and_names_those_that_differ() {
     let mut state = State::new(ME, HostInfo::default());
     let listed = DockerObservation::Listed { containers: Vec::new(), networks: Vec::new() };
     state.take(Observation::Docker(ME, listed));
-    let peer = |state| Peer { agent: ([192, 0, 2, 1], 7052).into(), state };
+    let agent = PeerAgent { address: ([192, 0, 2, 1], 7052).into(), run: 1 };
+    let peer = |state| Peer { agent, state };
     let mut members = |list: &[(u128, PeerState)]| {
         let list = list.iter().map(|(host, state)| (HostId::from_u128(*host), peer(*state))).collect();
         match state.take(Observation::Members(list)).as_slice() {
