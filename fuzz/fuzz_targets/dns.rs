@@ -36,6 +36,7 @@ fn zone(forwards: bool) -> Zone {
         domain: "l.test".parse().expect("a domain"),
         node: "host1".parse().ok(),
         host: vec![IpAddr::from([192, 0, 2, 7])],
+        asker: longshore_plan::Asker::Here,
     };
     let mut world = World::new(HostId::from_u128(1), Host::default());
     for n in 1..=60 {

@@ -30,7 +30,8 @@ pub struct Upstream {
     pub name: String,
     /// The port inside the container.
     pub port: u16,
-    /// Where the balancer connects to: `172.17.0.2:80`.
+    /// Where the balancer connects to: `172.17.0.2:80`, or `agent:10.0.0.2:7052` if the way leads through the agent of
+    /// the container's host.
     pub address: String,
     /// Its share relative to the others', 0 to 256.
     pub weight: u16,
@@ -46,7 +47,7 @@ pub struct Waiting {
     /// The port inside the container.
     pub port: u16,
     /// Why, as a word for programs: `health_starting`, `unhealthy`, `port_not_open`, `port_closed`,
-    /// `paused`, `stopping` or `no_address`.
+    /// `paused`, `stopping`, `no_address`, `host_suspect`, `host_unreachable` or `agent_restarting`.
     #[schema(value_type = String)]
     pub reason: model::WaitingReason,
     /// Why, in words.
@@ -73,7 +74,7 @@ impl From<&model::Upstream> for Upstream {
             container: upstream.container.id.as_str().to_owned(),
             name: upstream.name.clone(),
             port: upstream.port,
-            address: upstream.address.to_string(),
+            address: upstream.way.to_string(),
             weight: upstream.weight.get(),
         }
     }

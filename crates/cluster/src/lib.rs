@@ -10,6 +10,7 @@ pub mod facts;
 pub mod identity;
 pub mod members;
 pub mod peer;
+pub mod relay;
 pub mod seal;
 pub mod secret;
 pub mod service;

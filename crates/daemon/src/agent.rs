@@ -1,11 +1,11 @@
 //! The wiring: which parts start in which order, and what stops them.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use longshore_dns::DnsPorts;
+use longshore_cluster::relay::{RelayClient, RelayServer};
 use longshore_docker::{DockerAddress, DockerClient, Watched, watch};
 use longshore_model::{ContainerId, ContainerRef, HostId, HostInfo, Problem, RouteTable, Subject, Transport};
 use longshore_plan::{BalancerLocation, Readiness, RoutePlan, RouteSettings};
@@ -18,7 +18,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::act::{Engine, EngineError};
 use crate::calls::Caller;
-use crate::cluster::{ClusterError, ClusterParts, Membership, advertised};
+use crate::cluster::{ClusterError, ClusterParts, Membership, advertised, expects_others};
 use crate::config::{DockerSettings, EngineSettings, ReloadableSettings, Settings};
 use crate::cordon::Cordon;
 use crate::data_dir::{self, DataDirError};
@@ -29,6 +29,8 @@ use crate::identity::{IdentityError, Keeping, host_id};
 use crate::metrics;
 use crate::own_calls::OwnCalls;
 use crate::own_host;
+use crate::peers::OwnContainers;
+use crate::ports::Ports;
 use crate::reconcile::{Checks, RouteFeeds, RouteFollower, Routes};
 use crate::serve::{self, About, Api, Feed, Listener, NamesAllowed, RootSocket, Started};
 use crate::services::{Services, Wiring};
@@ -39,6 +41,12 @@ const MAX_ROUTE_EVENTS: usize = 4096;
 
 /// How long a predecessor may take to release what cannot be shared.
 const HANDOVER_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long the first routes wait for the containers of the other hosts.
+const PEERS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long those of a successor do, which first has to take over its predecessor's place in the cluster.
+const SUCCESSOR_PEERS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long open answers of the API may take when it shuts down.
 const LAST_ANSWERS: Duration = Duration::from_millis(200);
@@ -125,21 +133,20 @@ pub struct Agent {
     services: Services,
     /// The membership, in a cluster of several.
     cluster: Option<Membership>,
+    /// The other hosts' connections to this one's containers, which may outlive the membership.
+    relay_server: RelayServer,
     _background: Vec<AbortOnDropHandle<()>>,
     /// Reads Docker's events, which Docker drops if nobody reads them in time.
     _docker_thread: OwnThread,
 }
 
 impl Agent {
-    /// Starts an agent. Waits for Docker as long as it takes. `inherited` are the DNS ports of its predecessor.
+    /// Starts an agent. Waits for Docker as long as it takes. `inherited` are the ports that its predecessor
+    /// left open.
     ///
     /// # Errors
     /// Every variant of [`AgentError`] but [`AgentError::Docker`].
-    pub async fn start(
-        settings: Settings,
-        start: Start,
-        inherited: Option<DnsPorts>,
-    ) -> Result<Self, AgentError> {
+    pub async fn start(settings: Settings, start: Start, inherited: Ports) -> Result<Self, AgentError> {
         let lock = match start {
             Start::Fresh | Start::Once => Some(data_dir::take(&settings.data_dir)?),
             // Held by the predecessor.
@@ -153,7 +160,8 @@ impl Agent {
         let keeping = if start == Start::Dry { Keeping::Never } else { Keeping::Always };
         let host = host_id(&settings.data_dir, keeping)?;
         let (location, addresses) = locate(&settings.docker, host).await?;
-        let engine = Engine::start(&settings.balancer, start).await?;
+        let relay_client = RelayClient::default();
+        let engine = Engine::start(&settings.balancer, start, Arc::new(relay_client.clone())).await?;
         // After the steps that may fail: a process has one recorder, and may start an agent again.
         let metrics = metrics::install()?;
 
@@ -229,7 +237,7 @@ impl Agent {
                 live: &live_settings,
                 location: &location,
                 events: told_feed,
-                inherited,
+                inherited: inherited.dns,
             },
         );
         let hosts = KnownHosts {
@@ -252,8 +260,16 @@ impl Agent {
             ready: ready_set,
             tried: tried_set,
         };
-        let follower = RouteFollower::new(plan, checks, engine, feeds, live_settings.clone());
+        let peers_awaited = clustered.as_ref().filter(|cluster| expects_others(cluster, &settings.data_dir));
+        let peers_awaited = peers_awaited.map(|_| match start {
+            Start::Successor => SUCCESSOR_PEERS_TIMEOUT,
+            Start::Fresh | Start::Once | Start::Dry => PEERS_TIMEOUT,
+        });
+        let follower = RouteFollower::new(plan, checks, engine, feeds, live_settings.clone(), peers_awaited);
         let balancing = context.follow(follower, Source::Routes, stop.clone());
+        let port_of_peers = inherited.peers.filter(|port| port.local_addr().ok() == advertise);
+        let relay_server =
+            RelayServer::new(OwnContainers { world: world.clone(), location: location.clone() });
         let cluster = clustered.zip(advertise).map(|(cluster, advertise)| {
             Membership::new(ClusterParts {
                 settings: cluster,
@@ -269,6 +285,9 @@ impl Agent {
                 caller: caller.clone(),
                 feed: feed.clone(),
                 events: container_events.clone(),
+                port: port_of_peers.map(OnceLock::from).unwrap_or_default(),
+                relay_client,
+                relay_server: relay_server.clone(),
             })
         });
         if let Some(cluster) = cluster.as_ref().filter(|_| start == Start::Fresh) {
@@ -345,6 +364,7 @@ impl Agent {
             lock,
             services,
             cluster,
+            relay_server,
             _background: background,
             _docker_thread: docker_thread,
         })
@@ -406,12 +426,20 @@ impl Agent {
     /// # Errors
     /// [`AgentError::DataDir`] or [`AgentError::Listen`] where they are not free within 20 seconds.
     pub async fn succeed(&mut self, ask: impl FnOnce()) -> Result<(), AgentError> {
-        let _ = self.ready.wait_for(|ready| *ready).await;
+        if self.cluster.is_none() {
+            let _ = self.ready.wait_for(|ready| *ready).await;
+        } else {
+            // Its routes are those of the whole cluster, in which it has no place yet.
+            let _ = self.docker.wait_for(Option::is_none).await;
+        }
         ask();
         let deadline = Instant::now() + HANDOVER_TIMEOUT;
         loop {
             match self.take_over().await {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    let _ = tokio::time::timeout_at(deadline, self.ready.wait_for(|ready| *ready)).await;
+                    return Ok(());
+                }
                 Err(error) if Instant::now() > deadline => return Err(error),
                 Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
             }
@@ -477,9 +505,10 @@ impl Agent {
         self.serving = serve_on(listeners.into_iter().chain(socket), &self.api, &self.serving_stop);
     }
 
-    /// Returns the DNS server's open ports, for a successor: queries wait in them until it answers.
-    pub fn dns_ports(&self) -> Option<DnsPorts> {
-        self.services.dns_ports()
+    /// Returns the open ports that a successor inherits: what comes to them waits until it answers.
+    pub fn ports(&self) -> Ports {
+        let peers = self.cluster.as_ref().and_then(Membership::port);
+        Ports { dns: self.services.dns_ports(), peers }
     }
 
     /// Returns whether the balancer keeps running when the agent ends without a drain: a HAProxy does.
@@ -548,6 +577,7 @@ impl Agent {
             self.services.stop().await;
             drop(self.lock);
             last_answers(self.serving).await;
+            self.relay_server.drain(grace).await;
         };
         tokio::join!(balancer, others);
     }

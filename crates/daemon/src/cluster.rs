@@ -22,21 +22,18 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use http::{Request, Response};
-use hyper::body::Incoming;
 use longshore_cluster::calls::{CallServer, PeerCalls, PeerPlace};
 use longshore_cluster::facts::OwnFacts;
 use longshore_cluster::identity::Identity;
 use longshore_cluster::members::{MemberState, Roster, Settings};
-use longshore_cluster::peer::{self, Body, Member, Members, OnEvent, PeerHandler};
+use longshore_cluster::peer::{self, Member, Members, OnEvent};
 use longshore_cluster::service::{DEFAULT_PORT, Service, ServiceConfig};
-use longshore_model::{ContainerEvent, HostId, Problem, Subject};
-use longshore_runtime::state::Reader;
+use longshore_model::{ContainerEvent, HostId, Problem, Subject, Transport};
+use longshore_runtime::state::{Observation, Reader};
 use longshore_runtime::{Problems, Source, files, local_addr};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{broadcast, watch};
-use tokio_rustls::TlsStream;
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 use control::Control;
@@ -48,12 +45,17 @@ pub use parts::ClusterError;
 pub(crate) use parts::ClusterParts;
 pub(crate) use rotate::{Absent, RotateError, Rotated};
 
+use crate::peers::{PeerAnswers, peers};
+
 use crate::serve::summary;
 
 use crate::config::ClusterSettings;
 
 /// The file with the addresses of the other hosts, in the data directory: any of them lets this host in again.
 const PEERS_FILE: &str = "cluster-peers";
+
+/// How many connections of peers may wait to be accepted.
+const BACKLOG: i32 = 1024;
 
 /// Returns the address at which the other hosts reach this one, with the cluster's port.
 ///
@@ -86,8 +88,7 @@ impl ClusterParts {
         let keyring = file.read()?;
         self.problems.set(Source::ClusterSecret, file.problem());
         let identity = Identity::new(self.host, &seeds(&keyring))?;
-        let bind = |error| ClusterError::Bind(self.advertise, error);
-        let listener = TcpListener::bind(self.advertise).await.map_err(bind)?;
+        let listener = self.listener().map_err(|error| ClusterError::Bind(self.advertise, error))?;
         let name = self.node.parse().map_err(|error| ClusterError::Name(self.node.clone(), error))?;
         let service = Service::start(ServiceConfig {
             cluster: self.settings.name.to_string(),
@@ -105,15 +106,20 @@ impl ClusterParts {
         let run = roster.borrow().get(self.host).map_or(0, |own| own.epoch.run);
         let facts = OwnFacts::new(self.host, run.into());
         let (members, followed) = watch::channel(Members::new());
+        self.relay_client.set_identity(identity.clone());
         let calls = PeerCalls::new(identity.clone(), run.into());
-        let requests = PeerRequests { calls: CallServer::new(self.caller.own()) };
         self.caller.set_peers(Some(Arc::new(calls.clone())));
+        let answers = PeerAnswers {
+            identity: identity.clone(),
+            calls: CallServer::new(self.caller.own()),
+            relay: self.relay_server.clone(),
+        };
         let feed = self.feed.clone();
         let happened: OnEvent = Box::new(move |host, event| feed.told(host, event));
         let tasks = vec![
             spawn(facts.clone().follow(self.world.clone())),
             spawn(tell(self.host, self.events.subscribe(), self.world.clone(), facts.clone())),
-            spawn(peer::serve(listener, identity.clone(), facts, Control::new(membership, requests))),
+            spawn(peer::serve(listener, identity.clone(), facts, Control::new(membership, answers))),
             spawn(peer::follow(
                 identity.clone(),
                 followed,
@@ -125,6 +131,7 @@ impl ClusterParts {
                 roster,
                 members,
                 calls,
+                self.observations.clone(),
                 self.roster.clone(),
                 self.problems.clone(),
                 self.data_dir.clone(),
@@ -133,19 +140,20 @@ impl ClusterParts {
         tracing::info!(cluster = %self.settings.name, address = %self.advertise, "joining the cluster");
         Ok(Running { service, identity, secrets: Secrets::new(file, keyring), tasks })
     }
-}
 
-/// Answers what the other hosts ask beside facts.
-struct PeerRequests {
-    calls: CallServer,
-}
-
-impl PeerHandler for PeerRequests {
-    async fn call(&self, from: HostId, call: Request<Incoming>) -> Response<Body> {
-        self.calls.answer(from, call).await
+    /// Returns the port of the cluster.
+    fn listener(&self) -> io::Result<TcpListener> {
+        let port = match self.port.get() {
+            Some(port) => port,
+            None => {
+                let socket = longshore_net::bind(self.advertise, Transport::Tcp, false, BACKLOG)?;
+                self.port.get_or_init(|| socket.into())
+            }
+        };
+        let listener = port.try_clone()?;
+        listener.set_nonblocking(true)?;
+        TcpListener::from_std(listener)
     }
-
-    async fn relay(&self, _: HostId, _: TlsStream<TcpStream>) {}
 }
 
 fn spawn(task: impl Future<Output = ()> + Send + 'static) -> AbortOnDropHandle<()> {
@@ -169,6 +177,11 @@ fn remembered(data_dir: &Path) -> Vec<SocketAddr> {
     text.lines().filter_map(|line| line.trim().parse().ok()).collect()
 }
 
+/// Returns whether this host has reason to expect others.
+pub(crate) fn expects_others(settings: &ClusterSettings, data_dir: &Path) -> bool {
+    !settings.join.is_empty() || !remembered(data_dir).is_empty()
+}
+
 fn remember(data_dir: &Path, peers: &BTreeSet<SocketAddr>) -> io::Result<()> {
     let lines: String = peers.iter().map(|peer| format!("{peer}\n")).collect();
     files::replace(&data_dir.join(PEERS_FILE), lines.as_bytes())
@@ -179,6 +192,7 @@ async fn watch_roster(
     mut roster: watch::Receiver<Arc<Roster>>,
     members: watch::Sender<Members>,
     calls: PeerCalls,
+    observations: mpsc::UnboundedSender<Observation>,
     shown: watch::Sender<Option<Arc<Roster>>>,
     problems: Problems,
     data_dir: PathBuf,
@@ -186,8 +200,10 @@ async fn watch_roster(
     let mut known = BTreeSet::new();
     loop {
         let now = Arc::clone(&roster.borrow_and_update());
+        // Before what is known of the hosts goes. If nobody wants it any more, the agent ends.
+        let _ = observations.send(Observation::Members(peers(&now)));
         let followed = followed(&now);
-        let peers: BTreeSet<SocketAddr> = followed.values().map(|member| member.address).collect();
+        let addresses: BTreeSet<SocketAddr> = followed.values().map(|member| member.address).collect();
         members.send_if_modified(|members| {
             let is_other = *members != followed;
             *members = followed;
@@ -196,11 +212,11 @@ async fn watch_roster(
         calls.set(places(&now));
         problems.set(Source::Cluster, found(&now));
         // A host that is alone keeps the addresses that may end that.
-        if !peers.is_empty() && peers != known {
-            if let Err(error) = remember(&data_dir, &peers) {
+        if !addresses.is_empty() && addresses != known {
+            if let Err(error) = remember(&data_dir, &addresses) {
                 tracing::warn!(%error, "cannot save the addresses of the other hosts");
             }
-            known = peers;
+            known = addresses;
         }
         shown.send_replace(Some(now));
         if roster.changed().await.is_err() {

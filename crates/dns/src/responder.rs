@@ -1,3 +1,4 @@
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -25,9 +26,13 @@ impl Responder {
     }
 
     /// Decides the reply to a request; a request to forward is passed to [`Responder::forward`].
-    pub(super) fn answer(&self, request: &[u8], transport: Transport) -> Reply {
+    pub(super) fn answer(&self, request: &[u8], transport: Transport, asker: IpAddr) -> Reply {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let reply = dns::answer(&self.zones.load(), request, transport, turn);
+        let zone = self.zones.load();
+        let reply = match zone.for_asker(asker) {
+            Some(zone) => dns::answer(&zone, request, transport, turn),
+            None => dns::answer(&zone, request, transport, turn),
+        };
         if let Reply::Answer(answer) = &reply {
             self.counters.of(answer.code).increment(1);
         }

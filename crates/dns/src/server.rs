@@ -13,9 +13,9 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use hickory_resolver::TlsConfig;
 use hickory_resolver::net::NetError;
-use longshore_model::{Change, NameTable, Problem, Subject, World};
+use longshore_model::{Change, Host, HostId, NameTable, Problem, Subject, World};
 use longshore_plan::dns::{Zone, ZoneParts};
-use longshore_plan::{BalancerLocation, NamePlan, NameSettings};
+use longshore_plan::{Asker, BalancerLocation, NamePlan, NameSettings};
 use longshore_runtime::{Follower, OwnThread, Passed, Reached, local_addr};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -40,6 +40,8 @@ pub struct DnsServer {
     location: BalancerLocation,
     ports: SharedPorts,
     plan: NamePlan,
+    /// The names for those who ask from the other hosts of the cluster, and these hosts' addresses.
+    elsewhere: Option<(BTreeSet<IpAddr>, NamePlan)>,
     zones: Zones,
     serial: u32,
     /// Created with the ports, which open when first needed.
@@ -63,8 +65,12 @@ impl DnsServer {
         location: BalancerLocation,
         inherited: Option<DnsPorts>,
     ) -> Self {
-        let names =
-            NameSettings { domain: settings.domain.clone(), node: node.parse().ok(), host: Vec::new() };
+        let names = NameSettings {
+            domain: settings.domain.clone(),
+            node: node.parse().ok(),
+            host: Vec::new(),
+            asker: Asker::Here,
+        };
         // Also grows across restarts, provided that the clock does.
         let serial = jiff::Timestamp::now().as_second() as u32;
         let plan = NamePlan::new(names);
@@ -76,6 +82,7 @@ impl DnsServer {
             ports: Arc::new(inherited.map_or_else(OnceLock::new, OnceLock::from)),
             zones: Arc::new(ArcSwap::from_pointee(zone(&plan, &settings, serial))),
             plan,
+            elsewhere: None,
             serial,
             responder: None,
             thread: None,
@@ -119,9 +126,31 @@ impl DnsServer {
         true
     }
 
+    /// Updates what those on other hosts are told; returns whether a name changed.
+    fn look_at_elsewhere(&mut self, world: &World, changed: &BTreeSet<Change>) -> bool {
+        if let Some((_, plan)) = &mut self.elsewhere
+            && changed.iter().all(|change| matches!(change, Change::Container(_)))
+        {
+            return changed.iter().fold(false, |moved, change| plan.update(world, change) | moved);
+        }
+        let addresses = |(_, host): (HostId, &Host)| host.info.addresses.clone();
+        let others = world.hosts().filter(|(host, _)| *host != world.me()).flat_map(addresses);
+        let hosts: BTreeSet<IpAddr> = others.map(|address| address.to_canonical()).collect();
+        if hosts.is_empty() {
+            return self.elsewhere.take().is_some();
+        }
+        let settings = NameSettings { asker: Asker::Elsewhere, ..self.plan.settings().clone() };
+        self.elsewhere = Some((hosts, NamePlan::of(world, settings)));
+        true
+    }
+
     fn publish(&mut self) {
         self.serial = self.serial.wrapping_add(1);
-        self.zones.store(Arc::new(zone(&self.plan, &self.settings, self.serial)));
+        let zone = zone(&self.plan, &self.settings, self.serial);
+        self.zones.store(Arc::new(match &self.elsewhere {
+            Some((hosts, plan)) => zone.with_elsewhere(hosts.clone(), plan),
+            None => zone,
+        }));
     }
 
     /// Opens the ports if they are not open yet.
@@ -164,7 +193,8 @@ impl Follower for DnsServer {
     const NAME: &'static str = "dns";
 
     async fn pass(&mut self, world: &World, changed: &BTreeSet<Change>) -> Passed {
-        if self.look_at(world, changed) || self.responder.is_none() {
+        let moved = self.look_at(world, changed) | self.look_at_elsewhere(world, changed);
+        if moved || self.responder.is_none() {
             self.publish();
         }
         let mut problems: Vec<Problem> = self.plan.problems().cloned().collect();
@@ -226,7 +256,8 @@ pub fn preview(
     world: &World,
 ) -> (NameTable, Vec<Problem>) {
     let host = host_addresses(settings.listen.ip(), location, world);
-    let names = NameSettings { domain: settings.domain.clone(), node: node.parse().ok(), host };
+    let names =
+        NameSettings { domain: settings.domain.clone(), node: node.parse().ok(), host, asker: Asker::Here };
     let plan = NamePlan::of(world, names);
     let problems = plan.problems().cloned().chain(plan.settings().node.is_none().then(|| no_node(node)));
     (plan.table().clone(), problems.collect())
@@ -253,7 +284,6 @@ fn host_addresses(listen: IpAddr, location: &BalancerLocation, world: &World) ->
 
 #[cfg(test)]
 mod tests {
-    use longshore_model::{Host, HostId};
     use tokio::net::UdpSocket;
 
     use super::*;

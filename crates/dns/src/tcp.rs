@@ -70,6 +70,7 @@ async fn connection(
 ) -> io::Result<()> {
     // A failure only costs latency.
     let _ = stream.set_nodelay(true);
+    let asker = stream.peer_addr()?.ip();
     let mut request = Vec::new();
     let mut first = true;
     loop {
@@ -81,7 +82,7 @@ async fn connection(
             () = stop.cancelled(), if !first => return Ok(()),
         }
         first = false;
-        let answer = match responder.answer(&request, Transport::Tcp) {
+        let answer = match responder.answer(&request, Transport::Tcp, asker) {
             Reply::Answer(answer) => answer,
             Reply::Forward(forward) => responder.forward(*forward).await,
             // Not a request: close the connection.

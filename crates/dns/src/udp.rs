@@ -56,7 +56,7 @@ fn take(
             Err(error) => return Err(error),
         };
         let request = buffer.get(..length).unwrap_or_default();
-        match responder.answer(request, Transport::Udp) {
+        match responder.answer(request, Transport::Udp, peer.ip()) {
             Reply::Nothing => {}
             Reply::Answer(answer) => send(socket, &answer.bytes, peer, local),
             Reply::Forward(forward) => {

@@ -19,13 +19,15 @@ pub(crate) fn variables(routes: &[&Route]) -> Value {
     for route in routes {
         let Frontend { port, protocol } = route.key.frontend;
         let strip = if route.strip_prefix { "1" } else { "0" };
-        let upstreams = route.upstreams.iter().filter(|upstream| on_port(upstream.address, port));
+        let addresses =
+            route.upstreams.iter().filter_map(|upstream| Some((upstream, upstream.way.direct()?)));
+        let upstreams = addresses.filter(|(_, address)| on_port(*address, port));
         let mut upstreams = upstreams.peekable();
         if upstreams.peek().is_none() {
             continue;
         }
-        let pair = |upstream: &longshore_model::Upstream| {
-            (upstream.address.ip().to_string(), weight(route, upstream).to_string())
+        let pair = |(upstream, address): (&longshore_model::Upstream, SocketAddr)| {
+            (address.ip().to_string(), weight(route, upstream).to_string())
         };
         match protocol {
             Protocol::Udp => {}
@@ -87,7 +89,8 @@ fn sort(hosts: &Hosts) -> Vec<Value> {
 /// Returns the routes that Docker Glue's variables cannot express.
 pub(crate) fn lacking(table: &RouteTable) -> Vec<&Route> {
     let lacks = |route: &&Route| {
-        route.upstreams.iter().any(|upstream| !on_port(upstream.address, route.key.frontend.port))
+        let is_expressible = |address| on_port(address, route.key.frontend.port);
+        route.upstreams.iter().any(|upstream| !upstream.way.direct().is_some_and(is_expressible))
     };
     table.iter().map(AsRef::as_ref).filter(lacks).collect()
 }

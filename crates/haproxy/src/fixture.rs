@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use longshore_model::{
-    ContainerId, ContainerRef, HostId, HostPattern, PathPrefix, Route, RouteKey, RouteTable, Upstream,
+    ContainerId, ContainerRef, HostId, HostPattern, PathPrefix, Route, RouteKey, RouteTable, Upstream, Way,
 };
 
 pub(crate) fn key(frontend: &str, host: &str, prefix: &str) -> RouteKey {
@@ -28,7 +28,7 @@ pub(crate) fn at(address: SocketAddr, weight: &str) -> Upstream {
         ),
         name: format!("c{}", address.port()),
         port: 80,
-        address,
+        way: Way::Direct(address),
         weight: weight.parse().unwrap(),
     }
 }

@@ -232,8 +232,10 @@ pub(crate) fn strip(route: &Route) -> usize {
 pub(crate) fn servers(route: &Route) -> Servers {
     let mut servers = Servers::new();
     for upstream in &route.upstreams {
-        let server = Server { address: upstream.address, weight: weight(route, upstream), serving: true };
-        servers.insert(server_name(upstream), server);
+        // HAProxy knows no way but an address: whoever has another gives it one.
+        let Some(address) = upstream.way.direct() else { continue };
+        let server = Server { address, weight: weight(route, upstream), serving: true };
+        servers.insert(server_name(upstream, address), server);
     }
     servers
 }
@@ -247,10 +249,10 @@ pub(crate) fn weight(route: &Route, upstream: &Upstream) -> u16 {
 
 /// Returns a server's name. Its address is part of it: a new address is another server, and requests to the old one
 /// finish.
-fn server_name(upstream: &Upstream) -> String {
+fn server_name(upstream: &Upstream, address: SocketAddr) -> String {
     let plain = |c: &char| c.is_ascii_alphanumeric();
     let id: String = upstream.container.id.as_str().chars().filter(plain).take(12).collect();
-    format!("{id}-{}-{}", upstream.address.ip(), upstream.address.port())
+    format!("{id}-{}-{}", address.ip(), address.port())
 }
 
 /// Returns an address without the scope of IPv6, which HAProxy does not support.
@@ -353,7 +355,8 @@ mod tests {
     fn an_id_that_is_not_dockers_cannot_leave_the_servers_name() {
         let mut hostile = upstream(1, "1");
         hostile.container.id = longshore_model::ContainerId::new("a/b;del server x\n");
-        assert_eq!(server_name(&hostile), "abdelserverx-127.0.0.1-20001");
+        let address = hostile.way.direct().unwrap();
+        assert_eq!(server_name(&hostile, address), "abdelserverx-127.0.0.1-20001");
     }
 
     proptest! {

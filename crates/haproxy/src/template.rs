@@ -221,14 +221,15 @@ fn route_value(route: &Route, state: &State) -> Value {
         Protocol::Tcp | Protocol::Udp => Some(Backend::Tcp(port)),
     };
     let upstream = |upstream: &longshore_model::Upstream| {
-        context! {
+        let address = upstream.way.direct()?;
+        Some(context! {
             container => upstream.name.as_str(),
             id => upstream.container.id.short(),
-            address => bare(upstream.address).to_string(),
-            ip => upstream.address.ip().to_string(),
-            port => upstream.address.port(),
+            address => bare(address).to_string(),
+            ip => address.ip().to_string(),
+            port => address.port(),
             weight => weight(route, upstream),
-        }
+        })
     };
     context! {
         port,
@@ -237,7 +238,7 @@ fn route_value(route: &Route, state: &State) -> Value {
         prefix => route.key.prefix.as_str(),
         strip_prefix => route.strip_prefix,
         backend => backend.map(|backend| backend.to_string()),
-        upstreams => route.upstreams.iter().map(upstream).collect::<Vec<Value>>(),
+        upstreams => route.upstreams.iter().filter_map(upstream).collect::<Vec<Value>>(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use longshore_daemon::config::Settings;
-use longshore_daemon::{Agent, AgentError, Pass, Start};
+use longshore_daemon::{Agent, AgentError, Pass, Ports, Start};
 use longshore_model::{Problem, Subject};
 use longshore_runtime::{chain, descriptors};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -55,7 +55,7 @@ impl From<Settings> for Reread {
 
 /// Makes one pass over Docker's containers and everything that follows from them.
 pub(crate) async fn pass(settings: Settings) -> anyhow::Result<ExitCode> {
-    let mut agent = Agent::start(settings, Start::Once, None).await?;
+    let mut agent = Agent::start(settings, Start::Once, Ports::default()).await?;
     let outcome = until_signalled(agent.pass()).await;
     agent.leave().await?;
     let Pass { routes, problems, handlers } = outcome?;
@@ -72,7 +72,7 @@ pub(crate) async fn pass(settings: Settings) -> anyhow::Result<ExitCode> {
 
 /// Prints what an agent would do.
 async fn dry_run(settings: Settings) -> anyhow::Result<ExitCode> {
-    let agent = Agent::start(settings, Start::Dry, None).await?;
+    let agent = Agent::start(settings, Start::Dry, Ports::default()).await?;
     let plan = until_signalled(agent.dry_run()).await?;
     print(&dry_run::text(&plan, Terminal::of_output()))?;
     Ok(ExitCode::SUCCESS)
@@ -80,7 +80,7 @@ async fn dry_run(settings: Settings) -> anyhow::Result<ExitCode> {
 
 /// Makes one pass for its handlers' sake: fails if one of them did, or if its file is invalid.
 pub(crate) async fn once(settings: Settings) -> anyhow::Result<ExitCode> {
-    let mut agent = Agent::start(settings, Start::Once, None).await?;
+    let mut agent = Agent::start(settings, Start::Once, Ports::default()).await?;
     let outcome = until_signalled(agent.pass()).await;
     agent.leave().await?;
     let Pass { problems, handlers, .. } = outcome?;
@@ -161,7 +161,7 @@ pub(crate) async fn watch(
                     Ok(()) => return Err(restart(agent).await),
                     Err(error) => tracing::error!("cannot start a successor: {error:#}; this agent keeps running"),
                 },
-                Ok(_) => successor.start(agent.dns_ports()),
+                Ok(_) => successor.start(agent.ports()),
             },
             _ = hand_over.recv(), if successor.is_awaited() => {
                 tracing::info!("handing over to the successor");
@@ -238,7 +238,7 @@ async fn due(attempt: Option<&TakeBack>) -> Option<Duration> {
 
 /// Replaces the process with a new run of its program; returns only if that fails.
 async fn restart(agent: Agent) -> anyhow::Error {
-    let ports = agent.dns_ports();
+    let ports = agent.ports();
     match agent.leave().await {
         Ok(_) => succession::exec(ports),
         Err(error) => error.into(),

@@ -7,8 +7,8 @@
 //! it handed over.
 //!
 //! HAProxy carries the traffic by itself, so the agent's process simply becomes its successor. Either way the
-//! successor inherits the open DNS ports, as with systemd's socket activation: queries wait in them until it
-//! can answer.
+//! successor inherits the open ports of DNS and of the cluster, as with systemd's socket activation: queries and
+//! connections wait in them until it can answer.
 
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
@@ -19,7 +19,7 @@ use std::time::Duration;
 use anyhow::Context;
 use command_fds::{CommandFdExt, FdMapping};
 use listenfd::ListenFd;
-use longshore_daemon::DnsPorts;
+use longshore_daemon::{DnsPorts, Ports};
 use longshore_runtime::descriptors;
 use rustix::process::{Pid, Signal, getppid, kill_process};
 use tokio::process::Child;
@@ -77,12 +77,22 @@ impl Predecessor {
     }
 }
 
-/// Returns the DNS ports that a predecessor left open; nothing on later calls.
-pub(crate) fn inherited() -> Option<DnsPorts> {
+/// Returns the ports that a predecessor left open; nothing on later calls. Those of DNS come first, then the cluster's.
+pub(crate) fn inherited() -> Ports {
     let mut all = ListenFd::from_env();
-    let datagrams = all.take_udp_socket(0).ok()??;
-    let connections = all.take_tcp_listener(1).ok()??;
-    Some(DnsPorts::new(datagrams, connections))
+    let count = all.len();
+    let mut dns = || {
+        let datagrams = all.take_udp_socket(0).ok()??;
+        let connections = all.take_tcp_listener(1).ok()??;
+        Some(DnsPorts::new(datagrams, connections))
+    };
+    let dns = if count >= 2 { dns() } else { None };
+    let peers = match count {
+        1 => all.take_tcp_listener(0),
+        3 => all.take_tcp_listener(2),
+        _ => Ok(None),
+    };
+    Ports { dns, peers: peers.ok().flatten() }
 }
 
 /// Returns the path of the running program, which may be a newer version by now.
@@ -104,7 +114,7 @@ pub(crate) async fn try_out() -> anyhow::Result<()> {
 }
 
 /// Returns a command that runs the same program with the same arguments, and passes it these ports.
-fn again(ports: Option<DnsPorts>) -> Command {
+fn again(ports: Ports) -> Command {
     let mut arguments = std::env::args_os();
     let name = arguments.next().unwrap_or_default();
     let mut command = Command::new(program());
@@ -113,12 +123,14 @@ fn again(ports: Option<DnsPorts>) -> Command {
     if let Some(limit) = descriptors::initial_limit() {
         command.env(LIMIT, limit.to_string());
     }
-    if let Some(ports) = ports {
-        let sockets: [OwnedFd; 2] = ports.into();
+    let dns = ports.dns.map(<[OwnedFd; 2]>::from).into_iter().flatten();
+    let sockets: Vec<OwnedFd> = dns.chain(ports.peers.map(OwnedFd::from)).collect();
+    if !sockets.is_empty() {
+        let count = sockets.len().to_string();
         let places = (FIRST..).zip(sockets);
         let mapped = places.map(|(child_fd, parent_fd)| FdMapping { parent_fd, child_fd }).collect();
         if command.fd_mappings(mapped).is_ok() {
-            command.env("LISTEN_FDS", "2").env("LISTEN_FDS_FIRST_FD", FIRST.to_string());
+            command.env("LISTEN_FDS", count).env("LISTEN_FDS_FIRST_FD", FIRST.to_string());
             command.env_remove("LISTEN_PID");
         }
     }
@@ -135,7 +147,7 @@ pub(crate) struct Succession {
 
 impl Succession {
     /// Starts a successor next to this agent, unless there is one already.
-    pub(crate) fn start(&mut self, ports: Option<DnsPorts>) {
+    pub(crate) fn start(&mut self, ports: Ports) {
         if self.child.is_some() {
             return tracing::warn!("a successor is starting already");
         }
@@ -198,7 +210,7 @@ impl Succession {
 }
 
 /// Becomes the successor; returns only if that fails.
-pub(crate) fn exec(ports: Option<DnsPorts>) -> anyhow::Error {
+pub(crate) fn exec(ports: Ports) -> anyhow::Error {
     let mut command = again(ports);
     command.env_remove(SUCCEEDS);
     anyhow::Error::new(command.exec()).context("cannot start the successor")

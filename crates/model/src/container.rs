@@ -127,6 +127,18 @@ impl fmt::Display for Transport {
     }
 }
 
+/// The result of the last check of a container's port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PortState {
+    /// It has not accepted a connection in this run of the container.
+    NotOpen,
+    /// It accepts connections.
+    Open,
+    /// It accepted connections in this run of the container, but no longer does.
+    Closed,
+}
+
 /// A container's endpoint in one network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
@@ -187,6 +199,9 @@ pub struct Container {
     pub exposed: Vec<(u16, Transport)>,
     /// The number of the stop signal, if the image or the user sets one; otherwise SIGTERM.
     pub stop_signal: Option<u32>,
+    /// The state of its TCP ports as its own host sees them, by the port inside the container. A port that its host
+    /// has not checked in this run has no entry.
+    pub ports: BTreeMap<u16, PortState>,
 }
 
 impl Container {
@@ -209,6 +224,7 @@ impl Container {
             exposed: Vec::new(),
             exit_code: None,
             stop_signal: None,
+            ports: BTreeMap::new(),
         }
     }
 }

@@ -23,7 +23,9 @@ mod last_reported;
 mod name;
 mod network;
 mod path;
+mod peer;
 mod problem;
+mod relay;
 mod route;
 mod world;
 
@@ -32,7 +34,7 @@ pub use call::{
     Output, PullPolicy, TerminalSize,
 };
 pub use change::Change;
-pub use container::{Container, ContainerId, Endpoint, Health, Published, RunState, Transport};
+pub use container::{Container, ContainerId, Endpoint, Health, PortState, Published, RunState, Transport};
 pub use container_ref::ContainerRef;
 pub use domain::{DomainName, HostPattern, TextError};
 pub use event::{ContainerEvent, EventKind, EventSummary, NetworkEvent};
@@ -49,9 +51,11 @@ pub use last_reported::{LastReported, Phase};
 pub use name::{NameEntry, NameKey, NameTable, NamedContainer, NamedPort, Replica};
 pub use network::{Network, NetworkScope};
 pub use path::{BadEscape, PathPrefix, merge_slashes, normalize_path};
+pub use peer::{Peer, PeerAgent, PeerState};
 pub use problem::{Problem, Subject};
+pub use relay::RelayRefusal;
 pub use route::{
-    Frontend, FrontendError, Protocol, Route, RouteKey, RouteTable, Upstream, Waiting, WaitingReason, Weight,
-    WeightError,
+    Frontend, FrontendError, Protocol, Route, RouteKey, RouteTable, Upstream, Waiting, WaitingReason, Way,
+    Weight, WeightError,
 };
-pub use world::{PortState, World};
+pub use world::World;

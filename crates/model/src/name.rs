@@ -18,6 +18,8 @@ pub struct NamedPort {
     pub transport: Transport,
     /// Whether a label says that it speaks HTTP.
     pub http: bool,
+    /// The port at which it is reached at the container's addresses: another one where its host publishes it.
+    pub reached_at: u16,
 }
 
 /// A container with its own name.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ContainerRef, Health, HostPattern, PathPrefix, Transport};
+use crate::{ContainerRef, Health, HostPattern, PathPrefix, PeerAgent, Transport};
 
 /// The protocol that a frontend speaks with its clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -136,6 +136,34 @@ impl FromStr for Weight {
     }
 }
 
+/// How the balancer reaches an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Way {
+    /// Straight to this address: in a network of its host, or a port that its host publishes.
+    Direct(SocketAddr),
+    /// Through the agent of its host, which connects to the port inside the container.
+    Agent(PeerAgent),
+}
+
+impl Way {
+    /// Returns the address to connect to, unless the way leads through an agent.
+    pub fn direct(self) -> Option<SocketAddr> {
+        match self {
+            Self::Direct(address) => Some(address),
+            Self::Agent(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Direct(address) => address.fmt(f),
+            Self::Agent(agent) => write!(f, "agent:{}", agent.address),
+        }
+    }
+}
+
 /// A container that takes a route's traffic.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Upstream {
@@ -145,8 +173,8 @@ pub struct Upstream {
     pub name: String,
     /// The port inside the container.
     pub port: u16,
-    /// The address that the balancer connects to.
-    pub address: SocketAddr,
+    /// How the balancer reaches it.
+    pub way: Way,
     /// Its share of the traffic.
     pub weight: Weight,
 }
@@ -169,6 +197,12 @@ pub enum WaitingReason {
     Stopping,
     /// None of its addresses can be reached from this balancer.
     NoAddress,
+    /// Its host is suspect: it takes traffic only if nobody else does.
+    HostSuspect,
+    /// Its host answers others, but not this one: it takes traffic only if nobody else does.
+    HostUnreachable,
+    /// It can only be reached through its host's agent, which restarts.
+    AgentRestarting,
 }
 
 impl WaitingReason {
@@ -192,6 +226,9 @@ impl fmt::Display for WaitingReason {
             Self::Paused => "it is paused",
             Self::Stopping => "it is stopping",
             Self::NoAddress => "it has no address that the balancer can reach",
+            Self::HostSuspect => "its host does not answer",
+            Self::HostUnreachable => "its host does not answer this one",
+            Self::AgentRestarting => "it publishes no port, and its host's agent restarts",
         })
     }
 }
@@ -205,8 +242,8 @@ pub struct Waiting {
     pub name: String,
     /// The port inside the container.
     pub port: u16,
-    /// The address that the balancer would connect to, if known.
-    pub address: Option<SocketAddr>,
+    /// How the balancer would reach it, if it could.
+    pub way: Option<Way>,
     /// Why it waits.
     pub reason: WaitingReason,
 }

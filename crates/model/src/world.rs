@@ -5,18 +5,7 @@ use std::sync::Arc;
 
 use rpds::RedBlackTreeMapSync;
 
-use crate::{Container, ContainerRef, Host, HostId};
-
-/// The result of the last check of a container's port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PortState {
-    /// It has not accepted a connection in this run of the container.
-    NotOpen,
-    /// It accepts connections.
-    Open,
-    /// It accepted connections in this run of the container, but no longer does.
-    Closed,
-}
+use crate::{Container, ContainerRef, Host, HostId, Peer, PortState};
 
 /// All known state. One task writes it; all others hold a copy, which is cheap and never changes under them.
 ///
@@ -31,6 +20,9 @@ pub struct World {
     /// The state of the ports that routes lead to, as seen from this host; a port not checked yet has no
     /// entry.
     pub ports: RedBlackTreeMapSync<(ContainerRef, SocketAddr), PortState>,
+    /// The other hosts of the cluster, as seen from this one. Dead ones and those that left are not among them, and
+    /// one may be a member before it was listed.
+    pub peers: RedBlackTreeMapSync<HostId, Peer>,
 }
 
 impl World {
@@ -39,7 +31,8 @@ impl World {
         let own = Arc::new(own);
         let mut hosts = RedBlackTreeMapSync::default();
         hosts.insert_mut(me, Arc::clone(&own));
-        Self { me, own, hosts, ports: RedBlackTreeMapSync::default() }
+        let (ports, peers) = (RedBlackTreeMapSync::default(), RedBlackTreeMapSync::default());
+        Self { me, own, hosts, ports, peers }
     }
 
     /// Returns the id of this agent's own host.

@@ -5,6 +5,7 @@
 
 mod bind;
 mod datagrams;
+pub mod relay;
 
 pub use bind::{bind, or_ipv4};
 pub use datagrams::{Datagrams, LocalAddress, MAX_DATAGRAM};

@@ -1,11 +1,12 @@
 //! Explains why a request goes where it goes.
 
 use longshore_model::{
-    Container, Frontend, HostPattern, Problem, Protocol, Route, RouteTable, RunState, World,
+    Container, Frontend, HostPattern, Problem, Protocol, Route, RouteTable, RunState, Upstream, Way, World,
 };
 
 use crate::claim::claims;
 use crate::label::{self, Attribute, Key};
+use crate::reach;
 
 /// The outcome for a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +46,7 @@ pub struct Explanation {
 /// Explains a request to `frontend` for `host` (without port) and `path` (without query).
 pub fn explain(world: &World, table: &RouteTable, frontend: Frontend, host: &str, path: &str) -> Explanation {
     let route = table.find(frontend, host, path);
-    let mut candidates: Vec<Candidate> = route.map(|route| of_route(route)).unwrap_or_default();
+    let mut candidates: Vec<Candidate> = route.map(|route| of_route(world, route)).unwrap_or_default();
     for (_, container) in world.containers() {
         if candidates.iter().all(|candidate| candidate.id != container.id.short()) {
             candidates.extend(beside(container, route.map(AsRef::as_ref), frontend, host, path));
@@ -59,7 +60,7 @@ pub fn explain(world: &World, table: &RouteTable, frontend: Frontend, host: &str
     Explanation { verdict, route: route.map(|route| route.key.to_string()), candidates }
 }
 
-fn of_route(route: &Route) -> Vec<Candidate> {
+fn of_route(world: &World, route: &Route) -> Vec<Candidate> {
     let all: u32 = route.upstreams.iter().map(|upstream| u32::from(upstream.weight.get())).sum();
     let serving = route.upstreams.iter().map(|upstream| {
         let weight = u32::from(upstream.weight.get());
@@ -69,7 +70,7 @@ fn of_route(route: &Route) -> Vec<Candidate> {
             name: upstream.name.clone(),
             id: upstream.container.id.short().to_owned(),
             serves: all == 0 || weight > 0,
-            why: format!("takes {share}% at {} (weight {weight})", upstream.address),
+            why: format!("takes {share}% {} (weight {weight})", way(world, upstream)),
         }
     });
     let waiting = route.waiting.iter().map(|waiting| Candidate {
@@ -79,6 +80,30 @@ fn of_route(route: &Route) -> Vec<Candidate> {
         why: format!("waits: {}", waiting.reason),
     });
     serving.chain(waiting).collect()
+}
+
+/// Says which way leads to an upstream, and why this one.
+fn way(world: &World, upstream: &Upstream) -> String {
+    let host = upstream.container.host;
+    let name = || world.host(host).map_or_else(|| host.to_string(), |host| host.info.name.clone());
+    let mut text = match upstream.way {
+        Way::Direct(address) if host == world.me() => return format!("at {address}"),
+        Way::Direct(address) => format!("at {address}, a port of host {}", name()),
+        Way::Agent(agent) => {
+            let is_it = |published: &longshore_model::Published| published.container_port == upstream.port;
+            let container = world.container(&upstream.container);
+            let why = if container.is_some_and(|container| container.published.iter().any(is_it)) {
+                "its published port cannot be reached from here"
+            } else {
+                "it publishes no port"
+            };
+            format!("through the agent of host {} at {}, as {why}", name(), agent.address)
+        }
+    };
+    if let Some(doubt) = reach::doubt(world, host, Some(upstream.way)) {
+        text.push_str(&format!("; as the last resort: {doubt}"));
+    }
+    text
 }
 
 /// Returns a container outside the route whose labels nearly match the request.

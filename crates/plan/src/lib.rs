@@ -22,6 +22,7 @@ pub mod openvswitch;
 pub mod publisher;
 mod reach;
 mod records;
+mod relay;
 mod routes;
 pub mod sidecars;
 mod spread;
@@ -33,8 +34,9 @@ pub use ledger::{KeyChange, Ledger, in_batches};
 pub use missed::{
     MissedEvent, all_reported, before, facts, first_report, is_detail, missed, report, report_missed,
 };
-pub use names::{NamePlan, NameSettings};
+pub use names::{Asker, NamePlan, NameSettings};
 pub use reach::BalancerLocation;
 pub use records::{RecordSettings, container_key, records};
+pub use relay::relay;
 pub use routes::{Decided, Readiness, RoutePlan, RouteSettings};
 pub use spread::spread;

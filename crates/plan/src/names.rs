@@ -11,8 +11,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use longshore_model::{
-    Change, Container, ContainerRef, DomainName, Health, Host, NameKey, NameTable, NamedContainer, NamedPort,
-    Problem, Protocol, Replica, RunState, Subject, World,
+    Change, Container, ContainerRef, DomainName, Health, Host, HostId, NameKey, NameTable, NamedContainer,
+    NamedPort, Problem, Protocol, Replica, RunState, Subject, World,
 };
 
 use crate::claim::{claims, quoted};
@@ -33,6 +33,19 @@ pub struct NameSettings {
     pub node: Option<DomainName>,
     /// The host's own addresses, shared by containers on its network.
     pub host: Vec<IpAddr>,
+    /// Whose questions are answered.
+    pub asker: Asker,
+}
+
+/// Where those who ask are, which decides at which addresses they reach a container.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Asker {
+    /// On this host, or nobody knows where: they reach this host's containers at their own addresses, and those of
+    /// other hosts at the ports that they publish.
+    #[default]
+    Here,
+    /// On another host of the cluster: they reach all containers at published ports.
+    Elsewhere,
 }
 
 /// The names and data of one container.
@@ -66,6 +79,8 @@ pub struct NamePlan {
     network_sharers: BTreeMap<ContainerRef, BTreeSet<ContainerRef>>,
     /// Containers whose name belongs to an older one.
     losers: BTreeMap<ContainerRef, Problem>,
+    /// This agent's own host, once World was seen.
+    me: Option<HostId>,
 }
 
 impl NamePlan {
@@ -78,6 +93,7 @@ impl NamePlan {
             claimants: BTreeMap::new(),
             network_sharers: BTreeMap::new(),
             losers: BTreeMap::new(),
+            me: None,
         }
     }
 
@@ -98,15 +114,19 @@ impl NamePlan {
         &self.table
     }
 
-    /// Returns the problem of every container that did not get the names it claims, in order of the
-    /// containers.
+    /// Returns the problem of every container of this host that did not get the names it claims, in order of the
+    /// containers. Every other host reports its own.
     pub fn problems(&self) -> impl Iterator<Item = &Problem> {
-        self.containers.values().flat_map(|entry| &entry.problems).chain(self.losers.values())
+        let is_own = |id: &ContainerRef| self.me.is_none_or(|me| me == id.host);
+        let entries = self.containers.iter().filter(move |(id, _)| is_own(id));
+        let losers = self.losers.iter().filter(move |(id, _)| is_own(id));
+        entries.flat_map(|(_, entry)| &entry.problems).chain(losers.map(|(_, problem)| problem))
     }
 
     /// Updates what changed, and the containers that share the network of one that did. Returns whether a
     /// name changed.
     pub fn update(&mut self, world: &World, change: &Change) -> bool {
+        self.me = Some(world.me());
         self.look_at(world, reach::concerned(world, change, self.containers.keys()))
     }
 
@@ -201,6 +221,7 @@ impl NamePlan {
         let whole = claim.container.name.as_str();
         let node = self.settings.node.as_ref().map_or("", DomainName::as_str);
         let end = format!(".{node}.{}", self.settings.domain.as_str());
+        // The names of other hosts' containers are for nobody to read here.
         whole.strip_suffix(&end).unwrap_or(whole).to_owned()
     }
 }
@@ -210,8 +231,15 @@ fn see(settings: &NameSettings, world: &World, id: &ContainerRef) -> Option<Cont
     let host = world.host(id.host)?;
     let container = host.containers.get(&id.id)?;
     let network_owner = reach::network_owner(id.host, container);
+    let is_own = id.host == world.me();
     let lives = container.state.is_alive() && !container.stopping;
-    let Some(node) = settings.node.as_ref().filter(|_| lives) else {
+    let node = if is_own { settings.node.clone() } else { host.info.name.parse().ok() };
+    let mut problems = Vec::new();
+    let reached = lives.then(|| match (is_own, settings.asker) {
+        (true, Asker::Here) => Some((addresses(settings, host, container), ports(container, &mut problems))),
+        _ => published(world, id.host, container),
+    });
+    let (Some(node), Some((addresses, ports))) = (node, reached.flatten()) else {
         // Others may use its network, which belongs to another container.
         return network_owner.map(|network_owner| ContainerEntry {
             claim: None,
@@ -220,14 +248,11 @@ fn see(settings: &NameSettings, world: &World, id: &ContainerRef) -> Option<Cont
         });
     };
     let domain = settings.domain.as_str();
-    let mut problems = Vec::new();
     let whole = format!("{}.{}.{domain}", container.name, node.as_str());
     let claim = match whole.parse::<DomainName>() {
         Ok(name) => {
             let lower = container.name.to_ascii_lowercase();
             let key = NameKey::new(lower.split('.').chain(node.as_str().split('.')));
-            let ports = ports(container, &mut problems);
-            let addresses = addresses(settings, host, container);
             let service = service(settings, container, &mut problems);
             let named = NamedContainer { id: id.clone(), name, addresses, ports };
             Some(NameClaim { key, container: Arc::new(named), created: container.created, service })
@@ -278,6 +303,34 @@ fn addresses(settings: &NameSettings, host: &Host, container: &Container) -> Vec
     addresses.into_iter().collect()
 }
 
+/// Returns the addresses and ports at which others than its own host reach a container; `None` if they do not, or if
+/// its host does not answer.
+fn published(world: &World, host: HostId, container: &Container) -> Option<(Vec<IpAddr>, Vec<NamedPort>)> {
+    let known = world.host(host)?;
+    if reach::doubt(world, host, None).is_some() {
+        return None;
+    }
+    let holder = reach::holder(known, container)?;
+    let own_ports = ports(container, &mut Vec::new());
+    if holder.network_mode == "host" {
+        return (!known.info.addresses.is_empty()).then(|| (known.info.addresses.clone(), own_ports));
+    }
+    let mut addresses = BTreeSet::new();
+    let mut found = Vec::new();
+    for port in own_ports {
+        let of_it = holder.published.iter().filter(|published| {
+            (published.container_port, published.transport) == (port.port, port.transport)
+        });
+        let reached = of_it.filter_map(|published| {
+            Some((reach::published_at(&known.info.addresses, published.host_ip)?, published.host_port))
+        });
+        let reached: Vec<(IpAddr, u16)> = reached.collect();
+        addresses.extend(reached.iter().map(|(address, _)| *address));
+        found.extend(reached.first().map(|(_, reached_at)| NamedPort { reached_at: *reached_at, ..port }));
+    }
+    (!found.is_empty()).then(|| (addresses.into_iter().collect(), found))
+}
+
 /// Returns its exposed ports and those that its labels route to.
 fn ports(container: &Container, problems: &mut Vec<Problem>) -> Vec<NamedPort> {
     let (claims, _) = claims(container);
@@ -294,7 +347,7 @@ fn ports(container: &Container, problems: &mut Vec<Problem>) -> Vec<NamedPort> {
             hint: None,
         });
     }
-    let named = |((port, transport), http)| NamedPort { port, transport, http };
+    let named = |((port, transport), http)| NamedPort { port, transport, http, reached_at: port };
     ports.into_iter().take(MAX_PORTS).map(named).collect()
 }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use longshore_model::{
-    Change, Container, ContainerId, ContainerRef, Endpoint, Host, HostId, NetworkScope, Problem, RunState,
-    Transport, World,
+    Change, Container, ContainerId, ContainerRef, Endpoint, Host, HostId, NetworkScope, PeerState, Problem,
+    Published, RunState, Transport, WaitingReason, Way, World,
 };
 
 use crate::claim::quoted;
@@ -33,11 +33,16 @@ enum Access<'a> {
     NetworksOf(&'a Container),
     /// Through the ports that the host publishes at this address.
     PublishedPorts(IpAddr),
+    /// Through the ports that another host of the cluster publishes at these addresses, or through its agent.
+    Peer(&'a [IpAddr]),
 }
 
 impl BalancerLocation {
     /// Returns how the containers of a host are reached; `None` if they are unreachable.
     fn access<'a>(&self, world: &'a World, host: HostId) -> Option<Access<'a>> {
+        if host != world.me() {
+            return world.host(host).map(|host| Access::Peer(&host.info.addresses));
+        }
         match self {
             Self::Host(own) if *own == host => Some(Access::Bridges),
             Self::Container(own) if own.host == host => match world.container(own) {
@@ -98,9 +103,46 @@ pub(crate) fn is_of_the_host(host: &Host, network: &str) -> bool {
     host.networks.get(network).is_none_or(|network| network.scope == NetworkScope::Host)
 }
 
-/// Returns the addresses that may lead to a port of a container, the most likely first, at most one per
-/// family: a server may listen on one family only, and Docker does not report which. Empty if the port is
-/// unreachable.
+/// The ways that may lead to a port of a container.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ways {
+    /// The addresses, the most likely first, at most one per family: a server may listen on one family only, and
+    /// Docker does not report which.
+    pub(crate) direct: Vec<SocketAddr>,
+    /// Through the agent of the container's host, where no address leads to the port.
+    pub(crate) agent: Option<Way>,
+}
+
+/// Returns the ways that may lead to a port of a container.
+pub(crate) fn ways(
+    world: &World,
+    balancer: &BalancerLocation,
+    container: &ContainerRef,
+    port: u16,
+    transport: Transport,
+) -> Ways {
+    let agent = world.peers.get(&container.host).map(|peer| Way::Agent(peer.agent));
+    Ways { direct: addresses(world, balancer, container, port, transport), agent }
+}
+
+/// Returns why what a way leads to takes no traffic as long as others do; `None` if it does. This agent's own host
+/// always does.
+pub(crate) fn doubt(world: &World, host: HostId, way: Option<Way>) -> Option<WaitingReason> {
+    if host == world.me() {
+        return None;
+    }
+    match world.peers.get(&host).map(|peer| peer.state) {
+        Some(PeerState::Restarting) if matches!(way, Some(Way::Agent(_))) => {
+            Some(WaitingReason::AgentRestarting)
+        }
+        Some(PeerState::Alive | PeerState::Restarting) => None,
+        Some(PeerState::Unreachable) => Some(WaitingReason::HostUnreachable),
+        // One that is no member any more is about to be forgotten.
+        Some(PeerState::Suspect) | None => Some(WaitingReason::HostSuspect),
+    }
+}
+
+/// Returns the addresses that may lead to a port of a container, as [`Ways::direct`]. Empty if there are none.
 pub(crate) fn addresses(
     world: &World,
     balancer: &BalancerLocation,
@@ -140,6 +182,7 @@ fn own_addresses(
         return match access {
             Access::Bridges => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
             Access::PublishedPorts(address) => vec![address],
+            Access::Peer(addresses) => addresses.to_vec(),
             Access::NetworksOf(_) => Vec::new(),
         };
     }
@@ -158,7 +201,7 @@ fn is_reachable(host: &Host, access: Access<'_>, network: &str) -> bool {
     match access {
         Access::Bridges => is_of_the_host(host, network),
         Access::NetworksOf(own) => own.networks.values().any(|endpoint| endpoint.network_id == network),
-        Access::PublishedPorts(_) => false,
+        Access::PublishedPorts(_) | Access::Peer(_) => false,
     }
 }
 
@@ -178,6 +221,10 @@ pub(crate) fn problems(
         Some((access, host, container, holder(host, container)?))
     };
     let Some((access, host, container, holder)) = known() else { return Vec::new() };
+    // Its own host reports them, and its agent leads to it.
+    if matches!(access, Access::Peer(_)) {
+        return Vec::new();
+    }
     let problem = |key: Option<&str>, message: String, hint: String| Problem {
         subject: (&**container).into(),
         key: key.map(str::to_owned),
@@ -195,7 +242,7 @@ pub(crate) fn problems(
             Access::NetworksOf(own) => {
                 format!("put it on a network of the container {}, which the balancer runs in", own.name)
             }
-            Access::PublishedPorts(_) => "publish the port: docker run -p".to_owned(),
+            Access::PublishedPorts(_) | Access::Peer(_) => "publish the port: docker run -p".to_owned(),
         };
         let message =
             format!("{own}, and port {port} is not published on an address that it can reach: no traffic");
@@ -224,17 +271,27 @@ fn published_addresses(
     port: u16,
     transport: Transport,
 ) -> Vec<SocketAddr> {
-    let of_port = |p: &&longshore_model::Published| p.container_port == port && p.transport == transport;
-    let reachable = |published: &longshore_model::Published| {
+    let of_port = |p: &&Published| p.container_port == port && p.transport == transport;
+    let reachable = |published: &Published| {
         let ip = match (access, published.host_ip) {
             (Access::Bridges, IpAddr::V4(ip)) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
             (Access::Bridges, IpAddr::V6(ip)) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
             (Access::Bridges, ip) => ip,
             (Access::PublishedPorts(address), ip) if ip.is_unspecified() => address,
             (Access::PublishedPorts(_), ip) if !ip.is_loopback() => ip,
+            (Access::Peer(addresses), ip) => published_at(addresses, ip)?,
             (Access::PublishedPorts(_) | Access::NetworksOf(_), _) => return None,
         };
         Some(SocketAddr::new(ip, published.host_port))
     };
     holder.published.iter().filter(of_port).filter_map(reachable).collect()
+}
+
+/// Returns the address of a host at which others reach a port that it publishes at `ip`; `None` if they do not.
+pub(crate) fn published_at(addresses: &[IpAddr], ip: IpAddr) -> Option<IpAddr> {
+    let leads_there = |address: &&IpAddr| match ip.is_unspecified() {
+        true => address.is_ipv4() == ip.is_ipv4(),
+        false => **address == ip,
+    };
+    addresses.iter().find(leads_there).copied()
 }

@@ -12,12 +12,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use longshore_model::{
-    Change, Container, ContainerRef, Health, PortState, Problem, Protocol, Route, RouteKey, RouteTable,
-    RunState, Subject, Transport, Upstream, Waiting, WaitingReason, World,
+    Change, Container, ContainerRef, Health, HostId, PortState, Problem, Protocol, Route, RouteKey,
+    RouteTable, RunState, Subject, Transport, Upstream, Waiting, WaitingReason, Way, World,
 };
 
 use crate::claim::{Claim, claims};
-use crate::reach::{self, BalancerLocation};
+use crate::reach::{self, BalancerLocation, Ways};
 
 /// What the route plan depends on in addition to World.
 #[derive(Clone, Debug)]
@@ -52,8 +52,10 @@ pub struct Decided {
 #[derive(Clone, Debug)]
 struct RankedClaim {
     claim: Claim,
-    address: Option<SocketAddr>,
+    way: Option<Way>,
     waiting: Option<WaitingReason>,
+    /// Why it takes no traffic as long as others do.
+    doubt: Option<WaitingReason>,
 }
 
 /// What is known about a container with claims.
@@ -83,8 +85,10 @@ pub struct RoutePlan {
     network_sharers: BTreeMap<ContainerRef, BTreeSet<ContainerRef>>,
     /// Labels that cannot be met, by container.
     label_problems: BTreeMap<ContainerRef, Vec<Problem>>,
-    /// Claims that lost against an older one, by route.
-    conflicts: BTreeMap<RouteKey, Vec<Problem>>,
+    /// Claims that lost against an older one, by route, with the hosts of their containers.
+    conflicts: BTreeMap<RouteKey, Vec<(HostId, Problem)>>,
+    /// This agent's own host, once World was seen.
+    me: Option<HostId>,
 }
 
 impl RoutePlan {
@@ -98,6 +102,7 @@ impl RoutePlan {
             network_sharers: BTreeMap::new(),
             label_problems: BTreeMap::new(),
             conflicts: BTreeMap::new(),
+            me: None,
         }
     }
 
@@ -113,10 +118,13 @@ impl RoutePlan {
         &self.table
     }
 
-    /// Returns a problem for every claim that is invalid or in conflict, in order of the containers, then of
-    /// the routes.
+    /// Returns a problem for every claim of this host's containers that is invalid or in conflict, in order of the
+    /// containers, then of the routes. Every other host reports its own.
     pub fn problems(&self) -> impl Iterator<Item = &Problem> {
-        self.label_problems.values().flatten().chain(self.conflicts.values().flatten())
+        let is_own = |host: HostId| self.me.is_none_or(|me| me == host);
+        let labels = self.label_problems.iter().filter(move |(id, _)| is_own(id.host));
+        let conflicts = self.conflicts.values().flatten().filter(move |(host, _)| is_own(*host));
+        labels.flat_map(|(_, problems)| problems).chain(conflicts.map(|(_, problem)| problem))
     }
 
     /// Returns the addresses of a container that must accept connections before they take traffic.
@@ -132,6 +140,7 @@ impl RoutePlan {
 
     /// Updates what changed, and the containers that share the network of one that did.
     pub fn update(&mut self, world: &World, change: &Change) -> Decided {
+        self.me = Some(world.me());
         let own_host = match (&self.settings.location, change) {
             // What the balancer's own container can reach affects all others on its host.
             (BalancerLocation::Container(own), Change::Container(changed)) if own == changed => {
@@ -220,7 +229,7 @@ impl RoutePlan {
                 }
             }
         }
-        let unmet = holding.held.iter().filter(|held| held.address.is_none());
+        let unmet = holding.held.iter().filter(|held| held.way.is_none());
         let unmet: BTreeSet<u16> = unmet.map(|held| held.claim.port).collect();
         problems.extend(reach::problems(world, &self.settings.location, id, &unmet));
         if !problems.is_empty() {
@@ -239,11 +248,14 @@ impl RoutePlan {
         touched: &mut BTreeSet<RouteKey>,
     ) {
         let transport = claim.key.frontend.protocol.transport();
-        let addresses = reach::addresses(world, &self.settings.location, id, claim.port, transport);
+        let Ways { direct: addresses, agent } =
+            reach::ways(world, &self.settings.location, id, claim.port, transport);
         let address = answering(world, id, &addresses);
         let readiness = self.settings.readiness;
         let awaited = readiness == Readiness::Awaited && transport == Transport::Tcp;
-        let checked = awaited && container.health == Health::None;
+        let is_elsewhere = id.host != world.me();
+        // The health check of a container on another host says nothing of the way there.
+        let checked = awaited && (container.health == Health::None || is_elsewhere);
         // With a health check, the port check only finds out which of two families it listens on.
         let ambiguous =
             awaited && addresses.len() > 1 && WaitingReason::of_health(container.health).is_none();
@@ -253,8 +265,19 @@ impl RoutePlan {
                 None => holding.checks.extend(addresses),
             }
         }
-        let waiting = waiting(world, id, container, address, checked)
+        let is_shut = |address| {
+            let state = port_state(world, id, address);
+            matches!(state, Some(PortState::NotOpen | PortState::Closed))
+        };
+        let way = match address.map(Way::Direct) {
+            Some(Way::Direct(address)) if checked && is_shut(address) => agent.or(Some(Way::Direct(address))),
+            direct => direct.or(agent),
+        };
+        let own_view = is_elsewhere && awaited && container.health == Health::None;
+        let waiting = waiting(world, id, container, way, checked)
+            .or_else(|| if own_view { at_its_host(container, claim.port) } else { None })
             .filter(|reason| *reason != WaitingReason::HealthStarting || readiness == Readiness::Awaited);
+        let doubt = reach::doubt(world, id.host, way);
         self.by_port
             .entry((transport, claim.key.frontend.port))
             .or_default()
@@ -262,7 +285,7 @@ impl RoutePlan {
             .or_default()
             .insert((container.created, id.clone(), claim.port));
         touched.insert(claim.key.clone());
-        holding.held.push(RankedClaim { claim, address, waiting });
+        holding.held.push(RankedClaim { claim, way, waiting, doubt });
     }
 
     /// Recomputes the touched routes, and all others of their port if its protocol changes.
@@ -292,6 +315,7 @@ impl RoutePlan {
         let mut route =
             Route { key: key.clone(), strip_prefix: false, upstreams: Vec::new(), waiting: Vec::new() };
         let mut first = None;
+        let mut doubtful = Vec::new();
         for (_, id, port) in ranks {
             let Some(holding) = self.holdings.get(id) else { continue };
             let of_port = |held: &&RankedClaim| held.claim.key == *key && held.claim.port == *port;
@@ -301,12 +325,15 @@ impl RoutePlan {
                     "port {} already speaks {winner} for an older container: no route",
                     key.frontend.port
                 );
-                conflicts.push(problem_of_held(
-                    id,
-                    holding,
-                    &held.claim.listen_label,
-                    message,
-                    "choose another port with longshore.<protocol>.<port>.listen",
+                conflicts.push((
+                    id.host,
+                    problem_of_held(
+                        id,
+                        holding,
+                        &held.claim.listen_label,
+                        message,
+                        "choose another port with longshore.<protocol>.<port>.listen",
+                    ),
                 ));
                 continue;
             }
@@ -316,17 +343,28 @@ impl RoutePlan {
                 let message = format!(
                     "route {key}: the prefix is {done} for an older container: this container is left out"
                 );
-                conflicts.push(problem_of_held(
-                    id,
-                    holding,
-                    &held.claim.label,
-                    message,
-                    "set the same strip-prefix on all containers of a route",
+                conflicts.push((
+                    id.host,
+                    problem_of_held(
+                        id,
+                        holding,
+                        &held.claim.label,
+                        message,
+                        "set the same strip-prefix on all containers of a route",
+                    ),
                 ));
                 continue;
             }
             route.strip_prefix = decider;
-            place(&mut route, id, holding, held);
+            match held.doubt.clone().filter(|_| held.waiting.is_none() && held.way.is_some()) {
+                Some(doubt) => doubtful.push((id, holding, held, doubt)),
+                None => place(&mut route, id, holding, held, None),
+            }
+        }
+        // A host that does not answer may still carry what nobody else does.
+        let has_others = !route.upstreams.is_empty();
+        for (id, holding, held, doubt) in doubtful {
+            place(&mut route, id, holding, held, has_others.then_some(doubt));
         }
         if !conflicts.is_empty() {
             self.conflicts.insert(key.clone(), conflicts);
@@ -344,16 +382,32 @@ impl RoutePlan {
     }
 }
 
-fn place(route: &mut Route, id: &ContainerRef, holding: &Holding, held: &RankedClaim) {
+/// Adds a container to a route: to those that take traffic, unless it waits for a reason of its own, or for `doubt`.
+fn place(
+    route: &mut Route,
+    id: &ContainerRef,
+    holding: &Holding,
+    held: &RankedClaim,
+    doubt: Option<WaitingReason>,
+) {
     let (container, name, port) = (id.clone(), holding.name.clone(), held.claim.port);
-    match (held.waiting.clone(), held.address) {
-        (None, Some(address)) => {
-            route.upstreams.push(Upstream { container, name, port, address, weight: held.claim.weight });
+    match (held.waiting.clone().or(doubt), held.way) {
+        (None, Some(way)) => {
+            route.upstreams.push(Upstream { container, name, port, way, weight: held.claim.weight });
         }
-        (reason, address) => {
+        (reason, way) => {
             let reason = reason.unwrap_or(WaitingReason::NoAddress);
-            route.waiting.push(Waiting { container, name, port, address, reason });
+            route.waiting.push(Waiting { container, name, port, way, reason });
         }
+    }
+}
+
+/// Returns why a container of another host waits, as that host sees its port.
+fn at_its_host(container: &Container, port: u16) -> Option<WaitingReason> {
+    match container.ports.get(&port) {
+        Some(PortState::Open) => None,
+        Some(PortState::Closed) => Some(WaitingReason::PortClosed),
+        Some(PortState::NotOpen) | None => Some(WaitingReason::PortNotOpen),
     }
 }
 
@@ -361,7 +415,7 @@ fn waiting(
     world: &World,
     id: &ContainerRef,
     container: &Container,
-    address: Option<SocketAddr>,
+    way: Option<Way>,
     checked: bool,
 ) -> Option<WaitingReason> {
     if container.state == RunState::Paused {
@@ -373,14 +427,16 @@ fn waiting(
     if let Some(reason) = WaitingReason::of_health(container.health) {
         return Some(reason);
     }
-    let Some(address) = address else { return Some(WaitingReason::NoAddress) };
-    if !checked {
-        return None;
-    }
-    match port_state(world, id, address) {
-        Some(PortState::Open) => None,
-        Some(PortState::Closed) => Some(WaitingReason::PortClosed),
-        Some(PortState::NotOpen) | None => Some(WaitingReason::PortNotOpen),
+    match way {
+        None => Some(WaitingReason::NoAddress),
+        // What leads through the agent is checked by the agent.
+        Some(Way::Agent(_)) => None,
+        Some(Way::Direct(_)) if !checked => None,
+        Some(Way::Direct(address)) => match port_state(world, id, address) {
+            Some(PortState::Open) => None,
+            Some(PortState::Closed) => Some(WaitingReason::PortClosed),
+            Some(PortState::NotOpen) | None => Some(WaitingReason::PortNotOpen),
+        },
     }
 }
 

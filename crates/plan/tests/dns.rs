@@ -23,6 +23,7 @@ fn zone_of(containers: impl IntoIterator<Item = Container>, forwards: bool) -> Z
         domain: "l.test".parse().unwrap(),
         node: Some("host1".parse().unwrap()),
         host: vec![IpAddr::from([192, 0, 2, 7])],
+        asker: longshore_plan::Asker::Here,
     };
     let plan = NamePlan::of(&world(containers, &[]), settings.clone());
     Zone::new(&plan, ZoneParts { server: settings.host, ttl: 5, serial: 42, forwards })

@@ -22,6 +22,7 @@ fn settings() -> NameSettings {
         domain: "l.test".parse().unwrap(),
         node: Some("host1".parse().unwrap()),
         host: vec![IpAddr::from([192, 0, 2, 7])],
+        asker: longshore_plan::Asker::Here,
     }
 }
 

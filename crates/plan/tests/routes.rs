@@ -38,7 +38,7 @@ fn shown(plan: &RoutePlan) -> String {
         let up: Vec<String> = route
             .upstreams
             .iter()
-            .map(|u| format!("{}@{}*{}", u.name, u.address, u.weight.get()))
+            .map(|u| format!("{}@{}*{}", u.name, u.way, u.weight.get()))
             .chain(route.waiting.iter().map(|w| format!("({}: {})", w.name, w.reason)))
             .collect();
         lines.push(format!("{}{strip} -> {}", route.key, up.join(" ")));
@@ -302,11 +302,7 @@ fn a_user_defined_network_is_reached_and_the_label_picks_among_several() {
     let address = |c: &Container, w: &World| {
         let plan = RoutePlan::of(w, on_the_host());
         let _ = c;
-        plan.table()
-            .iter()
-            .flat_map(|r| r.upstreams.clone())
-            .map(|u| u.address.to_string())
-            .collect::<Vec<_>>()
+        plan.table().iter().flat_map(|r| r.upstreams.clone()).map(|u| u.way.to_string()).collect::<Vec<_>>()
     };
     assert_eq!(address(&one, &world([one.clone()], &[80])), ["172.17.0.1:80"]);
     one.labels.insert("longshore.network".to_owned(), "zoo".to_owned());
@@ -325,7 +321,7 @@ fn from_another_host_the_published_port_is_used() {
         let info = HostInfo { addresses: vec![[10, 0, 0, 2].into()], ..HostInfo::default() };
         world.put_host(ME, Host { info: info.into(), ..world.own().clone() });
         let plan = RoutePlan::of(&world, RouteSettings { location: location.clone(), ..on_the_host() });
-        plan.table().iter().flat_map(|r| r.upstreams.clone()).map(|u| u.address.to_string()).next()
+        plan.table().iter().flat_map(|r| r.upstreams.clone()).map(|u| u.way.to_string()).next()
     };
     let elsewhere = [BalancerLocation::Outside, BalancerLocation::Host(HostId::from_u128(2))];
     assert_eq!(elsewhere.each_ref().map(|location| at(&one, location)), [None, None]);

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use longshore_model::{
     ContainerId, ContainerRef, Frontend, HostId, HostPattern, PathPrefix, Protocol, Route, RouteKey,
-    RouteTable, Upstream, Weight,
+    RouteTable, Upstream, Way, Weight,
 };
 use longshore_proxy::{Balancer, Settings};
 
@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             container: ContainerRef::new(HostId::from_u128(1), ContainerId::new(&argument)),
             name: argument,
             port: address.port(),
-            address,
+            way: Way::Direct(address),
             weight: Weight::default(),
         });
     }

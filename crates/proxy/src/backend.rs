@@ -7,15 +7,18 @@ use std::collections::HashMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use longshore_model::{ContainerRef, Upstream};
+use longshore_model::{ContainerRef, Transport, Upstream, Way};
+use longshore_net::relay::{RelayStream, RelayTarget};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 
 use crate::balance::Fit;
 use crate::observation::{Observation, Observer};
+use crate::settings::Settings;
+use crate::upstream::UpstreamStream;
 
 /// Maximum number of upstreams tried after the first for one request or connection.
 pub(crate) const MAX_RETRIES: usize = 3;
@@ -32,10 +35,14 @@ const LOG_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) struct Backend {
     /// Unique among the backends of this worker, including past ones.
     pub(crate) id: u64,
-    pub(crate) address: SocketAddr,
+    pub(crate) way: Way,
+    /// The port inside the container.
+    port: u16,
     container: ContainerRef,
     /// How many routes refer to it.
     routes: Cell<usize>,
+    /// Notified when the last of them is gone.
+    retired: Notify,
     failures: Cell<u32>,
     paused_until: Cell<Option<Instant>>,
     observed: Cell<Option<Instant>>,
@@ -44,7 +51,7 @@ pub(crate) struct Backend {
 
 impl PartialEq for Backend {
     fn eq(&self, other: &Self) -> bool {
-        self.address == other.address && self.container == other.container
+        self.way == other.way && self.port == other.port && self.container == other.container
     }
 }
 
@@ -52,7 +59,8 @@ impl Eq for Backend {}
 
 impl Hash for Backend {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.address.hash(state);
+        self.way.hash(state);
+        self.port.hash(state);
         self.container.hash(state);
     }
 }
@@ -71,26 +79,50 @@ impl Backend {
         self.routes.get() == 0
     }
 
-    /// Opens a connection within `limit`, and records the result.
-    pub(crate) async fn connect(&self, limit: Duration, observer: &Observer) -> io::Result<TcpStream> {
+    /// Opens a connection in time, and records the result.
+    pub(crate) async fn connect(
+        &self,
+        settings: &Settings,
+        observer: &Observer,
+    ) -> io::Result<UpstreamStream> {
         if self.paused_until.get().is_some() {
             // One request checks whether it is back; the others keep passing it over.
             self.paused_until.set(Some(Instant::now() + self.pause()));
         }
-        let connecting = TcpStream::connect(self.address);
-        let stream = match tokio::time::timeout(limit, connecting).await {
-            Ok(result) => result,
-            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        let connecting = async {
+            Ok(match self.way {
+                Way::Direct(address) => {
+                    let stream = TcpStream::connect(address).await?;
+                    // A failure only costs latency.
+                    let _ = stream.set_nodelay(true);
+                    UpstreamStream::Direct(stream)
+                }
+                Way::Agent(_) => UpstreamStream::Agent(self.relayed(Transport::Tcp, settings).await?),
+            })
+        };
+        // Its host may have fallen silent: another upstream answers sooner than it fails.
+        let stream = tokio::select! {
+            biased;
+            result = tokio::time::timeout(settings.timeouts.connect, connecting) => match result {
+                Ok(result) => result,
+                Err(_) => Err(io::ErrorKind::TimedOut.into()),
+            },
+            () = self.retired.notified() => return Err(io::ErrorKind::ConnectionAborted.into()),
         };
         match &stream {
-            Ok(stream) => {
-                self.answered();
-                // A failure only costs latency.
-                let _ = stream.set_nodelay(true);
-            }
+            Ok(_) => self.answered(),
             Err(error) => self.failed(error, observer),
         }
         stream
+    }
+
+    /// Opens a connection through the agent of its host.
+    pub(crate) async fn relayed(&self, transport: Transport, settings: &Settings) -> io::Result<RelayStream> {
+        let (Some(relay), Way::Agent(agent)) = (&settings.relay, self.way) else {
+            return Err(io::ErrorKind::HostUnreachable.into());
+        };
+        let container = self.container.clone();
+        relay.connect(RelayTarget { container, agent: agent.address, port: self.port, transport }).await
     }
 
     /// Records that it answered: earlier failures are forgotten.
@@ -114,11 +146,16 @@ impl Backend {
         let now = Instant::now();
         self.paused_until.set(Some(now + self.pause()));
         self.failures.set(self.failures.get().saturating_add(1));
+        let Way::Direct(address) = self.way else {
+            // Its host checks its ports, and membership its host.
+            self.log("cannot connect to upstream through its host's agent", error);
+            return;
+        };
         if self.observed.get().is_none_or(|at| now - at >= OBSERVATION_INTERVAL) {
             self.observed.set(Some(now));
             observer.report(Observation::UpstreamFailed {
                 container: self.container.clone(),
-                address: self.address,
+                address,
                 error: error.kind(),
             });
         }
@@ -129,7 +166,7 @@ impl Backend {
         let now = Instant::now();
         if self.logged.get().is_none_or(|at| now - at >= LOG_INTERVAL) {
             self.logged.set(Some(now));
-            tracing::warn!(upstream = %self.address, %error, "{problem}");
+            tracing::warn!(upstream = %self.way, %error, "{problem}");
         }
     }
 
@@ -141,7 +178,7 @@ impl Backend {
 /// The upstreams that a worker's routes refer to.
 #[derive(Default)]
 pub(crate) struct Backends {
-    named: RefCell<HashMap<(ContainerRef, SocketAddr), Rc<Backend>>>,
+    named: RefCell<HashMap<(ContainerRef, u16, Way), Rc<Backend>>>,
     next_id: Cell<u64>,
 }
 
@@ -149,12 +186,15 @@ impl Backends {
     /// Returns the backend of an upstream for one more route.
     pub(crate) fn hold(&self, upstream: &Upstream) -> Rc<Backend> {
         let mut named = self.named.borrow_mut();
-        let backend = named.entry((upstream.container.clone(), upstream.address)).or_insert_with(|| {
+        let key = (upstream.container.clone(), upstream.port, upstream.way);
+        let backend = named.entry(key).or_insert_with(|| {
             Rc::new(Backend {
                 id: self.next_id.replace(self.next_id.get() + 1),
-                address: upstream.address,
+                way: upstream.way,
+                port: upstream.port,
                 container: upstream.container.clone(),
                 routes: Cell::new(0),
+                retired: Notify::new(),
                 failures: Cell::new(0),
                 paused_until: Cell::new(None),
                 observed: Cell::new(None),
@@ -169,7 +209,8 @@ impl Backends {
     pub(crate) fn release(&self, backend: &Backend) -> bool {
         backend.routes.set(backend.routes.get().saturating_sub(1));
         if backend.is_retired() {
-            self.named.borrow_mut().remove(&(backend.container.clone(), backend.address));
+            backend.retired.notify_waiters();
+            self.named.borrow_mut().remove(&(backend.container.clone(), backend.port, backend.way));
         }
         backend.is_retired()
     }
@@ -203,7 +244,7 @@ mod tests {
             ),
             name: "c".to_owned(),
             port: 53,
-            address: SocketAddr::from(([127, 0, 0, 1], 53)),
+            way: Way::Direct(std::net::SocketAddr::from(([127, 0, 0, 1], 53))),
             weight: longshore_model::Weight::default(),
         });
         let (observer, mut observations) = Observer::new();

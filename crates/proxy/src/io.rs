@@ -98,8 +98,8 @@ impl AsyncWrite for ClientIo {
 
 /// Writes several pieces with one call. Short messages are first copied together: the system writes one piece much
 /// faster than two.
-pub(crate) fn write_gathered(
-    stream: &mut TcpStream,
+pub(crate) fn write_gathered<S: AsyncWrite + Unpin>(
+    stream: &mut S,
     cx: &mut Context<'_>,
     pieces: &[IoSlice<'_>],
 ) -> Poll<io::Result<usize>> {

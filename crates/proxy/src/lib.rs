@@ -36,6 +36,7 @@ mod stats;
 mod table;
 mod tcp;
 mod udp;
+mod upstream;
 mod worker;
 
 pub use crate::balancer::Balancer;

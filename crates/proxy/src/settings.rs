@@ -1,9 +1,11 @@
 //! The settings of a balancer.
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_net::IpNet;
+use longshore_net::relay::Relay;
 
 /// The addresses, limits and timeouts of a [`Balancer`](crate::Balancer). The defaults follow the
 /// HAProxy template that Docker Glue shipped.
@@ -30,6 +32,9 @@ pub struct Settings {
     /// Whether another program may listen on the same ports at the same time, such as an agent that takes over from
     /// its predecessor. If false, such a port is reported as in use. Default: false.
     pub share_ports: bool,
+    /// Connects to upstreams whose way leads through the agent of their host. Without it they cannot be reached.
+    /// Default: none.
+    pub relay: Option<Arc<dyn Relay>>,
 }
 
 impl Default for Settings {
@@ -43,6 +48,7 @@ impl Default for Settings {
             sessions: 16_384,
             idle_per_upstream: 256,
             share_ports: false,
+            relay: None,
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::client::Client;
 use crate::frontend::FrontendState;
 use crate::io::{ClientIo, relay};
 use crate::shard::Shard;
+use crate::upstream::UpstreamStream;
 
 /// Serves one connection.
 pub(crate) async fn serve(stream: TcpStream, client: Rc<Client>, frontend: &FrontendState, shard: &Shard) {
@@ -22,14 +23,14 @@ pub(crate) async fn serve(stream: TcpStream, client: Rc<Client>, frontend: &Fron
     }
 }
 
-async fn connect(frontend: &FrontendState, shard: &Shard) -> Option<TcpStream> {
+async fn connect(frontend: &FrontendState, shard: &Shard) -> Option<UpstreamStream> {
     let mut tried = Vec::new();
     while tried.len() <= MAX_RETRIES {
         let backend = frontend.only_route()?.pick(&tried)?;
         if !tried.is_empty() {
             frontend.counters.retries.add(1);
         }
-        match backend.connect(shard.settings.timeouts.connect, &shard.observer).await {
+        match backend.connect(&shard.settings, &shard.observer).await {
             Ok(stream) => return Some(stream),
             Err(_) => frontend.counters.upstream_failures.add(1),
         }

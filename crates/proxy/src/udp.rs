@@ -11,9 +11,14 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket as StdSocket};
 use std::rc::Rc;
 
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use longshore_model::{Transport, Way};
+use longshore_net::relay::datagrams;
 use longshore_net::{Datagrams, LocalAddress, MAX_DATAGRAM};
 use socket2::{SockRef, Socket};
 use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use crate::backend::{Backend, MAX_RETRIES};
@@ -23,6 +28,9 @@ use crate::shard::Shard;
 
 /// Maximum number of datagrams read in a row before other tasks run.
 const BATCH: usize = 64;
+
+/// Maximum number of datagrams that wait for a connection through an agent.
+const AGENT_QUEUE: usize = 64;
 
 type Key = (SocketAddr, LocalAddress);
 
@@ -44,9 +52,32 @@ struct Hub {
 struct Session {
     frontend: Rc<FrontendState>,
     backend: Rc<Backend>,
-    upstream: Rc<UdpSocket>,
+    upstream: Flow,
     active: Rc<Cell<u64>>,
     replies: AbortHandle,
+}
+
+/// How a session's datagrams reach its upstream.
+#[derive(Clone)]
+enum Flow {
+    /// From a socket of its own.
+    Socket(Rc<UdpSocket>),
+    /// Over a connection through the agent of the upstream's host.
+    Agent(mpsc::Sender<Bytes>),
+}
+
+impl Flow {
+    fn send(&self, data: &[u8]) -> io::Result<()> {
+        match self {
+            // Not `try_send`: it fails until the runtime has polled the new socket once.
+            Self::Socket(socket) => SockRef::from(&**socket).send(data).map(drop),
+            Self::Agent(queue) => match queue.try_send(Bytes::copy_from_slice(data)) {
+                Ok(()) => Ok(()),
+                Err(mpsc::error::TrySendError::Full(_)) => Err(io::ErrorKind::WouldBlock.into()),
+                Err(mpsc::error::TrySendError::Closed(_)) => Err(io::ErrorKind::ConnectionReset.into()),
+            },
+        }
+    }
 }
 
 impl Drop for Session {
@@ -124,9 +155,8 @@ impl Hub {
         let mut tried = Vec::new();
         while tried.len() <= MAX_RETRIES {
             let Some((backend, upstream)) = self.session(key, &tried) else { return };
-            // Not `try_send`: it fails until the runtime has polled the new socket once.
-            match SockRef::from(&*upstream).send(data) {
-                Ok(_) => return,
+            match upstream.send(data) {
+                Ok(()) => return,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) => {
                     self.failed(key, &backend, &error);
@@ -138,12 +168,12 @@ impl Hub {
     }
 
     /// Returns the client's session, and creates it if there is none.
-    fn session(self: &Rc<Self>, key: Key, tried: &[Rc<Backend>]) -> Option<(Rc<Backend>, Rc<UdpSocket>)> {
+    fn session(self: &Rc<Self>, key: Key, tried: &[Rc<Backend>]) -> Option<(Rc<Backend>, Flow)> {
         let mut sessions = self.sessions.borrow_mut();
         if let Some(session) = sessions.get(&key) {
             if !session.backend.is_retired() {
                 session.active.set(self.shard.clock.now());
-                return Some((Rc::clone(&session.backend), Rc::clone(&session.upstream)));
+                return Some((Rc::clone(&session.backend), session.upstream.clone()));
             }
             self.fading.borrow_mut().extend(sessions.remove(&key));
         }
@@ -151,28 +181,36 @@ impl Hub {
             return None;
         }
         let backend = self.frontend.only_route()?.pick(tried)?;
-        let upstream = match towards(backend.address) {
-            Ok(upstream) => Rc::new(upstream),
-            Err(error) => {
-                backend.failed(&error, &self.shard.observer);
-                return None;
-            }
+        let socket = match backend.way {
+            Way::Direct(address) => match towards(address) {
+                Ok(socket) => Some(Rc::new(socket)),
+                Err(error) => {
+                    backend.failed(&error, &self.shard.observer);
+                    return None;
+                }
+            },
+            Way::Agent(_) => None,
         };
         let active = Rc::new(Cell::new(self.shard.clock.now()));
-        let replies = Replies {
-            hub: Rc::clone(self),
-            key,
-            backend: Rc::clone(&backend),
-            upstream: Rc::clone(&upstream),
-            active: Rc::clone(&active),
+        let replies =
+            Replies { hub: Rc::clone(self), key, backend: Rc::clone(&backend), active: Rc::clone(&active) };
+        let (upstream, replies) = match socket {
+            Some(socket) => {
+                let replies = tokio::task::spawn_local(replies.bring(Rc::clone(&socket)));
+                (Flow::Socket(socket), replies.abort_handle())
+            }
+            None => {
+                let (queue, queued) = mpsc::channel(AGENT_QUEUE);
+                (Flow::Agent(queue), tokio::task::spawn_local(replies.relay(queued)).abort_handle())
+            }
         };
         self.frontend.counters.opened.add(1);
         let session = Session {
             frontend: Rc::clone(&self.frontend),
             backend: Rc::clone(&backend),
-            upstream: Rc::clone(&upstream),
+            upstream: upstream.clone(),
             active,
-            replies: tokio::task::spawn_local(replies.bring()).abort_handle(),
+            replies,
         };
         sessions.insert(key, session);
         Some((backend, upstream))
@@ -210,31 +248,64 @@ struct Replies {
     hub: Rc<Hub>,
     key: Key,
     backend: Rc<Backend>,
-    upstream: Rc<UdpSocket>,
     active: Rc<Cell<u64>>,
 }
 
 impl Replies {
-    async fn bring(self) {
-        let (peer, local) = self.key;
-        while self.upstream.readable().await.is_ok() {
+    async fn bring(self, upstream: Rc<UdpSocket>) {
+        while upstream.readable().await.is_ok() {
             let mut buffer = self.hub.buffer.borrow_mut();
-            match self.upstream.try_recv(&mut buffer) {
-                Ok(length) => {
-                    self.backend.answered();
-                    self.active.set(self.hub.shard.clock.now());
-                    let data = buffer.get(..length).unwrap_or_default();
-                    match self.hub.socket.send(data, peer, local) {
-                        Ok(()) => self.hub.frontend.counters.bytes_out.add(length as u64),
-                        Err(error) => tracing::debug!(%peer, %error, "reply dropped"),
-                    }
-                }
+            match upstream.try_recv(&mut buffer) {
+                Ok(length) => self.pass(buffer.get(..length).unwrap_or_default()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => {
                     self.hub.failed(self.key, &self.backend, &error);
                     return;
                 }
             }
+        }
+    }
+
+    /// Carries the session's datagrams, and their replies, over a connection through the agent of the upstream's host.
+    async fn relay(self, mut queued: mpsc::Receiver<Bytes>) {
+        let settings = &self.hub.shard.settings;
+        let connecting = self.backend.relayed(Transport::Udp, settings);
+        let connected = match tokio::time::timeout(settings.timeouts.connect, connecting).await {
+            Ok(connected) => connected,
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        };
+        let carried = async {
+            let (mut to, mut from) = datagrams(connected?).split();
+            let send = async {
+                while let Some(data) = queued.recv().await {
+                    to.send(data).await?;
+                }
+                std::future::pending::<io::Result<()>>().await
+            };
+            let receive = async {
+                while let Some(data) = from.next().await {
+                    self.pass(&data?);
+                }
+                Err(io::ErrorKind::ConnectionReset.into())
+            };
+            tokio::select! {
+                result = send => result,
+                result = receive => result,
+            }
+        };
+        if let Err(error) = carried.await {
+            self.hub.failed(self.key, &self.backend, &error);
+        }
+    }
+
+    /// Passes a reply on to the client.
+    fn pass(&self, data: &[u8]) {
+        let (peer, local) = self.key;
+        self.backend.answered();
+        self.active.set(self.hub.shard.clock.now());
+        match self.hub.socket.send(data, peer, local) {
+            Ok(()) => self.hub.frontend.counters.bytes_out.add(data.len() as u64),
+            Err(error) => tracing::debug!(%peer, %error, "reply dropped"),
         }
     }
 }

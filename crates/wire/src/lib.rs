@@ -12,3 +12,4 @@ pub mod call;
 pub mod control;
 pub mod facts;
 pub mod journal;
+pub mod relay;

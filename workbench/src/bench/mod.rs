@@ -7,10 +7,12 @@ mod machine;
 mod p1;
 mod p10;
 mod p10_handlers;
+mod p11;
 mod p2;
 mod p9;
 mod report;
 mod summary;
+mod wrk;
 
 use std::path::{Path, PathBuf};
 
@@ -34,6 +36,8 @@ pub(crate) enum Name {
     P9,
     /// 10,000 container events as fast as Docker sends them.
     P10,
+    /// A request to a container on another host: through its agent, and at its published port.
+    P11,
     /// All of them.
     All,
 }
@@ -88,7 +92,7 @@ pub(crate) async fn run(bench: Bench) -> anyhow::Result<()> {
     let bed = Bed { binary, beside: other.clone(), quick: bench.quick };
     let before = other.map(|binary| Bed { binary, beside: None, quick: bench.quick });
     let names = match bench.name {
-        Name::All => vec![Name::P1, Name::P2, Name::P9, Name::P10],
+        Name::All => vec![Name::P1, Name::P2, Name::P9, Name::P10, Name::P11],
         name => vec![name],
     };
     for name in names {
@@ -119,6 +123,7 @@ async fn measure(name: Name, bed: &Bed) -> anyhow::Result<Vec<Report>> {
         Name::P2 => vec![p2::run(bed).await?],
         Name::P9 => vec![p9::run(bed).await?],
         Name::P10 => vec![p10::run(bed).await?, p10_handlers::run(bed).await?],
+        Name::P11 => vec![p11::run(bed).await?],
         Name::All => Vec::new(),
     })
 }

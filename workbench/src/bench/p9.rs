@@ -15,6 +15,7 @@ use tokio::process::Child;
 use super::Bed;
 use super::report::Report;
 use super::summary::median;
+use super::wrk::{self, Asked};
 
 const SITE: &str = "bench.test";
 const BACKEND: u16 = 9000;
@@ -55,7 +56,7 @@ pub(super) async fn run(bed: &Bed) -> anyhow::Result<Report> {
     let mut measured = vec![Vec::new(); candidates.len()];
     for round in 0..rounds {
         for (Candidate { name, host, port }, results) in candidates.iter().zip(&mut measured) {
-            let result = ask(host, *port, seconds).await?;
+            let result = wrk::ask(host, *port, SITE, CONNECTIONS, seconds).await?;
             println!("round {}: {name:<20} {:>8.0}/s  p99 {:.2} ms", round + 1, result.rate, result.p99);
             results.push(result);
         }
@@ -151,7 +152,7 @@ fn peers(host: &Host, folder: &Path) -> anyhow::Result<Vec<Child>> {
     ])
 }
 
-fn start(host: &Host, program: &str, arguments: &[&str]) -> anyhow::Result<Child> {
+pub(super) fn start(host: &Host, program: &str, arguments: &[&str]) -> anyhow::Result<Child> {
     let mut command = host.command(program);
     command.args(arguments).stdout(Stdio::null());
     command.spawn().with_context(|| format!("start {program}"))
@@ -181,69 +182,4 @@ async fn until_answers(host: &Host, port: u16) -> anyhow::Result<()> {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     anyhow::bail!("port {port}: {last}")
-}
-
-/// The result of wrk.
-#[derive(Clone, Debug, PartialEq)]
-struct Asked {
-    /// Requests per second.
-    rate: f64,
-    /// The 99th percentile in milliseconds.
-    p99: f64,
-    /// Failed requests.
-    failed: u64,
-}
-
-async fn ask(host: &Host, port: u16, seconds: usize) -> anyhow::Result<Asked> {
-    let (connections, duration) = (format!("-c{CONNECTIONS}"), format!("-d{seconds}s"));
-    let (header, url) = (format!("Host: {SITE}"), format!("http://127.0.0.1:{port}/"));
-    let line = ["wrk", "-t1", &connections, &duration, "--latency", "-H", &header, &url];
-    let said = host.exec_in_namespace(&line).await?;
-    read(&said).with_context(|| format!("wrk said:\n{said}"))
-}
-
-fn read(said: &str) -> Option<Asked> {
-    let after = |key: &str| {
-        said.lines().find_map(|line| line.trim().strip_prefix(key)).map(|rest| rest.trim().to_owned())
-    };
-    let errors = after("Socket errors:").unwrap_or_default();
-    let numbers = errors.split([' ', ',']).filter_map(|word| word.parse::<u64>().ok());
-    let bad = after("Non-2xx or 3xx responses:").and_then(|count| count.parse().ok()).unwrap_or(0);
-    Some(Asked {
-        rate: after("Requests/sec:")?.parse().ok()?,
-        p99: in_milliseconds(&after("99%")?)?,
-        failed: numbers.sum::<u64>() + bad,
-    })
-}
-
-/// Parses wrk's `870.00us`, `1.23ms`, `1.02s`.
-fn in_milliseconds(text: &str) -> Option<f64> {
-    let (number, factor) = if let Some(number) = text.strip_suffix("us") {
-        (number, 0.001)
-    } else if let Some(number) = text.strip_suffix("ms") {
-        (number, 1.0)
-    } else {
-        (text.strip_suffix('s')?, 1_000.0)
-    };
-    Some(number.parse::<f64>().ok()? * factor)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_wrk_says_is_read() {
-        let said = "Running 2s test\n  Latency Distribution\n     50%  1.00ms\n     99%  870.00us\n  20 requests in 2s\n  \
-                    Socket errors: connect 0, read 2, write 0, timeout 1\n  Non-2xx or 3xx responses: 4\n\
-                    Requests/sec:  12345.67\nTransfer/sec: 1MB\n";
-        assert_eq!(read(said), Some(Asked { rate: 12345.67, p99: 0.87, failed: 7 }));
-    }
-
-    #[test]
-    fn wrks_units_are_read() {
-        assert_eq!(in_milliseconds("1.50s"), Some(1500.0));
-        assert_eq!(in_milliseconds("2ms"), Some(2.0));
-        assert_eq!(in_milliseconds("x"), None);
-    }
 }

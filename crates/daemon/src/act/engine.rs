@@ -1,13 +1,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_haproxy::{Haproxy, HaproxyError};
 use longshore_model::{ContainerRef, Frontend, Protocol, RouteKey, RouteTable};
+use longshore_net::relay::Relay;
 use longshore_proxy::{Balancer, Observation};
 use tokio::sync::mpsc;
 
-use super::Traffic;
+use super::{Gateways, Traffic};
 use crate::config::{BalancerSettings, EngineSettings};
 use crate::start::Start;
 
@@ -53,12 +55,20 @@ pub(crate) struct Engine {
     haproxy: Option<Haproxy>,
     /// Set if nothing is applied: for a dry run, or without a balancer.
     idle: Option<EngineSettings>,
+    /// Addresses of this host that lead to containers of others, for HAProxy.
+    gateways: Gateways,
 }
 
 impl Engine {
     /// Starts the configured engine. A dry one listens nowhere and accepts every table; a successor's shares
     /// its predecessor's ports.
-    pub(crate) async fn start(settings: &BalancerSettings, start: Start) -> Result<Self, EngineError> {
+    ///
+    /// `relay` leads to containers of other hosts.
+    pub(crate) async fn start(
+        settings: &BalancerSettings,
+        start: Start,
+        relay: Arc<dyn Relay>,
+    ) -> Result<Self, EngineError> {
         let dry = start == Start::Dry;
         let defaults = longshore_proxy::Settings::default();
         let bind = if settings.bind.is_empty() { defaults.bind.clone() } else { settings.bind.clone() };
@@ -67,6 +77,7 @@ impl Engine {
             workers: settings.workers,
             trusted: settings.trusted.clone(),
             share_ports: start == Start::Successor,
+            relay: Some(Arc::clone(&relay)),
             ..defaults
         })
         .map_err(EngineError::BuiltIn)?;
@@ -79,7 +90,14 @@ impl Engine {
             _ => None,
         };
         let idle = (dry || settings.engine == EngineSettings::None).then(|| settings.engine.clone());
-        Ok(Self { built_in, observations, closed: BTreeMap::new(), haproxy, idle })
+        Ok(Self {
+            built_in,
+            observations,
+            closed: BTreeMap::new(),
+            haproxy,
+            idle,
+            gateways: Gateways::new(relay),
+        })
     }
 
     /// Returns the engine's name, as in `--balancer`.
@@ -113,8 +131,10 @@ impl Engine {
             let (udp, others): (BTreeSet<_>, BTreeSet<_>) =
                 own.into_iter().partition(|key| key.frontend.protocol == Protocol::Udp);
             own = udp;
-            match haproxy.apply(table, &others).await {
+            let local = self.gateways.open(table, &others).await;
+            match haproxy.apply(local, &others).await {
                 Ok(applied) => {
+                    self.gateways.close_unused();
                     report.failed = applied.failed;
                     report.pending = !applied.pending.is_empty();
                 }
@@ -194,8 +214,9 @@ impl Engine {
 mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
+    use longshore_cluster::relay::RelayClient;
     use longshore_haproxy::Mode;
-    use longshore_model::{ContainerId, HostId, Route, Upstream};
+    use longshore_model::{ContainerId, HostId, Route, Upstream, Way};
     use tokio::net::UdpSocket;
 
     use super::*;
@@ -212,7 +233,8 @@ mod tests {
             workers: 1,
             engine: EngineSettings::Haproxy(Box::new(haproxy)),
         };
-        let mut engine = Engine::start(&settings, Start::Fresh).await.unwrap();
+        let mut engine =
+            Engine::start(&settings, Start::Fresh, Arc::new(RelayClient::default())).await.unwrap();
         let upstream = UdpSocket::bind((local, 0)).await.unwrap();
         let free = UdpSocket::bind((local, 0)).await.unwrap();
         let port = free.local_addr().unwrap().port();
@@ -228,7 +250,7 @@ mod tests {
                 container: ContainerRef { host: HostId::from_u128(1), id: ContainerId::new("a") },
                 name: "a".to_owned(),
                 port: 53,
-                address: upstream.local_addr().unwrap(),
+                way: Way::Direct(upstream.local_addr().unwrap()),
                 weight: "1".parse().unwrap(),
             }],
             waiting: Vec::new(),

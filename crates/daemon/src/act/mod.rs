@@ -6,8 +6,11 @@
 
 mod engine;
 pub(crate) mod etcd;
+mod gateways;
 pub(crate) mod openvswitch;
 mod traffic;
+
+use gateways::Gateways;
 
 pub use engine::EngineError;
 pub(crate) use engine::{Engine, Notice};

@@ -1,5 +1,7 @@
 //! This host's membership, as the agent, the API and other hosts handle it: join, stop, leave, and the secrets.
 
+use std::collections::BTreeMap;
+use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
@@ -87,6 +89,11 @@ impl Membership {
         Self(Arc::new(Inner { parts, running, has_left }))
     }
 
+    /// Returns the port of the cluster, for a successor, if it is open.
+    pub(crate) fn port(&self) -> Option<TcpListener> {
+        self.0.parts.port.get()?.try_clone().ok()
+    }
+
     pub(super) fn downgrade(&self) -> WeakMembership {
         WeakMembership(Arc::downgrade(&self.0))
     }
@@ -146,8 +153,9 @@ impl Membership {
             // What it observed comes before what follows.
             let _ = task.await;
         }
+        // If nobody listens any more, the agent ends.
+        let _ = parts.observations.send(Observation::Members(BTreeMap::new()));
         for member in roster.members.iter().filter(|member| member.host != parts.host) {
-            // If nobody listens any more, the agent ends.
             let _ = parts.observations.send(Observation::Peer(member.host, PeerObservation::Dropped));
         }
         parts.roster.send_replace(None);

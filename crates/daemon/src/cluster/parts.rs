@@ -1,12 +1,13 @@
 //! What a membership is made of, and why there may be none.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use longshore_cluster::identity::IdentityError;
 use longshore_cluster::members::Roster;
+use longshore_cluster::relay::{RelayClient, RelayServer};
 use longshore_cluster::secret::KeyringError;
 use longshore_cluster::service::ServiceError;
 use longshore_model::{ContainerEvent, HostId, Problem, Subject, TextError};
@@ -67,6 +68,13 @@ pub(crate) struct ClusterParts {
     pub(crate) feed: Feed,
     /// What happens on this one.
     pub(crate) events: broadcast::Sender<ContainerEvent>,
+    /// The port of the cluster, open from the first membership on: while an agent hands over to its successor, the other
+    /// hosts' connections wait in it.
+    pub(crate) port: OnceLock<TcpListener>,
+    /// Leads to containers of the other hosts.
+    pub(crate) relay_client: RelayClient,
+    /// Leads the other hosts to this one's containers.
+    pub(crate) relay_server: RelayServer,
 }
 
 /// Says that this host is in no cluster, although its settings name one.

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use longshore_model::{Change, Frontend, Problem, RouteKey, RouteTable, Subject, World};
+use longshore_model::{
+    Change, Frontend, HostId, Peer, PeerState, Problem, RouteKey, RouteTable, Subject, World,
+};
 use longshore_plan::RoutePlan;
 use longshore_runtime::{Follower, Passed, Reached, chain};
 use tokio::sync::{broadcast, watch};
@@ -73,6 +75,10 @@ pub(crate) struct RouteFollower {
     /// Why the engine as a whole failed.
     failure: Option<String>,
     first: First,
+    /// How long the first routes wait for the containers of the other hosts, if there are others.
+    peers_awaited: Option<Duration>,
+    /// Set once ports are checked although there is no balancer, as other hosts have one.
+    checks_for_others: bool,
 }
 
 /// The state of the first table.
@@ -94,6 +100,7 @@ impl RouteFollower {
         engine: Engine,
         feeds: RouteFeeds,
         live: watch::Receiver<ReloadableSettings>,
+        peers_awaited: Option<Duration>,
     ) -> Self {
         Self {
             plan,
@@ -107,6 +114,8 @@ impl RouteFollower {
             refused: BTreeMap::new(),
             failure: None,
             first: First::Unlisted,
+            peers_awaited,
+            checks_for_others: false,
         }
     }
 
@@ -117,13 +126,20 @@ impl RouteFollower {
 
     /// Has the plan recompute everything that depends on the changes.
     fn look(&mut self, world: &World, changed: &BTreeSet<Change>) {
-        if self.engine.is_absent() {
+        // Without a balancer, others still rely on what this host sees of its ports.
+        let is_absent = self.engine.is_absent();
+        if is_absent && world.peers.is_empty() && !self.checks_for_others {
             return;
         }
+        let all = BTreeSet::from([Change::All]);
+        let is_first = is_absent && !std::mem::replace(&mut self.checks_for_others, true);
+        let changed = if is_first { &all } else { changed };
         let mut looked_at = BTreeSet::new();
         for change in changed {
             let decided = self.plan.update(world, change);
-            self.dirty.extend(decided.routes);
+            if !is_absent {
+                self.dirty.extend(decided.routes);
+            }
             looked_at.extend(decided.containers);
         }
         for id in looked_at {
@@ -135,11 +151,14 @@ impl RouteFollower {
     /// Returns until when the first table waits for its ports; nothing once it need not wait.
     fn settles_by(&mut self, world: &World) -> Option<Instant> {
         if self.first == First::Unlisted {
-            self.first = First::Settling(Instant::now() + SETTLE_TIMEOUT);
+            let timeout = self.peers_awaited.unwrap_or_default().max(SETTLE_TIMEOUT);
+            self.first = First::Settling(Instant::now() + timeout);
         }
+        let lacks_peers = self.peers_awaited.is_some() && !knows_peers(world);
         match self.first {
             First::Settling(until) => {
-                Some(until).filter(|until| *until > Instant::now() && !self.plan.is_settled(world))
+                let is_settled = self.plan.is_settled(world) && !lacks_peers;
+                Some(until).filter(|until| *until > Instant::now() && !is_settled)
             }
             First::Unlisted | First::Applied => None,
         }
@@ -181,7 +200,9 @@ impl RouteFollower {
         let before = self.feeds.routes.applied();
         let changed = std::mem::replace(&mut self.dirty, unapplied);
         let changed: BTreeSet<RouteKey> = changed.difference(&self.dirty).cloned().collect();
-        let table = if self.dirty.is_empty() {
+        let table = if self.engine.is_absent() {
+            RouteTable::default()
+        } else if self.dirty.is_empty() {
             self.plan.table().clone()
         } else {
             let mut table = before.table.clone();
@@ -214,8 +235,16 @@ impl RouteFollower {
             message: format!("cannot apply the routes: {why}"),
             hint: Some("retrying; the routes that were applied before stay".to_owned()),
         });
-        self.plan.problems().cloned().chain(frontends).chain(balancer).collect()
+        let claims = self.plan.problems().filter(|_| !self.engine.is_absent());
+        claims.cloned().chain(frontends).chain(balancer).collect()
     }
+}
+
+/// Returns whether the containers of all hosts that are alive are known, and there are others.
+fn knows_peers(world: &World) -> bool {
+    let is_listed =
+        |(host, peer): (&HostId, &Peer)| peer.state != PeerState::Alive || world.host(*host).is_some();
+    !world.peers.is_empty() && world.peers.iter().all(is_listed)
 }
 
 impl Follower for RouteFollower {

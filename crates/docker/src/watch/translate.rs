@@ -46,6 +46,7 @@ pub(crate) fn container(inspected: ContainerInspectResponse, include_env: bool) 
         networks: networks(settings.networks.unwrap_or_default()),
         published: published(settings.ports.unwrap_or_default()),
         exposed: exposed(&config.exposed_ports.unwrap_or_default()),
+        ports: BTreeMap::new(),
         stop_signal: config.stop_signal.as_deref().and_then(signal::number),
     })
 }

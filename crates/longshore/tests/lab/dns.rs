@@ -59,7 +59,12 @@ async fn ask(host: &Host, name: &str, kind: RecordType) -> Result<Message, TestE
     ask_of(host, SERVER, name, kind).await
 }
 
-async fn ask_of(host: &Host, server: &str, name: &str, kind: RecordType) -> Result<Message, TestError> {
+pub(crate) async fn ask_of(
+    host: &Host,
+    server: &str,
+    name: &str,
+    kind: RecordType,
+) -> Result<Message, TestError> {
     let request = query(name, kind).to_vec()?;
     let server = server.to_owned();
     let both = host.inside(async move {

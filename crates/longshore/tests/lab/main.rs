@@ -13,6 +13,8 @@ mod api;
 mod authorities;
 mod calls;
 mod cluster;
+mod cluster_names;
+mod cluster_traffic;
 mod containers;
 mod dns;
 mod docker;

@@ -179,7 +179,7 @@ fn ports(
     for container in rotated(&containers, turn) {
         let target = name(container.name.as_str());
         for port in container.ports.iter().filter(|port| wanted(port)) {
-            let record = RData::SRV(SRV::new(0, 1, port.port, target.clone()));
+            let record = RData::SRV(SRV::new(0, 1, port.reached_at, target.clone()));
             response.answer(Record::from_rdata(asked.clone(), zone.ttl, record));
         }
         let addresses =

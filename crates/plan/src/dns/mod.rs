@@ -11,6 +11,7 @@ mod lookup;
 mod question;
 mod reply;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use hickory_proto::op::ResponseCode;
@@ -32,6 +33,8 @@ pub struct Zone {
     ttl: u32,
     serial: u32,
     forwards: bool,
+    /// The names for those who ask from other hosts of the cluster, and these hosts' addresses.
+    elsewhere: Option<(BTreeSet<IpAddr>, NameTable)>,
 }
 
 /// The parts of a [`Zone`] other than names.
@@ -61,7 +64,21 @@ impl Zone {
             ttl: parts.ttl,
             serial: parts.serial,
             forwards: parts.forwards,
+            elsewhere: None,
         }
+    }
+
+    /// Adds the names for those who ask from these addresses of other hosts.
+    #[must_use]
+    pub fn with_elsewhere(self, hosts: BTreeSet<IpAddr>, plan: &NamePlan) -> Self {
+        Self { elsewhere: Some((hosts, plan.table().clone())), ..self }
+    }
+
+    /// Returns the zone for one who asks from another host of the cluster; `None` for all others, who get this one.
+    pub fn for_asker(&self, asker: IpAddr) -> Option<Self> {
+        let (_, names) =
+            self.elsewhere.as_ref().filter(|(hosts, _)| hosts.contains(&asker.to_canonical()))?;
+        Some(Self { names: names.clone(), ..self.clone() })
     }
 
     /// Returns the domain that the zone answers for.

@@ -234,7 +234,7 @@ async fn send(
 
 async fn connect(conn: &ClientConn, backend: &Backend) -> Option<Box<UpstreamConn<RequestBody>>> {
     let shard = &conn.shard;
-    match backend.connect(shard.settings.timeouts.connect, &shard.observer).await {
+    match backend.connect(&shard.settings, &shard.observer).await {
         Ok(stream) => UpstreamConn::over(stream, shard).await.ok(),
         Err(_) => {
             conn.client.counters.upstream_failures.add(1);

@@ -18,12 +18,11 @@ use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::{self, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::task::coop::unconstrained;
 
 use crate::deadline::{Deadline, DeadlineGuard};
-use crate::io::write_gathered;
 use crate::shard::Shard;
+use crate::upstream::UpstreamStream;
 
 /// Maximum number of buffered bytes of a message that is passed on.
 const BUFFER: usize = 64 * 1024;
@@ -68,7 +67,7 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     /// Speaks HTTP over a connection that was just opened.
-    pub(super) async fn over(stream: TcpStream, shard: &Rc<Shard>) -> hyper::Result<Box<Self>> {
+    pub(super) async fn over(stream: UpstreamStream, shard: &Rc<Shard>) -> hyper::Result<Box<Self>> {
         let received = Rc::new(Cell::new(0));
         let io = TokioIo::new(UpstreamIo { stream, received: Rc::clone(&received) });
         let (sender, connection) = http1::Builder::new().max_buf_size(BUFFER).handshake(io).await?;
@@ -180,7 +179,7 @@ where
 
 /// The upstream's socket, which records whether anything arrived.
 pub(super) struct UpstreamIo {
-    stream: TcpStream,
+    stream: UpstreamStream,
     received: Rc<Cell<u64>>,
 }
 
@@ -207,7 +206,7 @@ impl AsyncWrite for UpstreamIo {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        write_gathered(&mut self.stream, cx, bufs)
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {

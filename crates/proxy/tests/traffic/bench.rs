@@ -49,7 +49,7 @@ pub(crate) fn upstream(address: SocketAddr, weight: u16) -> Upstream {
         ),
         name: format!("u{}", address.port()),
         port: address.port(),
-        address,
+        way: longshore_model::Way::Direct(address),
         weight: weight.to_string().parse().unwrap(),
     }
 }

@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod agents;
 mod balancing;
 mod bench;
 mod framing;

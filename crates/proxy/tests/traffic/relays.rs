@@ -90,7 +90,7 @@ async fn a_silent_tcp_connection_is_closed_in_the_end() {
 }
 
 /// Starts a server that answers each datagram with its port and the datagram.
-async fn udp_echo() -> SocketAddr {
+pub(crate) async fn udp_echo() -> SocketAddr {
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
     tokio::spawn(async move {
@@ -104,7 +104,7 @@ async fn udp_echo() -> SocketAddr {
     address
 }
 
-async fn asks(client: &UdpSocket, text: &str) -> (u16, String) {
+pub(crate) async fn asks(client: &UdpSocket, text: &str) -> (u16, String) {
     client.send(text.as_bytes()).await.unwrap();
     let mut buffer = vec![0; 65_536];
     let length = timeout(SOON, client.recv(&mut buffer)).await.expect("no datagram comes back").unwrap();
@@ -113,7 +113,7 @@ async fn asks(client: &UdpSocket, text: &str) -> (u16, String) {
     (port.parse().unwrap(), text.to_owned())
 }
 
-async fn udp_client(to: SocketAddr) -> UdpSocket {
+pub(crate) async fn udp_client(to: SocketAddr) -> UdpSocket {
     let any = if to.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" };
     let client = UdpSocket::bind(any).await.unwrap();
     client.connect(to).await.unwrap();

@@ -1,12 +1,12 @@
 //! How each observation changes World. Pure: no clock, no IO.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use longshore_model::{
-    Change, Container, ContainerEvent, ContainerId, ContainerRef, EventKind, Host, HostId, HostInfo, Network,
-    PortState, RunState, World,
+    Change, Container, ContainerEvent, ContainerId, ContainerRef, Endpoint, EventKind, Host, HostId,
+    HostInfo, Network, PortState, RunState, Transport, World,
 };
 
 use super::{DockerEvent, DockerObservation, Observation};
@@ -51,6 +51,7 @@ impl State {
             Observation::Own(info) => self.info(self.world.me(), info),
             Observation::Peer(host, _) if host == self.world.me() => None,
             Observation::Peer(host, observation) => self.peer(host, observation),
+            Observation::Members(members) => any(self.members(members)),
             Observation::Port { container, address, state } => any(self.port(&container, address, state)),
         };
         effects.extend(changes.filter(|_| self.listed).map(Effect::Publish));
@@ -137,6 +138,10 @@ impl State {
         let same_run = known.is_some_and(|known| known.started == container.started);
         container.stopping =
             same_run && container.state.is_alive() && known.is_some_and(|known| known.stopping);
+        container.ports = match known {
+            Some(known) if same_run && container.state.is_alive() => known.ports.clone(),
+            _ => BTreeMap::new(),
+        };
         if !same_run || !container.state.is_alive() {
             self.forget_run(&id);
         }
@@ -177,6 +182,7 @@ impl State {
                 container.state = RunState::Exited;
                 container.exit_code = None;
                 container.stopping = false;
+                container.ports.clear();
                 self.forget_run(id);
             }
             EventKind::Pause => container.state = RunState::Paused,
@@ -197,7 +203,39 @@ impl State {
             return BTreeSet::new();
         }
         self.world.ports.insert_mut(key, state);
+        if id.host == self.world.me() {
+            self.describe_ports(id);
+        }
         one(id)
+    }
+
+    /// Records the state of the ports of one of this host's containers with the container itself, for other hosts.
+    fn describe_ports(&mut self, id: &ContainerRef) {
+        let Some(container) = self.world.container(id) else { return };
+        let mut ports = BTreeMap::new();
+        for (address, state) in self.ports_of(id) {
+            // One that answers at one of several addresses answers.
+            let best = ports.entry(container_port(container, address)).or_insert(state);
+            let rank = |state: PortState| match state {
+                PortState::Open => 2,
+                PortState::Closed => 1,
+                PortState::NotOpen => 0,
+            };
+            if rank(state) > rank(*best) {
+                *best = state;
+            }
+        }
+        if container.ports != ports {
+            let container = Container { ports, ..Container::clone(container) };
+            self.world.put_container(id.host, Arc::new(container));
+        }
+    }
+
+    /// Returns the checked addresses of a container.
+    fn ports_of<'a>(&'a self, id: &'a ContainerRef) -> impl Iterator<Item = (SocketAddr, PortState)> + 'a {
+        let from = (id.clone(), SocketAddr::from(([0, 0, 0, 0], 0)));
+        let of_it = self.world.ports.range(from..).take_while(move |((other, _), _)| other == id);
+        of_it.map(|((_, address), state)| (*address, *state))
     }
 
     pub(super) fn put(&mut self, id: &ContainerRef, container: Arc<Container>) -> BTreeSet<Change> {
@@ -210,12 +248,24 @@ impl State {
 
     /// Forgets facts about one run of a container that do not apply to the next.
     pub(super) fn forget_run(&mut self, id: &ContainerRef) {
-        let from = (id.clone(), SocketAddr::from(([0, 0, 0, 0], 0)));
-        let of_it = self.world.ports.range(from..).map(|(key, _)| key).take_while(|(other, _)| other == id);
-        for key in of_it.cloned().collect::<Vec<_>>() {
-            self.world.ports.remove_mut(&key);
+        for address in self.ports_of(id).map(|(address, _)| address).collect::<Vec<_>>() {
+            self.world.ports.remove_mut(&(id.clone(), address));
         }
     }
+}
+
+/// Returns the port inside the container that is reached at an address: its own, unless the address is one that it
+/// publishes.
+fn container_port(container: &Container, address: SocketAddr) -> u16 {
+    let is_own = |endpoint: &Endpoint| [endpoint.ipv4, endpoint.ipv6].contains(&Some(address.ip()));
+    if container.network_mode == "host" || container.networks.values().any(is_own) {
+        return address.port();
+    }
+    let published = container.published.iter().find(|port| {
+        let is_it = port.host_ip == address.ip() || port.host_ip.is_unspecified();
+        is_it && port.transport == Transport::Tcp && port.host_port == address.port()
+    });
+    published.map_or(address.port(), |port| port.container_port)
 }
 
 /// Returns the changes if there are any.

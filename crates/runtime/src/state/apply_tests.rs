@@ -181,3 +181,39 @@ fn what_a_resync_repairs_is_said_and_what_it_confirms_is_not() {
     let effects = state.take(Observation::Docker(ME, found(30)));
     assert_eq!(effects.first(), Some(&Effect::Repaired(ContainerId::new("ab"))));
 }
+
+#[test]
+fn a_container_shows_what_its_host_sees_of_its_ports_in_this_run() {
+    let mut state = running();
+    let ports =
+        |state: &State| seen(state).ports.iter().map(|(port, state)| (*port, *state)).collect::<Vec<_>>();
+    assert_eq!(ports(&state), [(80, PortState::Open)]);
+    // One that answers at one of its addresses answers.
+    let v6 = "[fd00::2]:80".parse().unwrap();
+    state.take(Observation::Port { container: named("ab"), address: v6, state: PortState::NotOpen });
+    assert_eq!(ports(&state), [(80, PortState::Open)]);
+    inspected(&mut state, container(RunState::Running, 10));
+    assert_eq!(ports(&state), [(80, PortState::Open)], "an inspection knows nothing of it");
+    port(&mut state, PortState::Closed);
+    assert_eq!(ports(&state), [(80, PortState::Closed)]);
+    inspected(&mut state, container(RunState::Running, 30));
+    assert_eq!(ports(&state), [], "another run");
+    port(&mut state, PortState::Open);
+    event(&mut state, EventKind::Die, 40);
+    assert_eq!(ports(&state), []);
+}
+
+#[test]
+fn a_published_port_stands_for_the_one_inside() {
+    let published = longshore_model::Published {
+        container_port: 80,
+        transport: Transport::Tcp,
+        host_ip: [0, 0, 0, 0].into(),
+        host_port: 8080,
+    };
+    let one = Container { published: vec![published], ..container(RunState::Running, 10) };
+    assert_eq!(container_port(&one, "127.0.0.1:8080".parse().unwrap()), 80);
+    assert_eq!(container_port(&one, "127.0.0.1:8081".parse().unwrap()), 8081);
+    let on_the_host = Container { network_mode: "host".to_owned(), ..one };
+    assert_eq!(container_port(&on_the_host, "127.0.0.1:8080".parse().unwrap()), 8080);
+}

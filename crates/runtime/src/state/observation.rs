@@ -1,11 +1,12 @@
 //! Observations of the hosts.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use longshore_model::{
     Container, ContainerEvent, ContainerId, ContainerRef, Host, HostId, HostInfo, Network, NetworkEvent,
-    PortState,
+    Peer, PortState,
 };
 
 /// Anything that may change World.
@@ -17,6 +18,8 @@ pub enum Observation {
     Own(Arc<HostInfo>),
     /// A fact about another host, from that host. It is ignored if it is about this agent's own.
     Peer(HostId, PeerObservation),
+    /// All other hosts of the cluster that have a place in it, as this one sees them.
+    Members(BTreeMap<HostId, Peer>),
     /// The result of a port check.
     Port {
         /// The port's container.

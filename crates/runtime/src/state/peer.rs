@@ -1,9 +1,9 @@
 //! How a host's facts about itself change World.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use longshore_model::{Change, Container, ContainerId, ContainerRef, Host, HostId, HostInfo, Load};
+use longshore_model::{Change, Container, ContainerId, ContainerRef, Host, HostId, HostInfo, Load, Peer};
 
 use super::apply::{State, any, one};
 use super::observation::PeerObservation;
@@ -19,6 +19,17 @@ impl State {
             PeerObservation::Gone(id) => any(self.gone(&ContainerRef::new(host, id))),
             PeerObservation::Dropped => self.dropped(host),
         }
+    }
+
+    /// Replaces the list of the other hosts. Names those that differ.
+    pub(super) fn members(&mut self, members: BTreeMap<HostId, Peer>) -> BTreeSet<Change> {
+        let (me, before) = (self.world.me(), std::mem::take(&mut self.world.peers));
+        for (host, peer) in members.into_iter().filter(|(host, _)| *host != me) {
+            self.world.peers.insert_mut(host, peer);
+        }
+        let hosts: BTreeSet<HostId> = before.keys().chain(self.world.peers.keys()).copied().collect();
+        let differs = |host: &HostId| before.get(host) != self.world.peers.get(host);
+        hosts.into_iter().filter(differs).map(Change::Host).collect()
     }
 
     /// Replaces what is known of a host, except for its containers and networks.

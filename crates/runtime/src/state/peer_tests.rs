@@ -1,4 +1,4 @@
-use longshore_model::{Network, NetworkScope, PortState, RunState};
+use longshore_model::{Network, NetworkScope, PeerAgent, PeerState, PortState, RunState};
 
 use super::*;
 use crate::state::{DockerObservation, Effect, Observation};
@@ -133,4 +133,30 @@ fn no_peer_speaks_for_this_host() {
         assert_eq!(published(&mut state, Observation::Peer(ME, fact)), None);
     }
     assert_eq!(state.world().cloned(), before);
+}
+
+#[test]
+fn the_list_of_members_is_swapped_whole_and_names_those_that_differ() {
+    let mut state = State::new(ME, HostInfo::default());
+    let listed = DockerObservation::Listed { containers: Vec::new(), networks: Vec::new() };
+    state.take(Observation::Docker(ME, listed));
+    let agent = PeerAgent { address: ([192, 0, 2, 1], 7052).into(), run: 1 };
+    let peer = |state| Peer { agent, state };
+    let mut members = |list: &[(u128, PeerState)]| {
+        let list = list.iter().map(|(host, state)| (HostId::from_u128(*host), peer(*state))).collect();
+        match state.take(Observation::Members(list)).as_slice() {
+            [] => Vec::new(),
+            [Effect::Publish(changes)] => changes.iter().cloned().collect(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let host = |host| Change::Host(HostId::from_u128(host));
+    let me = ME.as_u128();
+    assert_eq!(
+        members(&[(me, PeerState::Alive), (8, PeerState::Alive), (9, PeerState::Alive)]),
+        [host(8), host(9)]
+    );
+    assert_eq!(members(&[(8, PeerState::Alive), (9, PeerState::Alive)]), []);
+    assert_eq!(members(&[(8, PeerState::Suspect), (9, PeerState::Alive)]), [host(8)]);
+    assert_eq!(members(&[(8, PeerState::Suspect)]), [host(9)]);
 }

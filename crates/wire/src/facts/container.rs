@@ -2,7 +2,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use longshore_model::{
-    Container, ContainerId, Endpoint, Health, Network, NetworkScope, Published, RunState, Transport,
+    Container, ContainerId, Endpoint, Health, Network, NetworkScope, PortState, Published, RunState,
+    Transport,
 };
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +55,8 @@ pub struct ContainerRow {
     exposed: Vec<ExposedRow>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     stop_signal: Option<u32>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    ports: Vec<PortRow>,
 }
 
 impl ContainerRow {
@@ -123,6 +126,44 @@ struct PublishedRow {
 struct ExposedRow {
     port: u16,
     transport: TransportRow,
+}
+
+/// What the owner sees of one TCP port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct PortRow {
+    port: u16,
+    state: PortStateRow,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum PortStateRow {
+    NotOpen,
+    Open,
+    Closed,
+    /// A later release's, which is not known to be open.
+    #[serde(other)]
+    Unknown,
+}
+
+impl From<PortState> for PortStateRow {
+    fn from(state: PortState) -> Self {
+        match state {
+            PortState::NotOpen => Self::NotOpen,
+            PortState::Open => Self::Open,
+            PortState::Closed => Self::Closed,
+        }
+    }
+}
+
+impl From<PortStateRow> for PortState {
+    fn from(row: PortStateRow) -> Self {
+        match row {
+            PortStateRow::Open => Self::Open,
+            PortStateRow::Closed => Self::Closed,
+            PortStateRow::NotOpen | PortStateRow::Unknown => Self::NotOpen,
+        }
+    }
 }
 
 /// A network.
@@ -243,6 +284,11 @@ impl From<&Container> for ContainerRow {
             published: container.published.iter().map(published).collect(),
             exposed: container.exposed.iter().map(exposed).collect(),
             stop_signal: container.stop_signal,
+            ports: container
+                .ports
+                .iter()
+                .map(|(port, state)| PortRow { port: *port, state: (*state).into() })
+                .collect(),
         }
     }
 }
@@ -279,6 +325,7 @@ impl TryFrom<ContainerRow> for Container {
             published: row.published.into_iter().filter_map(published).collect(),
             exposed: row.exposed.into_iter().filter_map(|e| Some((e.port, e.transport.known()?))).collect(),
             stop_signal: row.stop_signal,
+            ports: row.ports.into_iter().map(|row| (row.port, row.state.into())).collect(),
         })
     }
 }

@@ -215,3 +215,22 @@ async fn a_container_that_docker_does_not_show_is_a_problem_and_keeps_its_keys()
     assert_eq!((passed.reached, passed.problems), (Reached::All, Vec::new()));
     assert_eq!(keys(&server, lease).await.unwrap(), Vec::<String>::new());
 }
+
+#[tokio::test]
+async fn containers_of_other_hosts_are_theirs_to_publish() {
+    let server = Server::start();
+    let mut publisher = server.publisher("h1");
+    let lease = held(&mut publisher).await;
+    let (me, far) = (HostId::from_u128(1), HostId::from_u128(2));
+    let mut world = World::new(me, Host::default());
+    world.put_host(far, Host::default());
+    let id = ContainerId::new("b".repeat(64));
+    let container = Container { state: RunState::Running, ..Container::new(id.clone(), "web", "i") };
+    world.put_container(far, Arc::new(container));
+    let one = Change::Container(longshore_model::ContainerRef::new(far, id));
+    for change in [Change::All, Change::Host(far), one] {
+        let passed = publisher.pass(&world, &BTreeSet::from([change.clone()])).await;
+        assert_eq!((passed.reached, passed.problems), (Reached::All, Vec::new()), "{change:?}");
+        assert_eq!(keys(&server, lease).await, Some(Vec::new()), "{change:?}");
+    }
+}
