@@ -80,7 +80,7 @@ impl Own {
                 ContainerCall::Order(_) => {
                     Err(CallError::Docker { status: 409, message: "Container c is not running".to_owned() })
                 }
-                ContainerCall::Logs(_) => Ok(Reply::Stream(endless(counted))),
+                ContainerCall::Logs(_) => Ok(Reply::Stream(endless(&counted))),
                 ContainerCall::Stats { .. } => {
                     let pieces =
                         [Ok(Output::Json("{}".into())), Err(CallError::Broken("Docker ended".to_owned()))];
@@ -104,8 +104,8 @@ impl Execute for Own {
 }
 
 /// Output that never ends, in pieces of 64 KiB.
-fn endless(counted: Arc<Counted>) -> OutputStream {
-    let running = Running::new(&counted);
+fn endless(counted: &Arc<Counted>) -> OutputStream {
+    let running = Running::new(counted);
     stream::repeat_with(move || {
         running.0.pieces.fetch_add(1, SeqCst);
         Ok(Output::Stdout(Bytes::from_static(&[b'x'; 64 << 10])))

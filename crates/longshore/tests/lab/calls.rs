@@ -91,7 +91,9 @@ async fn run(host: &Host, arguments: &[&str]) -> Result<(Option<i32>, String, St
 /// Runs the program in the background; returns it with the lines of its output.
 fn follow(host: &Host, arguments: &[&str]) -> Result<(Child, Lines<BufReader<ChildStdout>>), TestError> {
     let mut command = longshore(host, arguments);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    // Open for as long as the program is: a command that reads its input must not end by itself.
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn()?;
     let lines = BufReader::new(child.stdout.take().ok_or("no output")?).lines();
     Ok((child, lines))
 }
