@@ -147,6 +147,21 @@ fn a_frozen_host_doubts_itself_and_not_the_others() {
 }
 
 #[test]
+fn a_host_that_missed_all_datagrams_of_its_freeze_does_not_hold_itself_for_cut_off() {
+    for seed in seeds(4) {
+        let mut cluster = Cluster::whole(6, seed);
+        let host = cluster.pick();
+        cluster.freeze(host);
+        cluster.run(secs(5));
+        cluster.watch_alarms();
+        cluster.thaw_deaf(host);
+        cluster.until(secs(1), "whole again", Cluster::is_whole);
+        let alarms = cluster.alarms_of(host);
+        assert!(alarms.is_empty(), "seed {seed}: the frozen host suspected {alarms:?}");
+    }
+}
+
+#[test]
 fn a_host_whose_thread_is_late_again_and_again_suspects_nobody() {
     for seed in seeds(2) {
         let mut cluster = Cluster::whole(6, seed);
@@ -376,6 +391,29 @@ fn what_was_recorded_is_worth_nothing_to_who_replays_it() {
         }
         assert!(cluster.alarms().is_empty(), "seed {seed}: {:?}", cluster.alarms());
         assert!(answered > 100, "seed {seed}: {answered} datagrams were replayed");
+    }
+}
+
+#[test]
+fn a_recording_keeps_nobody_alive_for_a_host_that_restarted_and_is_cut_off() {
+    for seed in seeds(2) {
+        let mut cluster = Cluster::whole(4, seed);
+        cluster.record();
+        cluster.run(secs(3));
+        let mut recorded = cluster.recorded();
+        recorded.retain(|(to, _, _)| *to == 2);
+        // What it has seen is forgotten with its run: the numbers alone do not tell what is old.
+        cluster.kill(2);
+        cluster.start(2);
+        cluster.until(secs(1), "whole again", Cluster::is_whole);
+        cluster.isolate(2);
+        assert!(cluster.replay_over(&recorded, secs(6)) > 50, "seed {seed}");
+        cluster.until(ms(700), "all others suspect there", |cluster| {
+            cluster.others(&[2]).all(|other| cluster.state(2, other) == Some(Suspect))
+        });
+        cluster.until(ms(2_000), "all others dead there", |cluster| {
+            cluster.others(&[2]).all(|other| cluster.state(2, other) == Some(Dead))
+        });
     }
 }
 

@@ -173,6 +173,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
         #[test]
         fn every_event_is_told_once_or_counted_as_missed(
             steps in prop::collection::vec(prop_oneof![

@@ -193,6 +193,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
         #[test]
         fn at_no_moment_does_a_host_seal_with_what_another_cannot_open(
             order in prop::collection::vec((0_usize..4, 0_u64..20, prop::bool::weighted(0.05)), 1..120),

@@ -185,6 +185,12 @@ impl Cluster {
         self.work(host);
     }
 
+    /// Thaws a host whose socket was full, or whose machine was suspended: what was sent to it meanwhile is lost.
+    pub fn thaw_deaf(&mut self, host: usize) {
+        self.hosts[host].unread.clear();
+        self.thaw(host);
+    }
+
     pub fn command(&mut self, host: usize, command: Command) {
         let at = self.at(host);
         if let Some(core) = &mut self.hosts[host].core {
@@ -268,10 +274,21 @@ impl Cluster {
 
     /// Sends all kept datagrams to all hosts once more, from an address of the attacker's.
     pub fn replay(&mut self) -> usize {
-        let recorded = self.recording.take().unwrap();
+        let recorded = self.recorded();
+        let span = ms(recorded.len() as u64 / 4);
+        self.replay_over(&recorded, span)
+    }
+
+    /// Returns what was kept, and keeps nothing more.
+    pub fn recorded(&mut self) -> Vec<(usize, SocketAddr, Vec<u8>)> {
+        self.recording.take().unwrap()
+    }
+
+    /// Sends datagrams to their hosts once more, in their order and spread over this time, whatever is cut.
+    pub fn replay_over(&mut self, recorded: &[(usize, SocketAddr, Vec<u8>)], span: Duration) -> usize {
         let attacker = SocketAddr::from((Ipv4Addr::new(203, 0, 113, 66), 1));
         for (index, (to, _, datagram)) in recorded.iter().enumerate() {
-            let at = self.now + ms(index as u64 / 4);
+            let at = self.now + span.mul_f64(index as f64 / recorded.len() as f64);
             self.added += 1;
             self.events.insert((at, self.added), (*to, attacker, datagram.clone()));
         }
