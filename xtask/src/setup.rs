@@ -25,7 +25,7 @@ pub(crate) enum Needs {
 
 /// A Debian package, the program that proves its presence, and the first task that needs it; each task needs the
 /// packages of those before it too.
-const PACKAGES: [(&str, &str, Needs); 18] = [
+const PACKAGES: [(&str, &str, Needs); 19] = [
     ("docker.io", "dockerd", Needs::Lab),
     ("docker-registry", "docker-registry", Needs::Lab),
     ("busybox-static", "busybox", Needs::Lab),
@@ -36,6 +36,7 @@ const PACKAGES: [(&str, &str, Needs); 18] = [
     ("haproxy", "haproxy", Needs::Bench),
     ("nginx-light", "nginx", Needs::Bench),
     ("wrk", "wrk", Needs::Bench),
+    ("curl", "curl", Needs::Test),
     ("openssl", "openssl", Needs::Test),
     ("etcd-server", "etcd", Needs::Test),
     ("etcd-client", "etcdctl", Needs::Test),
