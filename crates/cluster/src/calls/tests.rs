@@ -118,7 +118,7 @@ fn session(counted: Arc<Counted>, command: &[String]) -> Session {
     let (input, mut received) = mpsc::channel::<Input>(1);
     let (write, mut written) = mpsc::channel(1);
     let is_cat = command == ["cat"];
-    let running = Running::new(counted);
+    let running = Running::new(&counted);
     tokio::spawn(async move {
         let _running = running;
         if !is_cat {
