@@ -51,6 +51,9 @@ const SUCCESSOR_PEERS_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long open answers of the API may take when it shuts down.
 const LAST_ANSWERS: Duration = Duration::from_millis(200);
 
+/// How long other hosts' connections to containers may take to end where no successor takes over.
+const RELAY_GRACE: Duration = Duration::from_secs(5);
+
 /// Why an agent cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
@@ -450,10 +453,11 @@ impl Agent {
     pub async fn hand_over(&mut self) {
         self.serving_stop.cancel();
         last_answers(std::mem::take(&mut self.serving)).await;
+        self.services.hand_over().await;
+        // Late: from here on until the successor has joined, other hosts' connections wait.
         if let Some(cluster) = &self.cluster {
             cluster.stop().await;
         }
-        self.services.hand_over().await;
         self.lock = None;
     }
 
@@ -564,6 +568,9 @@ impl Agent {
     /// the API's port and the data directory as soon as deliveries have ended.
     pub async fn stop(self, grace: Option<Duration>) {
         self.stop.cancel();
+        // The other hosts' balancers keep connections open as long as they can. A restart must not take as long as they
+        // wait for one.
+        let relay_grace = grace.unwrap_or(self.grace.min(RELAY_GRACE));
         let grace = grace.unwrap_or(self.grace);
         let balancer = async {
             if let Ok(follower) = self.balancing.await {
@@ -577,7 +584,7 @@ impl Agent {
             self.services.stop().await;
             drop(self.lock);
             last_answers(self.serving).await;
-            self.relay_server.drain(grace).await;
+            self.relay_server.drain(relay_grace).await;
         };
         tokio::join!(balancer, others);
     }

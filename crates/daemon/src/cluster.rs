@@ -29,7 +29,7 @@ use longshore_cluster::members::{MemberState, Roster, Settings};
 use longshore_cluster::peer::{self, Member, Members, OnEvent};
 use longshore_cluster::service::{DEFAULT_PORT, Service, ServiceConfig};
 use longshore_model::{ContainerEvent, HostId, Problem, Subject, Transport};
-use longshore_runtime::state::{Observation, Reader};
+use longshore_runtime::state::{Observation, PeerObservation, Reader};
 use longshore_runtime::{Problems, Source, files, local_addr};
 use tokio::net::TcpListener;
 use tokio::sync::broadcast::error::RecvError;
@@ -102,6 +102,14 @@ impl ClusterParts {
             data_dir: self.data_dir.clone(),
             settings: Settings::default(),
         })?;
+        // After a membership that ended, hosts may have gone without anyone here noticing. Those that are there tell
+        // everything anew.
+        for (host, _) in self.world.snapshot().iter().flat_map(|world| world.hosts()) {
+            if host != self.host {
+                // If nobody wants it any more, the agent ends.
+                let _ = self.observations.send(Observation::Peer(host, PeerObservation::Dropped));
+            }
+        }
         let roster = service.roster();
         let run = roster.borrow().get(self.host).map_or(0, |own| own.epoch.run);
         let facts = OwnFacts::new(self.host, run.into());
@@ -119,7 +127,13 @@ impl ClusterParts {
         let tasks = vec![
             spawn(facts.clone().follow(self.world.clone())),
             spawn(tell(self.host, self.events.subscribe(), self.world.clone(), facts.clone())),
-            spawn(peer::serve(listener, identity.clone(), facts, Control::new(membership, answers))),
+            spawn(peer::serve(
+                listener,
+                identity.clone(),
+                facts,
+                Control::new(membership, answers),
+                followed.clone(),
+            )),
             spawn(peer::follow(
                 identity.clone(),
                 followed,

@@ -45,7 +45,8 @@ type Key = (HostId, String);
 
 #[derive(Debug)]
 struct Entry {
-    outcome: watch::Receiver<Option<Outcome>>,
+    /// The outcome, and when the order ended.
+    outcome: watch::Receiver<Option<(Outcome, Instant)>>,
     begun: Instant,
 }
 
@@ -53,8 +54,10 @@ impl Entry {
     /// Returns whether the order has ended, and what it took is kept no longer.
     fn is_over(&self, now: Instant) -> bool {
         let kept = self.outcome.borrow();
-        let is_long = matches!(&*kept, Some(Outcome::Json(json)) if json.len() > MAX_JSON);
-        kept.is_some() && (is_long || now.duration_since(self.begun) > KEPT)
+        kept.as_ref().is_some_and(|(outcome, ended)| {
+            let is_long = matches!(outcome, Outcome::Json(json) if json.len() > MAX_JSON);
+            is_long || now.duration_since(*ended) > KEPT
+        })
     }
 }
 
@@ -78,7 +81,10 @@ impl Once {
                     make_room(&mut recent, now);
                     let (done, outcome) = watch::channel(None);
                     let order = order();
-                    tokio::spawn(async move { done.send_replace(Some(order.await.into())) });
+                    tokio::spawn(async move {
+                        let outcome = order.await.into();
+                        done.send_replace(Some((outcome, Instant::now())));
+                    });
                     recent.insert(key, Entry { outcome: outcome.clone(), begun: now });
                     outcome
                 }
@@ -86,7 +92,7 @@ impl Once {
         };
         let found = outcome.wait_for(Option::is_some).await;
         let interrupted = || Outcome::Failed(CallError::Broken("the order was interrupted".to_owned()));
-        found.ok().and_then(|outcome| outcome.clone()).unwrap_or_else(interrupted)
+        found.ok().and_then(|outcome| outcome.clone()).map_or_else(interrupted, |(outcome, _)| outcome)
     }
 }
 

@@ -23,7 +23,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::*;
 use crate::facts::OwnFacts;
 use crate::identity::Identity;
-use crate::peer::{Body, PeerHandler, serve};
+use crate::peer::{Body, Members, PeerHandler, serve};
 
 const RING: [[u8; 32]; 1] = [[7; 32]];
 const LIMIT: Duration = Duration::from_secs(20);
@@ -164,7 +164,8 @@ impl Far {
         let target = listener.local_addr().unwrap();
         let identity = Identity::new(FAR, &RING).unwrap();
         let handler = Handler(CallServer::new(Arc::new(Own(Arc::clone(&counted)))));
-        let served = tokio::spawn(serve(listener, identity, OwnFacts::new(FAR, 1), handler));
+        let (_, nobody) = watch::channel(Members::new());
+        let served = tokio::spawn(serve(listener, identity, OwnFacts::new(FAR, 1), handler, nobody));
         let way = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = way.local_addr().unwrap();
         let (cuts, cut) = watch::channel(());

@@ -16,20 +16,24 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use longshore_model::HostId;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Interval, MissedTickBehavior, interval_at, sleep, timeout};
 use tokio_rustls::TlsStream;
 
-use super::{BEAT, Body, FACTS, HANDSHAKE_LIMIT, MAX_HEADERS, MAX_STREAMS, STREAM_WINDOW, empty};
+use super::{BEAT, Body, FACTS, HANDSHAKE_LIMIT, MAX_HEADERS, MAX_STREAMS, Members, STREAM_WINDOW, empty};
 use crate::facts::{Asked, Cursor, EventCursor, FactLines, OwnFacts};
 use crate::identity::{Identity, PeerProtocol, Secured};
 
-/// How many connections may be becoming secure at once. Until then, anyone may have opened them.
+/// How many connections of strangers may be becoming secure at once. Until then, anyone may have opened them.
 const MAX_HANDSHAKES: usize = 256;
 
 /// How many of them one address may have opened.
 const MAX_HANDSHAKES_OF_ONE: usize = 32;
+
+/// How many connections from a peer's address may be becoming secure at once: its balancer may open many to containers
+/// at the same moment.
+const MAX_HANDSHAKES_OF_PEER: usize = 1024;
 
 /// How many connections for calls one peer may have. Those that it lost count until they time out here.
 const MAX_CONNECTIONS: usize = 256;
@@ -64,15 +68,21 @@ impl PeerHandler for () {
     async fn relay(&self, _: HostId, _: TlsStream<TcpStream>) {}
 }
 
-/// Answers peers on a listening socket, indefinitely. All connections end with it.
-pub async fn serve<H: PeerHandler>(listener: TcpListener, identity: Identity, facts: OwnFacts, handler: H) {
+/// Answers peers on a listening socket, indefinitely. All connections end with it. Strangers at the addresses of
+/// `members` cannot hold up these.
+pub async fn serve<H: PeerHandler>(
+    listener: TcpListener,
+    identity: Identity,
+    facts: OwnFacts,
+    handler: H,
+    members: watch::Receiver<Members>,
+) {
     let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
-    let strangers: Counts<IpAddr> = Counts::default();
+    let opening: Counts<IpAddr> = Counts::default();
     let server = Arc::new(Server { identity, facts, handler, connected: Counts::default() });
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
-        let Ok(handshake) = Arc::clone(&handshakes).acquire_owned().await else { return };
         let (stream, address) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -82,18 +92,26 @@ pub async fn serve<H: PeerHandler>(listener: TcpListener, identity: Identity, fa
             }
         };
         // One who opens connections and says nothing must not keep all others out.
-        let Some(stranger) = strangers.count(address.ip(), MAX_HANDSHAKES_OF_ONE) else { continue };
+        let is_peer = members.borrow().values().any(|member| member.address.ip() == address.ip());
+        let max = if is_peer { MAX_HANDSHAKES_OF_PEER } else { MAX_HANDSHAKES_OF_ONE };
+        let Some(counted) = opening.count(address.ip(), max) else { continue };
+        let handshake = match Arc::clone(&handshakes).try_acquire_owned() {
+            Ok(handshake) => Some(handshake),
+            Err(_) if is_peer => None,
+            Err(_) => continue,
+        };
         let server = Arc::clone(&server);
         connections.spawn(async move {
             // Before the ring that lets the peer in can lose a key.
             let mut removals = server.identity.removals();
             let _ = stream.set_nodelay(true);
             let secured = timeout(HANDSHAKE_LIMIT, server.identity.accept(stream)).await;
-            drop((handshake, stranger));
+            drop((handshake, counted));
             match secured {
                 Ok(Ok(secured)) => tokio::select! {
-                    () = server.answer(secured) => {}
+                    biased;
                     () = removals.removed() => {}
+                    () = server.answer(secured) => {}
                 },
                 Ok(Err(error)) => tracing::debug!(%error, "a connection was refused"),
                 Err(_) => tracing::debug!("a connection did not become secure in time"),

@@ -62,7 +62,7 @@ impl Agent {
         let tasks = vec![
             spawn(writer.run(observed)),
             spawn(facts.clone().follow(world.clone())),
-            spawn(serve(listener, identity.clone(), facts.clone(), ())),
+            spawn(serve(listener, identity.clone(), facts.clone(), (), watched.clone())),
             spawn(follow(identity.clone(), watched, observations.clone(), links, happened)),
         ];
         let agent = Self {

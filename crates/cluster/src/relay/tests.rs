@@ -16,7 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::*;
 use crate::facts::OwnFacts;
 use crate::identity::Identity;
-use crate::peer::{Body, PeerHandler, serve};
+use crate::peer::{Body, Members, PeerHandler, serve};
 
 const RING: [[u8; 32]; 1] = [[7; 32]];
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -63,7 +63,9 @@ impl Owner {
         let identity = Identity::new(OWNER, &RING).unwrap();
         let server = RelayServer::new(Only(target));
         let answers = Answers(server.clone(), identity.clone());
-        let serving = tokio::spawn(serve(listener, identity.clone(), OwnFacts::new(OWNER, 1), answers));
+        let (_, nobody) = tokio::sync::watch::channel(Members::new());
+        let serving =
+            tokio::spawn(serve(listener, identity.clone(), OwnFacts::new(OWNER, 1), answers, nobody));
         Self { agent, identity, server, serving: AbortOnDropHandle::new(serving) }
     }
 

@@ -19,8 +19,10 @@ impl Membership {
     /// Every variant of [`OrderError`].
     pub(crate) async fn have_leave(&self, host: HostId) -> Result<(), OrderError> {
         if host == self.host() {
-            self.leave().await;
-            return Ok(());
+            let own = self.clone();
+            // A client that goes must not leave the host between two states.
+            let left = tokio::spawn(async move { own.leave().await });
+            return left.await.map_err(|error| OrderError::Refused(error.to_string()));
         }
         self.order(host, &ControlRow::Leave).await.map(drop)
     }

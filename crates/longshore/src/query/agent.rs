@@ -22,14 +22,17 @@ pub(super) fn client(connection: &Connection) -> anyhow::Result<Client> {
     Ok(Client::new(&address, token_file.as_deref())?)
 }
 
-/// Returns the path of this host's agent's socket; `None` if another agent is named.
+/// Returns the path of this host's agent's socket; `None` if another agent is named, or one that listens elsewhere than
+/// an agent does by default and names no socket: at the default path, there may be another.
 fn socket(connection: &Connection, variable_of: impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
     if connection.agent.is_some() {
         return None;
     }
     let path = connection.config.as_deref().unwrap_or(Path::new(file::DEFAULT));
-    let set = variable_of(&variable("socket")).filter(|value| !value.is_empty());
-    Some(set.or_else(|| file::text(path, "socket")).unwrap_or_else(|| DEFAULT_SOCKET.to_owned()).into())
+    let set = |key: &str| variable_of(&variable(key)).filter(|value| !value.is_empty());
+    let setting = |key: &str| set(key).or_else(|| file::text(path, key));
+    let is_elsewhere = || setting("listen").is_some_and(|listen| listen != DEFAULT_LISTEN);
+    setting("socket").or_else(|| (!is_elsewhere()).then(|| DEFAULT_SOCKET.to_owned())).map(PathBuf::from)
 }
 
 /// Returns the agent's address, and the file with its token.
@@ -96,6 +99,9 @@ mod tests {
         let set = |name: &str| (name == "LONGSHORE_SOCKET").then(|| "/run/b.sock".to_owned());
         assert_eq!(socket(&of_file, set), Some("/run/b.sock".into()));
         assert_eq!(socket(&connection(None), none), Some(DEFAULT_SOCKET.into()));
+        let listens = |name: &str| (name == "LONGSHORE_LISTEN").then(|| "127.0.0.1:7061".to_owned());
+        assert_eq!(socket(&connection(None), listens), None, "another agent may have the default path");
+        assert_eq!(socket(&of_file, listens), Some("/run/a.sock".into()));
         assert_eq!(socket(&Connection { agent: Some("192.0.2.1:1".to_owned()), ..of_file }, set), None);
     }
 

@@ -69,12 +69,19 @@ impl State {
     }
 
     /// Puts a container as its owner described it.
-    fn told(&mut self, host: HostId, container: Arc<Container>) -> BTreeSet<Change> {
+    fn told(&mut self, host: HostId, mut container: Arc<Container>) -> BTreeSet<Change> {
         let id = ContainerRef::new(host, container.id.clone());
         if self.world.host(host).is_none() {
             return BTreeSet::new();
         }
-        let same_run = self.world.container(&id).is_some_and(|known| known.started == container.started);
+        let known = self.world.container(&id).filter(|known| known.started == container.started);
+        let same_run = known.is_some();
+        // An agent that has just started has not checked its containers' ports yet.
+        if container.ports.is_empty()
+            && let Some(ports) = known.map(|known| known.ports.clone()).filter(|ports| !ports.is_empty())
+        {
+            Arc::make_mut(&mut container).ports = ports;
+        }
         if !same_run || !container.state.is_alive() {
             self.forget_run(&id);
         }

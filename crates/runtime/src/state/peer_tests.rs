@@ -160,3 +160,23 @@ fn the_list_of_members_is_swapped_whole_and_names_those_that_differ() {
     assert_eq!(members(&[(8, PeerState::Suspect), (9, PeerState::Alive)]), [host(8)]);
     assert_eq!(members(&[(8, PeerState::Suspect)]), [host(9)]);
 }
+
+#[test]
+fn an_agent_that_starts_again_has_not_checked_its_ports_yet_and_takes_nothing_back() {
+    let mut state = started();
+    let with_ports = |started: i64, ports: &[(u16, PortState)]| {
+        let mut told = container("a", started);
+        Arc::make_mut(&mut told).ports = ports.iter().copied().collect();
+        told
+    };
+    let ports = |state: &State| state.world().unwrap().container(&named("a")).unwrap().ports.clone();
+    let mut first = host(&[]);
+    first.containers.insert_mut(container("a", 1).id.clone(), with_ports(1, &[(80, PortState::Open)]));
+    take(&mut state, PeerObservation::Listed(first));
+    assert_eq!(take(&mut state, PeerObservation::Listed(host(&[container("a", 1)]))), None);
+    assert_eq!(ports(&state).get(&80), Some(&PortState::Open));
+    take(&mut state, PeerObservation::Container(with_ports(1, &[(80, PortState::Closed)])));
+    assert_eq!(ports(&state).get(&80), Some(&PortState::Closed));
+    take(&mut state, PeerObservation::Container(container("a", 2)));
+    assert!(ports(&state).is_empty(), "the next run has other ports");
+}
