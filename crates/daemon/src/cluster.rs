@@ -103,7 +103,7 @@ impl ClusterParts {
             settings: Settings::default(),
         })?;
         // After a membership that ended, hosts may have gone without anyone here noticing. Those that are there tell
-        // everything anew.
+        // everything again.
         for (host, _) in self.world.snapshot().iter().flat_map(|world| world.hosts()) {
             if host != self.host {
                 // If nobody wants it any more, the agent ends.
