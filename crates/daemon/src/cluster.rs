@@ -119,7 +119,7 @@ impl ClusterParts {
         self.caller.set_peers(Some(Arc::new(calls.clone())));
         let answers = PeerAnswers {
             identity: identity.clone(),
-            calls: CallServer::new(self.caller.own()),
+            calls: CallServer::new(self.caller.own(), run.into()),
             relay: self.relay_server.clone(),
         };
         let feed = self.feed.clone();

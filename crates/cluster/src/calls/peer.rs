@@ -83,7 +83,9 @@ impl Peer {
         let is_session = matches!(call, Call::Container { call: ContainerCall::Exec(_), .. });
         let (response, connection, input) = match self.send(identity, row, is_session).await {
             // A connection that was kept may have broken unnoticed. Only a command must not begin twice.
-            Err((_, Sent::Maybe)) if !is_session => self.send(identity, row, is_session).await,
+            Err((_, Sent::Maybe)) if !is_session => {
+                self.send(identity, &row.repeated(self.place.run), is_session).await
+            }
             Err((_, Sent::No)) => self.send(identity, row, is_session).await,
             sent => sent,
         }

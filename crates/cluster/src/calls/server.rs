@@ -26,13 +26,15 @@ const ARRIVAL: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub struct CallServer {
     own: Arc<dyn Execute>,
+    /// The run of this host's agent.
+    run: u64,
     once: Once,
 }
 
 impl CallServer {
-    /// Creates a server that has `own` carry out the calls.
-    pub fn new(own: Arc<dyn Execute>) -> Self {
-        Self { own, once: Once::default() }
+    /// Creates a server that has `own` carry out the calls, in this run of the host's agent.
+    pub fn new(own: Arc<dyn Execute>, run: u64) -> Self {
+        Self { own, run, once: Once::default() }
     }
 
     /// Answers a request of a peer; with 404, if it is no call.
@@ -59,8 +61,13 @@ impl CallServer {
 
     async fn body(&self, from: HostId, row: CallRow, incoming: Received) -> Body {
         let key = row.key().map(str::to_owned);
+        let is_of_another_run = row.is_of_another_run(self.run);
         let (call, limit) = row.into_call();
         if call.is_order() {
+            if is_of_another_run {
+                let why = "its agent was replaced meanwhile: the order may have been carried out".to_owned();
+                return whole(&ReplyFrame::Failed(CallError::Broken(why)));
+            }
             tracing::info!(%from, order = described(&call), "a peer ordered this");
             return whole(&frame(self.order(from, key, call, limit).await));
         }

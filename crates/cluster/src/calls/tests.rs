@@ -8,12 +8,14 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use longshore_model::{
     Call, CallError, ContainerCall, ContainerId, ContainerOrder, ExecRequest, HostId, Input, LogsRequest,
     NewContainer, Output, PullPolicy,
 };
 use longshore_runtime::{CallPeers, Execute, OutputStream, Reply, Session};
+use longshore_wire::call::{CallRow, Frame};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
@@ -23,7 +25,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::*;
 use crate::facts::OwnFacts;
 use crate::identity::Identity;
-use crate::peer::{Body, Members, PeerHandler, serve};
+use crate::peer::{Body, Members, PeerHandler, connect, serve};
 
 const RING: [[u8; 32]; 1] = [[7; 32]];
 const LIMIT: Duration = Duration::from_secs(20);
@@ -163,7 +165,7 @@ impl Far {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let target = listener.local_addr().unwrap();
         let identity = Identity::new(FAR, &RING).unwrap();
-        let handler = Handler(CallServer::new(Arc::new(Own(Arc::clone(&counted)))));
+        let handler = Handler(CallServer::new(Arc::new(Own(Arc::clone(&counted))), 1));
         let (_, nobody) = watch::channel(Members::new());
         let served = tokio::spawn(serve(listener, identity, OwnFacts::new(FAR, 1), handler, nobody));
         let way = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -366,6 +368,26 @@ async fn a_create_whose_reply_was_lost_is_repeated_and_creates_once() {
         assert_eq!(json, format!("{{\"Id\":\"{created}\"}}"));
     }
     assert_eq!(far.counted.created.load(SeqCst), 20);
+}
+
+#[tokio::test]
+async fn an_order_that_another_run_of_the_agent_may_have_got_is_not_carried_out_again() {
+    let far = Far::start().await;
+    let row = CallRow::new(&create(), LIMIT).unwrap().with_key("7-0");
+    let ask = async |row: &CallRow| {
+        let peer = connect(&Identity::new(NEAR, &RING).unwrap(), FAR, far.address).await.unwrap();
+        let body = Full::new(row.encode()).map_err(|never| match never {}).boxed_unsync();
+        let reply =
+            peer.call(Request::post(format!("https://{FAR}{PATH}")).body(body).unwrap()).await.unwrap();
+        String::from_utf8_lossy(&reply.into_body().collect().await.unwrap().to_bytes()).into_owned()
+    };
+    let refused = ask(&row.repeated(0)).await;
+    assert!(refused.contains("its agent was replaced"), "{refused}");
+    assert_eq!(far.counted.created.load(SeqCst), 0);
+    for row in [row.clone(), row.repeated(1)] {
+        assert!(ask(&row).await.contains("Id"));
+        assert_eq!(far.counted.created.load(SeqCst), 1);
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! This host's membership, as the agent, the API and other hosts handle it: join, stop, leave, and the secrets.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -8,7 +9,7 @@ use std::time::Instant;
 
 use longshore_cluster::identity::Identity;
 use longshore_cluster::members::{Departure, Roster};
-use longshore_cluster::secret::{Keyring, Rotating, Step, StepError};
+use longshore_cluster::secret::{Keyring, Rotating, Secret, Step, StepError};
 use longshore_cluster::service::Service;
 use longshore_model::HostId;
 use longshore_runtime::Source;
@@ -51,6 +52,9 @@ struct Inner {
     parts: ClusterParts,
     running: tokio::sync::Mutex<Option<Running>>,
     has_left: AtomicBool,
+    /// The new secret of a rotation that this host has begun and not finished. Another try takes it up, since each
+    /// further one would take a place in the rings of all hosts.
+    to_come: Mutex<Option<Secret>>,
 }
 
 /// A running membership.
@@ -86,7 +90,7 @@ impl Membership {
     /// Prepares a membership, which begins with [`Membership::join`].
     pub(crate) fn new(parts: ClusterParts) -> Self {
         let (running, has_left) = (tokio::sync::Mutex::new(None), AtomicBool::new(false));
-        Self(Arc::new(Inner { parts, running, has_left }))
+        Self(Arc::new(Inner { parts, running, has_left, to_come: Mutex::default() }))
     }
 
     /// Returns the port of the cluster, for a successor, if it is open.
@@ -207,6 +211,24 @@ impl Membership {
         }
         self.show_file_problem().await;
         Ok(())
+    }
+
+    /// Returns the secret for a rotation that this host begins, or takes up again.
+    ///
+    /// # Errors
+    /// The operating system provides no random bytes.
+    pub(super) fn secret_to_come(&self) -> io::Result<Secret> {
+        let mut to_come = self.0.to_come.lock().unwrap_or_else(PoisonError::into_inner);
+        let secret = match to_come.take() {
+            Some(secret) => secret,
+            None => Secret::generate().map_err(io::Error::other)?,
+        };
+        Ok(to_come.insert(secret).clone())
+    }
+
+    /// Ends a rotation that this host began.
+    pub(super) fn forget_secret_to_come(&self) {
+        *self.0.to_come.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Accepts and shows certificates under the secrets in use, and no others.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use longshore_cluster::identity::Identity;
 use longshore_cluster::members::{MemberState, Roster};
-use longshore_cluster::secret::{Secret, Step};
+use longshore_cluster::secret::Step;
 use longshore_model::HostId;
 use longshore_runtime::chain;
 use longshore_wire::control::{ControlRow, LookRow, SecretRow};
@@ -102,7 +102,7 @@ impl Membership {
         if !left_out.is_empty() && absent == Absent::Refuse {
             return Err(RotateError::Absent(left_out));
         }
-        let secret = Secret::generate().map_err(|error| RotateError::Random(error.to_string()))?;
+        let secret = self.secret_to_come().map_err(|error| RotateError::Random(error.to_string()))?;
         let fingerprint = secret.fingerprint();
         tracing::info!(fingerprint, hosts = others.len() + 1, "rotating the cluster's secret");
         let own_file = self.look().await.secret_file;
@@ -119,6 +119,7 @@ impl Membership {
             self.has_same(&others)?;
             self.take_everywhere(&identity, &others, &step).await?;
         }
+        self.forget_secret_to_come();
         self.trust_ring().await;
         let mut hosts: Vec<(String, Option<String>)> =
             others.into_iter().map(|part| part.name).zip(files).collect();

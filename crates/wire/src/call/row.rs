@@ -26,6 +26,9 @@ pub struct CallRow {
     /// What makes a repeated order the same order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     key: Option<String>,
+    /// A repetition: the run of the agent that may have got the order before. Only this one can tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sent_to: Option<u64>,
     call: CallKind,
 }
 
@@ -147,12 +150,22 @@ impl CallRow {
     /// # Errors
     /// The body of a container to be created is not JSON.
     pub fn new(call: &Call, within: Duration) -> Result<Self, CallRowError> {
-        Ok(Self { within_ms: millis(within), key: None, call: CallKind::of(call)? })
+        Ok(Self { within_ms: millis(within), key: None, sent_to: None, call: CallKind::of(call)? })
     }
 
     /// Gives the call a key: a host that gets it again with the same key carries it out once.
     pub fn with_key(self, key: impl Into<String>) -> Self {
         Self { key: Some(key.into()), ..self }
+    }
+
+    /// Returns the same call, for sending it once more: this run of the host's agent may have got it before.
+    pub fn repeated(&self, run: u64) -> Self {
+        Self { sent_to: Some(run), ..self.clone() }
+    }
+
+    /// Returns whether another run of the agent than `run` may have got it before.
+    pub fn is_of_another_run(&self, run: u64) -> bool {
+        self.sent_to.is_some_and(|sent_to| sent_to != run)
     }
 
     /// Returns the call's key.
