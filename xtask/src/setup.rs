@@ -25,7 +25,7 @@ pub(crate) enum Needs {
 
 /// A Debian package, the program that proves its presence, and the first task that needs it; each task needs the
 /// packages of those before it too.
-const PACKAGES: [(&str, &str, Needs); 19] = [
+const PACKAGES: [(&str, &str, Needs); 20] = [
     ("docker.io", "dockerd", Needs::Lab),
     ("docker-registry", "docker-registry", Needs::Lab),
     ("busybox-static", "busybox", Needs::Lab),
@@ -44,6 +44,7 @@ const PACKAGES: [(&str, &str, Needs); 19] = [
     ("crudini", "crudini", Needs::Test),
     ("python3", "python3", Needs::Test),
     ("python3-pip", "pip3", Needs::Test),
+    ("python-is-python3", "python", Needs::Test),
     ("tinyproxy-bin", "tinyproxy", Needs::Test),
 ];
 

@@ -280,8 +280,10 @@ async fn a_host_that_is_cut_off_ends_what_was_under_way_and_is_named() -> TestRe
     assert!(silent.contains(&format!("\"{name}\";why=")), "{silent}");
     assert!(known.to_string().contains(&quiet.id), "{known}");
     let (code, table, errors) = run(host, &["container", "ls"]).await?;
+    // By then it may be known to be dead.
+    let is_gone = !table.contains(&quiet.name);
     assert!(
-        code == Some(5) && table.contains(&near.name) && errors.contains(&name),
+        table.contains(&near.name) && (is_gone || code == Some(5) && errors.contains(&name)),
         "{code:?} {table}{errors}"
     );
     let (status, images) = send(asked, "GET", "/v1/images").await?;
@@ -313,7 +315,11 @@ async fn a_host_that_is_cut_off_ends_what_was_under_way_and_is_named() -> TestRe
     trio.know(&quiet).await;
     let (code, out, errors) = run(host, &["container", "exec", &quiet.name, "echo", "back"]).await?;
     assert_eq!((code, out.as_str()), (Some(0), "back\n"), "{errors}");
-    assert_eq!(run(host, &["ps", "-q"]).await?.0, Some(0));
+    // For a moment, it may be alive and not answer this host.
+    eventually_within(Duration::from_secs(5), "the list is whole again", async || {
+        run(host, &["ps", "-q"]).await.is_ok_and(|(code, ..)| code == Some(0))
+    })
+    .await;
     Ok(())
 }
 
